@@ -1,0 +1,146 @@
+"""Masked averages, finite differences and strided pyramids: the small operations under losses and metrics.
+
+Every function treats what lies outside a mask as absent: it never reaches a result or a gradient, not even as a NaN.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Raise half-precision values to float32; float32 and float64 pass unchanged.
+
+    Sums over an image overflow in float16 (65504) and stall in bfloat16 (8 bits), autocast or not.
+
+    Args:
+        values: any shape, floating point.
+
+    Returns:
+        The same shape in float32 or float64.
+    """
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def fill_outside(values: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
+    """Replace what lies outside the mask, so that a NaN there meets no arithmetic (0 * NaN is NaN, also in a gradient).
+
+    Args:
+        values: any shape.
+        mask: bool, broadcastable to ``values``.
+        fill: the value to put there.
+
+    Returns:
+        The shape of ``values``; the gradient with respect to a replaced value is exactly zero.
+    """
+    return torch.where(mask, values, torch.full((), fill, dtype=values.dtype, device=values.device))
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over all masked elements.
+
+    Args:
+        values: any shape; may hold anything, NaN included, outside the mask.
+        mask: bool, the shape of ``values``.
+
+    Returns:
+        Scalar in at least float32. An empty mask gives a zero that stays in the graph (its gradient is zero).
+    """
+    total = at_least_float32(fill_outside(values, mask)).sum()
+    return total / mask.sum().clamp(min=1)
+
+
+def masked_mean_per_image(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the masked elements of each image.
+
+    Args:
+        values: ``(B, ...)``; may hold anything, NaN included, outside the mask.
+        mask: bool, the shape of ``values``.
+
+    Returns:
+        ``(B,)`` in at least float32; zero (in the graph) where an image has no masked element.
+    """
+    total = at_least_float32(fill_outside(values, mask)).flatten(1).sum(dim=1)
+    return total / mask.flatten(1).sum(dim=1).clamp(min=1)
+
+
+def sums_per_image(columns: Sequence[Tensor]) -> Tensor:
+    """Sum several maps over each image, in double precision.
+
+    Args:
+        columns: maps of shape ``(B, ...)``, floating point or bool (counted).
+
+    Returns:
+        float64 ``(B, len(columns))``.
+    """
+    # Counting in integers is exact and three times as fast as converting a bool map to float64.
+    sums = [
+        c.flatten(1).sum(dim=1) if c.dtype is torch.bool else c.flatten(1).sum(dim=1, dtype=torch.float64)
+        for c in columns
+    ]
+    return torch.stack([total.to(torch.float64) for total in sums], dim=1)
+
+
+def masked_median_per_image(values: Tensor, mask: Tensor) -> Tensor:
+    """Median over the masked elements of each image, with numpy's convention for even counts.
+
+    ``torch.median`` gives the lower of the two middle values; this one averages them, as ``numpy.median`` and the
+    evaluation scripts of the depth literature do.
+
+    Args:
+        values: ``(B, ...)``; may hold anything, NaN included, outside the mask.
+        mask: bool, the shape of ``values``.
+
+    Returns:
+        ``(B,)`` in at least float32; zero where an image has no masked element.
+    """
+    count = mask.flatten(1).sum(dim=1, keepdim=True)
+    # Infinity sorts behind every measurement, so the first `count` entries of a row are the masked ones.
+    ordered = at_least_float32(fill_outside(values, mask, float("inf"))).flatten(1).sort(dim=1).values
+    lower = ordered.gather(1, ((count - 1) // 2).clamp(min=0))
+    upper = ordered.gather(1, (count // 2).clamp(max=ordered.shape[1] - 1))
+    return fill_outside((lower + upper) / 2, count > 0).squeeze(1)
+
+
+def forward_differences(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences to the right and to the lower neighbour.
+
+    Args:
+        image: ``(..., H, W)``.
+
+    Returns:
+        ``image[..., x + 1] - image[..., x]`` of shape ``(..., H, W - 1)`` and
+        ``image[..., y + 1, :] - image[..., y, :]`` of shape ``(..., H - 1, W)``.
+    """
+    return image[..., :, 1:] - image[..., :, :-1], image[..., 1:, :] - image[..., :-1, :]
+
+
+def neighbour_masks(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Where both ends of a forward difference are masked.
+
+    Args:
+        mask: bool ``(..., H, W)``.
+
+    Returns:
+        Bool ``(..., H, W - 1)`` and ``(..., H - 1, W)``, matching :func:`forward_differences`.
+    """
+    return mask[..., :, 1:] & mask[..., :, :-1], mask[..., 1:, :] & mask[..., :-1, :]
+
+
+def strided_pyramid(image: Tensor, levels: int) -> list[Tensor]:
+    """Take every ``2^k``-th row and column for ``k = 0 .. levels - 1``, without blur (so that masks stay exact).
+
+    Args:
+        image: ``(..., H, W)`` of any type.
+        levels: number of levels, at least 1.
+
+    Returns:
+        Views of the input; level ``k`` has shape ``(..., ceil(H / 2^k), ceil(W / 2^k))``.
+
+    Raises:
+        ValueError: if ``levels`` is below 1.
+    """
+    if levels < 1:
+        raise ValueError(f"levels is {levels}, but a pyramid needs at least 1.")
+    return [image[..., :: 2**level, :: 2**level] for level in range(levels)]

@@ -1,0 +1,79 @@
+"""The contracts between data and models, and every convention of the project, documented once.
+
+Images
+    float32 RGB in [0, 1], shape ``(B, 3, H, W)``. Networks normalise inside, so losses and pictures see real colours.
+Depth
+    float32 metres along the camera's z axis, shape ``(B, 1, H, W)``; 0 means *no measurement*. Validity travels as a
+    bool mask of the same shape, never as NaN.
+Pixels
+    ``(0, 0)`` is the top-left *corner* of the first pixel and centres lie at +0.5 (torch's ``align_corners=False``,
+    PyTorch3D's screen space, COLMAP). Cropping subtracts from ``cx, cy``, resizing multiplies the rows of ``K``, a
+    flip is ``cx -> W - cx``. A data set whose ``K`` counts from pixel centres (OpenCV, NYU) is converted once, in its
+    data module, by :func:`from_pixel_centres`.
+Frames
+    Camera x right, y down, z forward. ``T_a_b`` maps points of frame b into frame a: ``T_a_c = T_a_b @ T_b_c``.
+    Angles are radians, lengths metres.
+Boxes, labels, masks
+    Boxes are xyxy float pixels, labels count from 1, instance masks are bool ``(N, H, W)``; predictions use the keys
+    of torchvision's detection models.
+"""
+
+from typing import NotRequired, TypedDict
+
+import torch
+from torch import Tensor
+
+PADDING_INDEX = -1
+"""``index`` of an evaluation sample that only fills up a rank's share: its ``depth_mask`` is all False."""
+
+
+class DepthBatch(TypedDict):
+    """A batch of images with depth, as every depth data module collates it."""
+
+    image: Tensor
+    """float32 ``(B, 3, H, W)``, RGB in [0, 1]."""
+    depth: Tensor
+    """float32 ``(B, 1, H, W)``, metres, 0 where unknown."""
+    depth_mask: Tensor
+    """bool ``(B, 1, H, W)``, True where depth was measured."""
+    K: Tensor
+    """float32 ``(B, 3, 3)``, pixels, corner convention."""
+    K_known: Tensor
+    """bool ``(B,)``, False where K was made up from a default field of view."""
+    depth_scale_m: Tensor
+    """float32 ``(B,)``, metres that the scaled depth 1.0 stands for: a constant, or the image's own maximum."""
+    index: Tensor
+    """int64 ``(B,)``, position in the split, or ``PADDING_INDEX``."""
+    name: list[str]
+    """Unique in the split and usable as a file stem (slashes allowed)."""
+    semantic: NotRequired[Tensor]
+    """int64 ``(B, H, W)``, class ids of the data set's own category table, 0 = none."""
+    instance: NotRequired[Tensor]
+    """int64 ``(B, H, W)``, instance ids, 0 = background."""
+    plane: NotRequired[Tensor]
+    """int64 ``(B, H, W)``, plane ids, 0 = not planar."""
+    plain: NotRequired[Tensor]
+    """bool ``(B, 1, H, W)``, pixels of a surface without texture."""
+    thin: NotRequired[Tensor]
+    """bool ``(B, 1, H, W)``, pixels of thin structures."""
+    glossy: NotRequired[Tensor]
+    """bool ``(B, 1, H, W)``, pixels of reflecting surfaces."""
+    camouflaged: NotRequired[Tensor]
+    """bool ``(B, 1, H, W)``, pixels of objects that have the colour of their background."""
+    T_world_camera: NotRequired[Tensor]
+    """float32 ``(B, 4, 4)``, camera pose, metres."""
+
+
+def from_pixel_centres(K: Tensor) -> Tensor:
+    """Convert intrinsics that count from pixel centres (OpenCV, NYU) to the corner convention.
+
+    Args:
+        K: ``(..., 3, 3)``, pixels, ``(0, 0)`` at the centre of the first pixel.
+
+    Returns:
+        ``(..., 3, 3)`` with 0.5 added to ``cx`` and ``cy``; the input is not written to.
+    """
+    shift = torch.zeros_like(K)
+    shift[..., 0, 2] = 0.5
+    shift[..., 1, 2] = 0.5
+    return K + shift

@@ -1,0 +1,105 @@
+"""Alignment against numpy's least squares and medians, the released MiDaS code, and known affine maps."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geometry.alignment import median_scale, scale_and_shift
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def pair(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    prediction = torch.rand(3, 1, 6, 8, generator=generator, dtype=torch.float64) + 0.5
+    target = torch.rand(3, 1, 6, 8, generator=generator, dtype=torch.float64) * 4 + 1
+    return prediction, target, torch.rand(3, 1, 6, 8, generator=generator) > 0.3
+
+
+def test_least_squares_equals_numpy():
+    prediction, target, mask = pair()
+    scale, shift = scale_and_shift(prediction, target=target, mask=mask)
+    for i in range(3):
+        p, g = prediction[i][mask[i]].numpy(), target[i][mask[i]].numpy()
+        solution = np.linalg.lstsq(np.stack([p, np.ones_like(p)], axis=1), g, rcond=None)[0]
+        np.testing.assert_allclose([scale[i], shift[i]], solution, rtol=1e-10)
+
+
+def test_least_squares_equals_the_released_midas():
+    with np.load(GOLDEN / "midas_ssi_mse_gradmatch.npz") as golden:
+        prediction, target, mask = (torch.from_numpy(golden[k]).unsqueeze(1) for k in ("prediction", "target", "mask"))
+        scale, shift = scale_and_shift(prediction, target=target, mask=mask.bool())
+        np.testing.assert_allclose(scale, golden["scale"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(shift, golden["shift"], rtol=1e-4, atol=1e-5)
+
+
+def test_recovers_an_affine_map_far_from_zero():
+    # 1000 +- 0.5: the uncentred normal equations lose every digit of this in float32.
+    prediction = 1000 + pair()[0].float()
+    scale, shift = scale_and_shift(prediction, target=2 * prediction - 1997, mask=torch.ones(3, 1, 6, 8).bool())
+    torch.testing.assert_close(scale, torch.full((3,), 2.0), rtol=1e-3, atol=0)
+    torch.testing.assert_close(scale * 1000 + shift, torch.full((3,), 3.0), rtol=0, atol=1e-2)
+
+
+def test_gradient_through_the_solution():
+    prediction, target, mask = pair()
+    prediction.requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda p: scale_and_shift(p, target=target, mask=mask), prediction)
+
+
+def test_degenerate_least_squares():
+    _, target, mask = pair()
+    mask[0] = False
+    mask[1] = False
+    mask[1, 0, 2, 3] = True
+    constant = torch.full((3, 1, 6, 8), 0.1, requires_grad=True)
+    scale, shift = scale_and_shift(constant, target=target.float(), mask=mask)
+    assert torch.equal(scale, torch.zeros(3))
+    expected = torch.stack([torch.zeros(()), target[1, 0, 2, 3].float(), target[2][mask[2]].mean().float()])
+    torch.testing.assert_close(shift, expected)
+    (gradient,) = torch.autograd.grad((scale + shift).sum(), constant)
+    assert torch.equal(gradient, torch.zeros_like(constant))
+
+
+def test_median_scale_equals_numpy_and_ignores_the_rest():
+    prediction, target, mask = pair()
+    scale = median_scale(
+        prediction.masked_fill(~mask, float("nan")), target=target.masked_fill(~mask, float("nan")), mask=mask
+    )
+    for i in range(3):
+        assert scale[i] == np.median(target[i][mask[i]].numpy()) / np.median(prediction[i][mask[i]].numpy())
+
+
+def test_degenerate_median_scale_is_one():
+    prediction, target, mask = pair()
+    mask[0] = False
+    prediction[1] = -prediction[1]
+    prediction[2] = 0
+    assert torch.equal(median_scale(prediction, target=target, mask=mask), torch.ones(3, dtype=torch.float64))
+
+
+def test_nan_prediction_stays_visible():
+    prediction, target, mask = pair()
+    prediction[1] = float("nan")
+    scale, _ = scale_and_shift(prediction, target=target, mask=mask)
+    assert scale.isnan().tolist() == [False, True, False]
+    assert median_scale(prediction, target=target, mask=mask).isnan().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 3.7, 142.857])
+def test_rounding_is_not_contrast(value):
+    # The float32 mean of such a constant differs from it in the last digit, which leaves a variance above zero.
+    generator = torch.Generator().manual_seed(5)
+    target = torch.rand(4, 1, 37, 53, generator=generator) + 1
+    mask = torch.rand(4, 1, 37, 53, generator=generator) > 0.3
+    scale, shift = scale_and_shift(torch.full_like(target, value), target=target, mask=mask)
+    assert torch.equal(scale, torch.zeros(4))
+    torch.testing.assert_close(shift, torch.stack([target[i][mask[i]].mean() for i in range(4)]))
+
+
+def test_weak_contrast_is_still_contrast():
+    target = pair()[1].float()
+    scale, _ = scale_and_shift(1 + 1e-4 * target, target=target, mask=torch.ones_like(target).bool())
+    torch.testing.assert_close(scale, torch.full((3,), 1e4), rtol=1e-2, atol=0)
