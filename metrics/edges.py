@@ -1,0 +1,173 @@
+"""Quality of depth edges: how near predicted edges are to true ones, how near true ones to predicted ones, and F1.
+
+Accuracy and completeness follow the depth boundary error of Koch et al. 2018 (iBims-1,
+https://arxiv.org/abs/1805.01328): mean distances to the nearest edge of the other map, truncated at 10 pixels.
+Two deviations: edges of prediction and truth come from the one detector below, and a predicted edge beyond the
+truncation distance counts with that distance instead of being left out, so that spurious edges are not free.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from geometry.stencils import fill_outside, forward_differences, neighbour_masks, sums_per_image
+
+EDGE_SCORES = ("edge_accuracy", "edge_completeness", "edge_f1")
+"""Names of the scores of :func:`edge_scores`, in order."""
+
+
+def depth_edges(depth: Tensor, mask: Tensor, *, relative_jump: float = 0.1) -> Tensor:
+    """Occluding pixels: the nearer one of two 4-neighbours whose depths differ by more than a ratio.
+
+    A jump is relative, ``max / min > 1 + relative_jump``, so the detector does not depend on the unit or the scale of
+    the depth. Only pairs with both pixels masked are looked at. A blurred edge spreads one jump over many pixels and
+    is lost once no single step reaches the threshold: this is what the score is there to show.
+
+    Args:
+        depth: ``(B, 1, H, W)``, positive inside the mask.
+        mask: bool ``(B, 1, H, W)``.
+        relative_jump: threshold on ``max / min - 1``.
+
+    Returns:
+        Bool ``(B, 1, H, W)``, True on edge pixels.
+
+    Raises:
+        ValueError: if ``relative_jump`` is not positive.
+    """
+    if relative_jump <= 0:
+        raise ValueError(f"relative_jump is {relative_jump}, but it must be positive.")
+    log_depth = fill_outside(depth, mask, 1.0).log()
+    steps_x, steps_y = forward_differences(log_depth)
+    mask_x, mask_y = neighbour_masks(mask)
+    threshold = math.log1p(relative_jump)
+    edges = torch.zeros_like(mask)
+    # A positive step means that the left (upper) pixel is the nearer one.
+    edges[..., :, :-1] |= mask_x & (steps_x > threshold)
+    edges[..., :, 1:] |= mask_x & (steps_x < -threshold)
+    edges[..., :-1, :] |= mask_y & (steps_y > threshold)
+    edges[..., 1:, :] |= mask_y & (steps_y < -threshold)
+    return edges
+
+
+def truncated_distance(edges: Tensor, *, max_distance_px: float = 10.0) -> Tensor:
+    """Exact Euclidean distance of every pixel to the nearest edge pixel, truncated.
+
+    The squared distance separates: first the nearest edge in each column, then the minimum over columns of its square
+    plus the squared horizontal offset. Offsets beyond the truncation cannot matter, so a few shifts suffice.
+
+    Args:
+        edges: bool ``(B, 1, H, W)``.
+        max_distance_px: the largest distance returned, in pixels.
+
+    Returns:
+        float32 ``(B, 1, H, W)``, pixels; ``max_distance_px`` everywhere in an image without edges.
+
+    Raises:
+        ValueError: if ``max_distance_px`` is not positive.
+    """
+    if max_distance_px <= 0:
+        raise ValueError(f"max_distance_px is {max_distance_px}, but it must be positive.")
+    squared = (~edges).to(torch.float32) * max_distance_px**2
+    for dimension, sides in ((-2, (0, 0, 1, 1)), (-1, (1, 1, 0, 0))):
+        size = squared.shape[dimension]
+        reach = min(math.floor(max_distance_px), size - 1)
+        padded = F.pad(squared, [reach * side for side in sides], value=max_distance_px**2)
+        for offset in range(1, reach + 1):
+            before, after = (padded.narrow(dimension, reach + step, size) for step in (-offset, offset))
+            squared = torch.minimum(squared, torch.minimum(before, after).add_(offset**2))
+    return squared.sqrt()
+
+
+def edge_sums(
+    prediction: Tensor,
+    *,
+    target: Tensor,
+    mask: Tensor,
+    relative_jump: float = 0.1,
+    tolerance_px: float = 1.0,
+    max_distance_px: float = 10.0,
+) -> Tensor:
+    """Everything that the edge scores of an image, or of a sum of images, are made of.
+
+    Args:
+        prediction: ``(B, 1, H, W)``, positive inside the mask.
+        target: ``(B, 1, H, W)``, positive inside the mask.
+        mask: bool ``(B, 1, H, W)``; edges are looked for between masked pixels, in both maps.
+        relative_jump: see :func:`depth_edges`.
+        tolerance_px: distance up to which an edge pixel counts as found.
+        max_distance_px: truncation of distances, the paper's 10 pixels.
+
+    Returns:
+        float64 ``(B, 6)``: number of predicted edge pixels, sum of their truncated distances to the truth, how many
+        are within the tolerance; then the same three for the true edge pixels and the prediction.
+    """
+    predicted = depth_edges(prediction, mask, relative_jump=relative_jump)
+    true = depth_edges(target, mask, relative_jump=relative_jump)
+    columns = []
+    for here, there in ((predicted, true), (true, predicted)):
+        distance = truncated_distance(there, max_distance_px=max_distance_px)
+        # An image without edges is at max_distance_px everywhere; a tolerance that large must still find nothing.
+        found = here & (distance <= tolerance_px) & there.flatten(1).any(dim=1).view(-1, 1, 1, 1)
+        columns += [here, distance * here, found]
+    return sums_per_image(columns)
+
+
+def edge_scores(sums: Tensor, *, max_distance_px: float = 10.0) -> Tensor:
+    """Accuracy, completeness and F1 from the sums of :func:`edge_sums`, of one image or added over many.
+
+    Accuracy is the mean truncated distance from predicted to true edges, completeness that from true to predicted
+    ones (pixels, lower is better); F1 is the harmonic mean of precision and recall within the tolerance. Without any
+    predicted edge both distances are ``max_distance_px`` and F1 is 0; without any true edge all three are undefined.
+
+    Args:
+        sums: float64 ``(..., 6)``.
+        max_distance_px: what was given to :func:`edge_sums`.
+
+    Returns:
+        float64 ``(..., 3)`` in the order of :data:`EDGE_SCORES`; NaN where there is no true edge.
+    """
+    predicted, predicted_distance, predicted_found, true, true_distance, true_found = sums.unbind(dim=-1)
+    one = torch.ones_like(true)
+    worst = torch.full_like(true, max_distance_px)
+    accuracy = torch.where(predicted > 0, predicted_distance / torch.where(predicted > 0, predicted, one), worst)
+    precision = predicted_found / torch.where(predicted > 0, predicted, one)
+    recall = true_found / true
+    both = precision + recall
+    f1 = torch.where(both > 0, 2 * precision * recall / torch.where(both > 0, both, one), torch.zeros_like(both))
+    scores = torch.stack([accuracy, true_distance / true, f1], dim=-1)
+    return scores.masked_fill((true == 0).unsqueeze(-1), float("nan"))
+
+
+def edge_errors(
+    prediction: Tensor,
+    *,
+    target: Tensor,
+    mask: Tensor,
+    relative_jump: float = 0.1,
+    tolerance_px: float = 1.0,
+    max_distance_px: float = 10.0,
+) -> dict[str, Tensor]:
+    """Edge scores of each image.
+
+    Args:
+        prediction: ``(B, 1, H, W)``, positive inside the mask.
+        target: ``(B, 1, H, W)``, positive inside the mask.
+        mask: bool ``(B, 1, H, W)``.
+        relative_jump: see :func:`depth_edges`.
+        tolerance_px: distance up to which an edge pixel counts as found.
+        max_distance_px: truncation of distances.
+
+    Returns:
+        float64 ``(B,)`` for each name of :data:`EDGE_SCORES`; NaN for an image without true edges.
+    """
+    sums = edge_sums(
+        prediction,
+        target=target,
+        mask=mask,
+        relative_jump=relative_jump,
+        tolerance_px=tolerance_px,
+        max_distance_px=max_distance_px,
+    )
+    return dict(zip(EDGE_SCORES, edge_scores(sums, max_distance_px=max_distance_px).unbind(dim=-1), strict=True))
