@@ -1,0 +1,216 @@
+"""Depth maps and their errors as colours, for looking at: plain tensors in, RGB tensors out.
+
+Two scales are used. Depth goes through the *magma* map (Smith & van der Walt, 2015, public domain), whose lightness
+rises evenly: near is bright, far is dark. The signed relative error is white where a prediction is right, red where it
+is too far and blue where it is too near. Pixels without a value are dark grey in both.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+INVALID_GREY = 0.2
+"""Grey level of pixels without a value; no colour of magma is a pure grey, so it cannot be mistaken for a depth."""
+
+GAP_GREY = 1.0
+"""Grey level of the gaps between panels."""
+
+_MAX_SAMPLES = 250_000  # enough for a quantile to three digits, and far below torch.quantile's limit of 16 million
+
+# Every 16th colour of the 256 of magma; linear interpolation is within 3/255 of the full table.
+_MAGMA = (
+    (0, 0, 4), (10, 8, 34), (29, 17, 71), (54, 16, 107), (80, 18, 124), (105, 28, 129), (130, 38, 129),
+    (156, 46, 127), (182, 54, 122), (207, 64, 112), (230, 81, 100), (244, 106, 92), (251, 136, 97), (254, 165, 113),
+    (254, 194, 135), (253, 224, 161), (252, 253, 191),
+)  # fmt: skip
+
+_TOO_FAR = (0.80, 0.05, 0.05)
+_TOO_NEAR = (0.05, 0.20, 0.80)
+
+
+def _check_map(name: str, value: Tensor) -> None:
+    if value.ndim != 4 or value.shape[1] != 1:
+        raise ValueError(f"{name} has shape {tuple(value.shape)}, but (B, 1, H, W) is needed")
+
+
+def magma(position: Tensor) -> Tensor:
+    """Colour of a position on the magma map.
+
+    Args:
+        position: float ``(B, 1, H, W)``, 0 = dark end, 1 = bright end; values outside are clamped.
+
+    Returns:
+        float ``(B, 3, H, W)``, RGB in [0, 1].
+    """
+    table = torch.tensor(_MAGMA, dtype=position.dtype, device=position.device) / 255
+    scaled = position[:, 0].clamp(0, 1) * (len(_MAGMA) - 1)
+    lower = scaled.long().clamp(max=len(_MAGMA) - 2)
+    weight = (scaled - lower).unsqueeze(-1)
+    return torch.lerp(table[lower], table[lower + 1], weight).permute(0, 3, 1, 2)
+
+
+def depth_range(depth: Tensor, *, mask: Tensor | None = None, quantile: float = 0.02) -> tuple[Tensor, Tensor]:
+    """Near and far end of each depth map without its outliers.
+
+    Args:
+        depth: float ``(B, 1, H, W)``, metres.
+        mask: bool ``(B, 1, H, W)``, pixels that count; None takes all. Depth <= 0 and non-finite depth never count.
+        quantile: Share of pixels cut off at either end, in [0, 0.5).
+
+    Returns:
+        ``near_m`` and ``far_m``, each ``(B,)``; 1 and 10 metres for a map without a single valid pixel.
+
+    Raises:
+        ValueError: If depth is not ``(B, 1, H, W)`` or the quantile is outside [0, 0.5).
+    """
+    _check_map("depth", depth)
+    if not 0 <= quantile < 0.5:
+        raise ValueError(f"quantile is {quantile}, but must be in [0, 0.5)")
+    valid = torch.isfinite(depth) & (depth > 0)
+    if mask is not None:
+        valid = valid & mask
+    ends = torch.empty(2, len(depth), dtype=torch.float32, device=depth.device)
+    cuts = torch.tensor([quantile, 1 - quantile], dtype=torch.float32, device=depth.device)
+    for index in range(len(depth)):
+        values = depth[index][valid[index]].float()
+        values = values[:: values.numel() // _MAX_SAMPLES + 1]
+        ends[:, index] = torch.quantile(values, cuts) if len(values) else ends.new_tensor([1.0, 10.0])
+    return ends[0], ends[1]
+
+
+def colorize(
+    depth: Tensor,
+    *,
+    mask: Tensor | None = None,
+    near_m: float | Tensor,
+    far_m: float | Tensor,
+    scale: Literal["log", "inverse"] = "log",
+) -> Tensor:
+    """Depth as colours, near bright and far dark.
+
+    Args:
+        depth: float ``(B, 1, H, W)``, metres; values <= 0 and non-finite values count as invalid.
+        mask: bool ``(B, 1, H, W)``, False = invalid; None takes every positive depth as valid.
+        near_m: Depth of the bright end, metres > 0, one number or ``(B,)``; nearer depth has the same colour.
+        far_m: Depth of the dark end, metres >= ``near_m``, one number or ``(B,)``; farther depth has the same colour.
+        scale: ``log`` gives equal ratios of depth equal steps, ``inverse`` gives equal disparities equal steps.
+
+    Returns:
+        float ``(B, 3, H, W)``, RGB in [0, 1]; invalid pixels are ``INVALID_GREY``.
+
+    Raises:
+        ValueError: If depth is not ``(B, 1, H, W)``, or not ``0 < near_m <= far_m``.
+    """
+    _check_map("depth", depth)
+    depth = depth.float()
+    near = torch.as_tensor(near_m, dtype=depth.dtype, device=depth.device).reshape(-1, 1, 1, 1)
+    far = torch.as_tensor(far_m, dtype=depth.dtype, device=depth.device).reshape(-1, 1, 1, 1)
+    if not bool(((near > 0) & (near <= far)).all()):
+        raise ValueError(f"near_m={near_m} and far_m={far_m}, but 0 < near_m <= far_m is needed")
+    # One flat wall has near == far: a hair's breadth of range gives it one colour instead of 0/0.
+    far = torch.maximum(far, near * (1 + 1e-4))
+    valid = torch.isfinite(depth) & (depth > 0)
+    if mask is not None:
+        valid = valid & mask
+    inside = torch.where(valid, depth, near).clamp(min=near, max=far)
+    match scale:
+        case "log":
+            position = (far / inside).log() / (far / near).log()
+        case "inverse":
+            position = (1 / inside - 1 / far) / (1 / near - 1 / far)
+        case _:
+            raise ValueError(f"scale is '{scale}', but must be 'log' or 'inverse'")
+    return torch.where(valid, magma(position), torch.full_like(position, INVALID_GREY))
+
+
+def error_map(prediction: Tensor, *, target: Tensor, mask: Tensor, max_relative: float = 0.5) -> Tensor:
+    """Signed relative error ``(prediction - target) / target`` as colours.
+
+    Args:
+        prediction: float ``(B, 1, H, W)``, metres.
+        target: float ``(B, 1, H, W)``, metres.
+        mask: bool ``(B, 1, H, W)``, pixels with truth.
+        max_relative: Error of the full colour, > 0; larger errors have the same colour.
+
+    Returns:
+        float ``(B, 3, H, W)``, RGB in [0, 1]: white = right, red = too far, blue = too near, grey = no truth.
+
+    Raises:
+        ValueError: If shapes are wrong or ``max_relative`` is not positive.
+    """
+    _check_map("prediction", prediction)
+    _check_map("target", target)
+    if not max_relative > 0:
+        raise ValueError(f"max_relative is {max_relative}, but must be > 0")
+    valid = mask & (target > 0) & torch.isfinite(prediction)
+    safe_target = torch.where(valid, target, torch.ones_like(target)).float()
+    safe_prediction = torch.where(valid, prediction.float(), safe_target)
+    amount = ((safe_prediction - safe_target) / safe_target / max_relative).clamp(-1, 1)
+    far, near = (amount.new_tensor(colour).view(1, 3, 1, 1) for colour in (_TOO_FAR, _TOO_NEAR))
+    colour = 1 - amount.abs() * (1 - torch.where(amount > 0, far, near))
+    return torch.where(valid, colour, torch.full_like(colour, INVALID_GREY))
+
+
+def depth_panels(
+    image: Tensor,
+    truth: Tensor | None,
+    mask: Tensor | None,
+    prediction: Tensor,
+    *,
+    max_relative: float = 0.5,
+) -> Tensor:
+    """Panels side by side: image | truth | prediction | error, or image | prediction where there is no truth.
+
+    Truth and prediction share one colour range per sample, that of the truth (of the prediction where there is none).
+
+    Args:
+        image: float ``(B, 3, H, W)``, RGB in [0, 1].
+        truth: float ``(B, 1, H, W)``, metres, or None.
+        mask: bool ``(B, 1, H, W)``, pixels with truth; None takes every positive depth of the truth.
+        prediction: float ``(B, 1, H, W)``, metres.
+        max_relative: See :func:`error_map`.
+
+    Returns:
+        float ``(B, 3, H, 4 W + 3 G)`` or ``(B, 3, H, 2 W + G)`` with white gaps of ``G = max(2, W // 64)`` pixels.
+    """
+    _check_map("prediction", prediction)
+    if image.shape != (len(prediction), 3, *prediction.shape[2:]):
+        raise ValueError(
+            f"image has shape {tuple(image.shape)} and prediction {tuple(prediction.shape)}, "
+            "but (B, 3, H, W) and (B, 1, H, W) are needed"
+        )
+    near, far = depth_range(prediction)
+    panels = [image.float().clamp(0, 1)]
+    if truth is not None:
+        mask = truth > 0 if mask is None else mask & (truth > 0)
+        truth_near, truth_far = depth_range(truth, mask=mask)
+        known = mask.flatten(1).any(dim=1)
+        near, far = torch.where(known, truth_near, near), torch.where(known, truth_far, far)
+        panels.append(colorize(truth, mask=mask, near_m=near, far_m=far))
+    panels.append(colorize(prediction, near_m=near, far_m=far))
+    if truth is not None and mask is not None:
+        panels.append(error_map(prediction, target=truth, mask=mask, max_relative=max_relative))
+    height, width = prediction.shape[2:]
+    gap = torch.full((len(image), 3, height, max(2, width // 64)), GAP_GREY, device=image.device)
+    row = [part for panel in panels for part in (panel, gap)]
+    return torch.cat(row[:-1], dim=3)
+
+
+def stack_rows(rows: Tensor) -> Tensor:
+    """Pictures under each other in one picture, with white gaps as wide as :func:`depth_panels` leaves them.
+
+    Args:
+        rows: float ``(B, 3, H, W)``, RGB in [0, 1].
+
+    Returns:
+        float ``(3, B H + (B - 1) G, W)`` with ``G = max(2, H // 64)``.
+    """
+    gap = torch.full((3, max(2, rows.shape[2] // 64), rows.shape[3]), GAP_GREY, device=rows.device)
+    parts = [part for row in rows for part in (row, gap)]
+    return torch.cat(parts[:-1], dim=1)
+
+
+def to_uint8(picture: Tensor) -> Tensor:
+    """A picture ``(3, H, W)`` in [0, 1] as uint8 ``(H, W, 3)`` on the CPU, rounded to the nearest level."""
+    return (picture.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu()

@@ -1,0 +1,24 @@
+"""The contract between the images that a user wants depth for and whoever writes the results."""
+
+from typing import NotRequired, TypedDict
+
+from torch import Tensor
+
+
+class ImageFileBatch(TypedDict):
+    """One image of any size, made ready for a network; batches of one, because sizes vary."""
+
+    image: Tensor
+    """float32 ``(1, 3, H, W)``, RGB in [0, 1], resized, then padded at the right and bottom by replication."""
+    content_size: Tensor
+    """int64 ``(1, 2)``, rows and columns of ``image`` that are no padding."""
+    K: NotRequired[Tensor]
+    """float32 ``(1, 3, 3)``, pixels of ``image``, corner convention."""
+    K_known: Tensor
+    """bool ``(1,)``, whether the user gave the intrinsics; without them there is no ``K``."""
+    original_image: Tensor
+    """uint8 ``(1, 3, H0, W0)``, RGB, as it was read."""
+    name: list[str]
+    """Unique, a file stem with slashes: the path below the input folder."""
+    error: list[str]
+    """Why the file could not be used, or an empty string; the tensors are then black and mean nothing."""

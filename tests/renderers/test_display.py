@@ -1,0 +1,137 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from renderers.display import (
+    GAP_GREY,
+    INVALID_GREY,
+    colorize,
+    depth_panels,
+    depth_range,
+    error_map,
+    magma,
+    stack_rows,
+    to_uint8,
+)
+
+
+def opencv_magma() -> np.ndarray:
+    """The 256 colours of magma as another library has them, RGB in [0, 1]."""
+    return cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_MAGMA)[:, 0, ::-1] / 255
+
+
+def test_magma_equals_opencv_within_three_levels():
+    colours = magma(torch.linspace(0, 1, 256).view(1, 1, 1, 256))[0, :, 0].T.numpy()
+    assert np.abs(colours - opencv_magma()).max() < 3 / 255
+
+
+@pytest.mark.parametrize(
+    ("scale", "depth_m", "position"),
+    [
+        ("log", 1.0, 1.0),
+        ("log", 2.0, 2 / 3),  # log(8/2) / log(8)
+        ("log", 8.0, 0.0),
+        ("inverse", 2.0, 3 / 7),  # (1/2 - 1/8) / (1 - 1/8)
+        ("inverse", 4.0, 1 / 7),
+        ("log", 0.1, 1.0),  # nearer than near
+        ("inverse", 99.0, 0.0),  # farther than far
+    ],
+)
+def test_colorize_puts_a_depth_at_its_position_on_the_map(scale, depth_m, position):
+    colour = colorize(torch.full((1, 1, 1, 1), depth_m), near_m=1.0, far_m=8.0, scale=scale)[0, :, 0, 0]
+    expected = [np.interp(position * 255, np.arange(256), opencv_magma()[:, channel]) for channel in range(3)]
+    np.testing.assert_allclose(colour.numpy(), expected, atol=3 / 255)
+
+
+def test_colorize_paints_what_is_invalid_grey():
+    depth = torch.tensor([0.0, -1.0, float("nan"), float("inf"), 2.0, 2.0]).view(1, 1, 1, 6)
+    mask = torch.tensor([True, True, True, True, False, True]).view(1, 1, 1, 6)
+    colours = colorize(depth, mask=mask, near_m=1.0, far_m=3.0)
+    assert torch.isfinite(colours).all()
+    assert (colours[..., :5] == INVALID_GREY).all()
+    assert not (colours[..., 5] == INVALID_GREY).any()
+
+
+def test_colorize_takes_a_range_for_each_sample_and_survives_a_flat_wall():
+    depth = torch.full((2, 1, 1, 1), 3.0)
+    near, far = torch.tensor([3.0, 1.0]), torch.tensor([3.0, 3.0])
+    colours = colorize(depth, near_m=near, far_m=far)
+    alone = [colorize(depth[:1], near_m=float(n), far_m=float(f)) for n, f in zip(near, far, strict=True)]
+    assert torch.equal(colours, torch.cat(alone))
+
+
+@pytest.mark.parametrize(("near_m", "far_m"), [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0)])
+def test_colorize_rejects_an_impossible_range(near_m, far_m):
+    with pytest.raises(ValueError, match="near_m"):
+        colorize(torch.ones(1, 1, 2, 2), near_m=near_m, far_m=far_m)
+
+
+def test_depth_range_is_numpys_quantile_of_the_valid_pixels():
+    generator = torch.Generator().manual_seed(0)
+    depth = torch.rand(2, 1, 30, 40, generator=generator) * 5
+    mask = torch.rand(2, 1, 30, 40, generator=generator) > 0.3
+    depth[0, 0, 0] = torch.nan
+    near, far = depth_range(depth, mask=mask, quantile=0.1)
+    for index in range(2):
+        values = depth[index][mask[index]].numpy()
+        values = values[np.isfinite(values) & (values > 0)]
+        np.testing.assert_allclose([near[index], far[index]], np.quantile(values, [0.1, 0.9]), rtol=1e-5)
+
+
+def test_depth_range_of_nothing_is_usable():
+    near, far = depth_range(torch.zeros(1, 1, 4, 4))
+    assert 0 < near < far
+
+
+def test_error_map_is_white_red_blue_and_grey():
+    target = torch.full((1, 1, 1, 6), 2.0)
+    prediction = torch.tensor([2.0, 3.0, 1.0, 9.0, 2.5, 2.0]).view(1, 1, 1, 6)
+    mask = torch.tensor([True, True, True, True, True, False]).view(1, 1, 1, 6)
+    right, far, near, farther, half, unknown = error_map(prediction, target=target, mask=mask)[0, :, 0].T
+    assert right.tolist() == [1, 1, 1]
+    assert far[0] > 0.5 > far[2]
+    assert near[2] > 0.5 > near[0]
+    assert torch.equal(far, farther)  # both at or beyond a relative error of 0.5
+    torch.testing.assert_close(half, (right + far) / 2)  # 0.25 is half way from white to full red
+    assert (unknown == INVALID_GREY).all()
+
+
+def test_panels_stand_side_by_side_and_share_the_range_of_the_truth():
+    generator = torch.Generator().manual_seed(1)
+    image = torch.rand(2, 3, 8, 128, generator=generator)
+    truth = 1 + torch.rand(2, 1, 8, 128, generator=generator)
+    mask = torch.ones_like(truth, dtype=torch.bool)
+    mask[:, :, 0] = False
+    prediction = truth * 4  # beyond the range of the truth: all at the dark end
+    panels = depth_panels(image, truth, mask, prediction)
+    assert panels.shape == (2, 3, 8, 4 * 128 + 3 * 2)
+    parts = panels.split([128, 2, 128, 2, 128, 2, 128], dim=3)
+    torch.testing.assert_close(parts[0], image)
+    assert all((gap == GAP_GREY).all() for gap in parts[1::2])
+    assert (parts[2][:, :, 0] == INVALID_GREY).all()
+    torch.testing.assert_close(parts[4], magma(torch.zeros(2, 1, 8, 128)))
+    torch.testing.assert_close(parts[6], error_map(prediction, target=truth, mask=mask))
+
+
+def test_panels_without_truth_are_two():
+    panels = depth_panels(torch.rand(1, 3, 4, 64), None, None, torch.full((1, 1, 4, 64), 2.0))
+    assert panels.shape == (1, 3, 4, 2 * 64 + 2)
+
+
+def test_panels_of_a_sample_without_valid_truth_use_the_prediction():
+    prediction = torch.linspace(3, 6, 64).expand(1, 1, 4, 64)
+    truth = torch.zeros(1, 1, 4, 64)
+    panels = depth_panels(torch.rand(1, 3, 4, 64), truth, truth > 0, prediction)
+    near, far = depth_range(prediction)
+    torch.testing.assert_close(panels[..., 132:196], colorize(prediction, near_m=near, far_m=far))
+
+
+def test_rows_are_stacked_and_become_bytes():
+    rows = torch.stack([torch.zeros(3, 5, 7), torch.full((3, 5, 7), 0.5)])
+    picture = to_uint8(stack_rows(rows))
+    assert picture.shape == (12, 7, 3)
+    assert picture.dtype == torch.uint8
+    assert (picture[:5] == 0).all()
+    assert (picture[5:7] == 255).all()
+    assert (picture[7:] == 128).all()  # 127.5 rounds to even
