@@ -1,0 +1,114 @@
+"""The command line: ``lightning fit|validate|test|predict --config experiments/<name>.yaml`` (or ``python -m cli``)."""
+
+import os
+import signal
+import warnings
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from lightning_modules.base import NonFiniteLossError
+from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
+from lightning_modules.callbacks.run_record import RunRecord
+from lightning_modules.loading import CheckpointError, check_checkpoint, without_pretrained
+from lightning_modules.run_folder import RUN_ID_VARIABLE, place_run, run_id
+from lightning_modules.run_loggers import run_loggers
+
+DEFAULTS = Path(__file__).parent / "experiments" / "_defaults.yaml"
+HARMLESS_WARNINGS = (
+    ".*does not have many workers.*",  # two cores are busy with the training step itself
+    "Experiment logs directory .* exists",  # the old file has been moved aside
+    "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # inside lightning
+)
+
+
+class PlumblineCLI(LightningCLI):
+    """LightningCLI with a folder, loggers and a record for every run."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what names a run and what happens after training."""
+        parser.add_argument("--experiment", type=str | None, help="Name of the run's folder (default: first config's)")
+        parser.add_argument("--runs_dir", type=str, default="runs", help="Folder of all runs")
+        parser.add_argument("--tags", type=list[str], default=[], help="Further tags of the W&B run")
+        parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best checkpoint after training")
+
+    def before_instantiate_classes(self) -> None:
+        """Give the run its folder, and hold a checkpoint against the model before anything is built."""
+        config = self.config[self.subcommand]
+        self.run_dir = place_run(config, str(self.subcommand))
+        if "verbose" in config and not config.trainer.fast_dev_run:
+            config.verbose = False  # the run's record shows the same table
+        checkpoint = config.get("ckpt_path")
+        if checkpoint not in {None, "best", "last", "hpc", "registry"}:
+            check_checkpoint(Path(checkpoint), config.model)
+            config.model = without_pretrained(config.model)
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the configuration alone: it says what is run, and a checkpoint has to fit it."""
+
+    def instantiate_trainer(self, **kwargs: object) -> Trainer:
+        """Add the CSV and W&B loggers unless the configuration names others."""
+        config = self.config[self.subcommand]
+        if config.trainer.logger in {None, True} and not config.trainer.fast_dev_run:
+            kwargs["logger"] = run_loggers(config, self.run_dir, job_type=str(self.subcommand))
+        return super().instantiate_trainer(**kwargs)
+
+    def after_fit(self) -> None:
+        """Test the best checkpoint, so that one command gives a trained and evaluated model."""
+        if self.config[self.subcommand].test_after_fit and not self.trainer.interrupted:
+            best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best if best else None, verbose=False)
+
+    def after_predict(self) -> None:
+        """Leave with 1 if an image could not be predicted; the others are written."""
+        writers = [c for c in self.trainer.callbacks if isinstance(c, DepthPredictionWriter)]  # type: ignore[attr-defined]
+        if any(writer.failures for writer in writers):
+            raise SystemExit(1)
+
+
+def main(args: ArgsType = None) -> None:
+    """Run the command line.
+
+    Args:
+        args: Arguments in place of ``sys.argv[1:]``.
+
+    Raises:
+        SystemExit: 1 with one sentence for bad input, 2 for a bad command line, 143 after SIGTERM.
+    """
+    for message in HARMLESS_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    torch.set_flush_denormal(True)  # denormals cost up to 100x on a CPU and carry no information
+    torch.set_float32_matmul_precision("high")
+    inherited = os.environ.get(RUN_ID_VARIABLE)
+    os.environ[RUN_ID_VARIABLE] = run_id()  # the other ranks are started with this environment
+    defaults = {"default_config_files": [str(DEFAULTS)]}
+    try:
+        PlumblineCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            save_config_callback=RunRecord,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            parser_kwargs={name: dict(defaults) for name in LightningCLI.subcommands()},
+            args=args,
+        )
+    except SIGTERMException:
+        # Lightning saves a checkpoint and leaves with 0, which a scheduler would take for a finished job.
+        raise SystemExit(128 + signal.SIGTERM) from None
+    except (CheckpointError, NonFiniteLossError, ValueError, OSError) as error:
+        if os.environ.get("PLUMBLINE_TRACEBACK"):
+            raise
+        raise SystemExit(f"error: {error} (PLUMBLINE_TRACEBACK=1 shows where)") from None
+    finally:
+        if inherited is None:
+            del os.environ[RUN_ID_VARIABLE]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""Images, folders, globs and videos of a user's own, for prediction."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed
+from lightning.pytorch import LightningDataModule
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from datamodules.media_paths import MediaFile, find_media
+from geometry.camera import intrinsics_from_field_of_view
+
+_FRAMES_MISCOUNTED = 2  # containers often declare a frame or two more than they hold
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """Read an image upright as uint8 ``(H, W, 3)`` RGB; 16-bit grey is scaled down, transparency is dropped.
+
+    Raises:
+        ValueError: If the file is no image, truncated, or of floating-point pixels.
+    """
+    try:
+        # Not OpenCV: it fills the missing half of a truncated file with grey and says nothing.
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode == "F":
+                raise ValueError("holds floating-point pixels, but 8 or 16 bits are needed")
+            if image.mode.startswith("I"):
+                grey = np.asarray(image).astype(np.float64) / 257
+                return np.repeat(grey.clip(0, 255).round().astype(np.uint8)[..., None], 3, axis=2)
+            return np.array(image.convert("RGB"))  # a copy: Pillow's own buffer is read-only
+    # Pillow's decoders raise SyntaxError, struct.error, EOFError ... on broken files, besides OSError.
+    except Exception as error:
+        raise ValueError(f"cannot read '{path}' as an image: {error}") from error
+
+
+def read_video(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
+    """Frames of a video in order, each uint8 ``(H, W, 3)`` RGB.
+
+    Raises:
+        ValueError: If the file is no video, has no frame, or ends before the number of frames that it declares.
+    """
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise ValueError(f"cannot read '{path}' as a video")
+        declared = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        count = 0
+        while True:
+            read, frame = capture.read()
+            if not read:
+                break
+            count += 1
+            yield np.ascontiguousarray(frame[..., ::-1])
+        if count == 0 or count < declared - _FRAMES_MISCOUNTED:
+            raise ValueError(f"video '{path}' ends after {count} of {max(declared, 0)} frames")
+    finally:
+        capture.release()
+
+
+def working_size(height: int, width: int, *, image_size: tuple[int, int]) -> tuple[int, int]:
+    """Size with the aspect ratio of the image and about as many pixels as ``image_size``.
+
+    >>> working_size(480, 640, image_size=(96, 128))
+    (96, 128)
+    >>> working_size(640, 480, image_size=(96, 128))
+    (128, 96)
+    """
+    scale = math.sqrt(image_size[0] * image_size[1] / (height * width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def prepare(
+    pixels: npt.NDArray[np.uint8], *, image_size: tuple[int, int], divisor: int
+) -> tuple[Tensor, tuple[int, int]]:
+    """Resize an image to its working size and pad it at the right and bottom to multiples of the divisor.
+
+    Args:
+        pixels: uint8 ``(H0, W0, 3)``, RGB.
+        image_size: See :func:`working_size`.
+        divisor: What height and width are to be divisible by.
+
+    Returns:
+        float32 ``(3, H, W)`` in [0, 1], and the rows and columns of it that are no padding.
+    """
+    height, width = working_size(*pixels.shape[:2], image_size=image_size)
+    shrinks = height * width < pixels.shape[0] * pixels.shape[1]
+    # Linear interpolation would skip pixels when shrinking; both filters keep the corner convention.
+    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    padded = cv2.copyMakeBorder(resized, 0, -height % divisor, 0, -width % divisor, cv2.BORDER_REPLICATE)
+    return torch.from_numpy(padded).permute(2, 0, 1).float() / 255, (height, width)
+
+
+def intrinsics_for(
+    height: int,
+    width: int,
+    *,
+    intrinsics: tuple[float, float, float, float] | None,
+    field_of_view_degrees: float | None,
+) -> Tensor | None:
+    """K ``(3, 3)`` of an image in its own pixels, corner convention, or None if nothing is known.
+
+    Args:
+        height: Rows.
+        width: Columns.
+        intrinsics: ``fx, fy, cx, cy`` in pixels, corner convention.
+        field_of_view_degrees: Horizontal field of view; the principal point is then the middle.
+
+    Raises:
+        ValueError: If the principal point lies outside the image.
+    """
+    if intrinsics is not None:
+        fx, fy, cx, cy = intrinsics
+        if not (0 < cx < width and 0 < cy < height):
+            raise ValueError(
+                f"the principal point ({cx:g}, {cy:g}) of K lies outside the image of {width}x{height} pixels"
+            )
+        return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32)
+    if field_of_view_degrees is not None:
+        return intrinsics_from_field_of_view(math.radians(field_of_view_degrees), height=height, width=width)
+    return None
+
+
+class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
+    """Images and video frames in the order of the files, each as an item of ``ImageFileBatch``.
+
+    Args:
+        files: What to read.
+        image_size: See :class:`ImageFiles`.
+        divisor: See :class:`ImageFiles`.
+        intrinsics: See :class:`ImageFiles`.
+        field_of_view_degrees: See :class:`ImageFiles`.
+    """
+
+    def __init__(
+        self,
+        files: list[MediaFile],
+        *,
+        image_size: tuple[int, int],
+        divisor: int,
+        intrinsics: tuple[float, float, float, float] | None,
+        field_of_view_degrees: float | None,
+    ) -> None:
+        self.files = files
+        self.image_size = image_size
+        self.divisor = divisor
+        self.intrinsics = intrinsics
+        self.field_of_view_degrees = field_of_view_degrees
+
+    def __iter__(self) -> Iterator[dict[str, Tensor | str | bool]]:
+        """Items of this process' share of the files; every file is read by one worker of one rank."""
+        worker = get_worker_info()
+        workers, worker_id = (1, 0) if worker is None else (worker.num_workers, worker.id)
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        ranks, rank = (torch.distributed.get_world_size(), torch.distributed.get_rank()) if distributed else (1, 0)
+        for file in itertools.islice(self.files, rank * workers + worker_id, None, ranks * workers):
+            if file.is_video:
+                yield from self._frames(file)
+            else:
+                yield self._image(file)
+
+    def _image(self, file: MediaFile) -> dict[str, Tensor | str | bool]:
+        try:
+            return self._item(read_image(file.path), file.name)
+        except ValueError as error:
+            return self._failure(file.name, str(error))
+
+    def _frames(self, file: MediaFile) -> Iterator[dict[str, Tensor | str | bool]]:
+        try:
+            for number, frame in enumerate(read_video(file.path)):
+                yield self._item(frame, f"{file.name}/{number:06d}")
+        except ValueError as error:
+            yield self._failure(file.name, str(error))
+
+    def _item(self, pixels: npt.NDArray[np.uint8], name: str) -> dict[str, Tensor | str | bool]:
+        image, (height, width) = prepare(pixels, image_size=self.image_size, divisor=self.divisor)
+        K = intrinsics_for(
+            *pixels.shape[:2], intrinsics=self.intrinsics, field_of_view_degrees=self.field_of_view_degrees
+        )
+        item: dict[str, Tensor | str | bool] = {
+            "image": image,
+            "content_size": torch.tensor([height, width]),
+            "K_known": K is not None,
+            "original_image": torch.from_numpy(pixels).permute(2, 0, 1),
+            "name": name,
+            "error": "",
+        }
+        if K is not None:
+            scale = torch.tensor([width / pixels.shape[1], height / pixels.shape[0], 1.0])
+            item["K"] = scale[:, None] * K
+        return item
+
+    def _failure(self, name: str, error: str) -> dict[str, Tensor | str | bool]:
+        return {
+            "image": torch.zeros(3, self.divisor, self.divisor),
+            "content_size": torch.tensor([self.divisor, self.divisor]),
+            "K_known": False,
+            "original_image": torch.zeros(3, self.divisor, self.divisor, dtype=torch.uint8),
+            "name": name,
+            "error": error,
+        }
+
+
+class ImageFiles(LightningDataModule):
+    """Any images for ``predict``: one file, a folder with everything below it, a glob, or a video.
+
+    A file that cannot be read becomes an item with its ``error``, so that the rest is done.
+
+    Args:
+        path: Image, video, folder, or glob (``**`` goes into folders).
+        image_size: Height and width whose number of pixels the network is to see; best that of its training. The
+            aspect ratio of each image is kept.
+        divisor: Height and width are padded to multiples of it.
+        field_of_view_degrees: Horizontal field of view in (0, 180); gives point clouds their shape.
+        intrinsics: ``fx, fy, cx, cy`` in pixels of the images as they are, counted from the corner of the first
+            pixel (OpenCV's ``cx, cy`` plus 0.5); instead of the field of view.
+        num_workers: Reading processes.
+
+    Raises:
+        ValueError: If an argument is out of its range, or both ways of giving the camera are used.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        image_size: tuple[int, int] = (96, 128),
+        divisor: int = 32,
+        field_of_view_degrees: float | None = None,
+        intrinsics: tuple[float, float, float, float] | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if min(image_size) < 1 or divisor < 1 or num_workers < 0:
+            raise ValueError(
+                f"image_size={image_size}, divisor={divisor} and num_workers={num_workers}: "
+                "sizes must be at least 1 and workers at least 0"
+            )
+        if field_of_view_degrees is not None and intrinsics is not None:
+            raise ValueError("both field_of_view_degrees and intrinsics are given: give one of them")
+        if field_of_view_degrees is not None and not 0 < field_of_view_degrees < 180:
+            raise ValueError(f"field_of_view_degrees is {field_of_view_degrees}, but must be between 0 and 180")
+        if intrinsics is not None and not (all(map(math.isfinite, intrinsics)) and min(intrinsics) > 0):
+            raise ValueError(f"intrinsics fx, fy, cx, cy are {intrinsics}, but must be finite and positive")
+        self.path = path
+        self.image_size = image_size
+        self.divisor = divisor
+        self.field_of_view_degrees = field_of_view_degrees
+        self.intrinsics = intrinsics
+        self.num_workers = num_workers
+        self.files: list[MediaFile] = []
+
+    def setup(self, stage: str) -> None:
+        """Find the files.
+
+        Raises:
+            FileNotFoundError: If the path does not exist.
+            ValueError: If nothing under the path is an image or a video.
+        """
+        self.files = find_media(self.path)
+
+    def predict_dataloader(self) -> DataLoader[dict[str, Tensor | str | bool]]:
+        """Batches of one, in the order of the files."""
+        dataset = MediaDataset(
+            self.files,
+            image_size=self.image_size,
+            divisor=self.divisor,
+            intrinsics=self.intrinsics,
+            field_of_view_degrees=self.field_of_view_degrees,
+        )
+        return DataLoader(dataset, batch_size=1, num_workers=self.num_workers)

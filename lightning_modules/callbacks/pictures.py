@@ -1,0 +1,153 @@
+"""Pictures of what a depth model sees, drawn while it is validated and tested."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+
+from lightning_modules.base import DepthModule
+from renderers.display import depth_panels, stack_rows, to_uint8
+from structures.files import write_png
+
+logger = logging.getLogger(__name__)
+
+
+class DepthPictures(Callback):
+    """Draws image | truth | prediction | error for the same few samples each time, on rank zero.
+
+    The samples are spread evenly over the batches that rank zero sees. They are drawn inside the evaluation loop,
+    with the weights that are being evaluated (averaged ones too), in eval mode, without gradients and without a trace
+    in the random number generators. Files: ``pictures/epoch_000.png`` in the trainer's folder, ``pictures/test.png``,
+    ``pictures/validate.png``; the same goes to W&B where the run has a W&B logger. ``fast_dev_run`` and sanity checks
+    draw nothing.
+
+    Args:
+        every_n_epochs: Draw in every n-th training epoch, counted so that the first one is drawn; >= 1.
+        count: Number of samples, >= 1.
+
+    Raises:
+        ValueError: If an argument is below 1.
+    """
+
+    def __init__(self, every_n_epochs: int = 1, count: int = 4) -> None:
+        super().__init__()
+        if every_n_epochs < 1 or count < 1:
+            raise ValueError(f"every_n_epochs={every_n_epochs} and count={count} must be at least 1")
+        self.every_n_epochs = every_n_epochs
+        self.count = count
+        self._rows: list[Tensor] = []
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start a new picture."""
+        self._rows = []
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start a new picture."""
+        self._rows = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Mapping[str, Any],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw the chosen samples of the batch."""
+        if dataloader_idx == 0 and self._is_due(trainer):
+            self._draw(pl_module, batch, batch_idx, trainer.num_val_batches[0])
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Mapping[str, Any],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw the chosen samples of the batch."""
+        if dataloader_idx == 0 and self._is_due(trainer):
+            self._draw(pl_module, batch, batch_idx, trainer.num_test_batches[0])
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the picture."""
+        fitting = trainer.state.fn == "fit"
+        self._write(trainer, f"epoch_{trainer.current_epoch:03d}" if fitting else "validate", "val/pictures")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the picture."""
+        self._write(trainer, "test", "test/pictures")
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        if not trainer.is_global_zero or trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return False
+        return trainer.state.fn != "fit" or trainer.current_epoch % self.every_n_epochs == 0
+
+    def _draw(
+        self, pl_module: LightningModule, batch: Mapping[str, Any], batch_idx: int, n_batches: int | float
+    ) -> None:
+        chosen = chosen_samples(self.count, batch_idx=batch_idx, n_batches=n_batches, batch_size=len(batch["image"]))
+        if not chosen:
+            return
+        sample: Any = {
+            key: value[chosen] if isinstance(value, Tensor) else [value[index] for index in chosen]
+            for key, value in batch.items()
+        }
+        modes = [(module, module.training) for module in pl_module.modules()]
+        try:
+            with torch.no_grad(), isolate_rng():
+                pl_module.eval()
+                # The scale of the depth may be a matter of the data, which `forward` does not see.
+                predict = pl_module.predict_depth if isinstance(pl_module, DepthModule) else None
+                prediction = pl_module(sample["image"]) if predict is None else predict(sample)
+        finally:
+            for module, training in modes:
+                module.training = training
+        rows = depth_panels(sample["image"], sample["depth"], sample["depth_mask"], prediction.detach().float())
+        self._rows.extend(rows.cpu())
+
+    def _write(self, trainer: Trainer, name: str, key: str) -> None:
+        rows, self._rows = self._rows, []
+        if not rows:
+            return
+        path = Path(trainer.default_root_dir) / "pictures" / f"{name}.png"
+        write_png(path, to_uint8(stack_rows(torch.stack(rows))).numpy())
+        logger.info("pictures: %s", path)
+        for run_logger in trainer.loggers:
+            # A disabled run would still make temporary files of its images.
+            if isinstance(run_logger, WandbLogger) and not getattr(run_logger.experiment, "disabled", False):
+                pictures = [to_uint8(row).numpy() for row in rows]
+                run_logger.log_image(key=key, images=pictures, step=trainer.global_step)
+
+
+def chosen_samples(count: int, *, batch_idx: int, n_batches: int | float, batch_size: int) -> list[int]:
+    """Which samples of a batch belong to the picture: ``count`` samples spread evenly over all batches.
+
+    Args:
+        count: Number of samples wanted in all.
+        batch_idx: Number of this batch.
+        n_batches: Number of batches of the loop; infinite for a stream, whose first samples are then taken.
+        batch_size: Number of samples in this batch.
+
+    Returns:
+        Positions in the batch, at most ``batch_size`` many, ascending.
+
+    >>> [chosen_samples(4, batch_idx=i, n_batches=8, batch_size=2) for i in range(8)]
+    [[0], [], [0], [], [0], [], [0], []]
+    >>> [chosen_samples(4, batch_idx=i, n_batches=2, batch_size=16) for i in range(2)]
+    [[0, 8], [0, 8]]
+    """
+    if n_batches == float("inf"):
+        return [0] if batch_idx < count else []
+    # Sample k falls into the batch k * n_batches // count; those of one batch are spread evenly over it.
+    here = sum(k * int(n_batches) // count == batch_idx for k in range(count))
+    here = min(here, batch_size)
+    return [k * batch_size // here for k in range(here)]

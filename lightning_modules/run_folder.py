@@ -1,0 +1,106 @@
+"""Where a run lives and under which name: ``<runs_dir>/<experiment>/<run id>``, the same for every rank and requeue."""
+
+import netrc
+import os
+import subprocess
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import Namespace
+
+RUN_ID_VARIABLE = "PLUMBLINE_RUN_ID"
+
+
+def run_id() -> str:
+    """Id of this run, equal on all its ranks and after a requeue.
+
+    Returns:
+        The id in the environment (a parent process or the user set it), else the SLURM job (with its array task), else
+        that of a torchrun launch, else the time.
+    """
+    environment = os.environ
+    if RUN_ID_VARIABLE in environment:
+        return environment[RUN_ID_VARIABLE]
+    if "SLURM_ARRAY_JOB_ID" in environment:
+        return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+    # An interactive shell of `salloc` holds one job id for many runs, so there the time is used.
+    if "SLURM_JOB_ID" in environment and environment.get("SLURM_JOB_NAME") not in {"bash", "interactive", None}:
+        return environment["SLURM_JOB_ID"]
+    if environment.get("TORCHELASTIC_RUN_ID", "none") != "none":
+        return environment["TORCHELASTIC_RUN_ID"]
+    return datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
+def place_run(config: Namespace, subcommand: str) -> Path:
+    """Fill a configuration with the run's folder: the trainer's root and the folder of its checkpoints.
+
+    Args:
+        config: Resolved configuration of a subcommand; written to where nothing is set.
+        subcommand: Everything but ``fit`` gets its name appended, so that it never writes into a training's folder.
+
+    Returns:
+        ``<runs_dir>/<experiment>/<run id>``, or the ``default_root_dir`` that the configuration names.
+    """
+    if config.experiment is None:
+        files = config.get("config")
+        config.experiment = Path(str(files[0])).stem if files else "unnamed"
+    if config.trainer.default_root_dir is None:
+        name = run_id() if subcommand == "fit" else f"{run_id()}-{subcommand}"
+        config.trainer.default_root_dir = str(Path(config.runs_dir) / config.experiment / name)
+    run_dir = Path(config.trainer.default_root_dir)
+    callbacks = config.trainer.callbacks
+    for callback in [] if callbacks is None else callbacks:
+        if callback.class_path.endswith("ModelCheckpoint") and callback.init_args.get("dirpath") is None:
+            callback.init_args.dirpath = str(run_dir / "checkpoints")
+    return run_dir
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the first of the run, told from the environment, before any trainer exists."""
+    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    return next((int(rank) for rank in ranks if rank is not None), 0) == 0
+
+
+def git_commit() -> str:
+    """Commit of the working tree with ``+dirty`` when tracked files differ, or ``unknown`` outside a checkout."""
+    root = Path(__file__).parents[1]
+
+    def git(*arguments: str) -> str:
+        answer = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10)
+        answer.check_returncode()
+        return answer.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit + ("+dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def wandb_mode() -> Literal["online", "offline", "disabled"]:
+    """W&B mode: what ``WANDB_MODE`` says, else online if a key or a login is there, else offline."""
+    mode = os.environ.get("WANDB_MODE")
+    if mode in {"online", "offline", "disabled"}:
+        return mode  # type: ignore[return-value]  # the set narrows the value, not the type
+    if os.environ.get("WANDB_API_KEY"):
+        return "online"
+    try:
+        logins = netrc.netrc().hosts
+    except (OSError, netrc.NetrcParseError):
+        return "offline"
+    return "online" if any("wandb" in host for host in logins) else "offline"
+
+
+def keep_previous_metrics(run_dir: Path) -> None:
+    """Move the metrics of an earlier attempt aside: the CSV logger deletes what it finds in its place.
+
+    Args:
+        run_dir: The run's folder; ``metrics.csv`` becomes ``metrics.<n>.csv`` with the next free n, from 1.
+    """
+    current = run_dir / "metrics.csv"
+    if current.is_file():
+        n = 1
+        while (run_dir / f"metrics.{n}.csv").exists():
+            n += 1
+        current.rename(run_dir / f"metrics.{n}.csv")

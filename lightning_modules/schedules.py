@@ -1,0 +1,64 @@
+"""Learning-rate schedules that need no second copy of the number of steps."""
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+class WarmupCosine(LambdaLR):
+    """Linear warm-up, then a half cosine down to a fraction of the rate, over the whole training.
+
+    Args:
+        optimizer: Its rates are the peak rates.
+        warmup_fraction: Part of the training, in [0, 1), over which the rate rises linearly from zero.
+        final_fraction: Rate at the end as a fraction of the peak.
+        total_steps: Length of the training in optimizer steps; None lets :class:`~lightning_modules.base.PaperModule`
+            fill in the trainer's own number, so that overriding ``max_steps`` moves the schedule with it.
+
+    Raises:
+        ValueError: If a fraction is out of range.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        warmup_fraction: float = 0.05,
+        final_fraction: float = 0.01,
+        total_steps: int | None = None,
+    ) -> None:
+        if not 0 <= warmup_fraction < 1 or not 0 <= final_fraction <= 1:
+            raise ValueError(
+                f"warmup_fraction must be in [0, 1) and final_fraction in [0, 1], not {warmup_fraction} and "
+                f"{final_fraction}"
+            )
+        self.warmup_fraction = warmup_fraction
+        self.final_fraction = final_fraction
+        self.total_steps = total_steps
+        super().__init__(optimizer, self.factor)
+
+    def factor(self, step: int) -> float:
+        """Rate at an optimizer step as a fraction of the peak."""
+        if self.total_steps is None:  # before the trainer's length is known only step 0 is asked for
+            return 1.0 if self.warmup_fraction == 0 else 0.0
+        done = min(step / max(self.total_steps, 1), 1.0)
+        if done < self.warmup_fraction:
+            # Never exactly zero: the first step should learn something.
+            return (step + 1) / (self.warmup_fraction * self.total_steps + 1)
+        cosine = 0.5 * (1 + math.cos(math.pi * (done - self.warmup_fraction) / (1 - self.warmup_fraction)))
+        return self.final_fraction + (1 - self.final_fraction) * cosine
+
+    def set_total_steps(self, total_steps: int) -> None:
+        """Fill in the length of the training and apply the rate of the current step."""
+        self.total_steps = total_steps
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base * self.factor(self.last_epoch)
+
+    def state_dict(self) -> dict[str, object]:
+        """State without the bound method, which is no plain value and would break ``weights_only`` loading."""
+        left_out = {"optimizer", "lr_lambdas", "_get_lr_called_within_step"}
+        return {k: v for k, v in self.__dict__.items() if k not in left_out}
+
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+        """Take over a state, except for the length, which belongs to the training that resumes."""
+        self.__dict__.update({k: v for k, v in state_dict.items() if k != "total_steps"})

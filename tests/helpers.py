@@ -1,0 +1,63 @@
+"""Small stand-ins that several tests need."""
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+
+class Affine(nn.Module):
+    """``scale * mean over channels + shift``: a depth network whose output is known in closed form."""
+
+    stride = 1
+
+    def __init__(self, scale: float = 0.5, shift: float = 0.1) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(scale))
+        self.shift = nn.Parameter(torch.tensor(shift))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.scale * image.mean(dim=1, keepdim=True) + self.shift
+
+
+class RandomDepth(Dataset):
+    """Seeded images with depth that is an affine function of brightness, so that :class:`Affine` can fit it."""
+
+    def __init__(self, count: int, height: int = 16, width: int = 24, first: int = 0) -> None:
+        self.count, self.height, self.width, self.first = count, height, width, first
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict:
+        rng = np.random.default_rng(1000 + self.first + index)
+        image = torch.from_numpy(rng.random((3, self.height, self.width), dtype=np.float32))
+        depth = 10.0 * (0.3 * image.mean(dim=0, keepdim=True) + 0.2)
+        return {
+            "image": image,
+            "depth": depth,
+            "depth_mask": torch.ones_like(depth, dtype=torch.bool),
+            "K": torch.tensor([[20.0, 0, 12], [0, 20, 8], [0, 0, 1]]),
+            "K_known": torch.tensor(True),
+            "depth_scale_m": torch.tensor(10.0),
+            "index": torch.tensor(index),
+            "name": f"{index:04d}",
+        }
+
+
+class RandomDepthModule(LightningDataModule):
+    """Loaders of :class:`RandomDepth`."""
+
+    def __init__(self, count: int = 8, batch_size: int = 4) -> None:
+        super().__init__()
+        self.count, self.batch_size = count, batch_size
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(RandomDepth(self.count), batch_size=self.batch_size)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(RandomDepth(5, first=100), batch_size=self.batch_size)
+
+    def test_dataloader(self) -> DataLoader:
+        return DataLoader(RandomDepth(5, first=200), batch_size=self.batch_size)

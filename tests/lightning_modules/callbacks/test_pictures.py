@@ -1,0 +1,222 @@
+import random
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.loggers import WandbLogger
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_modules.callbacks.pictures import DepthPictures, chosen_samples
+from renderers.display import depth_panels, stack_rows, to_uint8
+
+HEIGHT, WIDTH = 8, 16
+
+
+class Samples(torch.utils.data.Dataset):
+    """Samples whose number is readable from the image: sample i has the grey level i / 32."""
+
+    def __init__(self, count=10):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        depth = torch.linspace(1, 5, WIDTH).expand(1, HEIGHT, WIDTH)
+        image = torch.full((3, HEIGHT, WIDTH), index / 32)
+        return {"image": image, "depth": depth, "depth_mask": depth > 0, "name": str(index), "index": index}
+
+
+class Scaled(LightningModule):
+    """Depth = scale * ramp; has a dropout that must be off, and draws a random number at each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, image):
+        torch.rand(1)  # a part that draws even in eval mode
+        ramp = torch.linspace(1, 5, WIDTH).expand(len(image), 1, HEIGHT, WIDTH)
+        return self.dropout(self.scale * ramp)
+
+    def training_step(self, batch, batch_idx):
+        return (self(batch["image"]) - 3 * batch["depth"]).abs().mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val/scale", self.scale, batch_size=len(batch["image"]))
+
+    test_step = validation_step
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def loader(count=10, batch_size=4):
+    return DataLoader(Samples(count), batch_size=batch_size)
+
+
+def trainer(root, callbacks, **settings):
+    defaults = {
+        "accelerator": "cpu",
+        "max_epochs": 2,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": root,
+    }
+    return Trainer(**{**defaults, **settings}, callbacks=callbacks)
+
+
+def read(path):
+    return cv2.imread(str(path))[..., ::-1]
+
+
+def names(root):
+    return sorted(path.name for path in (root / "pictures").glob("*")) if (root / "pictures").exists() else []
+
+
+def expected(indices, scale):
+    rows = [Samples()[index] for index in indices]
+    image, depth, mask = (torch.stack([row[key] for row in rows]) for key in ("image", "depth", "depth_mask"))
+    ramp = torch.linspace(1, 5, WIDTH).expand(len(rows), 1, HEIGHT, WIDTH)
+    return to_uint8(stack_rows(depth_panels(image, depth, mask, scale * ramp))).numpy()
+
+
+def test_the_test_picture_shows_samples_from_all_over_the_set(tmp_path):
+    # 10 samples in batches of 4, 4 and 2; 4 pictures: two from the first batch, one from each other.
+    trainer(tmp_path, [DepthPictures(count=4)]).test(Scaled(), loader(), verbose=False)
+    assert names(tmp_path) == ["test.png"]
+    np.testing.assert_array_equal(read(tmp_path / "pictures" / "test.png"), expected([0, 2, 4, 8], 1.0))
+
+
+@pytest.mark.parametrize(
+    ("count", "n_batches", "batch_size"), [(4, 3, 4), (1, 7, 1), (5, 5, 2), (6, 100, 8), (8, 2, 4)]
+)
+def test_as_many_samples_as_asked_for_are_chosen(count, n_batches, batch_size):
+    chosen = [chosen_samples(count, batch_idx=i, n_batches=n_batches, batch_size=batch_size) for i in range(n_batches)]
+    assert sum(map(len, chosen)) == count
+    assert chosen[0][0] == 0
+    assert all(len(set(c)) == len(c) and max(c, default=0) < batch_size for c in chosen)
+    filled = [i for i, c in enumerate(chosen) if c]
+    assert max(np.diff([*filled, n_batches])) <= -(-n_batches // count)
+
+
+def test_a_short_set_gives_what_it_has():
+    assert chosen_samples(9, batch_idx=0, n_batches=1, batch_size=3) == [0, 1, 2]
+
+
+def test_training_draws_each_epoch_and_nothing_else_changes(tmp_path):
+    def run(callbacks, root):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
+        module = Scaled()
+        fit = trainer(root, callbacks)
+        fit.fit(module, loader(), loader())
+        draws = torch.rand(1).item(), float(np.random.rand()), random.random()
+        return module.scale.item(), dict(fit.callback_metrics), draws
+
+    plain = run([], tmp_path / "plain")
+    drawn = run([DepthPictures(count=2)], tmp_path / "drawn")
+    assert plain == drawn
+    assert names(tmp_path / "plain") == []
+    assert names(tmp_path / "drawn") == ["epoch_000.png", "epoch_001.png"]
+
+
+def test_every_other_epoch(tmp_path):
+    fit = trainer(tmp_path, [DepthPictures(every_n_epochs=2, count=1)], max_epochs=4)
+    fit.fit(Scaled(), loader(), loader())
+    assert names(tmp_path) == ["epoch_000.png", "epoch_002.png"]
+
+
+def test_modes_of_all_parts_are_as_before(tmp_path):
+    module = Scaled()
+    module.train()
+    module.dropout.eval()
+    callback = DepthPictures(count=1)
+    batch = next(iter(loader()))
+    callback._draw(module, batch, 0, 1)
+    assert module.training
+    assert not module.dropout.training
+    assert module.scale.grad is None
+
+
+def test_averaged_weights_are_drawn_while_they_are_validated(tmp_path):
+    module = Scaled()
+    validated, raw = [], []
+    module.validation_step = lambda batch, batch_idx: validated.append(module.scale.item())
+    module.on_train_batch_end = lambda *_: raw.append(module.scale.item())
+    callbacks = [EMAWeightAveraging(decay=0.9), DepthPictures(count=1)]
+    trainer(tmp_path, callbacks, max_epochs=1, num_sanity_val_steps=0).fit(module, loader(), loader())
+    assert abs(validated[0] - raw[-1]) > 0.01
+    np.testing.assert_array_equal(read(tmp_path / "pictures" / "epoch_000.png"), expected([0], validated[0]))
+
+
+def test_fast_dev_run_draws_nothing(tmp_path):
+    trainer(tmp_path, [DepthPictures()], fast_dev_run=True).fit(Scaled(), loader(), loader())
+    assert names(tmp_path) == []
+
+
+def test_the_sanity_check_draws_nothing(tmp_path):
+    module = Scaled()
+    sanity = {"num_sanity_val_steps": 2, "max_epochs": 1, "check_val_every_n_epoch": 5}
+    seen = []
+    module.on_validation_start = lambda: seen.append(module.trainer.sanity_checking)
+    trainer(tmp_path, [DepthPictures()], **sanity).fit(module, loader(), loader())
+    assert seen == [True]
+    assert names(tmp_path) == []
+
+
+def test_validate_has_its_own_name(tmp_path):
+    trainer(tmp_path, [DepthPictures()]).validate(Scaled(), loader(), verbose=False)
+    assert names(tmp_path) == ["validate.png"]
+
+
+class RecordingRun:
+    disabled = False
+
+
+class RecordingLogger(WandbLogger):
+    """A W&B logger that writes nothing and remembers its pictures."""
+
+    def __init__(self, disabled):
+        super().__init__(offline=True)
+        self.run = RecordingRun()
+        self.run.disabled = disabled
+        self.logged = []
+
+    @property
+    def experiment(self):
+        return self.run
+
+    def log_metrics(self, metrics, step=None):
+        pass
+
+    def log_image(self, key, images, step=None):
+        self.logged.append((key, images))
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+def test_wandb_gets_one_picture_a_sample_unless_it_is_disabled(tmp_path, disabled):
+    logger = RecordingLogger(disabled)
+    trainer(tmp_path, [DepthPictures(count=2)], logger=logger).test(Scaled(), loader(), verbose=False)
+    assert names(tmp_path) == ["test.png"]
+    if disabled:
+        assert logger.logged == []
+    else:
+        ((key, images),) = logger.logged
+        assert key == "test/pictures"
+        assert [image.shape for image in images] == [(HEIGHT, 4 * WIDTH + 3 * 2, 3)] * 2
+        np.testing.assert_array_equal(images[0], expected([0], 1.0))
+
+
+@pytest.mark.parametrize("settings", [{"every_n_epochs": 0}, {"count": 0}])
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        DepthPictures(**settings)

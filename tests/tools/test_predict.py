@@ -1,0 +1,130 @@
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from tests.data.make_constant_depth import ConstantDepth, write_checkpoint
+from tools.predict import main
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    return write_checkpoint(folder / "best.ckpt", ConstantDepth(2.3456, None))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    for name in ("a/1.png", "b/1.png"):
+        (folder / name).parent.mkdir(parents=True)
+        pixels = np.random.default_rng(0).integers(0, 256, (97, 131, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / name), pixels)
+    return folder
+
+
+def run(checkpoint, source, output, *more):
+    return main(["--checkpoint", str(checkpoint), "--input", str(source), "--output", str(output), *more])
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def read_depth(path):
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def test_a_folder_of_odd_images_keeps_sizes_and_folders(tmp_path, checkpoint, photos, capsys):
+    assert run(checkpoint, photos, tmp_path / "out", "--size", "64", "64") == 0
+    kinds = ["color", "depth", "panel"]
+    assert files(tmp_path / "out") == [f"{folder}/1_{kind}.png" for folder in "ab" for kind in kinds]
+    depth = read_depth(tmp_path / "out" / "b" / "1_depth.png")
+    assert depth.dtype == np.uint16
+    assert depth.shape == (97, 131)
+    assert (depth == 2346).all()  # 2.3456 m
+    assert cv2.imread(str(tmp_path / "out" / "a" / "1_panel.png")).shape == (97, 2 * 131 + 2, 3)
+    assert "2 images done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("camera", [["--field-of-view", "60"], ["--k", "120", "120", "65.5", "48.5"]])
+def test_a_known_camera_gives_clouds(tmp_path, checkpoint, photos, camera):
+    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", *camera, "--no-panel") == 0
+    assert files(tmp_path / "out") == ["1.ply", "1_color.png", "1_depth.png", "1_side.png"]
+    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "flat", *camera, "--no-ply", "--no-panel") == 0
+    assert files(tmp_path / "flat") == ["1_color.png", "1_depth.png"]
+
+
+def test_one_broken_file_is_reported_and_the_rest_done(tmp_path, checkpoint, photos, capfd):
+    (photos / "a" / "0.png").write_bytes((photos / "a" / "1.png").read_bytes()[:3000])
+    assert run(checkpoint, photos, tmp_path / "out", "--no-panel") == 1
+    assert files(tmp_path / "out") == [f"{folder}/1_{kind}.png" for folder in "ab" for kind in ["color", "depth"]]
+    assert "2 images done" in (printed := capfd.readouterr().out)
+    assert "1 skipped" in printed
+
+
+def test_the_frames_of_a_video_are_numbered(tmp_path, checkpoint):
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (70, 50))
+    for level in (0, 100, 200):
+        writer.write(np.full((50, 70, 3), level, dtype=np.uint8))
+    writer.release()
+    assert run(checkpoint, tmp_path / "clip.avi", tmp_path / "out", "--no-panel") == 0
+    expected = [f"clip/{n:06d}_{kind}.png" for n in range(3) for kind in ("color", "depth")]
+    assert files(tmp_path / "out") == expected
+    assert read_depth(tmp_path / "out" / expected[1]).shape == (50, 70)
+
+
+def test_the_training_size_comes_from_the_run(tmp_path, checkpoint, photos, capsys, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        ConstantDepth, "predict_step", lambda self, batch, _: sizes.append(batch["image"].shape) or self(batch["image"])
+    )
+    run_config = checkpoint.parent.parent / "config.yaml"
+    run_config.write_text(yaml.safe_dump({"data": {"init_args": {"image_size": [194, 262]}}}))
+    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out") == 0
+    assert sizes == [(1, 3, 224, 288)]  # 194 x 262, padded to multiples of 32
+    assert "note" not in capsys.readouterr().err
+    run_config.unlink()
+    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out") == 0
+    assert sizes[1][2:] == (96, 160)  # 95 x 129
+    assert "note: the training's image size is unknown" in capsys.readouterr().err
+
+
+def test_wrong_calls_return_two_with_one_sentence_and_write_nothing(tmp_path, checkpoint, photos, capsys):
+    out = tmp_path / "out"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "foreign.ckpt").write_text("x")
+    calls = {
+        "no image and no video": (checkpoint, tmp_path / "empty", out),
+        "does not exist": (checkpoint, tmp_path / "nowhere.png", out),
+        "not a checkpoint": (tmp_path / "foreign.ckpt", photos, out),
+        "checkpoint": (tmp_path / "nowhere.ckpt", photos, out),
+        "lies in the input folder": (checkpoint, photos, photos / "out"),
+        "between 0 and 180": (checkpoint, photos, out, "--field-of-view", "190"),
+        "not allowed with": (checkpoint, photos, out, "--field-of-view", "60", "--k", "1", "1", "1", "1"),
+        "does not say data.init_args.image_size": (checkpoint, photos, out, "--config", str(tmp_path / "no.yaml")),
+        "at least 1": (checkpoint, photos, out, "--size", "0", "64"),
+    }
+    for message, call in calls.items():
+        assert run(*call) == 2
+        assert message in capsys.readouterr().err
+    assert main([]) == 2
+    assert main(["--help"]) == 0
+    assert not out.exists()
+    assert files(photos) == ["a/1.png", "b/1.png"]
+
+
+def test_a_result_never_replaces_an_input(tmp_path, checkpoint, photos, capsys):
+    truth = photos / "a" / "1_depth.png"
+    cv2.imwrite(str(truth), np.full((4, 4), 1234, dtype=np.uint16))
+    assert run(checkpoint, photos / "a" / "*.png", photos / "a") == 2
+    assert "would replace the input" in capsys.readouterr().err
+    assert (read_depth(truth) == 1234).all()
+
+
+def test_a_disk_that_cannot_be_written_stops_with_a_sentence(tmp_path, checkpoint, photos, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("a file where a folder has to be")
+    assert run(checkpoint, photos, tmp_path / "out") == 1
+    assert "error: stopped after 0 images" in capsys.readouterr().err

@@ -1,0 +1,94 @@
+"""``make doctor``: what this machine has, and what will not work on it."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import socket
+import sys
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from lightning_modules.run_folder import git_commit, wandb_mode
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "timm",
+    "segmentation-models-pytorch",
+    "albumentations",
+    "opencv-python-headless",
+    "wandb",
+    "h5py",
+    "numba",
+    "pytest",
+)
+OPTIONAL_PACKAGES = ("pytorch3d", "transformers")
+HUB = ("huggingface.co", 443)
+MIN_FREE_GB = 5.0
+
+
+def hub_reachable(timeout_s: float = 3.0) -> bool:
+    """Whether pretrained weights can be fetched: a connection to the hub opens within the time."""
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return False
+    try:
+        with socket.create_connection(HUB, timeout=timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def version(package: str) -> str | None:
+    """Installed version of a package, or None."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def main() -> int:
+    """Print the report.
+
+    Returns:
+        1 if something that every run needs is missing, else 0.
+    """
+    table = Table(title="Plumbline doctor", show_header=False)
+    table.add_row("plumbline commit", git_commit())
+    table.add_row("python", f"{platform.python_version()} ({platform.system()} {platform.machine()})")
+    missing = []
+    for package in PACKAGES:
+        found = version(package)
+        table.add_row(package, found if found is not None else "[red]missing[/red]: make setup")
+        if found is None:
+            missing.append(package)
+    for package in OPTIONAL_PACKAGES:
+        table.add_row(package, version(package) or "not installed (optional)")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            table.add_row(f"GPU {index}", f"{properties.name}, {properties.total_memory / 1e9:.0f} GB")
+    else:
+        table.add_row("GPU", "none: experiments run on the CPU")
+    table.add_row("CPU", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
+    mode = wandb_mode()
+    hint = " (set WANDB_API_KEY or run `wandb login` to go online)" if mode == "offline" else ""
+    table.add_row("W&B", mode + hint)
+    table.add_row(
+        "hub",
+        "reachable"
+        if hub_reachable()
+        else "not reachable: use encoder_weights bundled (lite_unet), null or a local file",
+    )
+    free_gb = shutil.disk_usage(".").free / 1e9
+    table.add_row("free disk", f"{free_gb:.1f} GB" + (" [red](little)[/red]" if free_gb < MIN_FREE_GB else ""))
+    Console().print(table)
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

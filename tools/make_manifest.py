@@ -1,0 +1,155 @@
+"""Write a manifest of own RGB-D data from folders: ``python -m tools.make_manifest --help``.
+
+Images and depths are paired in the order of their sorted names::
+
+    python -m tools.make_manifest --images 'room/color/*.jpg' --depths 'room/depth/*.png' --depth-scale 1000 \
+        --fx 525 --fy 525 --cx 319.5 --cy 239.5 --split train:0-99,test:100-139 --out room/manifest.csv
+"""
+
+import argparse
+import csv
+import glob
+import json
+import os
+import sys
+from pathlib import Path
+
+from datamodules.manifest_rows import INTRINSICS, read_manifest
+
+
+def parse_split(text: str, count: int) -> list[str | None]:
+    """Say which split each of ``count`` frames belongs to.
+
+    Args:
+        text: Comma-separated ``name:first-last`` (both included) or ``name:index``, e.g. ``train:0-99,test:100-139``;
+            a bare name takes every frame.
+        count: Number of frames.
+
+    Returns:
+        For each frame its split, or None if no range holds it.
+
+    Raises:
+        ValueError: If a part cannot be read, leaves the frames there are, or overlaps another one.
+
+    Example:
+        >>> parse_split("train:0-1,test:3", 4)
+        ['train', 'train', None, 'test']
+    """
+    splits: list[str | None] = [None] * count
+    for part in text.split(","):
+        name, _, span = part.strip().partition(":")
+        first, _, last = (span or f"0-{count - 1}").partition("-")
+        if name not in ("train", "val", "test") or not first.isdigit() or not (last or first).isdigit():
+            raise ValueError(f"Split '{part}' cannot be read; write e.g. train:0-99,val:100-109,test:110-139.")
+        begin, end = int(first), int(last or first)
+        if not begin <= end < count:
+            raise ValueError(f"Split '{part}' has to lie inside the frames 0-{count - 1} that were found.")
+        for index in range(begin, end + 1):
+            if splits[index] is not None:
+                raise ValueError(f"Split '{part}' takes frame {index}, which is in '{splits[index]}' already.")
+            splits[index] = name
+    return splits
+
+
+def find_pairs(images: str, depths: str) -> list[tuple[Path, Path]]:
+    """Pair the files of two patterns in sorted order.
+
+    Raises:
+        ValueError: If nothing is found or the numbers of files differ.
+    """
+    found = [sorted(glob.glob(pattern, recursive=True)) for pattern in (images, depths)]
+    if not found[0] or len(found[0]) != len(found[1]):
+        raise ValueError(
+            f"'{images}' finds {len(found[0])} images and '{depths}' {len(found[1])} depths; every image needs one "
+            "depth (quote the patterns, so that the shell does not expand them)."
+        )
+    return [(Path(image), Path(depth)) for image, depth in zip(*found, strict=True)]
+
+
+def write_manifest(
+    out: Path,
+    pairs: list[tuple[Path, Path]],
+    splits: list[str | None],
+    *,
+    depth_scale: float,
+    intrinsics: tuple[float, float, float, float] | None = None,
+) -> int:
+    """Write the manifest with paths relative to it, and read it back to check it.
+
+    Args:
+        out: ``.csv`` or ``.jsonl`` file to write; its folder has to exist.
+        pairs: Image and depth of every frame.
+        splits: Split of every frame; None leaves it out.
+        depth_scale: File units per metre.
+        intrinsics: ``(fx, fy, cx, cy)``, or None if unknown.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        ValueError: If ``out`` has another ending, or the rows are not right.
+    """
+    if out.suffix not in (".csv", ".jsonl"):
+        raise ValueError(f"The manifest has to end in .csv or .jsonl, got {out.name}.")
+    rows: list[dict[str, str | float]] = []
+    for (image, depth), split in zip(pairs, splits, strict=True):
+        if split is None:
+            continue
+        row: dict[str, str | float] = {
+            "image": os.path.relpath(image, out.parent),
+            "depth": os.path.relpath(depth, out.parent),
+            "split": split,
+            "depth_scale": depth_scale,
+        }
+        if intrinsics is not None:
+            row |= dict(zip(INTRINSICS, intrinsics, strict=True))
+        rows.append(row | {"name": image.stem})
+    if not rows:
+        raise ValueError("No frame is in any split, so there is nothing to write.")
+    if len({row["name"] for row in rows}) < len(rows):  # equal file names in different folders: keep the folders
+        for row in rows:
+            row["name"] = str(Path(str(row["image"])).with_suffix("")).replace("../", "").lstrip("./")
+    temporary = out.with_name(f".new-{out.name}")
+    try:
+        with temporary.open("w", newline="") as file:
+            if out.suffix == ".csv":
+                writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+            else:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+        read_manifest(temporary)
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return len(rows)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Parse arguments, write the manifest and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.make_manifest", description=(__doc__ or "").split("::")[0])
+    parser.add_argument("--images", required=True, help="quoted pattern of the images, e.g. 'room/color/*.jpg'")
+    parser.add_argument("--depths", required=True, help="quoted pattern of the depths, e.g. 'room/depth/*.png'")
+    parser.add_argument("--depth-scale", type=float, required=True, help="file units per metre: 1000 for millimetres")
+    for name in INTRINSICS:
+        parser.add_argument(f"--{name}", type=float, help="pixels; give all four or none")
+    parser.add_argument("--split", default="train", help="e.g. train:0-99,test:100-139 (default: all for training)")
+    parser.add_argument("--out", type=Path, required=True, help="the .csv or .jsonl file to write")
+    options = parser.parse_args(args)
+    try:
+        given = [getattr(options, name) for name in INTRINSICS]
+        if any(value is None for value in given) and any(value is not None for value in given):
+            raise ValueError("Give all of --fx, --fy, --cx and --cy or none of them.")
+        pairs = find_pairs(options.images, options.depths)
+        splits = parse_split(options.split, len(pairs))
+        intrinsics = None if given[0] is None else (given[0], given[1], given[2], given[3])
+        count = write_manifest(options.out, pairs, splits, depth_scale=options.depth_scale, intrinsics=intrinsics)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stderr.write(f"Wrote {count} rows to {options.out}.\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Depth for a user's own images: ``python -m tools.predict --checkpoint best.ckpt --input photos --output depth``.
+
+For each image or video frame: a 16-bit PNG in millimetres, a colour map, a panel and, where a field of view or
+intrinsics are given, a coloured point cloud with a picture of it. The exit code is 0 if all went well, 1 if an image
+had to be skipped or a file could not be written, 2 for a wrong call.
+"""
+
+import argparse
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from datamodules.image_files import ImageFiles
+from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
+from lightning_modules.loading import load_module
+
+DEFAULT_SIZE = (96, 128)
+"""Working size where neither the user nor the run's configuration says one."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.predict", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint (.ckpt) of a trained depth model")
+    parser.add_argument("--input", required=True, help="image, video, folder, or glob in quotes")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--config", type=Path, help="the run's config.yaml (default: the one in the checkpoint's run)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="the network sees about H x W pixels in the image's own aspect ratio (default: as in training)",
+    )
+    camera = parser.add_mutually_exclusive_group()
+    camera.add_argument("--field-of-view", type=float, metavar="DEGREES", help="horizontal field of view of the images")
+    camera.add_argument(
+        "--k",
+        type=float,
+        nargs=4,
+        metavar=("FX", "FY", "CX", "CY"),
+        help="intrinsics in pixels of the images, from the corner of the first pixel (OpenCV's cx, cy plus 0.5)",
+    )
+    flag = argparse.BooleanOptionalAction
+    parser.add_argument("--ply", action=flag, default=True, help="point clouds, where the camera is known")
+    parser.add_argument("--panel", action=flag, default=True, help="image and prediction side by side")
+    parser.add_argument("--accelerator", choices=["auto", "cpu", "gpu"], default="auto", help="where to compute")
+    return parser
+
+
+def _training_size(config: Path) -> tuple[int, int] | None:
+    """Image size of a run's ``config.yaml``, or None where the file or the entry is missing."""
+    if not config.is_file():
+        return None
+    try:
+        content: Any = yaml.safe_load(config.read_text())
+        height, width = content["data"]["init_args"]["image_size"]
+        return int(height), int(width)
+    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _working_size(options: argparse.Namespace) -> tuple[int, int]:
+    if options.size is not None:
+        return options.size[0], options.size[1]
+    if options.config is not None:
+        size = _training_size(options.config)
+        if size is None:
+            raise ValueError(f"'{options.config}' does not say data.init_args.image_size; give --size H W")
+        return size
+    size = _training_size(options.checkpoint.resolve().parent.parent / "config.yaml")
+    if size is None:
+        height, width = DEFAULT_SIZE
+        print(f"note: the training's image size is unknown, {height}x{width} is taken (--size H W)", file=sys.stderr)
+        return DEFAULT_SIZE
+    return size
+
+
+def _check_output(data: ImageFiles, output: Path) -> None:
+    """Refuse an output folder in which results would be taken for input, now or the next time."""
+    if Path(data.path).is_dir() and output.resolve().is_relative_to(Path(data.path).resolve()):
+        raise ValueError(f"the output folder '{output}' lies in the input folder '{data.path}'; choose another")
+    inputs = {file.path.resolve() for file in data.files}
+    for file in data.files:
+        for suffix in ("_depth.png", "_color.png", "_panel.png", "_side.png"):
+            target = (output / f"{file.name}{suffix}").resolve()
+            if target in inputs:
+                raise ValueError(f"the result for '{file.path}' would replace the input '{target}'")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Predict depth for images.
+
+    Args:
+        args: Arguments in place of ``sys.argv[1:]``.
+
+    Returns:
+        0 if every image was done, 1 if some were skipped or writing failed, 2 if the call was wrong.
+    """
+    try:
+        options = _parser().parse_args(args)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+    try:
+        data = ImageFiles(
+            options.input,
+            image_size=_working_size(options),
+            field_of_view_degrees=options.field_of_view,
+            intrinsics=None if options.k is None else tuple(options.k),
+        )
+        data.setup("predict")
+        _check_output(data, options.output)
+        module = load_module(options.checkpoint)
+        options.output.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    writer = DepthPredictionWriter(str(options.output), panel=options.panel, ply=options.ply)
+    # What Lightning says about devices is of no use to someone who wants a picture.
+    lightning_logger = logging.getLogger("lightning.pytorch")
+    level = lightning_logger.level
+    lightning_logger.setLevel(logging.WARNING)
+    started = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message="Couldn't infer the batch indices.*")
+            trainer = Trainer(
+                accelerator=options.accelerator,
+                devices=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                enable_progress_bar=sys.stderr.isatty(),
+                callbacks=[writer],
+            )
+            trainer.predict(module, datamodule=data, return_predictions=False)
+    except MisconfigurationException as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: stopped after {writer.n_written} images: {error}", file=sys.stderr)
+        return 1
+    finally:
+        lightning_logger.setLevel(level)
+    seconds = time.perf_counter() - started
+    print(f"{writer.n_written} images done in {seconds:.1f} s, {len(writer.failures)} skipped: {options.output}")
+    return 1 if writer.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

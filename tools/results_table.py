@@ -1,0 +1,77 @@
+"""Compare runs without a server: a Markdown table of every finished run below a folder.
+
+``python -m tools.results_table runs --metrics l1_scaled_img abs_rel_img``
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+DEFAULT_METRICS = (
+    "l1_scaled_img",
+    "mse_scaled_img",
+    "abs_rel_img",
+    "rmse_img",
+    "delta1_img",
+    "edge_f1_img",
+)
+
+
+def read_runs(folder: Path) -> list[dict[str, Any]]:
+    """Records of all runs below a folder that were tested, by experiment and seed.
+
+    Raises:
+        ValueError: If a ``run.json`` is damaged.
+    """
+    records = []
+    for path in sorted(folder.rglob("run.json")):
+        try:
+            record = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is damaged ({error}); delete it to leave that run out") from None
+        if "test" in record:
+            records.append({**record, "run": path.parent.name})
+    return sorted(records, key=lambda r: (str(r.get("experiment")), str(r.get("seed")), r["run"]))
+
+
+def table(records: list[dict[str, Any]], metrics: list[str]) -> str:
+    """Markdown table with a row a run; a number that a run does not have stays blank."""
+    head = ["experiment", "seed", *metrics, "parameters", "minutes", "GB", "commit"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for record in records:
+        values = [record["test"].get(f"test/{metric}") for metric in metrics]
+        cells = [
+            str(record.get("experiment")),
+            str(record.get("seed")),
+            *("" if value is None else f"{value:.4f}" for value in values),
+            f"{record['parameters']:,}" if "parameters" in record else "",
+            f"{record['fit_minutes']:.1f}" if "fit_minutes" in record else "",
+            f"{record['peak_memory_gb']:.1f}" if "peak_memory_gb" in record else "",
+            str(record.get("commit", ""))[:8],
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Print the table.
+
+    Returns:
+        0, or 1 if there is no tested run.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs"))
+    parser.add_argument("--metrics", nargs="+", default=list(DEFAULT_METRICS), help="names without their stage")
+    options = parser.parse_args(args)
+    records = read_runs(options.folder)
+    if not records:
+        sys.stderr.write(f"no tested run below {options.folder}\n")
+        return 1
+    sys.stdout.write(table(records, options.metrics) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
