@@ -1,0 +1,85 @@
+"""A process that renders shards of the rooms data set: ``python -m datamodules.rooms.worker``.
+
+It reads a pickled :class:`Job` and then shard numbers from standard input, and answers each with one line. It ends with
+its input, so no worker outlives a parent that was killed. A process of its own (rather than ``multiprocessing``) does
+not import the main program again and inherits no threads.
+"""
+
+import errno
+import importlib
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.rooms.settings import RoomsSettings, Sequence
+from datamodules.rooms.store import Arrays, encode, write_shard
+
+Renderer = Callable[[RoomsSettings, Sequence], Arrays]
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker has to know: the settings, the sequences of every shard, where shards go and who renders.
+
+    Attributes:
+        settings: Settings of the data set.
+        groups: Sequences of each shard.
+        folder: Folder of the shards.
+        renderer: ``module:function`` of the renderer.
+    """
+
+    settings: RoomsSettings
+    groups: tuple[tuple[Sequence, ...], ...]
+    folder: Path
+    renderer: str
+
+    def shard_path(self, number: int) -> Path:
+        """Return the file of a shard."""
+        return self.folder / f"shard-{number:05d}.h5"
+
+    def load_renderer(self) -> Renderer:
+        """Import the renderer."""
+        module, function = self.renderer.split(":")
+        return getattr(importlib.import_module(module), function)
+
+    def make_shard(self, number: int, render: Renderer) -> None:
+        """Render the sequences of a shard and write it."""
+        parts = [encode(render(self.settings, sequence), sequence.name) for sequence in self.groups[number]]
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        write_shard(self.shard_path(number), arrays)
+
+
+def main() -> None:
+    """Serve shard numbers until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker without a traceback of its own
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints must not look like an answer
+    job: Job = pickle.load(sys.stdin.buffer)
+    render = job.load_renderer()
+    while True:
+        try:
+            number: int = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            job.make_shard(number, render)
+        except OSError as error:
+            answer = "full" if error.errno in DISK_FULL else f"error {type(error).__name__}: {error}"
+        except Exception as error:
+            answer = f"error {type(error).__name__}: {error}"
+        else:
+            answer = "done"
+        answers.write(answer.replace("\n", " ") + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
