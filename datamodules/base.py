@@ -1,0 +1,253 @@
+"""The base of every depth data module: one loader factory, an order that can be resumed, shares without repeats."""
+
+import abc
+from typing import Literal
+
+import cv2
+import lightning
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.frame import DepthScale, Frame, FrameSource, Sample, to_sample
+from datamodules.reduced import ReducedSource
+from datamodules.resume import resume_position
+from datamodules.samplers import EvaluationSampler, TrainSampler, epoch_order, sample_generator
+from datamodules.transforms import DepthAugmentation, resize
+from structures.batch import PADDING_INDEX, DepthBatch
+
+Split = Literal["train", "val", "test"]
+
+SPLITS_OF_STAGE: dict[str | None, tuple[Split, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("test",),
+    None: ("train", "val", "test"),
+}
+
+
+class FrameSubset:
+    """Chosen frames of a source, in the chosen order."""
+
+    def __init__(self, source: FrameSource, indices: list[int]) -> None:
+        self.source = source
+        self.indices = indices
+
+    def __len__(self) -> int:
+        """Return the number of chosen frames."""
+        return len(self.indices)
+
+    def read(self, index: int) -> Frame:
+        """Return the index-th chosen frame."""
+        return self.source.read(self.indices[index])
+
+
+class DepthDataset(Dataset[Sample]):
+    """Frames of a source as samples of one size.
+
+    An ``(epoch, index)`` pair gives the augmented training sample, whose draws depend on (seed, epoch, index) alone.
+    A plain index gives the unaugmented sample, and ``PADDING_INDEX`` one without valid depth.
+
+    Args:
+        source: Where frames come from.
+        image_size: Height and width of the samples.
+        augmentation: Applied to training samples before the final resize, or None.
+        depth_scale: Metres that the scaled depth 1.0 stands for.
+        seed: Non-negative seed of the draws.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        *,
+        image_size: tuple[int, int],
+        augmentation: DepthAugmentation | None = None,
+        depth_scale: DepthScale = "10m",
+        seed: int = 0,
+    ) -> None:
+        self.source = source
+        self.image_size = image_size
+        self.augmentation = augmentation
+        self.depth_scale: DepthScale = depth_scale
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.source)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        """Return the sample of an index (evaluation) or of an ``(epoch, index)`` pair (training)."""
+        if isinstance(key, tuple):
+            epoch, index = key
+            frame = self.source.read(index)
+            if self.augmentation is not None:
+                generator = sample_generator(self.seed, epoch, index)
+                frame = self.augmentation(frame, generator, image_size=self.image_size)
+        else:
+            index = key
+            frame = self.source.read(0 if index == PADDING_INDEX else index)
+        return to_sample(resize(frame, self.image_size), index=index, depth_scale=self.depth_scale)
+
+
+def start_worker(_worker_id: int) -> None:
+    """Keep OpenCV from starting a pool of threads in every worker process."""
+    cv2.setNumThreads(0)
+
+
+class DepthDataModule(lightning.LightningDataModule, abc.ABC):
+    """Loaders of single images with depth; a subclass only says where the frames of a split come from.
+
+    The training order is a function of (seed, epoch) and every random draw one of (seed, epoch, index). A run that is
+    resumed, between epochs or inside one, goes on with the very samples the interrupted run would have seen, whatever
+    the number of workers. Under DDP the module shares the data out by itself, so that k processes with batches of b
+    train on exactly the batches of one process with ``k * b``, and evaluation counts no sample twice.
+
+    Args:
+        batch_size: Samples per batch and process.
+        image_size: Height and width of the samples in pixels.
+        augmentation: Applied to training samples; None trains on unaugmented images.
+        depth_scale: Metres of the scaled depth 1.0: ten (``10m``), or the image's own maximum (``image_max``).
+        train_subset: Train on that many samples only (the first ones of a seeded permutation), e.g. to overfit.
+        num_workers: Loader processes; 0 loads in the training process, which is fastest on few cores.
+        seed: Non-negative seed of splits, order and augmentation.
+        pin_memory: Whether to page-lock batches for a GPU; None does it where there is one.
+        oversampling: Frames are reduced to that many times ``image_size`` before augmentation; None leaves them.
+        cache: Keep frames in memory (reduced if ``oversampling`` says so) once they were read.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 16,
+        image_size: tuple[int, int] = (96, 128),
+        augmentation: DepthAugmentation | None = None,
+        depth_scale: DepthScale = "10m",
+        train_subset: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        pin_memory: bool | None = None,
+        oversampling: float | None = None,
+        cache: bool = False,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size has to be at least 1, got {batch_size}.")
+        if len(image_size) != 2 or min(image_size) < 1:
+            raise ValueError(f"image_size is (height, width) in pixels, both at least 1, got {tuple(image_size)}.")
+        if depth_scale not in ("10m", "image_max"):
+            raise ValueError(f"depth_scale '{depth_scale}' is not known; choose '10m' or 'image_max'.")
+        if train_subset is not None and train_subset < 1:
+            raise ValueError(f"train_subset has to be at least 1 or null, got {train_subset}.")
+        if oversampling is not None and oversampling < 1:
+            raise ValueError(f"oversampling has to be at least 1 or null, got {oversampling}.")
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, got {seed}.")
+        self.batch_size = batch_size
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.augmentation = augmentation
+        self.depth_scale: DepthScale = depth_scale
+        self.train_subset = train_subset
+        self.num_workers = num_workers
+        self.seed = seed
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.oversampling = oversampling
+        self.cache = cache
+        self.datasets: dict[Split, DepthDataset] = {}
+
+    @abc.abstractmethod
+    def make_source(self, split: Split) -> FrameSource:
+        """Return the frames of a split; called once per split and process, after ``prepare_data``."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Build the splits of a stage (``fit``, ``validate``, ``test``, ``predict``; None: all) that are not yet there.
+
+        Raises:
+            ValueError: If the stage is unknown, a split is empty, or ``train_subset`` asks for more than there is.
+        """
+        if stage not in SPLITS_OF_STAGE:
+            raise ValueError(f"Stage '{stage}' is not known; choose fit, validate, test or predict.")
+        cv2.setNumThreads(0)
+        for split in SPLITS_OF_STAGE[stage]:
+            if split not in self.datasets:
+                self.datasets[split] = self._make_dataset(split)
+
+    def _make_dataset(self, split: Split) -> DepthDataset:
+        source = self.make_source(split)
+        if len(source) == 0:
+            raise ValueError(f"The {split} split of {type(self).__name__} holds no frames.")
+        if split == "train" and self.train_subset is not None:
+            if self.train_subset > len(source):
+                raise ValueError(f"train_subset asks for {self.train_subset} of {len(source)} training frames.")
+            chosen = epoch_order(len(source), seed=self.seed, epoch=0)[: self.train_subset]
+            source = FrameSubset(source, np.sort(chosen).tolist())
+        if self.oversampling is not None or self.cache:
+            factor = float("inf") if self.oversampling is None else self.oversampling
+            reduced = ReducedSource(source, self.image_size, oversampling=factor, keep=self.cache)
+            if self.cache and self.num_workers > 0:
+                reduced.fill()
+            source = reduced
+        return DepthDataset(
+            source,
+            image_size=self.image_size,
+            augmentation=self.augmentation if split == "train" else None,
+            depth_scale=self.depth_scale,
+            seed=self.seed,
+        )
+
+    def train_dataloader(self) -> DataLoader[DepthBatch]:
+        """Return the loader of augmented training batches, beginning where the run stands."""
+        epoch, skip_batches = resume_position(self.trainer)
+        rank, world_size = self._rank_and_world_size()
+        dataset = self._dataset("train")
+        sampler = TrainSampler(
+            dataset,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+            epoch=epoch,
+            skip_batches=skip_batches,
+        )
+        return self._make_loader(dataset, sampler)
+
+    def val_dataloader(self) -> DataLoader[DepthBatch]:
+        """Return the loader of the validation split."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[DepthBatch]:
+        """Return the loader of the test split."""
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[DepthBatch]:
+        """Return the loader of the test split."""
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, split: Split) -> DataLoader[DepthBatch]:
+        rank, world_size = self._rank_and_world_size()
+        dataset = self._dataset(split)
+        return self._make_loader(dataset, EvaluationSampler(dataset, rank=rank, world_size=world_size))
+
+    def _make_loader(self, dataset: DepthDataset, sampler: TrainSampler | EvaluationSampler) -> DataLoader[DepthBatch]:
+        # The loader's own generator keeps it from drawing worker seeds off torch's global state, which would make the
+        # rest of a run depend on how often loaders were started.
+        return DataLoader(
+            dataset,  # type: ignore[arg-type]
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            worker_init_fn=start_worker,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.pin_memory,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+    def _dataset(self, split: Split) -> DepthDataset:
+        if split not in self.datasets:
+            raise RuntimeError(f"The {split} split is not set up yet; call setup() with its stage first.")
+        return self.datasets[split]
+
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size

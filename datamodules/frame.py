@@ -1,0 +1,174 @@
+"""A frame as a data set reads it, the checks that every depth data set shares, and the sample made from it."""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from structures.batch import PADDING_INDEX
+
+Array = npt.NDArray[np.generic]
+
+Sample = dict[str, torch.Tensor | str]
+"""One sample before collating; the keys are those of ``structures.batch.DepthBatch``."""
+
+DepthScale = Literal["10m", "image_max"]
+"""What the scaled depth 1.0 stands for: ten metres, or the largest depth in the image itself."""
+
+FIXED_SCALE_M = 10.0
+"""Metres of the scaled depth 1.0 under ``depth_scale: 10m``; the Kinect of NYU Depth v2 reads up to 10 m."""
+
+
+@dataclass
+class Frame:
+    """One image with its depth and everything that has to move with it, as numpy arrays of a common height and width.
+
+    Attributes:
+        image: ``(H, W, 3)`` RGB, uint8 or float32 in [0, 1].
+        depth: float32 ``(H, W)``, metres along z, 0 where unknown.
+        K: float64 ``(3, 3)``, pixels, corner convention.
+        name: Unique in the split and usable as a file stem.
+        K_known: False if K was made up from a default field of view.
+        labels: Integer maps ``(H, W)`` by name, 0 where nothing is known.
+        flags: Bool maps ``(H, W)`` by name.
+        boxes: float32 ``(N, 4)`` xyxy pixels, or None.
+        normals: float32 ``(H, W, 3)`` unit vectors in the camera frame, zero where unknown, or None.
+        T_world_camera: float64 ``(4, 4)``, metres, or None.
+    """
+
+    image: Array
+    depth: npt.NDArray[np.float32]
+    K: npt.NDArray[np.float64]
+    name: str
+    K_known: bool = True
+    labels: dict[str, Array] = field(default_factory=dict)
+    flags: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    boxes: npt.NDArray[np.float32] | None = None
+    normals: npt.NDArray[np.float32] | None = None
+    T_world_camera: npt.NDArray[np.float64] | None = None
+
+
+class FrameSource(Protocol):
+    """What a data set has to offer: a length and frames by position. Reading must be safe in worker processes."""
+
+    def __len__(self) -> int:
+        """Return the number of frames of the split."""
+        ...
+
+    def read(self, index: int) -> Frame:
+        """Return one frame; the caller may write to the object but not into its arrays."""
+        ...
+
+
+def check_frame(frame: Frame, where: str) -> None:
+    """Refuse a frame that would teach nonsense.
+
+    Args:
+        frame: The frame as read, before any augmentation.
+        where: What to call it in the message, e.g. its file and row.
+
+    Raises:
+        ValueError: If the image is no ``(H, W, 3)`` array, image and depth differ in size, depth is not finite,
+            negative or zero everywhere, or K is not finite, has no positive focal length, or has its principal point
+            outside the image.
+    """
+    if frame.image.ndim != 3 or frame.image.shape[2] != 3:
+        raise ValueError(f"{where}: the image has shape {frame.image.shape}, expected (height, width, 3).")
+    height, width = frame.image.shape[:2]
+    if frame.depth.shape != (height, width):
+        raise ValueError(
+            f"{where}: the image is {width}x{height} but the depth has shape {frame.depth.shape}; both need the same "
+            "size, so resize the depth with nearest-neighbour sampling or crop the image."
+        )
+    check_depth(frame.depth, where)
+    check_intrinsics(frame.K, width=width, height=height, where=where)
+
+
+def check_depth(depth: npt.NDArray[np.floating], where: str) -> None:
+    """Raise ValueError with one sentence if depth (metres) is not finite, negative, or zero everywhere."""
+    low, high = float(depth.min()), float(depth.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = int(np.count_nonzero(~np.isfinite(depth)))
+        raise ValueError(f"{where}: the depth holds {bad} NaN or infinite pixels; mark unknown depth with 0.")
+    if low < 0:
+        raise ValueError(f"{where}: the depth goes down to {low:g} m, but depth is never negative; 0 means unknown.")
+    if high == 0:
+        raise ValueError(f"{where}: the depth is 0 (unknown) in every pixel, so the frame teaches nothing; drop it.")
+
+
+def check_intrinsics(K: npt.NDArray[np.floating], *, width: int, height: int, where: str) -> None:
+    """Raise ValueError with one sentence if K (3x3, corner convention) cannot belong to an image of that size."""
+    if K.shape != (3, 3) or not np.isfinite(K).all():
+        raise ValueError(f"{where}: K has to be a finite 3x3 matrix, but it is {K.tolist()}.")
+    fx, fy, cx, cy = float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
+    if fx <= 0 or fy <= 0:
+        raise ValueError(f"{where}: focal lengths are in pixels and positive, but fx={fx:g} and fy={fy:g}.")
+    if not (0 <= cx <= width and 0 <= cy <= height):
+        raise ValueError(
+            f"{where}: the principal point ({cx:g}, {cy:g}) lies outside the {width}x{height} image; K has to be given "
+            "in pixels of this image size."
+        )
+
+
+def default_intrinsics(*, width: int, height: int, field_of_view_degrees: float = 60.0) -> npt.NDArray[np.float64]:
+    """Make up K for an image of unknown camera.
+
+    Args:
+        width: Image width in pixels.
+        height: Image height in pixels.
+        field_of_view_degrees: Horizontal field of view, inside (0, 180).
+
+    Returns:
+        float64 ``(3, 3)``, corner convention, principal point in the middle, square pixels.
+
+    Raises:
+        ValueError: If the field of view is not inside (0, 180) degrees.
+    """
+    if not 0 < field_of_view_degrees < 180:
+        raise ValueError(f"A field of view lies between 0 and 180 degrees, got {field_of_view_degrees:g}.")
+    focal = width / 2 / np.tan(np.radians(field_of_view_degrees) / 2)
+    return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=np.float64)
+
+
+def to_sample(frame: Frame, *, index: int, depth_scale: DepthScale) -> Sample:
+    """Turn a frame into the tensors of a sample.
+
+    Args:
+        frame: The frame at its final size.
+        index: Position in the split, or ``PADDING_INDEX`` for a sample without any valid depth.
+        depth_scale: Metres of the scaled depth 1.0: ten, or the largest depth left in this very frame (ten again if
+            an augmentation left no valid depth at all).
+
+    Returns:
+        The sample; see ``structures.batch``.
+    """
+    image = frame.image
+    if image.dtype == np.uint8:
+        image = image.astype(np.float32) / np.float32(255)
+    depth = np.zeros_like(frame.depth) if index == PADDING_INDEX else frame.depth
+    scale_m = FIXED_SCALE_M
+    if depth_scale == "image_max" and depth.any():
+        scale_m = float(depth.max())
+    sample: Sample = {
+        "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)),
+        "depth": torch.from_numpy(np.array(depth, dtype=np.float32)[None]),
+        "depth_mask": torch.from_numpy((depth > 0)[None]),
+        "K": torch.from_numpy(frame.K.astype(np.float32)),
+        "K_known": torch.tensor(frame.K_known),
+        "depth_scale_m": torch.tensor(scale_m, dtype=torch.float32),
+        "index": torch.tensor(index, dtype=torch.int64),
+        "name": "padding" if index == PADDING_INDEX else frame.name,
+    }
+    for name, label in frame.labels.items():
+        sample[name] = torch.from_numpy(label.astype(np.int64))
+    for name, flag in frame.flags.items():
+        sample[name] = torch.from_numpy(np.array(flag, dtype=np.bool_)[None])
+    if frame.boxes is not None:
+        sample["boxes"] = torch.from_numpy(frame.boxes.astype(np.float32))
+    if frame.normals is not None:
+        sample["normals"] = torch.from_numpy(np.ascontiguousarray(frame.normals.transpose(2, 0, 1)))
+    if frame.T_world_camera is not None:
+        sample["T_world_camera"] = torch.from_numpy(frame.T_world_camera.astype(np.float32))
+    return sample

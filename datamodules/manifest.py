@@ -1,0 +1,224 @@
+"""Own RGB-D data, listed in a manifest: one row (CSV) or object (JSONL) per image.
+
+Columns, of which only the first two are always needed::
+
+    image        path of an 8-bit image, relative to the manifest
+    depth        path of a 16-bit PNG or an .npy array of the same size; 0 = no measurement
+    split        train, val or test (default: train)
+    depth_scale  file units per metre, e.g. 1000 for millimetres
+    fx fy cx cy  intrinsics in pixels of this image
+    name         unique name of the frame (default: the image's path without its ending)
+
+``python -m tools.make_manifest`` writes one from folders.
+"""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.base import DepthDataModule, Split
+from datamodules.frame import DepthScale, Frame, check_frame, default_intrinsics
+from datamodules.manifest_rows import Intrinsics, ManifestRow, read_manifest
+from datamodules.transforms import DepthAugmentation
+
+logger = logging.getLogger(__name__)
+
+
+def read_image(path: Path, where: str) -> npt.NDArray[np.uint8]:
+    """Read an 8-bit image as ``(H, W, 3)`` RGB.
+
+    Raises:
+        ValueError: If it cannot be decoded; a training set has to be right, so nothing is skipped.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{where}: the image {path} cannot be decoded; repair it or take its row out of the manifest.")
+    return np.ascontiguousarray(image[..., ::-1]).astype(np.uint8)
+
+
+def read_depth(path: Path, units_per_metre: float, where: str) -> npt.NDArray[np.float32]:
+    """Read depth in metres from a 16-bit PNG (or TIFF) or an ``.npy`` file.
+
+    Args:
+        path: The file.
+        units_per_metre: File units per metre.
+        where: Manifest and row, for messages.
+
+    Returns:
+        float32 ``(H, W)``, metres, 0 where unknown.
+
+    Raises:
+        ValueError: If it cannot be decoded or has more than one channel or only 8 bits.
+    """
+    if path.suffix == ".npy":
+        try:
+            values = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise ValueError(f"{where}: the depth {path} is no readable .npy array ({error}).") from error
+    else:
+        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if values is None:
+            raise ValueError(f"{where}: the depth {path} cannot be decoded; repair it or take its row out.")
+        if values.dtype == np.uint8:
+            raise ValueError(
+                f"{where}: the depth {path} has 8 bits (a picture of depth?), expected a 16-bit PNG or .npy."
+            )
+    values = np.squeeze(values)
+    if values.ndim != 2 or not np.issubdtype(values.dtype, np.number):
+        raise ValueError(f"{where}: the depth {path} has shape {values.shape}, expected one channel of numbers.")
+    return (values.astype(np.float64) / units_per_metre).astype(np.float32)
+
+
+class ManifestSource:
+    """Frames of the rows of one split, read from disk each time.
+
+    Args:
+        rows: The rows.
+        K_convention: Whether intrinsics count from pixel ``centre`` s or from the image ``corner``.
+        default_field_of_view_degrees: Horizontal field of view of frames without intrinsics.
+    """
+
+    def __init__(
+        self,
+        rows: list[ManifestRow],
+        *,
+        K_convention: Literal["corner", "centre"],
+        default_field_of_view_degrees: float,
+    ) -> None:
+        self.rows = rows
+        self.shift = 0.5 if K_convention == "centre" else 0.0
+        self.default_field_of_view_degrees = default_field_of_view_degrees
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def read(self, index: int) -> Frame:
+        """Return one frame at full size.
+
+        Raises:
+            ValueError: If a file is broken or holds impossible values; the message names file and row.
+        """
+        row = self.rows[index]
+        image = read_image(row.image, row.where)
+        depth = read_depth(row.depth, row.depth_scale, row.where)
+        height, width = image.shape[:2]
+        if row.intrinsics is None:
+            K = default_intrinsics(width=width, height=height, field_of_view_degrees=self.default_field_of_view_degrees)
+        else:
+            fx, fy, cx, cy = row.intrinsics
+            K = np.array([[fx, 0, cx + self.shift], [0, fy, cy + self.shift], [0, 0, 1]], dtype=np.float64)
+        frame = Frame(image=image, depth=depth, K=K, name=row.name, K_known=row.intrinsics is not None)
+        check_frame(frame, f"{row.where} ({row.depth.name})")
+        return frame
+
+
+class ManifestDataModule(DepthDataModule):
+    """Own RGB-D data, listed in a CSV or JSONL manifest (see this file's head for its columns).
+
+    Without rows of split ``val`` the test rows are validated on, with a warning: a checkpoint chosen by its validation
+    score has then seen the test data.
+
+    Args:
+        root: The manifest, or a folder that holds ``manifest.csv`` or ``manifest.jsonl``.
+        file_units_per_metre: Depth scale of rows without ``depth_scale``, e.g. 1000 for millimetres.
+        intrinsics: ``(fx, fy, cx, cy)`` of rows without their own; None leaves their camera unknown.
+        K_convention: ``centre`` if intrinsics count from the centre of the first pixel (OpenCV and most cameras), or
+            ``corner`` (COLMAP, this project).
+        default_field_of_view_degrees: Horizontal field of view assumed where no intrinsics are given (``K_known``
+            is False there).
+        batch_size: Samples per batch and process.
+        image_size: Height and width of the samples in pixels.
+        augmentation: Applied to training samples, or None.
+        depth_scale: Metres of the scaled depth 1.0 (not the units of the files).
+        train_subset: Train on that many samples only.
+        num_workers: Loader processes.
+        seed: Seed of order and augmentation.
+        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
+        oversampling: Frames are reduced to that many times ``image_size`` before augmentation, which saves most of
+            its time; None augments at full size.
+        cache: Keep frames in memory once they were read, so that only the first epoch decodes: 0.35 MB a frame at
+            96x128 and oversampling 2, so not for very large sets.
+
+    Raises:
+        ValueError: If ``K_convention`` is unknown.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        file_units_per_metre: float | None = None,
+        intrinsics: Intrinsics | None = None,
+        K_convention: Literal["corner", "centre"] = "centre",
+        default_field_of_view_degrees: float = 60.0,
+        batch_size: int = 16,
+        image_size: tuple[int, int] = (96, 128),
+        augmentation: DepthAugmentation | None = None,
+        depth_scale: DepthScale = "10m",
+        train_subset: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        pin_memory: bool | None = None,
+        oversampling: float | None = 2.0,
+        cache: bool = False,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            image_size=image_size,
+            augmentation=augmentation,
+            depth_scale=depth_scale,
+            train_subset=train_subset,
+            num_workers=num_workers,
+            seed=seed,
+            pin_memory=pin_memory,
+            oversampling=oversampling,
+            cache=cache,
+        )
+        if K_convention not in ("corner", "centre"):
+            raise ValueError(f"K_convention '{K_convention}' is not known; choose 'corner' or 'centre'.")
+        self.root = Path(root)
+        self.file_units_per_metre = file_units_per_metre
+        self.intrinsics = intrinsics
+        self.K_convention: Literal["corner", "centre"] = K_convention
+        self.default_field_of_view_degrees = default_field_of_view_degrees
+        self._rows: list[ManifestRow] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The manifest file."""
+        if self.root.is_dir():
+            names = ("manifest.csv", "manifest.jsonl")
+            return next((self.root / name for name in names if (self.root / name).is_file()), self.root / names[0])
+        return self.root
+
+    def prepare_data(self) -> None:
+        """Check the manifest before anything starts."""
+        self._read()
+
+    def _read(self) -> list[ManifestRow]:
+        if self._rows is None:
+            self._rows = read_manifest(self.path, depth_scale=self.file_units_per_metre, intrinsics=self.intrinsics)
+        return self._rows
+
+    def make_source(self, split: Split) -> ManifestSource:
+        """Return the frames of a split.
+
+        Raises:
+            ValueError: If the manifest has no row of it.
+        """
+        rows = [row for row in self._read() if row.split == split]
+        if not rows and split == "val":
+            logger.warning("%s has no row of split 'val': validating on its test rows.", self.path)
+            rows = [row for row in self._read() if row.split == "test"]
+        if not rows:
+            raise ValueError(f"{self.path} has no row of split '{split}'; its column 'split' says where a row belongs.")
+        return ManifestSource(
+            rows,
+            K_convention=self.K_convention,
+            default_field_of_view_degrees=self.default_field_of_view_degrees,
+        )

@@ -1,0 +1,166 @@
+"""The rows of a manifest of own RGB-D data, read from CSV or JSONL and checked."""
+
+import csv
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datamodules.base import Split
+
+COLUMNS = ("image", "depth", "split", "depth_scale", "fx", "fy", "cx", "cy", "name")
+INTRINSICS = ("fx", "fy", "cx", "cy")
+
+Intrinsics = tuple[float, float, float, float]
+"""``(fx, fy, cx, cy)`` in pixels."""
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One frame of a manifest.
+
+    Attributes:
+        where: Manifest and row, for messages.
+        image: Path of the image.
+        depth: Path of the depth.
+        split: Which split it belongs to.
+        depth_scale: File units per metre.
+        intrinsics: ``(fx, fy, cx, cy)`` as written, or None.
+        name: Unique name.
+    """
+
+    where: str
+    image: Path
+    depth: Path
+    split: Split
+    depth_scale: float
+    intrinsics: Intrinsics | None
+    name: str
+
+
+def read_records(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Read a CSV or JSONL file as (line number, record) pairs; empty values count as absent.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is neither CSV nor JSONL, or a line cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no manifest at {path}: write one with `python -m tools.make_manifest --help`, or set "
+            "data.init_args.root to where it is."
+        )
+    records: list[tuple[int, dict[str, Any]]] = []
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            for record in reader:
+                if None in record:
+                    raise ValueError(f"{path}, line {reader.line_num}: there are more values than columns in the head.")
+                records.append((reader.line_num, dict(record)))
+    elif path.suffix == ".jsonl":
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}, line {number}: this is no JSON object ({error}).") from error
+            if not isinstance(record, dict):
+                raise ValueError(f"{path}, line {number}: every line has to be a JSON object, this one is {record!r}.")
+            records.append((number, record))
+    else:
+        raise ValueError(f"A manifest ends in .csv or .jsonl, but this one is called {path.name}.")
+    return [
+        (number, {key: value for key, value in record.items() if value is not None and value != ""})
+        for number, record in records
+    ]
+
+
+def read_manifest(
+    path: Path,
+    *,
+    depth_scale: float | None = None,
+    intrinsics: Intrinsics | None = None,
+) -> list[ManifestRow]:
+    """Read and check a manifest, but none of its images.
+
+    Args:
+        path: The ``.csv`` or ``.jsonl`` file.
+        depth_scale: File units per metre of rows that do not say.
+        intrinsics: ``(fx, fy, cx, cy)`` of rows that do not say.
+
+    Returns:
+        The rows in the order of the file.
+
+    Raises:
+        FileNotFoundError: If the manifest or a file that it names is missing.
+        ValueError: If the manifest is empty, a column is missing or unknown, or a value cannot be right.
+    """
+    rows: list[ManifestRow] = []
+    names: dict[str, str] = {}
+    for number, record in read_records(path):
+        where = f"{path}, line {number}"
+        unknown = sorted(str(key) for key in set(record) - set(COLUMNS))
+        if unknown:
+            raise ValueError(f"{where}: column '{unknown[0]}' is not known; the columns are {', '.join(COLUMNS)}.")
+        for column in ("image", "depth"):
+            if column not in record:
+                raise ValueError(f"{where}: column '{column}' is missing; every row needs image and depth.")
+        row = ManifestRow(
+            where=where,
+            image=path.parent / str(record["image"]),
+            depth=path.parent / str(record["depth"]),
+            split=record.get("split", "train"),
+            depth_scale=_depth_scale(record, depth_scale, where),
+            intrinsics=_intrinsics(record, intrinsics, where),
+            name=str(record.get("name", Path(str(record["image"])).with_suffix(""))).lstrip("./"),
+        )
+        if row.split not in ("train", "val", "test"):
+            raise ValueError(f"{where}: split '{row.split}' is not known; use train, val or test.")
+        if row.name in names:
+            raise ValueError(f"{where}: the name '{row.name}' was used before ({names[row.name]}); names are unique.")
+        for kind, file in (("image", row.image), ("depth", row.depth)):
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"{where}: the {kind} file {file} does not exist (paths start at the manifest)."
+                )
+        names[row.name] = where
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"The manifest {path} has no rows.")
+    return rows
+
+
+def _number(record: dict[str, Any], column: str, where: str) -> float:
+    try:
+        value = float(record[column])
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{where}: {column} has to be a finite number, but it is '{record[column]}'.")
+    return value
+
+
+def _depth_scale(record: dict[str, Any], default: float | None, where: str) -> float:
+    if "depth_scale" not in record and default is None:
+        raise ValueError(
+            f"{where}: column 'depth_scale' (file units per metre, e.g. 1000 for millimetres) is missing; add it, or "
+            "set data.init_args.file_units_per_metre for all rows."
+        )
+    value = default if "depth_scale" not in record else _number(record, "depth_scale", where)
+    if value is None or value <= 0:
+        raise ValueError(f"{where}: depth_scale is the number of file units per metre and positive, got {value}.")
+    return value
+
+
+def _intrinsics(record: dict[str, Any], default: Intrinsics | None, where: str) -> Intrinsics | None:
+    present = [column for column in INTRINSICS if column in record]
+    if not present:
+        return default
+    if len(present) < len(INTRINSICS):
+        missing = ", ".join(sorted(set(INTRINSICS) - set(present)))
+        raise ValueError(f"{where}: {missing} missing; give all of fx, fy, cx and cy or none of them.")
+    fx, fy, cx, cy = (_number(record, column, where) for column in INTRINSICS)
+    return fx, fy, cx, cy

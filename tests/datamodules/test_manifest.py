@@ -1,0 +1,163 @@
+"""Own RGB-D data: what is written is what is read, and each kind of mistake has its sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from datamodules.manifest import ManifestDataModule
+from datamodules.manifest_rows import read_records
+from tests.data.make_manifest_data import HEIGHT, WIDTH, make_manifest_data, true_depth_mm, true_image, write_rows
+
+
+def module(path: Path, **changes: Any) -> ManifestDataModule:
+    return ManifestDataModule(str(path), **({"batch_size": 2, "image_size": (HEIGHT, WIDTH)} | changes))
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "manifest.jsonl"])
+@pytest.mark.parametrize("cache", [True, False])
+def test_samples_are_what_was_written(tmp_path: Path, name: str, cache: bool) -> None:
+    make_manifest_data(tmp_path, name=name)
+    data = module(tmp_path, cache=cache)  # a folder stands for its manifest
+    data.prepare_data()
+    data.setup()
+    assert {split: len(dataset) for split, dataset in data.datasets.items()} == {"train": 5, "val": 3, "test": 3}
+    for _ in range(2):
+        sample = data.datasets["test"][1]
+        np.testing.assert_allclose(sample["image"].permute(1, 2, 0), true_image(6) / 255, atol=1e-6)
+        np.testing.assert_allclose(sample["depth"][0], true_depth_mm(6) / 1000, rtol=1e-6)
+        assert torch.equal(sample["depth_mask"], sample["depth"] > 0)
+        # Pixel centres by default, as OpenCV counts: half a pixel is added.
+        np.testing.assert_allclose(sample["K"], [[30, 0, 16], [0, 31, 12], [0, 0, 1]])
+        assert sample["K_known"]
+        assert sample["name"] == "color/006"
+    batch = next(iter(data.test_dataloader()))
+    assert batch["image"].shape == (2, 3, HEIGHT, WIDTH)
+
+
+def test_corner_convention_and_other_depth_files(tmp_path: Path) -> None:
+    path = make_manifest_data(tmp_path)
+    metres = true_depth_mm(0).astype(np.float64) / 1000
+    np.save(tmp_path / "depth" / "metres.npy", metres)
+    write_rows(path, [{"image": "color/000.png", "depth": "depth/metres.npy", "split": "test"}])
+    data = module(path, file_units_per_metre=1.0, intrinsics=(30, 30, 16, 12), K_convention="corner")
+    data.setup("test")
+    np.testing.assert_allclose(data.datasets["test"][0]["depth"][0], metres, rtol=1e-6)
+    np.testing.assert_allclose(data.datasets["test"][0]["K"], [[30, 0, 16], [0, 30, 12], [0, 0, 1]])
+
+
+def test_unknown_camera_gets_a_field_of_view_and_says_so(tmp_path: Path) -> None:
+    path = make_manifest_data(tmp_path)
+    write_rows(path, [{"image": "color/000.png", "depth": "depth/000.png", "split": "test", "depth_scale": 1000}])
+    data = module(path, default_field_of_view_degrees=90.0)
+    data.setup("test")
+    sample = data.datasets["test"][0]
+    assert not sample["K_known"]
+    np.testing.assert_allclose(sample["K"], [[16, 0, 16], [0, 16, 12], [0, 0, 1]], rtol=1e-6)  # tan 45 deg = 1
+
+
+def good_row(**changes: Any) -> dict[str, Any]:
+    row = {"image": "color/000.png", "depth": "depth/000.png", "split": "test", "depth_scale": 1000}
+    return {key: value for key, value in (row | changes).items() if value is not None}
+
+
+BAD_ROWS = {
+    "no image column": (good_row(image=None), r"line 2: column 'image' is missing"),
+    "no depth scale": (good_row(depth_scale=None), r"column 'depth_scale' .* is missing; add it, or set .*units_per"),
+    "missing file": (good_row(depth="depth/999.png"), r"line 2: the depth file .*999.png does not exist"),
+    "unknown column": (good_row(foo=1), r"column 'foo' is not known; the columns are image"),
+    "unknown split": (good_row(split="dev"), r"split 'dev' is not known; use train, val or test"),
+    "negative scale": (good_row(depth_scale=-1), r"depth_scale .* positive, got -1"),
+    "scale in words": (good_row(depth_scale="mm"), r"depth_scale has to be a finite number, but it is 'mm'"),
+    "half a camera": (good_row(fx=30, fy=30), r"cx, cy missing; give all of fx, fy, cx and cy or none"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_wrong_rows_are_refused_before_anything_starts(tmp_path: Path, case: str) -> None:
+    row, message = BAD_ROWS[case]
+    path = make_manifest_data(tmp_path)
+    write_rows(path, [row])
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        module(path).prepare_data()
+
+
+def test_wrong_manifests_are_refused(tmp_path: Path) -> None:
+    path = make_manifest_data(tmp_path)
+    write_rows(path, [good_row(), good_row()])
+    with pytest.raises(ValueError, match=r"line 3: the name 'color/000' was used before \(.*line 2\)"):
+        module(path).prepare_data()
+    path.write_text("image,depth\n")
+    with pytest.raises(ValueError, match="has no rows"):
+        module(path).prepare_data()
+    path.write_text("image,depth\na.png,b.png,c.png\n")
+    with pytest.raises(ValueError, match="line 2: there are more values than columns"):
+        read_records(path)
+    with pytest.raises(FileNotFoundError, match=r"no manifest at .*nowhere.csv: .*tools.make_manifest"):
+        module(tmp_path / "nowhere.csv").prepare_data()
+    (tmp_path / "list.txt").write_text("x")
+    with pytest.raises(ValueError, match=r"ends in .csv or .jsonl, but this one is called list.txt"):
+        module(tmp_path / "list.txt").prepare_data()
+    (tmp_path / "list.jsonl").write_text('{"image": 1}\n\n{broken\n')
+    with pytest.raises(ValueError, match=r"line 3: this is no JSON object"):
+        module(tmp_path / "list.jsonl").prepare_data()
+    write_rows(path, [good_row(split="train")])
+    with pytest.raises(ValueError, match=r"no row of split 'test'"):
+        module(path).setup("test")
+    with pytest.raises(ValueError, match="K_convention 'corners' is not known"):
+        module(path, K_convention="corners")
+
+
+def depth_with(value: float) -> np.ndarray:
+    depth = true_depth_mm(0).astype(np.float32)
+    depth[3, 4] = value
+    return depth
+
+
+BAD_FILES: dict[str, tuple[dict[str, Any], np.ndarray | bytes | None, str]] = {
+    "nan": ({}, depth_with(np.nan), r"line 2 .*depth holds 1 NaN or infinite"),
+    "infinite": ({}, depth_with(np.inf), r"depth holds 1 NaN or infinite"),
+    "negative": ({}, depth_with(-5.0), r"depth goes down to -0.005 m"),
+    "all zero": ({}, np.zeros((HEIGHT, WIDTH)), r"depth is 0 \(unknown\) in every pixel"),
+    "other size": ({}, np.ones((HEIGHT, WIDTH - 2)), r"image is 32x24 but the depth has shape \(24, 30\)"),
+    "two channels": ({}, np.ones((HEIGHT, WIDTH, 2)), r"expected one channel of numbers"),
+    "garbage": ({}, b"not an array", r"no readable .npy array"),
+    "outside": ({"fx": 30, "fy": 30, "cx": 40, "cy": 12}, None, r"point \(40.5, 12.5\) lies outside the 32x24 image"),
+    "no focal": ({"fx": 0, "fy": 30, "cx": 16, "cy": 12}, None, r"focal lengths are in pixels and positive"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_wrong_content_names_file_and_row(tmp_path: Path, case: str) -> None:
+    changes, content, message = BAD_FILES[case]
+    path = make_manifest_data(tmp_path)
+    if isinstance(content, bytes):
+        (tmp_path / "depth" / "000.npy").write_bytes(content)
+    elif content is not None:
+        np.save(tmp_path / "depth" / "000.npy", content)
+    row = good_row(**({"depth": "depth/000.npy"} if content is not None else {}), **changes)
+    write_rows(path, [row])
+    data = module(path)
+    data.setup("test")
+    with pytest.raises(ValueError, match=message) as caught:
+        data.datasets["test"][0]
+    assert f"{path}, line 2" in str(caught.value)
+
+
+def test_undecodable_and_8_bit_files_are_named(tmp_path: Path) -> None:
+    path = make_manifest_data(tmp_path)
+    write_rows(path, [good_row()])
+    data = module(path)
+    data.setup("test")
+    cv2.imwrite(str(tmp_path / "depth" / "000.png"), np.ones((HEIGHT, WIDTH), np.uint8))
+    with pytest.raises(ValueError, match=r"000.png has 8 bits"):
+        data.datasets["test"][0]
+    (tmp_path / "depth" / "000.png").write_bytes(b"\x89PNG cut")
+    with pytest.raises(ValueError, match=r"depth .*000.png cannot be decoded"):
+        data.datasets["test"][0]
+    (tmp_path / "color" / "000.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"line 2: the image .*000.png cannot be decoded"):
+        data.datasets["test"][0]
