@@ -64,7 +64,8 @@ class PlumblineCLI(LightningCLI):
 
     def after_predict(self) -> None:
         """Leave with 1 if an image could not be predicted; the others are written."""
-        writers = [c for c in self.trainer.callbacks if isinstance(c, DepthPredictionWriter)]  # type: ignore[attr-defined]
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # the trainer has them, its type does not say so
+        writers = [c for c in callbacks if isinstance(c, DepthPredictionWriter)]
         if any(writer.failures for writer in writers):
             raise SystemExit(1)
 
