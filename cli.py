@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning_modules.base import NonFiniteLossError
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.callbacks.run_record import RunRecord
+from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.loading import CheckpointError, check_checkpoint, without_pretrained
 from lightning_modules.run_folder import RUN_ID_VARIABLE, place_run, run_id
 from lightning_modules.run_loggers import run_loggers
@@ -50,8 +51,10 @@ class PlumblineCLI(LightningCLI):
         """Leave the configuration alone: it says what is run, and a checkpoint has to fit it."""
 
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
-        """Add the CSV and W&B loggers unless the configuration names others."""
+        """Add checkpoints that cannot tear, and the CSV and W&B loggers unless the configuration names others."""
         config = self.config[self.subcommand]
+        if config.trainer.plugins is None:
+            kwargs["plugins"] = [AtomicCheckpointIO()]
         if config.trainer.logger in {None, True} and not config.trainer.fast_dev_run:
             kwargs["logger"] = run_loggers(config, self.run_dir, job_type=str(self.subcommand))
         return super().instantiate_trainer(**kwargs)

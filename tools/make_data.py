@@ -31,10 +31,7 @@ def main(args: list[str] | None = None) -> int:
         data.prepare_data()
         for stage in ("fit", "test"):
             data.setup(stage)
-        counts = {
-            split: len(getattr(data, f"{split}_dataloader")().dataset)
-            for split in ("train", "val", "test")
-        }
+        counts = {split: len(getattr(data, f"{split}_dataloader")().dataset) for split in ("train", "val", "test")}
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -1,0 +1,73 @@
+# Plumbline: every command a user needs. `make` alone lists them.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.plumbline
+EXP ?=
+ARGS ?=
+DATA ?=
+ROOT ?=
+CONFIG := experiments/$(EXP).yaml
+
+# A missing hub must not cost 25 seconds, and albumentations must not look for its own updates.
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+DATA_ARGS := $(if $(DATA),--data experiments/data/$(DATA).yaml) $(if $(ROOT),--data.init_args.root $(ROOT))
+
+help: ## list the commands
+	@echo "usage: make COMMAND [NAME=value ...]"; echo
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+	@echo; echo "  VENV=dir uses another environment; ARGS='--trainer.max_steps 100' reaches the command line as it is"
+
+setup: $(STAMP) ## create the environment (uv where present, else pip); does nothing when it is up to date
+
+$(STAMP): pyproject.toml constraints.txt
+	@tools/setup_environment.sh "$(VENV)" "$(PYTHON)"
+	@touch $@
+
+doctor: $(STAMP) ## versions, GPU, W&B mode, hub reachable, disk
+	@$(BIN)/python -m tools.doctor
+
+train: experiment-exists $(STAMP) ## train and test: EXP=name [DATA=nyuv2_labeled ROOT=/path] [ARGS=...]
+	$(BIN)/lightning fit --config $(CONFIG) $(DATA_ARGS) $(ARGS)
+
+evaluate: experiment-exists needs-CKPT $(STAMP) ## test a checkpoint: EXP=name CKPT=file [DATA= ROOT=]
+	$(BIN)/lightning test --config $(CONFIG) $(DATA_ARGS) --ckpt_path $(CKPT) $(ARGS)
+
+predict: needs-CKPT needs-IN needs-OUT $(STAMP) ## depth of images or video: CKPT=file IN=path OUT=folder [ARGS="--field-of-view 60 --ply"]
+	$(BIN)/python -m tools.predict --checkpoint $(CKPT) --input "$(IN)" --output "$(OUT)" $(ARGS)
+
+data: $(STAMP) ## make the embedded data set now (training makes it when it is missing)
+	$(BIN)/python -m tools.make_data $(DATA_ARGS) $(ARGS)
+
+test: $(STAMP) ## all tests but the slow ones
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-all: $(STAMP) ## all tests, the paper-scale configurations and, where there is one, the GPU included
+	$(BIN)/python -m pytest -n 2 -m "slow or not slow" $(ARGS)
+
+lint: $(STAMP) ## ruff, mypy and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## speed of the hot paths as ratios in one run
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+clean: ## remove caches (not data, not runs, not the environment)
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build *.egg-info
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# An unknown experiment is answered with the list of known ones before anything is installed.
+experiment-exists:
+	@if [ ! -f "$(CONFIG)" ] || [ -z "$(EXP)" ]; then tools/list_experiments.sh "$(EXP)"; exit 2; fi
+
+needs-%:
+	@if [ -z "$($*)" ]; then echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2; fi
+
+.PHONY: help setup doctor train evaluate predict data test test-all lint bench clean experiment-exists

@@ -1,0 +1,159 @@
+"""The command line with bad input, and runs that go on: one clear sentence, a non-zero exit, nothing half-written."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from cli import main
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENT = str(ROOT / "experiments" / "fcn_ssim.yaml")
+OVERLAY = str(ROOT / "tests" / "overlays" / "rooms.yaml")
+
+
+@pytest.fixture
+def fit(rooms_root):
+    """Arguments of a two-step training of the smallest network."""
+    return ["fit", "--config", EXPERIMENT, "--config", OVERLAY, "--data.init_args.root", str(rooms_root)]
+
+
+def sentence(error: pytest.ExceptionInfo) -> str:
+    """What the user reads, made sure to be one line."""
+    text = str(error.value.code)
+    assert text.startswith("error: ")
+    assert "\n" not in text
+    return text
+
+
+def test_misspelt_key_is_named_and_nothing_is_written(fit, capsys, tmp_path):
+    with pytest.raises(SystemExit) as error:
+        main([*fit, "--data.init_args.batch_sise", "4"])
+    assert error.value.code == 2
+    assert "batch_sise" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_misspelt_key_in_a_file_is_named(fit, capsys, tmp_path):
+    (tmp_path / "bad.yaml").write_text("model:\n  init_args:\n    loss_wieghts: {l1: 1.0}\n")
+    with pytest.raises(SystemExit) as error:
+        main([*fit, "--config", str(tmp_path / "bad.yaml")])
+    assert error.value.code == 2
+    assert "loss_wieghts" in capsys.readouterr().err
+
+
+def test_missing_config_is_named(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["fit", "--config", "experiments/nothing.yaml"])
+    assert error.value.code == 2
+    assert "nothing.yaml" in capsys.readouterr().err
+
+
+def test_missing_data_root_says_how_to_get_it(tmp_path):
+    overlay = str(ROOT / "tests" / "overlays" / "nyuv2_labeled.yaml")
+    experiment = str(ROOT / "experiments" / "resnet_unet_nyuv2.yaml")
+    nowhere = str(tmp_path / "nowhere")
+    with pytest.raises(SystemExit) as error:
+        main(["fit", "--config", experiment, "--config", overlay, "--data.init_args.root", nowhere])
+    assert "nyu_depth_v2_labeled.mat" in sentence(error)
+
+
+def test_unknown_loss_lists_the_known_ones(fit, capsys):
+    with pytest.raises(SystemExit) as error:
+        main([*fit, "--model.init_args.loss_weights", "{huber: 1.0}"])
+    assert "berhu" in f"{error.value.code} {capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_bad_checkpoints_are_one_sentence(fit, content, tmp_path):
+    path = tmp_path / "bad.ckpt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SystemExit) as error:
+        main(["test", *fit[1:], "--ckpt_path", str(path)])
+    assert "bad.ckpt" in sentence(error)
+
+
+def test_checkpoint_of_another_model_is_refused(fit, tmp_path):
+    main(fit)
+    (checkpoint,) = tmp_path.glob("runs/*/*/checkpoints/best.ckpt")
+    other = ["test", "--config", str(ROOT / "experiments" / "mean_depth.yaml"), *fit[3:]]
+    with pytest.raises(SystemExit) as error:
+        main([*other, "--ckpt_path", str(checkpoint)])
+    assert "another model" in sentence(error)
+    truncated = tmp_path / "truncated.ckpt"
+    truncated.write_bytes(checkpoint.read_bytes()[:-2000])
+    with pytest.raises(SystemExit) as error:
+        main(["test", *fit[1:], "--ckpt_path", str(truncated)])
+    assert "truncated" in sentence(error)
+
+
+def test_a_run_goes_on_in_its_own_folder(fit, monkeypatch, tmp_path):
+    monkeypatch.setenv("PLUMBLINE_RUN_ID", "job7")
+    main([*fit, "--ckpt_path", "last"])  # as in a cluster's script: there is none yet
+    main([*fit, "--ckpt_path", "last", "--trainer.max_steps", "4"])
+    run_dir = tmp_path / "runs" / "fcn_ssim" / "job7"
+    assert json.loads((run_dir / "run.json").read_text())["steps"] == 4
+    assert torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
+    assert (run_dir / "metrics.1.csv").is_file()
+    assert (run_dir / "metrics.csv").is_file()
+    offline = [p.name for p in (run_dir / "wandb").glob("offline-run-*")]
+    assert offline
+    assert all(name.endswith("fcn_ssim-job7") for name in offline)
+
+
+def test_resolved_config_runs_again_to_the_same_weights(fit, tmp_path):
+    main([*fit, "--runs_dir", "first"])
+    (config,) = tmp_path.glob("first/*/*/config.yaml")
+    main(["fit", "--config", str(config), "--runs_dir", "second", "--trainer.default_root_dir", "second"])
+    (first,) = tmp_path.glob("first/*/*/checkpoints/last.ckpt")
+    second = torch.load(tmp_path / "second" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    for key, value in torch.load(first, weights_only=True)["state_dict"].items():
+        torch.testing.assert_close(second[key], value, rtol=0, atol=0)
+
+
+def test_defaults_hold_and_files_override_in_order(fit, capsys):
+    with pytest.raises(SystemExit) as error:
+        main([*fit, "--trainer.gradient_clip_val", "0.25", "--print_config"])
+    assert error.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["trainer"]["gradient_clip_val"] == 0.25
+    assert printed["trainer"]["use_distributed_sampler"] is False  # from _defaults.yaml
+    assert printed["trainer"]["max_steps"] == 2  # the overlay after the experiment
+    assert printed["model"]["init_args"]["network"]["class_path"] == "networks.fcn.FCN"
+
+
+def test_non_finite_loss_is_one_sentence_that_names_the_term(fit, tmp_path):
+    with pytest.raises(SystemExit) as error:
+        main(
+            [
+                *fit,
+                "--model.init_args.activation",
+                "exp",
+                "--model.init_args.network.init_args.head_bias",
+                "500",
+            ]
+        )
+    assert "'mse' is inf" in sentence(error) or "'ssim' is" in sentence(error)
+    assert list(tmp_path.glob("runs/*/*/nonfinite_batch_rank0.pt"))
+
+
+@pytest.mark.slow
+def test_sigterm_saves_a_checkpoint_and_says_so_by_its_exit_code(fit, tmp_path):
+    command = [sys.executable, "-m", "cli", *fit, "--trainer.max_steps", "1000000", "--runs_dir", str(tmp_path / "runs")]
+    environment = {**os.environ, "PLUMBLINE_RUN_ID": "term"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    run_dir = tmp_path / "runs" / "fcn_ssim" / "term"
+    deadline = time.monotonic() + 120
+    while not (run_dir / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    assert torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] > 0
