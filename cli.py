@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -16,7 +17,7 @@ from lightning_modules.callbacks.run_record import RunRecord
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.loading import CheckpointError, check_checkpoint, without_pretrained
 from lightning_modules.run_folder import RUN_ID_VARIABLE, place_run, run_id
-from lightning_modules.run_loggers import run_loggers
+from lightning_modules.run_loggers import finish_wandb, run_loggers
 
 DEFAULTS = Path(__file__).parent / "experiments" / "_defaults.yaml"
 HARMLESS_WARNINGS = (
@@ -51,8 +52,12 @@ class PlumblineCLI(LightningCLI):
         """Leave the configuration alone: it says what is run, and a checkpoint has to fit it."""
 
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
-        """Add checkpoints that cannot tear, and the CSV and W&B loggers unless the configuration names others."""
+        """Add what belongs to this one run: its folder, checkpoints that cannot tear, and its loggers."""
         config = self.config[self.subcommand]
+        kwargs["default_root_dir"] = str(self.run_dir)
+        for callback in self._get(self.config_init, "trainer").callbacks or []:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(self.run_dir / "checkpoints")
         if config.trainer.plugins is None:
             kwargs["plugins"] = [AtomicCheckpointIO()]
         if config.trainer.logger in {None, True} and not config.trainer.fast_dev_run:
@@ -110,6 +115,7 @@ def main(args: ArgsType = None) -> None:
             raise
         raise SystemExit(f"error: {error} (PLUMBLINE_TRACEBACK=1 shows where)") from None
     finally:
+        finish_wandb()
         if inherited is None:
             del os.environ[RUN_ID_VARIABLE]
 

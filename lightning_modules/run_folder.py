@@ -33,10 +33,11 @@ def run_id() -> str:
 
 
 def place_run(config: Namespace, subcommand: str) -> Path:
-    """Fill a configuration with the run's folder: the trainer's root and the folder of its checkpoints.
+    """Name the experiment of a configuration and find the run's folder.
 
     Args:
-        config: Resolved configuration of a subcommand; written to where nothing is set.
+        config: Resolved configuration of a subcommand; only ``experiment`` is written, and only where it is not set, so
+            that the configuration can be run again into another folder.
         subcommand: Everything but ``fit`` gets its name appended, so that it never writes into a training's folder.
 
     Returns:
@@ -45,15 +46,9 @@ def place_run(config: Namespace, subcommand: str) -> Path:
     if config.experiment is None:
         files = config.get("config")
         config.experiment = Path(str(files[0])).stem if files else "unnamed"
-    if config.trainer.default_root_dir is None:
-        name = run_id() if subcommand == "fit" else f"{run_id()}-{subcommand}"
-        config.trainer.default_root_dir = str(Path(config.runs_dir) / config.experiment / name)
-    run_dir = Path(config.trainer.default_root_dir)
-    callbacks = config.trainer.callbacks
-    for callback in [] if callbacks is None else callbacks:
-        if callback.class_path.endswith("ModelCheckpoint") and callback.init_args.get("dirpath") is None:
-            callback.init_args.dirpath = str(run_dir / "checkpoints")
-    return run_dir
+    if config.trainer.default_root_dir is not None:
+        return Path(config.trainer.default_root_dir)
+    return Path(config.runs_dir) / config.experiment / (run_id() if subcommand == "fit" else f"{run_id()}-{subcommand}")
 
 
 def is_first_rank() -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
+import wandb
 from lightning_modules.run_folder import is_first_rank, keep_previous_metrics, wandb_mode
 
 
@@ -43,3 +44,9 @@ def run_loggers(config: Namespace, run_dir: Path, job_type: str) -> list[Logger]
     if mode == "offline" and is_first_rank():
         sys.stderr.write(f"W&B is offline; to upload this run later: wandb sync {run_dir}/wandb/offline-run-*\n")
     return [*loggers, wandb_logger]
+
+
+def finish_wandb() -> None:
+    """Close the W&B run, so that the next run of the same process does not continue it."""
+    if wandb.run is not None:
+        wandb.finish()

@@ -112,11 +112,12 @@ def test_a_run_goes_on_in_its_own_folder(fit, monkeypatch, tmp_path):
 def test_resolved_config_runs_again_to_the_same_weights(fit, tmp_path):
     main([*fit, "--runs_dir", "first"])
     (config,) = tmp_path.glob("first/*/*/config.yaml")
-    main(["fit", "--config", str(config), "--runs_dir", "second", "--trainer.default_root_dir", "second"])
+    main(["fit", "--config", str(config), "--runs_dir", "second"])
     (first,) = tmp_path.glob("first/*/*/checkpoints/last.ckpt")
-    second = torch.load(tmp_path / "second" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    (second,) = tmp_path.glob("second/fcn_ssim/*/checkpoints/last.ckpt")
+    weights = torch.load(second, weights_only=True)["state_dict"]
     for key, value in torch.load(first, weights_only=True)["state_dict"].items():
-        torch.testing.assert_close(second[key], value, rtol=0, atol=0)
+        torch.testing.assert_close(weights[key], value, rtol=0, atol=0)
 
 
 def test_defaults_hold_and_files_override_in_order(fit, capsys):
@@ -147,7 +148,16 @@ def test_non_finite_loss_is_one_sentence_that_names_the_term(fit, tmp_path):
 
 @pytest.mark.slow
 def test_sigterm_saves_a_checkpoint_and_says_so_by_its_exit_code(fit, tmp_path):
-    command = [sys.executable, "-m", "cli", *fit, "--trainer.max_steps", "1000000", "--runs_dir", str(tmp_path / "runs")]
+    command = [
+        sys.executable,
+        "-m",
+        "cli",
+        *fit,
+        "--trainer.max_steps",
+        "1000000",
+        "--runs_dir",
+        str(tmp_path / "runs"),
+    ]
     environment = {**os.environ, "PLUMBLINE_RUN_ID": "term"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     run_dir = tmp_path / "runs" / "fcn_ssim" / "term"
