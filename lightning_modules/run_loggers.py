@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
+import wandb
 from jsonargparse import Namespace
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
-import wandb
 from lightning_modules.run_folder import is_first_rank, keep_previous_metrics, wandb_mode
 
 

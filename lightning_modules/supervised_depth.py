@@ -13,10 +13,15 @@ Deviations:
     - The report does not say how depth was scaled to [0, 1]; the data modules offer both readings.
     - Outputs may be passed through an exponential (``activation: exp``), which keeps them positive; the report's
       rows use the plain linear output.
+    - Depth may be predicted for a canonical camera (``canonical_focal_px``) and brought to the image's own by its focal
+      length: one picture taken with another focal length shows the same scene nearer or farther, which no network can
+      tell from the pixels alone. After Yin et al., "Metric3D", https://arxiv.org/abs/2307.10984, equation 2; the
+      report's rows do without.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -40,6 +45,8 @@ class SupervisedDepth(DepthModule):
         lr_monitor: Metric watched by a ``ReduceLROnPlateau`` scheduler.
         depth_scale_m: Metres that a network output of 1 stands for when a lone image is predicted; during training
             and evaluation the data's own ``depth_scale_m`` is used.
+        canonical_focal_px: Focal length, in pixels of the network's input, of the camera that the network predicts for;
+            its output times (focal length / canonical focal length) is depth. None predicts depth as it is.
         activation: ``linear`` takes the network's output as scaled depth, ``exp`` takes it as its logarithm.
         alignment: See :class:`DepthModule`.
         min_depth_m: See :class:`DepthModule`.
@@ -48,7 +55,7 @@ class SupervisedDepth(DepthModule):
         average: See :class:`DepthModule`.
 
     Raises:
-        ValueError: If a loss term is unknown; the message lists the known ones.
+        ValueError: If a loss term is unknown (the message lists the known ones) or a length is not positive.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class SupervisedDepth(DepthModule):
         lr_scheduler_interval: Literal["step", "epoch"] = "step",
         lr_monitor: str = "val/abs_rel_img",
         depth_scale_m: float = 10.0,
+        canonical_focal_px: float | None = None,
         activation: Literal["linear", "exp"] = "linear",
         alignment: Literal["none", "median", "least_squares"] = "none",
         min_depth_m: float = 1e-3,
@@ -79,26 +87,49 @@ class SupervisedDepth(DepthModule):
             crop=crop,
             average=average,
         )
+        for name, length in (("depth_scale_m", depth_scale_m), ("canonical_focal_px", canonical_focal_px)):
+            if length is not None and not (math.isfinite(length) and length > 0):
+                raise ValueError(f"{name} is {length}, but must be a positive number")
         self.losses = select(list(self.loss_weights))
         self.network = network
         self.depth_scale_m = depth_scale_m
+        self.canonical_focal_px = canonical_focal_px
         self.activation = activation
 
-    def scaled_depth(self, image: Tensor) -> Tensor:
-        """Depth in units of the depth scale, ``(B, 1, H, W)``, for an image ``(B, 3, H, W)`` in [0, 1]."""
+    def canonical_depth(self, image: Tensor) -> Tensor:
+        """Scaled depth ``(B, 1, H, W)`` for the canonical camera, of an image ``(B, 3, H, W)`` in [0, 1]."""
         output = self.network(image)
         return output.exp() if self.activation == "exp" else output
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Depth ``(B, 1, H, W)`` in metres of an image ``(B, 3, H, W)`` in [0, 1]; negative outputs become 0."""
-        return self.scaled_depth(image).clamp(min=0) * self.depth_scale_m
+    def to_own_camera(self, K: Tensor | None) -> Tensor | float:
+        """Factor from depth of the canonical camera to that of ``K`` ``(B, 3, 3)``, ``(B, 1, 1, 1)``; 1 without K."""
+        if self.canonical_focal_px is None or K is None:
+            return 1.0
+        return ((K[:, 0, 0] * K[:, 1, 1]).sqrt() / self.canonical_focal_px).view(-1, 1, 1, 1)
+
+    def forward(self, image: Tensor, K: Tensor | None = None) -> Tensor:
+        """Depth in metres; negative outputs become 0.
+
+        Args:
+            image: float32 ``(B, 3, H, W)``, RGB in [0, 1].
+            K: float32 ``(B, 3, 3)``, pixels, used with ``canonical_focal_px`` alone; None is the canonical camera.
+
+        Returns:
+            float32 ``(B, 1, H, W)``.
+        """
+        return self.canonical_depth(image).clamp(min=0) * self.to_own_camera(K) * self.depth_scale_m
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Depth ``(B, 1, H, W)`` in metres, with the intrinsics where the batch has them."""
+        return self(batch["image"], batch.get("K"))
 
     def predict_depth(self, batch: DepthBatch) -> Tensor:
         """Depth ``(B, 1, H, W)`` in metres, unclamped, in the scale that the data gives."""
-        return self.scaled_depth(batch["image"]) * batch["depth_scale_m"].view(-1, 1, 1, 1)
+        scale_m = batch["depth_scale_m"].view(-1, 1, 1, 1)
+        return self.canonical_depth(batch["image"]) * self.to_own_camera(batch["K"]) * scale_m
 
     def loss_terms(self, batch: DepthBatch) -> dict[str, Tensor]:
-        """The chosen losses between scaled prediction and scaled truth on valid pixels."""
-        prediction = self.scaled_depth(batch["image"])
-        target = batch["depth"] / batch["depth_scale_m"].view(-1, 1, 1, 1)
+        """The chosen losses between scaled prediction and scaled truth, for the canonical camera, on valid pixels."""
+        prediction = self.canonical_depth(batch["image"])
+        target = batch["depth"] / (batch["depth_scale_m"].view(-1, 1, 1, 1) * self.to_own_camera(batch["K"]))
         return {name: loss(prediction, target=target, mask=batch["depth_mask"]) for name, loss in self.losses.items()}

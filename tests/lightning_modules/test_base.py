@@ -137,3 +137,21 @@ def test_plain_python_module_saves_no_live_objects(tmp_path):
     again = SupervisedDepth(Affine(scale=9.0))
     again.load_state_dict(state["state_dict"], strict=True)
     torch.testing.assert_close(again.network.scale, module.network.scale)
+
+
+def test_canonical_camera_scales_depth_by_the_focal_length(batch):
+    module = SupervisedDepth(Affine(scale=0.0, shift=0.2), loss_weights={"l1": 1.0}, canonical_focal_px=40.0)
+    K = torch.tensor([[30.0, 0, 12], [0, 120.0, 8], [0, 0, 1]]).expand(4, 3, 3)  # geometric mean 60 pixels
+    batch["K"] = K
+    torch.testing.assert_close(module(batch["image"]), torch.full_like(batch["depth"], 2.0))
+    torch.testing.assert_close(module(batch["image"], K), torch.full_like(batch["depth"], 3.0))
+    torch.testing.assert_close(module.predict_depth(batch), torch.full_like(batch["depth"], 3.0))
+    # The loss compares in the canonical camera: |0.2 - depth / 10 / 1.5|.
+    expected = (0.2 - batch["depth"] / 15).abs().mean()
+    torch.testing.assert_close(module.loss_terms(batch)["l1"], expected)
+
+
+@pytest.mark.parametrize("setting", [{"canonical_focal_px": 0.0}, {"depth_scale_m": -1.0}])
+def test_lengths_have_to_be_positive(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        SupervisedDepth(Affine(), **setting)
