@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import warnings
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from lightning_modules.base import NonFiniteLossError
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
@@ -66,9 +67,15 @@ class PlumblineCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Test the best checkpoint, so that one command gives a trained and evaluated model."""
-        if self.config[self.subcommand].test_after_fit and not self.trainer.interrupted:
-            best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
-            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best if best else None, verbose=False)
+        if not self.config[self.subcommand].test_after_fit or self.trainer.interrupted:
+            return
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or None
+        if getattr(self.datamodule, "val_is_test", False):
+            sys.stderr.write(
+                "Validation ran on the test split: its last weights are tested, as the best would flatter.\n"
+            )
+            best = None
+        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
 
     def after_predict(self) -> None:
         """Leave with 1 if an image could not be predicted; the others are written."""
@@ -110,7 +117,7 @@ def main(args: ArgsType = None) -> None:
     except SIGTERMException:
         # Lightning saves a checkpoint and leaves with 0, which a scheduler would take for a finished job.
         raise SystemExit(128 + signal.SIGTERM) from None
-    except (CheckpointError, NonFiniteLossError, ValueError, OSError) as error:
+    except (CheckpointError, NonFiniteLossError, MisconfigurationException, ValueError, OSError) as error:
         if os.environ.get("PLUMBLINE_TRACEBACK"):
             raise
         raise SystemExit(f"error: {error} (PLUMBLINE_TRACEBACK=1 shows where)") from None

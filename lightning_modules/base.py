@@ -49,7 +49,7 @@ class PaperModule(LightningModule):
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["step", "epoch"] = "step",
-        lr_monitor: str = "val/abs_rel_img",
+        lr_monitor: str = "val/score",
     ) -> None:
         super().__init__()
         if not loss_weights:
@@ -109,6 +109,8 @@ class PaperModule(LightningModule):
 class DepthModule(PaperModule):
     """Base of papers that predict depth: metrics on validation and test, depth in metres on predict.
 
+    ``val/score`` is AbsRel under the module's own protocol, lower is better: checkpoints are chosen by it.
+
     Args:
         loss_weights: See :class:`PaperModule`.
         optimizer: See :class:`PaperModule`.
@@ -128,7 +130,7 @@ class DepthModule(PaperModule):
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["step", "epoch"] = "step",
-        lr_monitor: str = "val/abs_rel_img",
+        lr_monitor: str = "val/score",
         alignment: Literal["none", "median", "least_squares"] = "none",
         min_depth_m: float = 1e-3,
         max_depth_m: float = 10.0,
@@ -181,7 +183,11 @@ class DepthModule(PaperModule):
         metrics = self._metrics(stage)
         for name, value in metrics.compute().items():
             # compute() has reduced the metric over all ranks, so every rank logs the same number.
-            self.log(f"{stage}/{name}", value.float(), prog_bar=name.startswith(("abs_rel", "delta1")))
+            self.log(f"{stage}/{name}", value.float(), prog_bar=name.startswith("delta1"))
+            if name.startswith("abs_rel"):
+                # The name of a metric tells its average and alignment; what checkpoints are chosen by must not change
+                # its name with them.
+                self.log(f"{stage}/score", value.float(), prog_bar=True)
         metrics.reset()
 
     def on_validation_epoch_start(self) -> None:

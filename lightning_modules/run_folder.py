@@ -2,6 +2,7 @@
 
 import netrc
 import os
+import secrets
 import subprocess
 from datetime import datetime
 from pathlib import Path
@@ -16,20 +17,17 @@ def run_id() -> str:
     """Id of this run, equal on all its ranks and after a requeue.
 
     Returns:
-        The id in the environment (a parent process or the user set it), else the SLURM job (with its array task), else
-        that of a torchrun launch, else the time.
+        ``PLUMBLINE_RUN_ID`` if it is set (by the user, by ``cluster/slurm.sbatch`` or by the process that started this
+        rank), else an id that the tasks of one ``srun`` or ``torchrun`` share, else the time and four random digits.
     """
     environment = os.environ
     if RUN_ID_VARIABLE in environment:
         return environment[RUN_ID_VARIABLE]
-    if "SLURM_ARRAY_JOB_ID" in environment:
-        return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
-    # An interactive shell of `salloc` holds one job id for many runs, so there the time is used.
-    if "SLURM_JOB_ID" in environment and environment.get("SLURM_JOB_NAME") not in {"bash", "interactive", None}:
-        return environment["SLURM_JOB_ID"]
+    if int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_STEP_ID" in environment:
+        return f"{environment['SLURM_JOB_ID']}.{environment['SLURM_STEP_ID']}"
     if environment.get("TORCHELASTIC_RUN_ID", "none") != "none":
         return environment["TORCHELASTIC_RUN_ID"]
-    return datetime.now().strftime("%Y%m%d-%H%M%S")
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def place_run(config: Namespace, subcommand: str) -> Path:

@@ -28,7 +28,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from lightning_modules.base import DepthModule
-from losses.composite import select
+from losses.composite import LossConstants, select
 from structures.batch import DepthBatch
 
 
@@ -39,6 +39,7 @@ class SupervisedDepth(DepthModule):
         network: Maps an image ``(B, 3, H, W)`` in [0, 1] to scaled depth ``(B, 1, H, W)``.
         loss_weights: Loss terms by name with their weights: ``l1``, ``mse``, ``rmse``, ``berhu``, ``gradient``,
             ``silog``, ``ssim``, ``ssi``, ``ssi_gradient`` (see ``losses/composite.py``). The report's models use L1.
+        loss_constants: Constants of the losses that differ from their defaults, by loss and name.
         optimizer: Adam with its default rate, as in the report.
         lr_scheduler: None, as in the report.
         lr_scheduler_interval: Whether the scheduler counts steps or epochs.
@@ -62,10 +63,11 @@ class SupervisedDepth(DepthModule):
         self,
         network: nn.Module,
         loss_weights: Mapping[str, float] | None = None,
+        loss_constants: LossConstants | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["step", "epoch"] = "step",
-        lr_monitor: str = "val/abs_rel_img",
+        lr_monitor: str = "val/score",
         depth_scale_m: float = 10.0,
         canonical_focal_px: float | None = None,
         activation: Literal["linear", "exp"] = "linear",
@@ -90,7 +92,7 @@ class SupervisedDepth(DepthModule):
         for name, length in (("depth_scale_m", depth_scale_m), ("canonical_focal_px", canonical_focal_px)):
             if length is not None and not (math.isfinite(length) and length > 0):
                 raise ValueError(f"{name} is {length}, but must be a positive number")
-        self.losses = select(list(self.loss_weights))
+        self.losses = select(list(self.loss_weights), loss_constants)
         self.network = network
         self.depth_scale_m = depth_scale_m
         self.canonical_focal_px = canonical_focal_px

@@ -1,6 +1,8 @@
 """The depth losses that a YAML may name; a composite is a mapping of these names to weights."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor
@@ -32,22 +34,42 @@ DEPTH_LOSSES: dict[str, DepthLoss] = {
 """Every depth loss by name, with its default constants."""
 
 
-def select(names: Iterable[str]) -> dict[str, DepthLoss]:
+LossConstants = Mapping[str, Mapping[str, float | int | str]]
+"""Constants of losses by name, e.g. ``{"berhu": {"threshold_fraction": 0.1}, "ssim": {"window_size": 7}}``."""
+
+
+def _with_constants(name: str, constants: Mapping[str, float | int | str]) -> DepthLoss:
+    loss = DEPTH_LOSSES[name]
+    known = [p for p in inspect.signature(loss).parameters if p not in {"prediction", "target", "mask"}]
+    for constant in constants:
+        if constant not in known:
+            raise ValueError(
+                f"Depth loss '{name}' has no constant '{constant}'; it has {', '.join(known) if known else 'none'}."
+            )
+    return partial(loss, **constants) if constants else loss  # type: ignore[arg-type]  # checked against its signature
+
+
+def select(names: Iterable[str], constants: LossConstants | None = None) -> dict[str, DepthLoss]:
     """Look up losses by name.
 
     Args:
         names: keys of :data:`DEPTH_LOSSES`.
+        constants: constants that differ from a loss's own defaults, by loss and name.
 
     Returns:
         The losses in the order of ``names``.
 
     Raises:
-        ValueError: if a name is unknown; the message lists what is allowed.
+        ValueError: if a name is unknown, or a constant belongs to no chosen loss; the message lists what is allowed.
     """
+    constants = {} if constants is None else constants
     wanted = list(names)
     unknown = [name for name in wanted if name not in DEPTH_LOSSES]
     if unknown:
         raise ValueError(
             f"Unknown depth loss {', '.join(map(repr, unknown))}; allowed are {', '.join(sorted(DEPTH_LOSSES))}."
         )
-    return {name: DEPTH_LOSSES[name] for name in wanted}
+    idle = [name for name in constants if name not in wanted]
+    if idle:
+        raise ValueError(f"Constants are given for {', '.join(idle)}, but the chosen losses are {', '.join(wanted)}.")
+    return {name: _with_constants(name, constants.get(name, {})) for name in wanted}

@@ -115,6 +115,8 @@ def _update(
     valid = protocol.valid(target_m, mask)
     target_m = fill_outside(target_m, valid, protocol.min_depth_m)
     aligned = protocol.align(prediction_m.detach(), target_m, valid)
+    # An infinite prediction has to stay visible, and clamping would make a plausible number of it.
+    aligned = torch.where(aligned.isfinite(), aligned, torch.nan)
     clamped = aligned.clamp(protocol.min_depth_m, protocol.max_depth_m)
     sums = _pixel_sums(clamped, aligned, target_m, valid, at_least_float32(depth_scale_m))
     state = dict(

@@ -1,5 +1,6 @@
 """The command line with bad input, and runs that go on: one clear sentence, a non-zero exit, nothing half-written."""
 
+import csv
 import json
 import os
 import signal
@@ -129,6 +130,39 @@ def test_defaults_hold_and_files_override_in_order(fit, capsys):
     assert printed["trainer"]["use_distributed_sampler"] is False  # from _defaults.yaml
     assert printed["trainer"]["max_steps"] == 2  # the overlay after the experiment
     assert printed["model"]["init_args"]["network"]["class_path"] == "networks.fcn.FCN"
+
+
+def test_the_best_checkpoint_is_tested_and_survives_an_interruption(fit, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLUMBLINE_RUN_ID", "run")
+    # Gradient descent on a parabola with a rate beyond 2 / curvature runs away from the minimum, step by step.
+    (tmp_path / "away.yaml").write_text(
+        "model:\n"
+        "  init_args:\n"
+        "    optimizer: {class_path: torch.optim.SGD, init_args: {lr: 1.2}}\n"
+        "    lr_scheduler: null\n"
+        "    network: {class_path: networks.constant.ConstantDepth, init_args: {initial: 0.5}}\n"
+    )
+    experiment = str(ROOT / "experiments" / "mean_depth.yaml")
+    away = ["fit", "--config", experiment, *fit[3:], "--config", str(tmp_path / "away.yaml")]
+    main([*away, "--trainer.max_steps", "4"])
+    run_dir = tmp_path / "runs" / "mean_depth" / "run"
+    record = json.loads((run_dir / "run.json").read_text())
+    scores = [float(row["val/score"]) for row in csv.DictReader((run_dir / "metrics.csv").open()) if row["val/score"]]
+    assert scores[0] < scores[1], "the test needs a run that gets worse"
+    best = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == 2
+    assert torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
+    assert record["best"]["val/score"] == pytest.approx(scores[0])
+    main(["test", "--config", experiment, *fit[3:], "--ckpt_path", str(run_dir / "checkpoints" / "best.ckpt")])
+    tested = json.loads((run_dir.with_name("run-test") / "run.json").read_text())["test"]
+    assert record["test"] == pytest.approx(tested, nan_ok=True), "the test after the training is that of the best"
+    # A later attempt is stopped by a bad loss: its weights do not take the best one's place.
+    (tmp_path / "bad.yaml").write_text(
+        "model:\n  init_args:\n    loss_weights: {ssim: 1.0, mse: 0.0}\n    loss_constants: {ssim: {data_range: .nan}}\n"
+    )
+    with pytest.raises(SystemExit):
+        main([*away, "--config", str(tmp_path / "bad.yaml"), "--trainer.max_steps", "8", "--ckpt_path", "last"])
+    assert torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == 2
 
 
 def test_non_finite_loss_is_one_sentence_that_names_the_term(fit, tmp_path):

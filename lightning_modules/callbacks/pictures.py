@@ -23,7 +23,7 @@ class DepthPictures(Callback):
 
     The samples are spread evenly over the batches that rank zero sees. They are drawn inside the evaluation loop,
     with the weights that are being evaluated (averaged ones too), in eval mode, without gradients and without a trace
-    in the random number generators. Files: ``pictures/epoch_000.png`` in the trainer's folder, ``pictures/test.png``,
+    in the random number generators. Files: ``pictures/step_000200.png`` in the trainer's folder, ``pictures/test.png``,
     ``pictures/validate.png``; the same goes to W&B where the run has a W&B logger. ``fast_dev_run`` and sanity checks
     draw nothing.
 
@@ -80,7 +80,7 @@ class DepthPictures(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture."""
         fitting = trainer.state.fn == "fit"
-        self._write(trainer, f"epoch_{trainer.current_epoch:03d}" if fitting else "validate", "val/pictures")
+        self._write(trainer, f"step_{trainer.global_step:06d}" if fitting else "validate", "val/pictures")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from renderers.display import colorize, depth_panels, depth_range, to_uint8
 from renderers.point_cloud import depth_edges, point_cloud, side_view
+from structures.batch import PADDING_INDEX
 from structures.files import write_png
 from structures.ply import write_ply
 
@@ -54,7 +55,8 @@ class DepthPredictionWriter(BasePredictionWriter):
     For an image ``a/b``: ``a/b_depth.png`` (16 bits, millimetres, 0 = nothing), ``a/b_color.png``, and where asked
     for ``a/b_panel.png`` (image, truth where there is one, prediction, error) and, where the intrinsics are known,
     ``a/b.ply`` and ``a/b_side.png`` (the cloud from the side and from above). An item that carries an ``error`` or
-    whose prediction is not finite is reported, counted and skipped.
+    whose prediction is not finite is reported, counted and skipped; a sample that only pads a rank's share is not even
+    counted, since another rank writes it.
 
     Args:
         output_dir: Folder of the results; None means ``predictions`` in the trainer's folder.
@@ -117,6 +119,8 @@ class DepthPredictionWriter(BasePredictionWriter):
             OSError: If a file cannot be written, because the disk is full for instance; no half file is left.
         """
         for index, name in enumerate(batch["name"]):
+            if "index" in batch and int(batch["index"][index]) == PADDING_INDEX:
+                continue
             error = batch["error"][index] if "error" in batch else ""
             if not error and not bool(torch.isfinite(prediction[index]).all()):
                 error = f"the prediction for '{name}' is not finite"

@@ -37,14 +37,15 @@ class RunRecord(SaveConfigCallback):
         super().__init__(parser, config, overwrite=overwrite, save_to_log_dir=False)
         plain = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
         self.plain_config: dict[str, Any] = plain
-        self.started = time.time()
+        self._earlier_s = 0.0
+        self._started_s = time.monotonic()
         self.record: dict[str, Any] = {}
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write ``config.yaml`` and the first ``run.json``; called once, on rank zero, by the base class."""
         run_dir = Path(trainer.default_root_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(yaml.safe_dump(self.plain_config, sort_keys=False))
+        _write_whole(run_dir / "config.yaml", yaml.safe_dump(self.plain_config, sort_keys=False))
         self.record = {
             "experiment": self.plain_config.get("experiment"),
             "command": " ".join(sys.argv),
@@ -65,6 +66,18 @@ class RunRecord(SaveConfigCallback):
                     {**self.plain_config, "commit": self.record["commit"]}, allow_val_change=True
                 )
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock: making the data is not training."""
+        self._started_s = time.monotonic()
+
+    def state_dict(self) -> dict[str, float]:
+        """Seconds trained so far, over all attempts of a run that was interrupted."""
+        return {"seconds": self._earlier_s + time.monotonic() - self._started_s}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Take over the seconds of the earlier attempts."""
+        self._earlier_s = state_dict["seconds"]
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Tell the checkpoint which module it belongs to."""
         model = self.plain_config["model"]
@@ -79,7 +92,7 @@ class RunRecord(SaveConfigCallback):
         """Keep the training's time, best and last values."""
         if not trainer.is_global_zero:
             return
-        self.record["fit_minutes"] = round((time.time() - self.started) / 60, 2)
+        self.record["fit_minutes"] = round(self.state_dict()["seconds"] / 60, 2)
         self.record["steps"] = trainer.global_step
         self.record["last"] = {k: float(v) for k, v in trainer.callback_metrics.items()}
         checkpoint = trainer.checkpoint_callback
@@ -130,6 +143,11 @@ class RunRecord(SaveConfigCallback):
                 console.print(f"{label:>13}: {os.path.relpath(path)}", soft_wrap=True, highlight=False)
 
     def _write(self, run_dir: Path) -> None:
-        temporary = run_dir / "run.json.partial"
-        temporary.write_text(json.dumps(self.record, indent=2, sort_keys=True))
-        temporary.replace(run_dir / "run.json")
+        _write_whole(run_dir / "run.json", json.dumps(self.record, indent=2, sort_keys=True))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file beside its place and rename it, so that it is never seen half-written."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)

@@ -97,3 +97,25 @@ def test_select_keeps_the_order_and_names_what_it_does_not_know():
     assert select(["ssim"])["ssim"] is DEPTH_LOSSES["ssim"]
     with pytest.raises(ValueError, match=r"'huber', 'ssimm'; allowed are berhu, gradient, l1, .*silog"):
         select(["l1", "huber", "ssimm"])
+
+
+def test_constants_reach_their_loss():
+    prediction, target, mask = sample()
+    chosen = select(["berhu", "l1"], {"berhu": {"threshold_fraction": 0.5}})
+    expected = DEPTH_LOSSES["berhu"](prediction, target=target, mask=mask, threshold_fraction=0.5)
+    assert chosen["berhu"](prediction, target=target, mask=mask) == expected
+    assert expected != DEPTH_LOSSES["berhu"](prediction, target=target, mask=mask)
+    assert chosen["l1"] is DEPTH_LOSSES["l1"]
+
+
+@pytest.mark.parametrize(
+    ("constants", "message"),
+    [
+        ({"berhu": {"treshold": 0.5}}, r"no constant 'treshold'; it has threshold_fraction"),
+        ({"l1": {"x": 1}}, r"no constant 'x'; it has none"),
+        ({"ssim": {"sigma": 1}}, r"given for ssim"),
+    ],
+)
+def test_unknown_constants_are_named(constants, message):
+    with pytest.raises(ValueError, match=message):
+        select(["berhu", "l1"], constants)

@@ -274,3 +274,22 @@ def test_bad_shapes_are_named():
         depth_errors(**{**data, "prediction_m": data["prediction_m"][:, 0]})
     with pytest.raises(ValueError, match=r"mask has type torch\.uint8"):
         depth_errors(**{**data, "mask": data["mask"].byte()})
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
+def test_a_prediction_that_is_not_finite_stays_visible(bad):
+    prediction = torch.full((2, 1, 8, 8), 2.0)
+    target = torch.full_like(prediction, 2.5)
+    mask = torch.ones_like(prediction, dtype=torch.bool)
+    prediction[1, 0, 3, 3] = bad
+    metrics = DepthMetrics(edges=False)
+    metrics.update(prediction, target_m=target, mask=mask, depth_scale_m=torch.tensor([10.0, 10.0]))
+    values = metrics.compute()
+    assert all(
+        values[f"{name}_img"].isnan() for name in ("abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "l1_scaled")
+    )
+    assert values["delta3_img"] < 1  # and no ratio of such a pixel counts as near
+    mask[1, 0, 3, 3] = False  # where nothing was measured it does not matter
+    metrics.reset()
+    metrics.update(prediction, target_m=target, mask=mask, depth_scale_m=torch.tensor([10.0, 10.0]))
+    assert metrics.compute()["abs_rel_img"] == pytest.approx(0.2)

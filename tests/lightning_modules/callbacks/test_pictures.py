@@ -126,13 +126,13 @@ def test_training_draws_each_epoch_and_nothing_else_changes(tmp_path):
     drawn = run([DepthPictures(count=2)], tmp_path / "drawn")
     assert plain == drawn
     assert names(tmp_path / "plain") == []
-    assert names(tmp_path / "drawn") == ["epoch_000.png", "epoch_001.png"]
+    assert names(tmp_path / "drawn") == ["step_000003.png", "step_000006.png"]
 
 
 def test_every_other_epoch(tmp_path):
     fit = trainer(tmp_path, [DepthPictures(every_n_epochs=2, count=1)], max_epochs=4)
     fit.fit(Scaled(), loader(), loader())
-    assert names(tmp_path) == ["epoch_000.png", "epoch_002.png"]
+    assert names(tmp_path) == ["step_000003.png", "step_000009.png"]
 
 
 def test_modes_of_all_parts_are_as_before(tmp_path):
@@ -155,7 +155,7 @@ def test_averaged_weights_are_drawn_while_they_are_validated(tmp_path):
     callbacks = [EMAWeightAveraging(decay=0.9), DepthPictures(count=1)]
     trainer(tmp_path, callbacks, max_epochs=1, num_sanity_val_steps=0).fit(module, loader(), loader())
     assert abs(validated[0] - raw[-1]) > 0.01
-    np.testing.assert_array_equal(read(tmp_path / "pictures" / "epoch_000.png"), expected([0], validated[0]))
+    np.testing.assert_array_equal(read(tmp_path / "pictures" / "step_000003.png"), expected([0], validated[0]))
 
 
 def test_fast_dev_run_draws_nothing(tmp_path):
