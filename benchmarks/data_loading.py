@@ -4,8 +4,12 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from datamodules.rooms.datamodule import RoomsDataModule
-from datamodules.transforms import DepthAugmentation
+from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningDataModule
+
+from datamodules.base import DepthDataModule
+
+ROOMS = Path(__file__).parents[1] / "experiments" / "data" / "rooms.yaml"
 
 
 class Loading(NamedTuple):
@@ -16,16 +20,18 @@ class Loading(NamedTuple):
 
 
 def seconds_per_image(root: str | None = None, *, batches: int = 30) -> Loading:
-    """Time of the training loader at its default size, in one process.
+    """Time of the training loader of the experiments, in one process.
 
     Args:
         root: Folder of the rooms file, made if it is missing.
         batches: Batches that are timed, the same ones each time.
     """
-    augmentation = DepthAugmentation(rotation_degrees=0.0, crop=None)
-    seconds = []
-    data = RoomsDataModule(root=None if root is None else str(Path(root)), augmentation=augmentation, num_workers=0)
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(LightningDataModule, "data")
+    arguments = [f"--data={ROOMS}", *([] if root is None else [f"--data.init_args.root={root}"])]
+    data: DepthDataModule = parser.instantiate(parser.parse_args(arguments)).data
     data.prepare_data()
+    seconds = []
     data.setup("fit")
     for _ in range(2):  # the first pass reads from disk, the second from the cache that it filled
         started = time.perf_counter()

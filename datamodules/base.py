@@ -1,6 +1,7 @@
 """The base of every depth data module: one loader factory, an order that can be resumed, shares without repeats."""
 
 import abc
+import os
 from typing import Literal
 
 import cv2
@@ -25,6 +26,10 @@ SPLITS_OF_STAGE: dict[str | None, tuple[Split, ...]] = {
     "predict": ("test",),
     None: ("train", "val", "test"),
 }
+
+
+SEED_VARIABLE = "PL_GLOBAL_SEED"
+"""Where Lightning's ``seed_everything`` leaves the seed of a run, for its other processes too."""
 
 
 class FrameSubset:
@@ -90,6 +95,18 @@ class DepthDataset(Dataset[Sample]):
         return to_sample(resize(frame, self.image_size), index=index, depth_scale=self.depth_scale)
 
 
+def run_seed() -> int:
+    """Return the seed that ``seed_everything`` gave the run, 0 where nobody called it.
+
+    Raises:
+        ValueError: If the environment variable that Lightning keeps it in holds no non-negative integer.
+    """
+    value = os.environ.get(SEED_VARIABLE, "0")
+    if not value.isdecimal():
+        raise ValueError(f"The environment variable {SEED_VARIABLE} has to be a non-negative integer, got '{value}'.")
+    return int(value)
+
+
 def start_worker(_worker_id: int) -> None:
     """Keep OpenCV from starting a pool of threads in every worker process."""
     cv2.setNumThreads(0)
@@ -110,7 +127,8 @@ class DepthDataModule(lightning.LightningDataModule, abc.ABC):
         depth_scale: Metres of the scaled depth 1.0: ten (``10m``), or the image's own maximum (``image_max``).
         train_subset: Train on that many samples only (the first ones of a seeded permutation), e.g. to overfit.
         num_workers: Loader processes; 0 loads in the training process, which is fastest on few cores.
-        seed: Non-negative seed of splits, order and augmentation.
+        seed: Non-negative seed of order, augmentation and ``train_subset``, but of no split; None takes the run's own
+            (``seed_everything``), as it stands when the module is made.
         pin_memory: Whether to page-lock batches for a GPU; None does it where there is one.
         oversampling: Frames are reduced to that many times ``image_size`` before augmentation; None leaves them.
         cache: Keep frames in memory (reduced if ``oversampling`` says so) once they were read.
@@ -125,7 +143,7 @@ class DepthDataModule(lightning.LightningDataModule, abc.ABC):
         depth_scale: DepthScale = "10m",
         train_subset: int | None = None,
         num_workers: int = 0,
-        seed: int = 0,
+        seed: int | None = None,
         pin_memory: bool | None = None,
         oversampling: float | None = None,
         cache: bool = False,
@@ -141,7 +159,7 @@ class DepthDataModule(lightning.LightningDataModule, abc.ABC):
             raise ValueError(f"train_subset has to be at least 1 or null, got {train_subset}.")
         if oversampling is not None and oversampling < 1:
             raise ValueError(f"oversampling has to be at least 1 or null, got {oversampling}.")
-        if seed < 0:
+        if seed is not None and seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}.")
         self.batch_size = batch_size
         self.image_size = (int(image_size[0]), int(image_size[1]))
@@ -149,11 +167,20 @@ class DepthDataModule(lightning.LightningDataModule, abc.ABC):
         self.depth_scale: DepthScale = depth_scale
         self.train_subset = train_subset
         self.num_workers = num_workers
-        self.seed = seed
+        self.seed = run_seed() if seed is None else seed
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.oversampling = oversampling
         self.cache = cache
         self.datasets: dict[Split, DepthDataset] = {}
+
+    @property
+    def val_is_test(self) -> bool:
+        """Whether validation runs on the test split itself; known once ``setup`` has run.
+
+        A checkpoint chosen by its validation score is then chosen on the test samples, so its test score says nothing
+        about other images: test the last weights instead.
+        """
+        return False
 
     @abc.abstractmethod
     def make_source(self, split: Split) -> FrameSource:

@@ -70,13 +70,15 @@ def check_frame(frame: Frame, where: str) -> None:
         where: What to call it in the message, e.g. its file and row.
 
     Raises:
-        ValueError: If the image is no ``(H, W, 3)`` array, image and depth differ in size, depth is not finite,
+        ValueError: If the image is no ``(H, W, 3)`` array, depth is empty or of another size, depth is not finite,
             negative or zero everywhere, or K is not finite, has no positive focal length, or has its principal point
             outside the image.
     """
     if frame.image.ndim != 3 or frame.image.shape[2] != 3:
         raise ValueError(f"{where}: the image has shape {frame.image.shape}, expected (height, width, 3).")
     height, width = frame.image.shape[:2]
+    if frame.depth.size == 0:
+        raise ValueError(f"{where}: the depth is an empty array of shape {frame.depth.shape}.")
     if frame.depth.shape != (height, width):
         raise ValueError(
             f"{where}: the image is {width}x{height} but the depth has shape {frame.depth.shape}; both need the same "

@@ -11,35 +11,14 @@ import numpy.typing as npt
 import torch
 import torch.distributed
 from lightning.pytorch import LightningDataModule
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from datamodules.media_paths import MediaFile, find_media
+from datamodules.reading import read_rgb
 from geometry.camera import intrinsics_from_field_of_view
 
 _FRAMES_MISCOUNTED = 2  # containers often declare a frame or two more than they hold
-
-
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Read an image upright as uint8 ``(H, W, 3)`` RGB; 16-bit grey is scaled down, transparency is dropped.
-
-    Raises:
-        ValueError: If the file is no image, truncated, or of floating-point pixels.
-    """
-    try:
-        # Not OpenCV: it fills the missing half of a truncated file with grey and says nothing.
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode == "F":
-                raise ValueError("holds floating-point pixels, but 8 or 16 bits are needed")
-            if image.mode.startswith("I"):
-                grey = np.asarray(image).astype(np.float64) / 257
-                return np.repeat(grey.clip(0, 255).round().astype(np.uint8)[..., None], 3, axis=2)
-            return np.array(image.convert("RGB"))  # a copy: Pillow's own buffer is read-only
-    # Pillow's decoders raise SyntaxError, struct.error, EOFError ... on broken files, besides OSError.
-    except Exception as error:
-        raise ValueError(f"cannot read '{path}' as an image: {error}") from error
 
 
 def read_video(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
@@ -169,7 +148,7 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
 
     def _image(self, file: MediaFile) -> dict[str, Tensor | str | bool]:
         try:
-            return self._item(read_image(file.path), file.name)
+            return self._item(read_rgb(file.path, upright=True), file.name)
         except ValueError as error:
             return self._failure(file.name, str(error))
 

@@ -2,9 +2,9 @@
 
 Columns, of which only the first two are always needed::
 
-    image        path of an 8-bit image, relative to the manifest
+    image        path of an 8-bit image, relative to the manifest; EXIF entries do not turn it, for depth has none
     depth        path of a 16-bit PNG or an .npy array of the same size; 0 = no measurement
-    split        train, val or test (default: train)
+    split        train, val or test (default: train); some rows have to be for test
     depth_scale  file units per metre, e.g. 1000 for millimetres
     fx fy cx cy  intrinsics in pixels of this image
     name         unique name of the frame (default: the image's path without its ending)
@@ -16,28 +16,30 @@ import logging
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from datamodules.base import DepthDataModule, Split
 from datamodules.frame import DepthScale, Frame, check_frame, default_intrinsics
 from datamodules.manifest_rows import Intrinsics, ManifestRow, read_manifest
+from datamodules.reading import read_rgb, read_values
 from datamodules.transforms import DepthAugmentation
 
 logger = logging.getLogger(__name__)
 
+REPAIR = "repair the file or take its row out of the manifest"
+
 
 def read_image(path: Path, where: str) -> npt.NDArray[np.uint8]:
-    """Read an 8-bit image as ``(H, W, 3)`` RGB.
+    """Read an image as uint8 ``(H, W, 3)`` RGB, as it is stored: an EXIF entry does not turn it, for depth has none.
 
     Raises:
-        ValueError: If it cannot be decoded; a training set has to be right, so nothing is skipped.
+        ValueError: If it cannot be read in full; a training set has to be right, so nothing is skipped.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{where}: the image {path} cannot be decoded; repair it or take its row out of the manifest.")
-    return np.ascontiguousarray(image[..., ::-1]).astype(np.uint8)
+    try:
+        return read_rgb(path, upright=False)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}; {REPAIR}.") from error
 
 
 def read_depth(path: Path, units_per_metre: float, where: str) -> npt.NDArray[np.float32]:
@@ -52,24 +54,21 @@ def read_depth(path: Path, units_per_metre: float, where: str) -> npt.NDArray[np
         float32 ``(H, W)``, metres, 0 where unknown.
 
     Raises:
-        ValueError: If it cannot be decoded or has more than one channel or only 8 bits.
+        ValueError: If it cannot be read in full, is empty, or has more than one channel or only 8 bits.
     """
-    if path.suffix == ".npy":
-        try:
-            values = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise ValueError(f"{where}: the depth {path} is no readable .npy array ({error}).") from error
-    else:
-        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if values is None:
-            raise ValueError(f"{where}: the depth {path} cannot be decoded; repair it or take its row out.")
-        if values.dtype == np.uint8:
-            raise ValueError(
-                f"{where}: the depth {path} has 8 bits (a picture of depth?), expected a 16-bit PNG or .npy."
-            )
-    values = np.squeeze(values)
-    if values.ndim != 2 or not np.issubdtype(values.dtype, np.number):
-        raise ValueError(f"{where}: the depth {path} has shape {values.shape}, expected one channel of numbers.")
+    try:
+        values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else read_values(path)
+    except (ValueError, EOFError, OSError) as error:
+        reason = f"the depth {path} is no readable .npy array ({error})" if path.suffix == ".npy" else str(error)
+        raise ValueError(f"{where}: {reason}; {REPAIR}.") from error
+    if values.size == 0:
+        raise ValueError(f"{where}: the depth {path} is an empty array of shape {values.shape}; {REPAIR}.")
+    values = np.squeeze(values) if values.ndim > 2 else values
+    if values.ndim != 2 or values.dtype.kind not in "iuf":
+        raise ValueError(
+            f"{where}: the depth {path} holds {values.dtype} values of shape {values.shape}, expected one channel of "
+            "numbers."
+        )
     return (values.astype(np.float64) / units_per_metre).astype(np.float32)
 
 
@@ -120,8 +119,9 @@ class ManifestSource:
 class ManifestDataModule(DepthDataModule):
     """Own RGB-D data, listed in a CSV or JSONL manifest (see this file's head for its columns).
 
-    Without rows of split ``val`` the test rows are validated on, with a warning: a checkpoint chosen by its validation
-    score has then seen the test data.
+    Rows of split ``test`` are needed, because training ends with a test; without them nothing starts. Without rows of
+    split ``val`` the test rows are validated on, with a warning, and ``val_is_test`` says so: a checkpoint chosen by
+    its validation score is then chosen on the test rows, so the last weights are to be tested instead.
 
     Args:
         root: The manifest, or a folder that holds ``manifest.csv`` or ``manifest.jsonl``.
@@ -137,7 +137,7 @@ class ManifestDataModule(DepthDataModule):
         depth_scale: Metres of the scaled depth 1.0 (not the units of the files).
         train_subset: Train on that many samples only.
         num_workers: Loader processes.
-        seed: Seed of order and augmentation.
+        seed: Seed of order, augmentation and ``train_subset``; None takes the run's.
         pin_memory: Whether to page-lock batches; None does it where there is a GPU.
         oversampling: Frames are reduced to that many times ``image_size`` before augmentation, which saves most of
             its time; None augments at full size.
@@ -162,7 +162,7 @@ class ManifestDataModule(DepthDataModule):
         depth_scale: DepthScale = "10m",
         train_subset: int | None = None,
         num_workers: int = 0,
-        seed: int = 0,
+        seed: int | None = None,
         pin_memory: bool | None = None,
         oversampling: float | None = 2.0,
         cache: bool = False,
@@ -196,13 +196,30 @@ class ManifestDataModule(DepthDataModule):
             return next((self.root / name for name in names if (self.root / name).is_file()), self.root / names[0])
         return self.root
 
+    @property
+    def val_is_test(self) -> bool:
+        """Whether validation runs on the test rows themselves, for want of rows of split ``val``."""
+        return not any(row.split == "val" for row in self._read())
+
     def prepare_data(self) -> None:
-        """Check the manifest before anything starts."""
+        """Check the manifest before anything starts.
+
+        Raises:
+            FileNotFoundError: If it or a file that it names is missing.
+            ValueError: If something in it cannot be right, or no row is for testing.
+        """
         self._read()
 
     def _read(self) -> list[ManifestRow]:
         if self._rows is None:
-            self._rows = read_manifest(self.path, depth_scale=self.file_units_per_metre, intrinsics=self.intrinsics)
+            rows = read_manifest(self.path, depth_scale=self.file_units_per_metre, intrinsics=self.intrinsics)
+            if not any(row.split == "test" for row in rows):
+                raise ValueError(
+                    f"{self.path} has no row of split 'test', on which every training is tested in the end: set the "
+                    "column 'split' of some rows to test, best of a room that is in no other split "
+                    "(tools.make_manifest does it with --split train:0-99,test:100-139)."
+                )
+            self._rows = rows
         return self._rows
 
     def make_source(self, split: Split) -> ManifestSource:
@@ -216,7 +233,10 @@ class ManifestDataModule(DepthDataModule):
             logger.warning("%s has no row of split 'val': validating on its test rows.", self.path)
             rows = [row for row in self._read() if row.split == "test"]
         if not rows:
-            raise ValueError(f"{self.path} has no row of split '{split}'; its column 'split' says where a row belongs.")
+            raise ValueError(
+                f"{self.path} has no row of split '{split}'; its column 'split' says where a row "
+                "belongs (tools.make_manifest writes it with --split train:0-99,test:100-139)."
+            )
         return ManifestSource(
             rows,
             K_convention=self.K_convention,

@@ -1,6 +1,7 @@
 """The rows of a manifest of own RGB-D data, read from CSV or JSONL and checked."""
 
 import csv
+import io
 import json
 import math
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ def read_records(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is neither CSV nor JSONL, or a line cannot be read.
+        ValueError: If it is neither CSV nor JSONL, not UTF-8, or a line cannot be read.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -53,14 +54,16 @@ def read_records(path: Path) -> list[tuple[int, dict[str, Any]]]:
         )
     records: list[tuple[int, dict[str, Any]]] = []
     if path.suffix == ".csv":
-        with path.open(newline="") as file:
-            reader = csv.DictReader(file)
+        reader = csv.DictReader(io.StringIO(_read_text(path), newline=""))
+        try:
             for record in reader:
                 if None in record:
                     raise ValueError(f"{path}, line {reader.line_num}: there are more values than columns in the head.")
                 records.append((reader.line_num, dict(record)))
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num}: this is no CSV ({error}).") from error
     elif path.suffix == ".jsonl":
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
+        for number, line in enumerate(_read_text(path).split("\n"), start=1):
             if not line.strip():
                 continue
             try:
@@ -76,6 +79,16 @@ def read_records(path: Path) -> list[tuple[int, dict[str, Any]]]:
         (number, {key: value for key, value in record.items() if value is not None and value != ""})
         for number, record in records
     ]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")  # Excel puts a byte order mark in front
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x} at position {error.start}): save it as "
+            "UTF-8, which Excel calls 'CSV UTF-8'."
+        ) from error
 
 
 def read_manifest(

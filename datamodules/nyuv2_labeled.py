@@ -38,6 +38,9 @@ K_PIXEL_CENTRES = (
 )
 """The Kinect's colour camera from the data set's toolbox, in pixels counted from the centre of the first one."""
 
+HELD_OUT_SEED = 0
+"""Draws the held-out images: the same ones whatever the seed of a run, so that runs can be compared."""
+
 HOW_TO_GET = (
     f"download {FILE} (2.8 GB) and {SPLITS_FILE} from the NYU Depth Dataset V2 page of Nathan Silberman "
     "(cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html) and set data.init_args.root to their folder"
@@ -163,13 +166,13 @@ class NyuV2LabeledDataModule(DepthDataModule):
     """NYU Depth v2, labelled images, in the protocol of the report on seven supervised models.
 
     The report trained on 1111 random images, tested on 338, and had no validation set; so does this module by default:
-    ``val`` is the test split unless ``held_out`` takes images out of training. A checkpoint chosen by its validation
-    score has then seen the test images, so quote the last one or set ``held_out``.
+    ``val`` is the test split unless ``held_out`` takes images out of training. ``val_is_test`` says so: a checkpoint
+    chosen by its validation score is then chosen on the test images, so the last weights are to be tested instead.
 
     Args:
         root: Folder of ``nyu_depth_v2_labeled.mat`` (and ``splits.mat`` for the official split).
         split: ``1111/338`` (seeded, committed) or ``795/654`` (official, from ``splits.mat``).
-        held_out: Training images that are validated on instead of the test split.
+        held_out: Training images that are validated on instead of the test split; always the same ones.
         raw_depth: Take the sensor's own depth with its holes instead of the filled one.
         batch_size: Samples per batch and process (report: 64).
         image_size: Height and width of the samples (report: 128x128).
@@ -177,7 +180,8 @@ class NyuV2LabeledDataModule(DepthDataModule):
         depth_scale: Metres of the scaled depth 1.0; the report does not say which of the two it used.
         train_subset: Train on that many samples only.
         num_workers: Loader processes.
-        seed: Seed of order, augmentation and held-out images (not of the split).
+        seed: Seed of order, augmentation and ``train_subset`` (not of the split, nor of the held-out images); None
+            takes the run's.
         pin_memory: Whether to page-lock batches; None does it where there is a GPU.
         oversampling: Frames are reduced to that many times ``image_size`` before augmentation; None augments at
             full size, as the report did.
@@ -200,7 +204,7 @@ class NyuV2LabeledDataModule(DepthDataModule):
         depth_scale: DepthScale = "10m",
         train_subset: int | None = None,
         num_workers: int = 0,
-        seed: int = 0,
+        seed: int | None = None,
         pin_memory: bool | None = None,
         oversampling: float | None = None,
         cache: bool = False,
@@ -224,6 +228,11 @@ class NyuV2LabeledDataModule(DepthDataModule):
         self.held_out = held_out
         self.depth: Literal["depths", "rawDepths"] = "rawDepths" if raw_depth else "depths"
 
+    @property
+    def val_is_test(self) -> bool:
+        """Whether validation runs on the test split itself, which it does as long as nothing is held out."""
+        return self.held_out == 0
+
     def prepare_data(self) -> None:
         """Check that the files are there and whole enough to be opened."""
         self._indices("test")
@@ -237,7 +246,7 @@ class NyuV2LabeledDataModule(DepthDataModule):
             )
         if part == "test" or (part == "val" and self.held_out == 0):
             return test
-        order = epoch_order(len(train), seed=self.seed, epoch=0).tolist()
+        order = epoch_order(len(train), seed=HELD_OUT_SEED, epoch=0).tolist()
         chosen = order[: self.held_out] if part == "val" else order[self.held_out :]
         return sorted(train[i] for i in chosen)
 

@@ -60,6 +60,10 @@ class DepthBatch(TypedDict):
     """bool ``(B, 1, H, W)``, pixels of reflecting surfaces."""
     camouflaged: NotRequired[Tensor]
     """bool ``(B, 1, H, W)``, pixels of objects that have the colour of their background."""
+    boxes: NotRequired[Tensor]
+    """float32 ``(B, N, 4)``, xyxy pixels of ``image``, corner convention; N is equal in all samples of a batch."""
+    normals: NotRequired[Tensor]
+    """float32 ``(B, 3, H, W)``, unit vectors in the camera frame (x right, y down, z forward), 0 where unknown."""
     T_world_camera: NotRequired[Tensor]
     """float32 ``(B, 4, 4)``, camera pose, metres."""
 

@@ -11,7 +11,10 @@ import numpy.typing as npt
 
 
 def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> None:
-    """Write a file by way of a temporary one beside it, so that a killed process or a full disk leaves no half file.
+    """Write a file by way of a temporary one beside it, so that it is there in full or not there.
+
+    That holds for a killed process, a full disk and, because the content is on the disk before the name is, a power
+    cut.
 
     Args:
         path: Target; missing folders are made, an existing file is replaced.
@@ -28,6 +31,8 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> N
         with temporary.open("xb") as file:
             for chunk in chunks:
                 file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

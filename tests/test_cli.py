@@ -158,7 +158,10 @@ def test_the_best_checkpoint_is_tested_and_survives_an_interruption(fit, tmp_pat
     assert record["test"] == pytest.approx(tested, nan_ok=True), "the test after the training is that of the best"
     # A later attempt is stopped by a bad loss: its weights do not take the best one's place.
     (tmp_path / "bad.yaml").write_text(
-        "model:\n  init_args:\n    loss_weights: {ssim: 1.0, mse: 0.0}\n    loss_constants: {ssim: {data_range: .nan}}\n"
+        "model:\n"
+        "  init_args:\n"
+        "    loss_weights: {ssim: 1.0, mse: 0.0}\n"
+        "    loss_constants: {ssim: {data_range: .nan}}\n"
     )
     with pytest.raises(SystemExit):
         main([*away, "--config", str(tmp_path / "bad.yaml"), "--trainer.max_steps", "8", "--ckpt_path", "last"])

@@ -111,7 +111,7 @@ def write_manifest(
             row["name"] = str(Path(str(row["image"])).with_suffix("")).replace("../", "").lstrip("./")
     temporary = out.with_name(f".new-{out.name}")
     try:
-        with temporary.open("w", newline="") as file:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
             if out.suffix == ".csv":
                 writer = csv.DictWriter(file, fieldnames=list(rows[0]))
                 writer.writeheader()
@@ -133,7 +133,11 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--depth-scale", type=float, required=True, help="file units per metre: 1000 for millimetres")
     for name in INTRINSICS:
         parser.add_argument(f"--{name}", type=float, help="pixels; give all four or none")
-    parser.add_argument("--split", default="train", help="e.g. train:0-99,test:100-139 (default: all for training)")
+    parser.add_argument(
+        "--split",
+        default="train",
+        help="e.g. train:0-99,test:100-139 (default: all for training, which then needs test rows from elsewhere)",
+    )
     parser.add_argument("--out", type=Path, required=True, help="the .csv or .jsonl file to write")
     options = parser.parse_args(args)
     try:
@@ -148,6 +152,10 @@ def main(args: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stderr.write(f"Wrote {count} rows to {options.out}.\n")
+    if "test" not in splits:
+        sys.stderr.write(
+            "None of them is for testing, and training refuses that: add rows of split 'test' (--split).\n"
+        )
     return 0
 
 

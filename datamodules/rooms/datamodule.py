@@ -102,7 +102,8 @@ class RoomsDataModule(DepthDataModule):
         depth_scale: Metres of the scaled depth 1.0.
         train_subset: Train on that many samples only.
         num_workers: Loader processes.
-        seed: Seed of order and augmentation (the content has its own, in ``settings``).
+        seed: Seed of order, augmentation and ``train_subset``; None takes the run's. The content has its own, in
+            ``settings``.
         pin_memory: Whether to page-lock batches; None does it where there is a GPU.
 
     Raises:
@@ -127,7 +128,7 @@ class RoomsDataModule(DepthDataModule):
         depth_scale: DepthScale = "10m",
         train_subset: int | None = None,
         num_workers: int = 0,
-        seed: int = 0,
+        seed: int | None = None,
         pin_memory: bool | None = None,
     ) -> None:
         super().__init__(

@@ -18,7 +18,6 @@ Every chunk is one frame. Maps are packed with LZF, which unpacks faster than a 
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence as Sequenced
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ import numpy.typing as npt
 
 from datamodules.hdf5 import LazyFile
 from datamodules.rooms.settings import RoomsSettings, Sequence
+from structures.files import write_atomically
 
 FORMAT = "plumbline-rooms"
 VERSION = 1
@@ -89,23 +89,6 @@ def create_datasets(file: h5py.File, *, frames: int, height: int, width: int) ->
         file.create_dataset(name, (frames, *shape), np.float64)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either there in full or not there, even after a power cut.
-
-    Raises:
-        OSError: If it cannot be written, e.g. for want of space; nothing is left behind then.
-    """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_shard(path: Path, arrays: Arrays) -> None:
     """Write the encoded frames of a few sequences as a file of their own, atomically."""
     frames, height, width = arrays["image"].shape[:3]
@@ -116,7 +99,7 @@ def write_shard(path: Path, arrays: Arrays) -> None:
             file[name][...] = arrays[name]
         file.flush()
         content = file.id.get_file_image()
-    write_atomically(path, content)
+    write_atomically(path, [content])
 
 
 def shard_is_complete(path: Path, frames: int) -> bool:

@@ -31,9 +31,18 @@ class MemorySource:
 class MemoryDataModule(DepthDataModule):
     """Train, val and test splits of the given sizes, trained on with noise so that epochs differ."""
 
-    def __init__(self, sizes: tuple[int, int, int] = (11, 5, 7), *, batch_size: int = 2, num_workers: int = 0) -> None:
+    def __init__(
+        self,
+        sizes: tuple[int, int, int] = (11, 5, 7),
+        *,
+        batch_size: int = 2,
+        num_workers: int = 0,
+        seed: int | None = 3,
+    ) -> None:
         noise = DepthAugmentation(rotation_degrees=0, crop=None, noise_std=0.1)
-        super().__init__(batch_size=batch_size, image_size=(8, 12), augmentation=noise, num_workers=num_workers, seed=3)
+        super().__init__(
+            batch_size=batch_size, image_size=(8, 12), augmentation=noise, num_workers=num_workers, seed=seed
+        )
         self.sizes: dict[Split, int] = {"train": sizes[0], "val": sizes[1], "test": sizes[2]}
 
     def make_source(self, split: Split) -> MemorySource:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningCLI
 
 from structures.batch import PADDING_INDEX
 from tests.data.memory import MemoryDataModule
@@ -170,6 +171,59 @@ def test_train_subset_is_seeded_and_has_no_repeats() -> None:
     assert names(4) == names(4)
     assert len(set(names(4))) == 4
     assert set(names(4)) <= set(names(6)) <= set(names(None))
+
+
+def first_batch(seed: int | None) -> tuple[list[int], torch.Tensor]:
+    module = MemoryDataModule(seed=seed)
+    module.setup("fit")
+    batch = next(iter(module.train_dataloader()))
+    return batch["index"].tolist(), batch["image"]
+
+
+def test_seed_of_the_run_moves_order_and_augmentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    assert MemoryDataModule(seed=None).seed == 0
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # so that what seed_everything leaves is taken back after the test
+    seen = {}
+    for seed in (1, 2):
+        lightning.seed_everything(seed, verbose=False)
+        module = MemoryDataModule(seed=None)
+        seen[seed] = first_batch(None)
+        alike = first_batch(seed)
+        assert seen[seed][0] == alike[0]
+        assert torch.equal(seen[seed][1], alike[1])
+        lightning.seed_everything(9, verbose=False)
+        assert module.seed == seed  # read once, when the module is made
+        assert MemoryDataModule(seed=3).seed == 3
+    assert seen[1][0] != seen[2][0]
+    assert not torch.equal(seen[1][1], seen[2][1])
+    noise = []
+    for seed in (1, 2):
+        module = MemoryDataModule(seed=seed)
+        module.setup("fit")
+        noise.append(module.datasets["train"][0, 0]["image"])
+    assert not torch.equal(*noise)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_seed_of_the_command_line_reaches_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(variable, "0")
+    seeds = [
+        LightningCLI(Recorder, MemoryDataModule, run=False, args=["--seed_everything=5", *given]).datamodule.seed
+        for given in (["--data.seed=null"], ["--data.seed=3"])
+    ]
+    assert seeds == [5, 3]
+
+
+def test_seed_of_the_run_has_to_be_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "lucky")
+    with pytest.raises(ValueError, match="PL_GLOBAL_SEED has to be a non-negative integer, got 'lucky'"):
+        MemoryDataModule(seed=None)
+
+
+def test_validation_is_its_own_split_unless_said_otherwise() -> None:
+    assert not MemoryDataModule().val_is_test
 
 
 def change(name: str, value: object) -> Callable[[], MemoryDataModule]:

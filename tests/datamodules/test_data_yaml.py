@@ -1,16 +1,24 @@
 """The files of experiments/data through the parser of the command line."""
 
+import importlib
+import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from jsonargparse import ArgumentParser
 from lightning import LightningDataModule
 
+import cli
 from datamodules.base import DepthDataModule
 from datamodules.rooms.datamodule import RoomsDataModule
 from datamodules.rooms.settings import RoomsSettings
+from datamodules.transforms import DepthAugmentation
 
-FOLDER = Path(__file__).parents[2] / "experiments" / "data"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+FOLDER = EXPERIMENTS / "data"
+FILES = sorted(FOLDER.glob("*.yaml"))
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
@@ -23,7 +31,7 @@ def load(path: Path, *arguments: str) -> DepthDataModule:
     return parser.instantiate_classes(config).data  # the name that every supported jsonargparse knows
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_file_makes_a_data_module(path: Path) -> None:
     data = load(path)
     assert isinstance(data, DepthDataModule)
@@ -47,3 +55,37 @@ def test_settings_are_overridden_one_by_one() -> None:
 def test_misspelt_setting_is_refused() -> None:
     with pytest.raises(Exception, match="plane_wall_fraction"):
         load(FOLDER / "rooms.yaml", "--data.init_args.settings.plane_wall_fraction=0.9")
+
+
+def resolved(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["fit", *arguments, "--print_config"])
+    assert left.value.code == 0
+    data: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)["data"]
+    return data
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("experiment", ["resnet_unet", "resnet_unet_nyuv2"])
+def test_data_swapped_into_an_experiment_are_what_they_are_alone(
+    capsys: pytest.CaptureFixture[str], experiment: str, path: Path
+) -> None:
+    alone = resolved(capsys, "--model=lightning_modules.supervised_depth.SupervisedDepth",
+                     "--model.network=networks.fcn.FCN", f"--data={path}")  # fmt: skip
+    swapped = resolved(capsys, "--config", str(EXPERIMENTS / f"{experiment}.yaml"), "--data", str(path))
+    assert swapped == alone
+
+
+def test_every_file_spells_out_every_key_that_the_data_sets_share() -> None:
+    arguments = []
+    augmentations = []
+    for path in FILES:
+        content = yaml.safe_load(path.read_text())
+        module, _, name = content["class_path"].rpartition(".")
+        accepted = set(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+        arguments.append((accepted, set(content["init_args"])))
+        augmentations.append(set(content["init_args"]["augmentation"]["init_args"]))
+    shared = set.intersection(*(accepted for accepted, _ in arguments))
+    assert {"root", "seed", "cache", "train_subset"} <= shared
+    assert all(shared <= written for _, written in arguments)
+    assert all(written == set(inspect.signature(DepthAugmentation).parameters) for written in augmentations)

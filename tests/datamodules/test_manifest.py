@@ -1,5 +1,6 @@
 """Own RGB-D data: what is written is what is read, and each kind of mistake has its sentence."""
 
+import codecs
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from datamodules.manifest import ManifestDataModule
 from datamodules.manifest_rows import read_records
@@ -124,6 +126,8 @@ BAD_FILES: dict[str, tuple[dict[str, Any], np.ndarray | bytes | None, str]] = {
     "all zero": ({}, np.zeros((HEIGHT, WIDTH)), r"depth is 0 \(unknown\) in every pixel"),
     "other size": ({}, np.ones((HEIGHT, WIDTH - 2)), r"image is 32x24 but the depth has shape \(24, 30\)"),
     "two channels": ({}, np.ones((HEIGHT, WIDTH, 2)), r"expected one channel of numbers"),
+    "empty": ({}, np.ones((0, WIDTH)), r"000.npy is an empty array of shape \(0, 32\)"),
+    "text": ({}, np.full((HEIGHT, WIDTH), "near"), r"holds <U4 values of shape \(24, 32\), expected one channel of"),
     "garbage": ({}, b"not an array", r"no readable .npy array"),
     "outside": ({"fx": 30, "fy": 30, "cx": 40, "cy": 12}, None, r"point \(40.5, 12.5\) lies outside the 32x24 image"),
     "no focal": ({"fx": 0, "fy": 30, "cx": 16, "cy": 12}, None, r"focal lengths are in pixels and positive"),
@@ -147,17 +151,85 @@ def test_wrong_content_names_file_and_row(tmp_path: Path, case: str) -> None:
     assert f"{path}, line 2" in str(caught.value)
 
 
-def test_undecodable_and_8_bit_files_are_named(tmp_path: Path) -> None:
+def test_unreadable_and_8_bit_files_are_named(tmp_path: Path) -> None:
     path = make_manifest_data(tmp_path)
     write_rows(path, [good_row()])
     data = module(path)
     data.setup("test")
     cv2.imwrite(str(tmp_path / "depth" / "000.png"), np.ones((HEIGHT, WIDTH), np.uint8))
-    with pytest.raises(ValueError, match=r"000.png has 8 bits"):
+    with pytest.raises(ValueError, match=r"line 2: cannot read .*000.png' .* only 8 bits"):
         data.datasets["test"][0]
     (tmp_path / "depth" / "000.png").write_bytes(b"\x89PNG cut")
-    with pytest.raises(ValueError, match=r"depth .*000.png cannot be decoded"):
+    with pytest.raises(ValueError, match=r"line 2: cannot read .*depth.000.png' as a 16-bit .*; repair the file or"):
         data.datasets["test"][0]
     (tmp_path / "color" / "000.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"line 2: the image .*000.png cannot be decoded"):
+    with pytest.raises(ValueError, match=r"line 2: cannot read .*color.000.png' as an image: .*; repair the file or"):
         data.datasets["test"][0]
+
+
+def test_truncated_jpeg_is_refused_and_not_filled_with_grey(tmp_path: Path) -> None:
+    path = make_manifest_data(tmp_path)
+    write_rows(path, [good_row(image="color/000.jpg")])
+    cv2.imwrite(str(tmp_path / "color" / "000.jpg"), true_image(0))
+    whole = (tmp_path / "color" / "000.jpg").read_bytes()
+    (tmp_path / "color" / "000.jpg").write_bytes(whole[: len(whole) * 3 // 4])
+    data = module(path)
+    data.setup("test")
+    with pytest.raises(ValueError, match=r"manifest.csv, line 2: cannot read .*000.jpg' as an image: .*truncated"):
+        data.datasets["test"][0]
+
+
+def test_exif_entry_does_not_turn_an_image_away_from_its_depth(tmp_path: Path) -> None:
+    path = make_manifest_data(tmp_path)
+    write_rows(path, [good_row()])
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    Image.fromarray(true_image(0)).save(tmp_path / "color" / "000.png", exif=exif)
+    data = module(path)
+    data.setup("test")
+    np.testing.assert_allclose(data.datasets["test"][0]["image"].permute(1, 2, 0), true_image(0) / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "manifest.jsonl"])
+def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, name: str) -> None:
+    path = make_manifest_data(tmp_path, name=name)
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    data = module(path)
+    data.setup()
+    assert len(data.datasets["train"]) == 5
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_manifest_of_another_encoding_is_one_sentence(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_bytes("image,depth\nKüche.png,Küche_d.png\n".encode(encoding))
+    with pytest.raises(
+        ValueError, match=r"^.*manifest.csv is not UTF-8 text \(byte 0x.*\): save it as UTF-8"
+    ) as caught:
+        module(path).prepare_data()
+    assert "\n" not in str(caught.value)
+
+
+def test_manifest_without_test_rows_is_refused_before_training(tmp_path: Path) -> None:
+    path = make_manifest_data(tmp_path)
+    write_rows(path, [good_row(split="train"), good_row(split="val", name="b")])
+    sentence = r"manifest.csv has no row of split 'test', on which .*--split train:0-99,test:100-139"
+    with pytest.raises(ValueError, match=sentence):
+        module(path).prepare_data()
+    with pytest.raises(ValueError, match=sentence):
+        module(path).setup("fit")
+
+
+def test_validation_on_test_rows_is_said(tmp_path: Path) -> None:
+    path = make_manifest_data(tmp_path)
+    data = module(path)
+    data.setup("fit")
+    assert data.val_is_test
+    assert [frame["name"] for frame in (data.datasets["val"][i] for i in range(3))] == [
+        f"color/00{i}" for i in (5, 6, 7)
+    ]
+    write_rows(path, [good_row(split=split, name=split) for split in ("train", "val", "test")])
+    data = module(path)
+    data.setup("fit")
+    assert not data.val_is_test
+    assert data.datasets["val"][0]["name"] == "val"

@@ -72,6 +72,26 @@ def test_held_out_images_are_taken_from_training_only(tmp_path: Path) -> None:
     assert set(module(tmp_path)._indices("val")) == set(range(0, 20, 2))
 
 
+def test_validation_on_the_test_split_is_said(tmp_path: Path) -> None:
+    make_nyuv2_labeled(tmp_path, frames=20)
+    for held_out, shared in ((0, True), (3, False)):
+        data = module(tmp_path, held_out=held_out)
+        data.setup("fit")
+        data.setup("test")
+        names = [{data.datasets[part][i]["name"] for i in range(len(data.datasets[part]))} for part in ("val", "test")]
+        assert data.val_is_test is shared
+        assert (names[0] == names[1]) is shared
+
+
+def test_no_split_depends_on_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_nyuv2_labeled(tmp_path, frames=20)
+    first = {part: module(tmp_path, held_out=4, seed=0)._indices(part) for part in ("train", "val", "test")}
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    for seed in (None, 5):
+        data = module(tmp_path, held_out=4, seed=seed)
+        assert {part: data._indices(part) for part in ("train", "val", "test")} == first
+
+
 def test_missing_truncated_and_foreign_files_say_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no .*labeled.mat: download .* set data.init_args.root"):
         module(tmp_path).prepare_data()

@@ -23,6 +23,22 @@ def test_a_writer_that_dies_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["result.bin"]
 
 
+def test_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+    target = tmp_path / "result.bin"
+    target.write_bytes(b"old")
+    synced = []
+
+    def fsync(descriptor):
+        (temporary,) = [path for path in tmp_path.iterdir() if path != target]
+        assert os.path.samestat(os.fstat(descriptor), temporary.stat())
+        synced.append((temporary.read_bytes(), target.read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(target, [b"new ", b"content"])
+    assert synced == [(b"new content", b"old")]
+    assert target.read_bytes() == b"new content"
+
+
 def test_files_have_the_permissions_that_the_umask_leaves(tmp_path):
     before = os.umask(0o027)
     try:

@@ -48,5 +48,13 @@ def test_mistakes_cost_one_sentence_and_leave_no_file(tmp_path: Path, capsys, mo
     assert not list(tmp_path.glob("*manifest*"))
 
 
+def test_manifest_without_test_rows_is_written_with_a_warning(tmp_path: Path, capsys) -> None:
+    make_manifest_data(tmp_path, name="other.csv")
+    assert main(arguments(tmp_path, "manifest.csv")) == 0
+    assert "training refuses that: add rows of split 'test'" in capsys.readouterr().err
+    assert main(arguments(tmp_path, "manifest.csv", "--split", "train:0-3,test:4-7")) == 0
+    assert "refuses" not in capsys.readouterr().err
+
+
 def test_bare_split_takes_everything() -> None:
     assert parse_split("test", 3) == ["test"] * 3
