@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 
 VENV ?= .venv
-PYTHON ?= python3
+PYTHON ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.plumbline
 EXP ?=
@@ -12,11 +12,17 @@ ARGS ?=
 DATA ?=
 ROOT ?=
 CONFIG := experiments/$(EXP).yaml
+EXPERIMENTS := $(filter-out _%,$(patsubst experiments/%.yaml,%,$(wildcard experiments/*.yaml)))
+DATA_NAMES := $(sort $(patsubst experiments/data/%.yaml,%,$(wildcard experiments/data/*.yaml)))
+
+# A user's text as one word of the shell, whatever blanks and quotes it holds; and whether it is one name of a list.
+quote = '$(subst ','\'',$(1))'
+is_one_of = $(and $(filter 1,$(words $(1))),$(filter $(2),$(1)))
 
 # A missing hub must not cost 25 seconds, and albumentations must not look for its own updates.
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-DATA_ARGS := $(if $(DATA),--data experiments/data/$(DATA).yaml) $(if $(ROOT),--data.init_args.root $(ROOT))
+DATA_ARGS := $(if $(DATA),--data experiments/data/$(DATA).yaml) $(if $(ROOT),--data.init_args.root $(call quote,$(ROOT)))
 
 help: ## list the commands
 	@echo "usage: make COMMAND [NAME=value ...]"; echo
@@ -26,25 +32,25 @@ help: ## list the commands
 setup: $(STAMP) ## create the environment (uv where present, else pip); does nothing when it is up to date
 
 $(STAMP): pyproject.toml constraints.txt
-	@tools/setup_environment.sh "$(VENV)" "$(PYTHON)"
+	@tools/setup_environment.sh "$(VENV)" $(call quote,$(PYTHON))
 	@touch $@
 
 doctor: $(STAMP) ## versions, GPU, W&B mode, hub reachable, disk
 	@$(BIN)/python -m tools.doctor
 
-train: experiment-exists $(STAMP) ## train and test: EXP=name [DATA=nyuv2_labeled ROOT=/path] [ARGS=...]
+train: experiment-exists data-exists $(STAMP) ## train and test: EXP=name [DATA=nyuv2_labeled ROOT=/path] [ARGS=...]
 	$(BIN)/lightning fit --config $(CONFIG) $(DATA_ARGS) $(ARGS)
 
-evaluate: experiment-exists needs-CKPT $(STAMP) ## test a checkpoint: EXP=name CKPT=file [DATA= ROOT=]
-	$(BIN)/lightning test --config $(CONFIG) $(DATA_ARGS) --ckpt_path $(CKPT) $(ARGS)
+evaluate: experiment-exists data-exists needs-CKPT $(STAMP) ## test a checkpoint: EXP=name CKPT=file [DATA= ROOT=]
+	$(BIN)/lightning test --config $(CONFIG) $(DATA_ARGS) --ckpt_path $(call quote,$(CKPT)) $(ARGS)
 
 predict: needs-CKPT needs-IN needs-OUT $(STAMP) ## depth of images or video: CKPT=file IN=path OUT=folder [ARGS="--field-of-view 60 --ply"]
-	$(BIN)/python -m tools.predict --checkpoint $(CKPT) --input "$(IN)" --output "$(OUT)" $(ARGS)
+	$(BIN)/python -m tools.predict --checkpoint $(call quote,$(CKPT)) --input $(call quote,$(IN)) --output $(call quote,$(OUT)) $(ARGS)
 
-data: $(STAMP) ## make the embedded data set now (training makes it when it is missing)
+data: data-exists $(STAMP) ## make the embedded data set now (training makes it when it is missing)
 	$(BIN)/python -m tools.make_data $(DATA_ARGS) $(ARGS)
 
-test: $(STAMP) ## all tests but the slow ones
+test: $(STAMP) ## all tests but the slow ones and the GPU's (test-all has those)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-all: $(STAMP) ## all tests, the paper-scale configurations and, where there is one, the GPU included
@@ -61,13 +67,17 @@ bench: $(STAMP) ## speed of the hot paths as ratios in one run
 
 clean: ## remove caches (not data, not runs, not the environment)
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build *.egg-info
-	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . \( -name '.venv*' -o -path './$(patsubst $(CURDIR)/%,%,$(abspath $(VENV)))' \) -prune -o \
+		-name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An unknown experiment is answered with the list of known ones before anything is installed.
+# Unknown names are answered with the known ones before anything is installed.
 experiment-exists:
-	@if [ ! -f "$(CONFIG)" ] || [ -z "$(EXP)" ]; then tools/list_experiments.sh "$(EXP)"; exit 2; fi
+	@$(if $(call is_one_of,$(EXP),$(EXPERIMENTS)),:,tools/list_experiments.sh $(call quote,$(EXP)); exit 2)
+
+data-exists:
+	@$(if $(DATA),$(if $(call is_one_of,$(DATA),$(DATA_NAMES)),:,echo 'There is no data '$(call quote,'$(DATA)')'. Known data: $(DATA_NAMES).' >&2; exit 2),:)
 
 needs-%:
-	@if [ -z "$($*)" ]; then echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2; fi
+	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)
 
-.PHONY: help setup doctor train evaluate predict data test test-all lint bench clean experiment-exists
+.PHONY: help setup doctor train evaluate predict data test test-all lint bench clean experiment-exists data-exists

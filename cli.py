@@ -16,7 +16,7 @@ from lightning_modules.base import NonFiniteLossError
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.callbacks.run_record import RunRecord
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
-from lightning_modules.loading import CheckpointError, check_checkpoint, without_pretrained
+from lightning_modules.loading import CheckpointError, check_checkpoint, innermost_reason, without_pretrained
 from lightning_modules.run_folder import RUN_ID_VARIABLE, place_run, run_id
 from lightning_modules.run_loggers import finish_wandb, run_loggers
 
@@ -120,7 +120,7 @@ def main(args: ArgsType = None) -> None:
     except (CheckpointError, NonFiniteLossError, MisconfigurationException, ValueError, OSError) as error:
         if os.environ.get("PLUMBLINE_TRACEBACK"):
             raise
-        raise SystemExit(f"error: {error} (PLUMBLINE_TRACEBACK=1 shows where)") from None
+        raise SystemExit(f"error: {innermost_reason(error)} (PLUMBLINE_TRACEBACK=1 shows where)") from None
     finally:
         finish_wandb()
         if inherited is None:

@@ -107,6 +107,13 @@ def without_pretrained(value: Any) -> Any:
     return value
 
 
+def innermost_reason(error: BaseException) -> BaseException:
+    """What a constructor raised, out of jsonargparse's report of all the types that it tried in vain."""
+    while error.__cause__ is not None and "against any of the Union subtypes" in str(error):
+        error = error.__cause__
+    return error
+
+
 def _build(recipe: dict[str, Any], path: Path) -> LightningModule:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningModule, "module", required=True)
@@ -116,7 +123,7 @@ def _build(recipe: dict[str, Any], path: Path) -> LightningModule:
         config = without_pretrained(parser.parse_object({"module": settings}))
         return parser.instantiate(config).module
     except (ArgumentError, ImportError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(innermost_reason(error)).split())
         raise CheckpointError(f"cannot build {recipe['class_path']} for checkpoint '{path}': {reason}") from error
 
 

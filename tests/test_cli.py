@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,10 +67,33 @@ def test_missing_data_root_says_how_to_get_it(tmp_path):
     assert "nyu_depth_v2_labeled.mat" in sentence(error)
 
 
-def test_unknown_loss_lists_the_known_ones(fit, capsys):
+def test_unknown_loss_lists_the_known_ones(fit):
     with pytest.raises(SystemExit) as error:
         main([*fit, "--model.init_args.loss_weights", "{huber: 1.0}"])
-    assert "berhu" in f"{error.value.code} {capsys.readouterr().err}"
+    assert re.match(r"error: Unknown depth loss 'huber'; allowed are berhu, .*", sentence(error))
+
+
+def test_weights_from_a_hub_that_cannot_be_reached_are_one_sentence(nyuv2_root, tmp_path):
+    experiment = str(ROOT / "experiments" / "resnet_unet_nyuv2.yaml")
+    with pytest.raises(SystemExit) as error:
+        main(["fit", "--config", experiment, "--data.init_args.root", str(nyuv2_root)])
+    assert "bundled" in sentence(error)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_validate_and_predict_run_from_the_command_line(fit, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLUMBLINE_RUN_ID", "run")
+    main(fit)
+    run_dir = tmp_path / "runs" / "fcn_ssim" / "run"
+    checkpoint = ["--ckpt_path", str(run_dir / "checkpoints" / "best.ckpt")]
+    main(["validate", *fit[1:], *checkpoint])
+    validated = json.loads((run_dir.with_name("run-validate") / "run.json").read_text())["val"]
+    trained = json.loads((run_dir / "run.json").read_text())["best"]
+    assert validated["val/score"] == pytest.approx(trained["val/score"], abs=1e-6)
+    main(["predict", *fit[1:], *checkpoint])
+    assert (
+        len(list((tmp_path / "runs" / "fcn_ssim" / "run-predict").rglob("*_depth.png"))) == 3
+    )  # frames of the test split
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])

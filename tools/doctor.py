@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import socket
 import sys
 
 import torch
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.run_folder import git_commit, wandb_mode
+from networks.weights import BUNDLED_ENCODER, hub_reachable
 
 PACKAGES = (
     "torch",
@@ -28,19 +28,7 @@ PACKAGES = (
     "pytest",
 )
 OPTIONAL_PACKAGES = ("pytorch3d", "transformers")
-HUB = ("huggingface.co", 443)
 MIN_FREE_GB = 5.0
-
-
-def hub_reachable(timeout_s: float = 3.0) -> bool:
-    """Whether pretrained weights can be fetched: a connection to the hub opens within the time."""
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return False
-    try:
-        with socket.create_connection(HUB, timeout=timeout_s):
-            return True
-    except OSError:
-        return False
 
 
 def version(package: str) -> str | None:
@@ -82,7 +70,7 @@ def main() -> int:
         "hub",
         "reachable"
         if hub_reachable()
-        else "not reachable: use encoder_weights bundled (lite_unet), null or a local file",
+        else f"not reachable: use encoder_weights bundled (with {BUNDLED_ENCODER}), null or a local file",
     )
     free_gb = shutil.disk_usage(".").free / 1e9
     table.add_row("free disk", f"{free_gb:.1f} GB" + (" [red](little)[/red]" if free_gb < MIN_FREE_GB else ""))

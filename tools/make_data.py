@@ -10,6 +10,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule
 
+from lightning_modules.loading import innermost_reason
+
 ROOMS = Path(__file__).parents[1] / "experiments" / "data" / "rooms.yaml"
 
 
@@ -27,13 +29,13 @@ def main(args: list[str] | None = None) -> int:
     config = parser.parse_args(words)
     started = time.monotonic()
     try:
-        data: LightningDataModule = parser.instantiate_classes(config).data
+        data: LightningDataModule = parser.instantiate(config).data
         data.prepare_data()
         for stage in ("fit", "test"):
             data.setup(stage)
         counts = {split: len(getattr(data, f"{split}_dataloader")().dataset) for split in ("train", "val", "test")}
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {innermost_reason(error)}\n")
         return 1
     summary = ", ".join(f"{count} {split}" for split, count in counts.items())
     sys.stdout.write(f"{type(data).__name__}: {summary} samples, ready after {time.monotonic() - started:.0f} s\n")

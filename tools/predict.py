@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.image_files import ImageFiles
@@ -54,27 +54,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _training_size(config: Path) -> tuple[int, int] | None:
-    """Image size of a run's ``config.yaml``, or None where the file or the entry is missing."""
-    if not config.is_file():
-        return None
+def _data_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """``data.init_args`` of the run's ``config.yaml``, empty where the file or the entry is missing."""
+    beside = options.checkpoint.resolve().parent.parent / "config.yaml"
+    config = beside if options.config is None else options.config
     try:
-        content: Any = yaml.safe_load(config.read_text())
-        height, width = content["data"]["init_args"]["image_size"]
+        settings: Any = yaml.safe_load(config.read_text())["data"]["init_args"]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _training_size(settings: dict[str, Any]) -> tuple[int, int] | None:
+    try:
+        height, width = settings["image_size"]
         return int(height), int(width)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 
-def _working_size(options: argparse.Namespace) -> tuple[int, int]:
+def _working_size(options: argparse.Namespace, settings: dict[str, Any]) -> tuple[int, int]:
     if options.size is not None:
         return options.size[0], options.size[1]
-    if options.config is not None:
-        size = _training_size(options.config)
-        if size is None:
-            raise ValueError(f"'{options.config}' does not say data.init_args.image_size; give --size H W")
-        return size
-    size = _training_size(options.checkpoint.resolve().parent.parent / "config.yaml")
+    size = _training_size(settings)
+    if size is None and options.config is not None:
+        raise ValueError(f"'{options.config}' does not say data.init_args.image_size; give --size H W")
     if size is None:
         height, width = DEFAULT_SIZE
         print(f"note: the training's image size is unknown, {height}x{width} is taken (--size H W)", file=sys.stderr)
@@ -94,6 +98,23 @@ def _check_output(data: ImageFiles, output: Path) -> None:
                 raise ValueError(f"the result for '{file.path}' would replace the input '{target}'")
 
 
+def _say_what_depth_means(module: LightningModule, options: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """Print a line for each reason why the millimetres are not those of the user's own camera."""
+    focal_px = getattr(module, "canonical_focal_px", None)
+    if focal_px is not None and options.field_of_view is None and options.k is None:
+        print(
+            f"note: depth is that of a camera whose focal length is {focal_px:g} pixels at the working size; for your "
+            "own camera give --field-of-view DEGREES or --k FX FY CX CY",
+            file=sys.stderr,
+        )
+    if settings.get("depth_scale") == "image_max":
+        print(
+            "note: this model learnt depth relative to each image's own maximum (depth_scale: image_max), so the "
+            "millimetres are not metric",
+            file=sys.stderr,
+        )
+
+
 def main(args: list[str] | None = None) -> int:
     """Predict depth for images.
 
@@ -107,10 +128,11 @@ def main(args: list[str] | None = None) -> int:
         options = _parser().parse_args(args)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
+    settings = _data_settings(options)
     try:
         data = ImageFiles(
             options.input,
-            image_size=_working_size(options),
+            image_size=_working_size(options, settings),
             field_of_view_degrees=options.field_of_view,
             intrinsics=None if options.k is None else tuple(options.k),
         )
@@ -121,6 +143,7 @@ def main(args: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    _say_what_depth_means(module, options, settings)
     writer = DepthPredictionWriter(str(options.output), panel=options.panel, ply=options.ply)
     # What Lightning says about devices is of no use to someone who wants a picture.
     lightning_logger = logging.getLogger("lightning.pytorch")

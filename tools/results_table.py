@@ -1,4 +1,4 @@
-"""Compare runs without a server: a Markdown table of every finished run below a folder.
+"""Compare runs without a server: a Markdown table of every finished training below a folder.
 
 ``python -m tools.results_table runs --metrics l1_scaled_img abs_rel_img``
 """
@@ -22,6 +22,9 @@ DEFAULT_METRICS = (
 def read_runs(folder: Path) -> list[dict[str, Any]]:
     """Records of all runs below a folder that were tested, by experiment and seed.
 
+    A test of a checkpoint by itself belongs to a training and has no time of its own, so it is a record only where
+    there is no training at all.
+
     Raises:
         ValueError: If a ``run.json`` is damaged.
     """
@@ -33,7 +36,10 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path} is damaged ({error}); delete it to leave that run out") from None
         if "test" in record:
             records.append({**record, "run": path.parent.name})
-    return sorted(records, key=lambda r: (str(r.get("experiment")), str(r.get("seed")), r["run"]))
+    trainings = [record for record in records if "fit_minutes" in record]
+    return sorted(
+        trainings if trainings else records, key=lambda r: (str(r.get("experiment")), str(r.get("seed")), r["run"])
+    )
 
 
 def table(records: list[dict[str, Any]], metrics: list[str]) -> str:

@@ -1,9 +1,12 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from lightning_modules.supervised_depth import SupervisedDepth
 from tests.data.make_constant_depth import ConstantDepth, write_checkpoint
+from tests.helpers import Affine
 from tools.predict import main
 
 
@@ -128,3 +131,43 @@ def test_a_disk_that_cannot_be_written_stops_with_a_sentence(tmp_path, checkpoin
     (tmp_path / "out" / "a").write_text("a file where a folder has to be")
     assert run(checkpoint, photos, tmp_path / "out") == 1
     assert "error: stopped after 0 images" in capsys.readouterr().err
+
+
+@pytest.fixture
+def canonical(tmp_path):
+    """A model that predicts 1 m for a focal length of 50 pixels at the working size."""
+    path = tmp_path / "canonical" / "checkpoints" / "best.ckpt"
+    path.parent.mkdir(parents=True)
+    module = SupervisedDepth(Affine(scale=0.0, shift=0.1), canonical_focal_px=50.0)
+    write_checkpoint(path, module)
+    checkpoint = torch.load(path, weights_only=True)
+    network = {"class_path": "tests.helpers.Affine"}
+    checkpoint["plumbline"]["model"] = {"network": network, "canonical_focal_px": 50.0}
+    torch.save(checkpoint, path)
+    return path
+
+
+@pytest.mark.parametrize(("fx", "fy"), [(131.0, 131.0), (262.0, 262.0), (200.0, 128.0)])
+def test_depth_follows_the_focal_length_at_the_working_size(tmp_path, canonical, photos, capsys, fx, fy):
+    # 97 x 131 becomes 49 x 66 (padded to 64 x 96, which leaves K alone).
+    camera = ["--k", str(fx), str(fy), "65.5", "48.5"]
+    assert run(canonical, photos / "a" / "1.png", tmp_path / "out", "--size", "48", "67", "--no-panel", *camera) == 0
+    metres = np.sqrt(fx * 66 / 131 * fy * 49 / 97) / 50
+    np.testing.assert_allclose(read_depth(tmp_path / "out" / "1_depth.png"), 1000 * metres, atol=0.501)
+    assert "focal length" not in capsys.readouterr().err
+
+
+def test_without_a_camera_the_canonical_one_is_taken_and_said(tmp_path, canonical, photos, capsys):
+    assert run(canonical, photos / "a" / "1.png", tmp_path / "out", "--size", "48", "67", "--no-panel") == 0
+    assert (read_depth(tmp_path / "out" / "1_depth.png") == 1000).all()
+    (note,) = capsys.readouterr().err.splitlines()
+    assert "50 pixels" in note
+    assert "--field-of-view" in note
+
+
+@pytest.mark.parametrize(("depth_scale", "said"), [("image_max", True), ("10m", False)])
+def test_relative_depth_is_said_to_be_no_metres(tmp_path, checkpoint, photos, capsys, depth_scale, said):
+    settings = {"image_size": [64, 64], "depth_scale": depth_scale}
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"data": {"init_args": settings}}))
+    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", "--no-panel") == 0
+    assert ("not metric" in capsys.readouterr().err) == said

@@ -11,6 +11,7 @@ from lightning_modules.callbacks.prediction_writer import (
     depth_to_millimetres,
     fit_to_original,
 )
+from structures.batch import PADDING_INDEX
 from tests.data.make_constant_depth import ConstantDepth, RedDepth
 
 
@@ -136,6 +137,15 @@ def test_predictions_that_are_not_finite_are_counted_not_written(tmp_path, caplo
     assert "not finite" in caplog.text
     assert writer.n_written == 1
     assert not (tmp_path / "scene" / "0.v2_depth.png").exists()
+
+
+def test_a_sample_that_pads_a_share_is_left_to_the_rank_it_belongs_to(tmp_path):
+    writer = DepthPredictionWriter(str(tmp_path))
+    batch = {**depth_batch(), "index": torch.tensor([4, PADDING_INDEX])}
+    predict(writer, DataLoader([batch], batch_size=None))
+    assert (writer.n_written, writer.failures) == (1, [])
+    assert (tmp_path / "scene" / "0.v2_depth.png").exists()
+    assert not (tmp_path / "scene" / "1.v2_depth.png").exists()
 
 
 @pytest.mark.parametrize("settings", [{"max_jump": 0.0}, {"max_points": 0}])

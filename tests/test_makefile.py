@@ -1,0 +1,97 @@
+"""What the Makefile hands to the command line, seen by fake commands in an environment that is up to date."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PRINT_ARGUMENTS = '#!/bin/sh\necho "$(basename "$0")"\nfor word in "$@"; do echo "[$word]"; done\n'
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """An environment that ``make setup`` takes for ready, whose commands print their arguments."""
+    folder = tmp_path / "env"
+    (folder / "bin").mkdir(parents=True)
+    for name in ("lightning", "python"):
+        (folder / "bin" / name).write_text(PRINT_ARGUMENTS)
+        (folder / "bin" / name).chmod(0o755)
+    (folder / ".plumbline").touch()
+    return folder
+
+
+def make(*words, cwd=ROOT, **variables):
+    # A test of `make test` must not hand that make's own variables on.
+    clean = {
+        k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS")) and k not in ("VENV", "PYTHON")
+    }
+    command = ["make", "--no-print-directory", *words, *(f"{name}={value}" for name, value in variables.items())]
+    return subprocess.run(command, cwd=cwd, env=clean, capture_output=True, text=True, timeout=60)
+
+
+def arguments(done):
+    assert done.returncode == 0, done.stderr
+    return [line[1:-1] for line in done.stdout.splitlines() if line.startswith("[")]
+
+
+def test_help_is_the_default_and_names_every_target(environment):
+    printed = make(VENV=environment).stdout
+    for target in ("setup", "doctor", "train", "evaluate", "predict", "data", "test", "lint", "bench", "clean"):
+        assert f"\n  {target} " in printed
+
+
+@pytest.mark.parametrize("root", ["/data/nyu depth", 'it\'s "here"', "a;b & c"])
+def test_paths_are_one_word_whatever_they_hold(environment, root):
+    done = make("train", EXP="resnet_unet", DATA="rooms", ROOT=root, ARGS="--trainer.max_steps 3", VENV=environment)
+    data = ["--data", "experiments/data/rooms.yaml", "--data.init_args.root", root]
+    expected = ["fit", "--config", "experiments/resnet_unet.yaml", *data, "--trainer.max_steps", "3"]
+    assert arguments(done) == expected
+    done = make("evaluate", EXP="resnet_unet", CKPT=root, VENV=environment)
+    assert arguments(done) == ["test", "--config", "experiments/resnet_unet.yaml", "--ckpt_path", root]
+    done = make("predict", EXP="", CKPT=root, IN=f"{root}/*.png", OUT=f"{root} out", VENV=environment)
+    paths = ["--checkpoint", root, "--input", f"{root}/*.png", "--output", f"{root} out"]
+    assert arguments(done) == ["-m", "tools.predict", *paths]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "nothing", "_defaults", "data/rooms", "../pyproject", "resnet_unet lite_unet", "%"]
+)
+@pytest.mark.parametrize("target", ["train", "evaluate"])
+def test_an_unknown_experiment_lists_the_known_ones_and_installs_nothing(tmp_path, target, name):
+    done = make(target, EXP=name, CKPT="x", VENV=tmp_path / "env")
+    assert done.returncode == 2
+    assert "resnet_unet " in done.stderr
+    assert "_defaults " not in done.stderr
+    assert not (tmp_path / "env").exists()
+
+
+@pytest.mark.parametrize("target", ["train", "evaluate", "data"])
+def test_unknown_data_is_one_sentence_with_the_known_names_and_installs_nothing(tmp_path, target):
+    done = make(target, EXP="resnet_unet", CKPT="x", DATA="typ'o", VENV=tmp_path / "env")
+    assert done.returncode == 2
+    names = " ".join(sorted(path.stem for path in (ROOT / "experiments" / "data").glob("*.yaml")))
+    assert done.stderr.splitlines()[0] == f"There is no data 'typ'o'. Known data: {names}."
+    assert not (tmp_path / "env").exists()
+
+
+def test_what_predict_lacks_is_named(tmp_path):
+    given = {"CKPT": "a", "IN": "b", "OUT": "c"}
+    for name in given:
+        done = make("predict", **{k: v for k, v in given.items() if k != name}, VENV=tmp_path / "env")
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"{name} is not set")
+    assert not (tmp_path / "env").exists()
+
+
+def test_clean_leaves_the_environments_alone(tmp_path):
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    kept = [tmp_path / folder / "lib" / "__pycache__" for folder in ("env", ".venv", ".venv-gpu")]
+    removed = [tmp_path / "networks" / "__pycache__", tmp_path / ".ruff_cache"]
+    for folder in (*kept, *removed):
+        folder.mkdir(parents=True)
+    for venv in ("env", tmp_path / "env"):
+        assert make("clean", cwd=tmp_path, VENV=venv).returncode == 0
+        assert all(folder.exists() for folder in kept)
+        assert not any(folder.exists() for folder in removed)

@@ -1,0 +1,154 @@
+"""The environment's script with fake Pythons and a fake uv, so that nothing is installed."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "tools" / "setup_environment.sh"
+SYSTEM_TOOLS = ("bash", "basename", "cat", "cp", "dirname", "ls", "mkdir", "rm", "touch")
+# A Python that knows its version, makes environments of copies of itself, and writes down what pip is asked for.
+PYTHON = r"""#!/bin/bash
+case "$*" in
+    *version_info*) exit {unsuitable} ;;
+    "-c import venv, ensurepip") exit {no_venv} ;;
+    "-c import pip" | "-m ensurepip") exit 0 ;;
+    --version) echo "Python {version}" ;;
+    "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; echo "made by {version}" >"$3/origin"; {after_venv} ;;
+    "-m pip "*) echo "pip $*" >>"{log}"; {after_pip} ;;
+    *) echo "unexpected: $*" >&2; exit 9 ;;
+esac
+"""
+UV = r"""#!/bin/bash
+echo "uv $*" >>"{log}"
+if [ "$1" = venv ]; then mkdir -p "${{@: -1}}/bin"; cp "{python}" "${{@: -1}}/bin/python"; fi
+"""
+
+
+class Machine:
+    """A folder in place of PATH, with the system's tools and the Pythons that a test puts there."""
+
+    def __init__(self, folder):
+        self.bin = folder / "bin"
+        self.cwd = folder / "project"
+        self.log = folder / "log"
+        self.bin.mkdir()
+        self.cwd.mkdir()
+        for tool in SYSTEM_TOOLS:
+            (self.bin / tool).symlink_to(shutil.which(tool))
+
+    def put(self, name, text):
+        (self.bin / name).write_text(text)
+        (self.bin / name).chmod(0o755)
+
+    def python(self, name, version, *, venv=True, after_venv="true", after_pip="true"):
+        suitable = version.startswith(("3.11.", "3.12."))
+        values = {"unsuitable": int(not suitable), "no_venv": int(not venv), "version": version, "log": self.log}
+        self.put(name, PYTHON.format(**values, after_venv=after_venv, after_pip=after_pip))
+
+    def setup(self, venv=".venv", *python):
+        command = [shutil.which("bash"), str(SCRIPT), str(venv), *python]
+        return subprocess.run(
+            command, cwd=self.cwd, env={"PATH": str(self.bin)}, capture_output=True, text=True, timeout=60
+        )
+
+    def refused(self, *words):
+        """The one line that a refused call prints."""
+        done = self.setup(*words)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+def test_the_newest_suitable_python_is_taken(machine):
+    machine.python("python3", "3.11.2")
+    machine.python("python3.11", "3.11.9")
+    machine.python("python3.12", "3.13.0")  # a wrong link
+    assert machine.setup().returncode == 0
+    assert (machine.cwd / ".venv" / "origin").read_text() == "made by 3.11.9\n"
+    assert "--constraint constraints.txt --editable .[dev]" in machine.log.read_text()
+    assert not (machine.cwd / ".venv.partial").exists()
+
+
+def test_the_python_that_is_asked_for_is_the_only_one_tried(machine):
+    machine.python("python3", "3.11.2")
+    machine.python("python3.12", "3.12.1")
+    assert machine.setup(".venv", "python3").returncode == 0
+    assert (machine.cwd / ".venv" / "origin").read_text() == "made by 3.11.2\n"
+    shutil.rmtree(machine.cwd / ".venv")
+    machine.python("python3.9", "3.9.1")
+    assert "but python3.9 is Python 3.9.1:" in machine.refused(".venv", "python3.9")
+    assert "but pythonX is not there:" in machine.refused(".venv", "pythonX")
+
+
+def test_no_suitable_python_is_one_sentence(machine):
+    assert "none of python3.12 python3.11 python3 is one" in machine.refused()
+    machine.python("python3", "3.10.1")
+    assert "needs Python 3.11 or 3.12" in machine.refused()
+    assert list(machine.cwd.iterdir()) == []
+
+
+def test_a_python_without_venv_is_passed_over_or_named(machine):
+    machine.python("python3.12", "3.12.3", venv=False)
+    assert "python3.12-venv" in machine.refused()
+    assert list(machine.cwd.iterdir()) == []
+    machine.python("python3.11", "3.11.9")
+    assert machine.setup().returncode == 0
+    assert (machine.cwd / ".venv" / "origin").read_text() == "made by 3.11.9\n"
+
+
+@pytest.mark.parametrize("venv", [".venv", "{tmp}/deep/env"])
+def test_a_failure_leaves_nothing_and_the_next_run_starts_anew(machine, tmp_path, venv):
+    venv = machine.cwd / venv.format(tmp=tmp_path)
+    machine.python("python3", "3.11.2", after_venv="exit 1")
+    assert "nothing is left" in machine.refused(venv)
+    assert not venv.exists()
+    machine.python("python3", "3.11.2", after_venv='touch "$3/half"; kill -9 $PPID')
+    assert machine.setup(venv).returncode != 0
+    assert (venv / "half").exists()  # nothing can tidy up after kill -9 ...
+    machine.python("python3", "3.11.2")
+    assert machine.setup(venv).returncode == 0
+    assert not (venv / "half").exists()  # ... but the next run
+
+
+def test_packages_that_cannot_be_had_are_said_and_tried_again(machine):
+    machine.python("python3", "3.11.2", after_pip="exit 1")
+    assert "goes on where it stopped" in machine.refused()
+    shutil.rmtree(machine.cwd / ".venv")
+    machine.python("python3", "3.11.2")
+    for _ in range(2):
+        assert machine.setup().returncode == 0
+
+
+def test_uv_makes_and_fills_the_folder_that_is_asked_for(machine, tmp_path):
+    machine.python("python3.11", "3.11.9", venv=False)  # uv needs no venv module
+    machine.put("uv", UV.format(log=machine.log, python=machine.bin / "python3.11"))
+    venv = tmp_path / "elsewhere" / "env"
+    for _ in range(2):
+        assert machine.setup(venv).returncode == 0
+    made, *filled = machine.log.read_text().splitlines()
+    assert made == f"uv venv --quiet --python {machine.bin}/python3.11 {venv}"
+    assert len(filled) == 2
+    assert all(line.startswith(f"uv pip install --python {venv}/bin/python --quiet") for line in filled)
+
+
+def test_a_folder_of_something_else_is_not_touched(machine):
+    machine.python("python3", "3.11.2")
+    (machine.cwd / "data").mkdir()
+    (machine.cwd / "data" / "mine.txt").touch()
+    assert "is no Python environment" in machine.refused("data")
+    assert [path.name for path in (machine.cwd / "data").iterdir()] == ["mine.txt"]
+
+
+def test_an_environment_of_another_python_is_named(machine):
+    machine.python("python3", "3.11.2")
+    assert machine.setup().returncode == 0
+    machine.python("python3.9", "3.9.1")
+    shutil.copy(machine.bin / "python3.9", machine.cwd / ".venv" / "bin" / "python")
+    assert "The Python in .venv is not 3.11 or 3.12" in machine.refused()
