@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import warnings
 from pathlib import Path
 
 import torch
@@ -17,15 +16,11 @@ from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.callbacks.run_record import RunRecord
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.loading import CheckpointError, check_checkpoint, innermost_reason, without_pretrained
+from lightning_modules.quiet import quiet_lightning
 from lightning_modules.run_folder import RUN_ID_VARIABLE, place_run, run_id
 from lightning_modules.run_loggers import finish_wandb, run_loggers
 
 DEFAULTS = Path(__file__).parent / "experiments" / "_defaults.yaml"
-HARMLESS_WARNINGS = (
-    ".*does not have many workers.*",  # two cores are busy with the training step itself
-    "Experiment logs directory .* exists",  # the old file has been moved aside
-    "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # inside lightning
-)
 
 
 class PlumblineCLI(LightningCLI):
@@ -94,8 +89,7 @@ def main(args: ArgsType = None) -> None:
     Raises:
         SystemExit: 1 with one sentence for bad input, 2 for a bad command line, 143 after SIGTERM.
     """
-    for message in HARMLESS_WARNINGS:
-        warnings.filterwarnings("ignore", message=message)
+    quiet_lightning()
     torch.set_flush_denormal(True)  # denormals cost up to 100x on a CPU and carry no information
     torch.set_float32_matmul_precision("high")
     inherited = os.environ.get(RUN_ID_VARIABLE)

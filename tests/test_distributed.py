@@ -34,4 +34,24 @@ def test_two_processes_equal_one(tmp_path):
     for stage in ("val", "test"):  # five and seven samples: uneven on two ranks
         assert two[stage].keys() == one[stage].keys()
         for name, value in one[stage].items():
+            assert "edge" in name or np.isfinite(value), name  # depth is flat here, so there are no edges to score
             assert two[stage][name] == pytest.approx(value, abs=1e-6, rel=1e-5, nan_ok=True), name
+
+
+@pytest.mark.slow
+def test_two_processes_from_the_command_line_share_one_run(rooms_root, tmp_path):
+    root = Path(__file__).parents[1]
+    command = [
+        *(sys.executable, "-m", "cli", "fit", "--config", str(root / "experiments" / "fcn_ssim.yaml")),
+        *("--config", str(root / "tests" / "overlays" / "rooms.yaml"), "--data.init_args.root", str(rooms_root)),
+        *("--trainer.devices", "2", "--trainer.strategy", "ddp", "--runs_dir", str(tmp_path / "runs")),
+        *("--data.init_args.batch_size", "1"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run_dir,) = (tmp_path / "runs" / "fcn_ssim").iterdir()
+    record = json.loads((run_dir / "run.json").read_text())
+    assert record["world_size"] == 2
+    assert record["test"]["test/score"] > 0
+    assert len(list((run_dir / "wandb").glob("offline-run-*"))) == 1

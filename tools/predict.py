@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from datamodules.image_files import ImageFiles
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.loading import load_module
+from lightning_modules.quiet import quiet_lightning
 
 DEFAULT_SIZE = (96, 128)
 """Working size where neither the user nor the run's configuration says one."""
@@ -128,6 +129,7 @@ def main(args: list[str] | None = None) -> int:
         options = _parser().parse_args(args)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
+    quiet_lightning()
     settings = _data_settings(options)
     try:
         data = ImageFiles(
