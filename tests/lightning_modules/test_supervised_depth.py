@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch.utils.data import default_collate
 
 from cli import main
@@ -15,22 +16,13 @@ from lightning_modules.supervised_depth import SupervisedDepth
 from networks.unet import UNetDepth
 
 ROOT = Path(__file__).parents[2]
-TINY = RoomsSettings(
-    height=48,
-    width=64,
-    n_video_scenes=3,
-    n_video_val=1,
-    n_video_test=1,
-    frames_per_clip=2,
-    n_stills=5,
-    n_stills_val=1,
-    n_stills_test=1,
-)
+OVERLAY = ROOT / "tests" / "overlays" / "rooms.yaml"
 
 
 @pytest.mark.parametrize("canonical_focal_px", [None, 60.0])
 def test_one_batch_of_rooms_is_overfitted(rooms_root, canonical_focal_px):
-    data = RoomsDataModule(root=str(rooms_root), settings=TINY, image_size=(64, 64), processes=0)
+    settings = RoomsSettings(**yaml.safe_load(OVERLAY.read_text())["data"]["init_args"]["settings"])
+    data = RoomsDataModule(root=str(rooms_root), settings=settings, image_size=(64, 64), processes=0)
     data.prepare_data()
     data.setup("fit")
     batch = default_collate([data.datasets["train"][i] for i in (0, 3)])
@@ -59,7 +51,7 @@ def test_averaged_weights_and_early_stopping_work_from_the_command_line(rooms_ro
     main(
         [
             *("fit", "--config", str(ROOT / "experiments" / "fcn_ssim.yaml")),
-            *("--config", str(ROOT / "tests" / "overlays" / "rooms.yaml"), "--config", str(tmp_path / "extra.yaml")),
+            *("--config", str(OVERLAY), "--config", str(tmp_path / "extra.yaml")),
             *("--data.init_args.root", str(rooms_root), "--trainer.max_steps", "40"),
         ]
     )
