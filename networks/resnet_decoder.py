@@ -7,6 +7,7 @@ and stays at 1/2. "The last" decoder-internal connection that v2 keeps is read a
 up-sampling block; "encoder skips after every stage" as the stem and stages 1 to 3 (stage 4 is the decoder's input).
 """
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -42,7 +43,7 @@ def _last_block(in_channels: int, widths: tuple[int, int, int]) -> nn.Sequential
     return nn.Sequential(*layers)
 
 
-class _ResNetDecoder(nn.Module):
+class _ResNetDecoder(nn.Module, ABC):
     """What the three share: the encoder, the call, and the names of the parts."""
 
     def __init__(self, encoder: str, encoder_weights: str | None) -> None:
@@ -50,9 +51,9 @@ class _ResNetDecoder(nn.Module):
         self.stride = 32
         self.encoder = Encoder(encoder, weights=encoder_weights)
 
+    @abstractmethod
     def decode(self, features: list[Tensor], image: Tensor) -> Tensor:
         """Turn the encoder's pyramid (finest first) and the image into (B, 1, H, W) scaled depth."""
-        raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:
         """Predict scaled depth.
@@ -70,7 +71,19 @@ class _ResNetDecoder(nn.Module):
         return self.decode(self.encoder(image), image)
 
 
-class ResNetDecoderV1(_ResNetDecoder):
+class _SumDecoder(_ResNetDecoder):
+    """The blocks of v1 and v2, whose encoder skips are summed: as wide as the maps that they meet."""
+
+    def __init__(self, encoder: str, encoder_weights: str | None) -> None:
+        super().__init__(encoder, encoder_weights)
+        *skips, deepest = self.encoder.channels
+        self.widths = skips[::-1]
+        inputs = [deepest, *self.widths[:-1]]
+        self.blocks = nn.ModuleList(_up_block(a, b) for a, b in zip(inputs, self.widths, strict=True))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in self.widths)
+
+
+class ResNetDecoderV1(_SumDecoder):
     """Skips by sum and batch norm; three residual connections inside the decoder; head, then Up.
 
     Block i = [transposed conv x2, ReLU, conv, ReLU]; after it comes ``BN(block + encoder map [+ residual])``, the
@@ -91,11 +104,7 @@ class ResNetDecoderV1(_ResNetDecoder):
         self, encoder: str = "resnet34", *, encoder_weights: str | None = "imagenet", head_bias: float = 0.3
     ) -> None:
         super().__init__(encoder, encoder_weights)
-        *skips, deepest = self.encoder.channels
-        widths = skips[::-1]
-        inputs = [deepest, *widths[:-1]]
-        self.blocks = nn.ModuleList(_up_block(a, b) for a, b in zip(inputs, widths, strict=True))
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+        widths = self.widths
         self.residuals = nn.ModuleList(nn.Conv2d(a, b, kernel_size=1) for a, b in pairwise(widths))
         self.last = _last_block(widths[-1], (64, 32, 32))
         self.head = conv3x3(32, 1)
@@ -114,7 +123,7 @@ class ResNetDecoderV1(_ResNetDecoder):
         return upsample(self.head(self.last(merged)))
 
 
-class ResNetDecoderV2(_ResNetDecoder):
+class ResNetDecoderV2(_SumDecoder):
     """As v1 with only the last decoder connection; it, the image and the output are concatenated before the last conv.
 
     Parameters with the defaults: resnet34 24,983,100.
@@ -132,11 +141,7 @@ class ResNetDecoderV2(_ResNetDecoder):
         self, encoder: str = "resnet34", *, encoder_weights: str | None = "imagenet", head_bias: float = 0.3
     ) -> None:
         super().__init__(encoder, encoder_weights)
-        *skips, deepest = self.encoder.channels
-        widths = skips[::-1]
-        inputs = [deepest, *widths[:-1]]
-        self.blocks = nn.ModuleList(_up_block(a, b) for a, b in zip(inputs, widths, strict=True))
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+        widths = self.widths
         self.residual = nn.Conv2d(widths[-1], _LINK_WIDTH, kernel_size=1)
         self.last = _last_block(widths[-1], (64, 32, 32))
         self.head = conv3x3(32 + _LINK_WIDTH + 3, 1)
