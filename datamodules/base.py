@@ -171,7 +171,7 @@ class DepthDataModule(lightning.LightningDataModule, abc.ABC):
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.oversampling = oversampling
         self.cache = cache
-        self.datasets: dict[Split, DepthDataset] = {}
+        self.datasets: dict[Split, Dataset[Sample]] = {}
 
     @property
     def val_is_test(self) -> bool:
@@ -199,28 +199,38 @@ class DepthDataModule(lightning.LightningDataModule, abc.ABC):
             if split not in self.datasets:
                 self.datasets[split] = self._make_dataset(split)
 
-    def _make_dataset(self, split: Split) -> DepthDataset:
+    def _make_dataset(self, split: Split) -> Dataset[Sample]:
         source = self.make_source(split)
         if len(source) == 0:
             raise ValueError(f"The {split} split of {type(self).__name__} holds no frames.")
-        if split == "train" and self.train_subset is not None:
-            if self.train_subset > len(source):
-                raise ValueError(f"train_subset asks for {self.train_subset} of {len(source)} training frames.")
-            chosen = epoch_order(len(source), seed=self.seed, epoch=0)[: self.train_subset]
-            source = FrameSubset(source, np.sort(chosen).tolist())
-        if self.oversampling is not None or self.cache:
-            factor = float("inf") if self.oversampling is None else self.oversampling
-            reduced = ReducedSource(source, self.image_size, oversampling=factor, keep=self.cache)
-            if self.cache and self.num_workers > 0:
-                reduced.fill()
-            source = reduced
+        chosen = self._chosen(split, len(source))
+        if chosen is not None:
+            source = FrameSubset(source, chosen)
         return DepthDataset(
-            source,
+            self._reduced(source),
             image_size=self.image_size,
             augmentation=self.augmentation if split == "train" else None,
             depth_scale=self.depth_scale,
             seed=self.seed,
         )
+
+    def _chosen(self, split: Split, size: int) -> list[int] | None:
+        """Positions of the samples of ``train_subset``, ascending; None where all are taken."""
+        if split != "train" or self.train_subset is None:
+            return None
+        if self.train_subset > size:
+            raise ValueError(f"train_subset asks for {self.train_subset} of {size} training frames.")
+        return np.sort(epoch_order(size, seed=self.seed, epoch=0)[: self.train_subset]).tolist()
+
+    def _reduced(self, source: FrameSource) -> FrameSource:
+        """The source with its frames reduced and kept in memory, as ``oversampling`` and ``cache`` say."""
+        if self.oversampling is None and not self.cache:
+            return source
+        factor = float("inf") if self.oversampling is None else self.oversampling
+        reduced = ReducedSource(source, self.image_size, oversampling=factor, keep=self.cache)
+        if self.cache and self.num_workers > 0:
+            reduced.fill()
+        return reduced
 
     def train_dataloader(self) -> DataLoader[DepthBatch]:
         """Return the loader of augmented training batches, beginning where the run stands."""
@@ -255,7 +265,9 @@ class DepthDataModule(lightning.LightningDataModule, abc.ABC):
         dataset = self._dataset(split)
         return self._make_loader(dataset, EvaluationSampler(dataset, rank=rank, world_size=world_size))
 
-    def _make_loader(self, dataset: DepthDataset, sampler: TrainSampler | EvaluationSampler) -> DataLoader[DepthBatch]:
+    def _make_loader(
+        self, dataset: Dataset[Sample], sampler: TrainSampler | EvaluationSampler
+    ) -> DataLoader[DepthBatch]:
         # The loader's own generator keeps it from drawing worker seeds off torch's global state, which would make the
         # rest of a run depend on how often loaders were started.
         return DataLoader(
@@ -269,7 +281,7 @@ class DepthDataModule(lightning.LightningDataModule, abc.ABC):
             generator=torch.Generator().manual_seed(self.seed),
         )
 
-    def _dataset(self, split: Split) -> DepthDataset:
+    def _dataset(self, split: Split) -> Dataset[Sample]:
         if split not in self.datasets:
             raise RuntimeError(f"The {split} split is not set up yet; call setup() with its stage first.")
         return self.datasets[split]

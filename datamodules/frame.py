@@ -36,6 +36,9 @@ class Frame:
         boxes: float32 ``(N, 4)`` xyxy pixels, or None.
         normals: float32 ``(H, W, 3)`` unit vectors in the camera frame, zero where unknown, or None.
         T_world_camera: float64 ``(4, 4)``, metres, or None.
+        keypoints: float32 ``(P, 2)``, x and y of chosen pixels, corner convention, or None.
+        vanishing: float64 ``(3, 3)``, rows are the unit vectors of a Manhattan frame in the camera frame (zero where
+            none was found), or None.
     """
 
     image: Array
@@ -48,6 +51,8 @@ class Frame:
     boxes: npt.NDArray[np.float32] | None = None
     normals: npt.NDArray[np.float32] | None = None
     T_world_camera: npt.NDArray[np.float64] | None = None
+    keypoints: npt.NDArray[np.float32] | None = None
+    vanishing: npt.NDArray[np.float64] | None = None
 
 
 class FrameSource(Protocol):
@@ -173,4 +178,17 @@ def to_sample(frame: Frame, *, index: int, depth_scale: DepthScale) -> Sample:
         sample["normals"] = torch.from_numpy(np.ascontiguousarray(frame.normals.transpose(2, 0, 1)))
     if frame.T_world_camera is not None:
         sample["T_world_camera"] = torch.from_numpy(frame.T_world_camera.astype(np.float32))
+    if frame.keypoints is not None:
+        sample["keypoints"] = torch.from_numpy(_mark(frame.keypoints, frame.depth.shape)[None])
+    if frame.vanishing is not None:
+        sample["vanishing"] = torch.from_numpy(frame.vanishing.astype(np.float32))
     return sample
+
+
+def _mark(points: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Bool map of that shape, True in the pixels that hold a point; points outside are dropped."""
+    marked = np.zeros(shape, dtype=np.bool_)
+    columns, rows = np.floor(points).astype(np.intp).T
+    inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
+    marked[rows[inside], columns[inside]] = True
+    return marked

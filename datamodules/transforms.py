@@ -11,7 +11,7 @@ was not measured; where the new image looks beyond the old one they are 0 (unkno
 """
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -148,6 +148,11 @@ def _move(frame: Frame, G: Matrix, Q: Matrix, rows: Index, columns: Index) -> Fr
     if pose is not None:
         pose = pose.copy()
         pose[:3, :3] = pose[:3, :3] @ np.linalg.inv(Q)
+    keypoints, vanishing = frame.keypoints, frame.vanishing
+    if keypoints is not None:
+        keypoints = (keypoints @ G[:2, :2].T + G[:2, 2]).astype(np.float32)
+    if vanishing is not None:
+        vanishing = vanishing @ Q.T
     return replace(
         frame,
         depth=frame.depth[rows, columns],
@@ -157,6 +162,8 @@ def _move(frame: Frame, G: Matrix, Q: Matrix, rows: Index, columns: Index) -> Fr
         boxes=boxes,
         normals=normals,
         T_world_camera=pose,
+        keypoints=keypoints,
+        vanishing=vanishing,
     )
 
 
@@ -167,6 +174,82 @@ def _blank(frame: Frame, unknown: npt.NDArray[np.bool_]) -> Frame:
     if frame.normals is not None:
         frame.normals[unknown] = 0
     return frame
+
+
+def float_image(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    """An image, uint8 or already float in [0, 1], as float32 in [0, 1]; always a copy."""
+    values: npt.NDArray[np.float32] = image.astype(np.float32)
+    return values / np.float32(255) if image.dtype == np.uint8 else values
+
+
+@dataclass(frozen=True)
+class ColourChange:
+    """One drawn change of colours, which can be applied to any number of images.
+
+    Attributes:
+        brightness: Factor on all colours, or None.
+        contrast: Factor on the distance from the mean grey, or None.
+        saturation: Factor on the distance from the pixel's own grey, or None.
+        hue: Shift as a fraction of the colour circle, or None.
+    """
+
+    brightness: float | None
+    contrast: float | None
+    saturation: float | None
+    hue: float | None
+
+    def __call__(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Change the colours of a float32 image ``(H, W, 3)`` in [0, 1]; the result may leave that range a little."""
+        if self.brightness is not None:
+            image = pixel.adjust_brightness_torchvision(image, np.float32(self.brightness))
+        if self.contrast is not None:
+            image = pixel.adjust_contrast_torchvision(image, self.contrast)
+        if self.saturation is not None:
+            image = pixel.adjust_saturation_torchvision(image, self.saturation)
+        if self.hue is not None:
+            image = pixel.adjust_hue_torchvision(image, self.hue)
+        return image
+
+
+class ColourJitter:
+    """Draws changes of brightness, contrast, saturation and hue; a range of (1, 1) and a hue of 0 draw nothing.
+
+    Args:
+        brightness: Range of the factor on all colours.
+        contrast: Range of the contrast factor (1: unchanged).
+        saturation: Range of the saturation factor (1: unchanged).
+        hue: The hue is shifted by up to this fraction of the colour circle, inside [0, 0.5].
+
+    Raises:
+        ValueError: If a range is reversed or leaves what is allowed.
+    """
+
+    def __init__(
+        self,
+        *,
+        brightness: tuple[float, float] = (0.8, 1.2),
+        contrast: tuple[float, float] = (0.8, 1.2),
+        saturation: tuple[float, float] = (0.8, 1.2),
+        hue: float = 0.1,
+    ) -> None:
+        for name, bounds in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
+            if not 0 <= bounds[0] <= bounds[1]:
+                raise ValueError(f"{name} is a range of factors, not negative and lower end first, got {bounds}.")
+        if not 0 <= hue <= 0.5:
+            raise ValueError(f"hue is a fraction of the colour circle inside [0, 0.5], got {hue}.")
+        self.brightness = (brightness[0], brightness[1])
+        self.contrast = (contrast[0], contrast[1])
+        self.saturation = (saturation[0], saturation[1])
+        self.hue = hue
+
+    def draw(self, generator: np.random.Generator) -> ColourChange:
+        """Draw one change."""
+        brightness, contrast, saturation = (
+            None if bounds == (1.0, 1.0) else generator.uniform(*bounds)
+            for bounds in (self.brightness, self.contrast, self.saturation)
+        )
+        hue = generator.uniform(-self.hue, self.hue) if self.hue > 0 else None
+        return ColourChange(brightness, contrast, saturation, hue)
 
 
 class DepthAugmentation:
@@ -208,23 +291,15 @@ class DepthAugmentation:
             raise ValueError(f"Give either crop ({crop}) or crop_scale ({crop_scale}) and set the other one to null.")
         if crop_scale is not None and not 0 < crop_scale[0] <= crop_scale[1] <= 1:
             raise ValueError(f"crop_scale is a range inside (0, 1], lower end first, got {crop_scale}.")
-        for name, bounds in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
-            if not 0 <= bounds[0] <= bounds[1]:
-                raise ValueError(f"{name} is a range of factors, not negative and lower end first, got {bounds}.")
         if not 0 <= flip <= 1:
             raise ValueError(f"flip is a probability, got {flip}.")
-        if not 0 <= hue <= 0.5:
-            raise ValueError(f"hue is a fraction of the colour circle inside [0, 0.5], got {hue}.")
         if rotation_degrees < 0 or noise_std < 0:
             raise ValueError(f"rotation_degrees ({rotation_degrees}) and noise_std ({noise_std}) must not be negative.")
         self.rotation_degrees = rotation_degrees
         self.crop = crop
         self.crop_scale = crop_scale
         self.flip = flip
-        self.brightness = (brightness[0], brightness[1])
-        self.contrast = (contrast[0], contrast[1])
-        self.saturation = (saturation[0], saturation[1])
-        self.hue = hue
+        self.colours = ColourJitter(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
         self.noise_std = noise_std
 
     def __call__(self, frame: Frame, generator: np.random.Generator, *, image_size: tuple[int, int]) -> Frame:
@@ -266,17 +341,8 @@ class DepthAugmentation:
         return frame
 
     def _colours(self, frame: Frame, generator: np.random.Generator) -> Frame:
-        image: npt.NDArray[np.float32] = frame.image.astype(np.float32)
-        if frame.image.dtype == np.uint8:
-            image = image / np.float32(255)
-        if self.brightness != (1.0, 1.0):
-            image = pixel.adjust_brightness_torchvision(image, np.float32(generator.uniform(*self.brightness)))
-        if self.contrast != (1.0, 1.0):
-            image = pixel.adjust_contrast_torchvision(image, generator.uniform(*self.contrast))
-        if self.saturation != (1.0, 1.0):
-            image = pixel.adjust_saturation_torchvision(image, generator.uniform(*self.saturation))
-        if self.hue > 0:
-            image = pixel.adjust_hue_torchvision(image, generator.uniform(-self.hue, self.hue))
+        change = self.colours.draw(generator)
+        image = change(float_image(frame.image))
         if self.noise_std > 0:
             image = image + generator.standard_normal(image.shape, dtype=np.float32) * np.float32(self.noise_std)
         return replace(frame, image=image.clip(0, 1).astype(np.float32))

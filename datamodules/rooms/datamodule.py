@@ -20,6 +20,26 @@ Field = Literal["semantic", "instance", "plane", "plain", "thin", "glossy", "cam
 LABELS = ("semantic", "instance", "plane")
 
 
+def check_choices(name: str, values: Sequenced[str], allowed: object) -> None:
+    """Raise ValueError, naming the allowed ones, if a value is none of a ``Literal``."""
+    unknown = sorted(set(values) - set(get_args(allowed)))
+    if unknown:
+        raise ValueError(f"rooms: {name} holds '{unknown[0]}', allowed are {', '.join(get_args(allowed))}.")
+
+
+def open_store(path: Path, settings: RoomsSettings) -> RoomsStore:
+    """Open the finished file of some settings.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is truncated or foreign, or holds rooms of other settings.
+    """
+    store = RoomsStore(path)
+    if store.fingerprint != settings.fingerprint():
+        raise ValueError(f"{path} holds rooms of other settings: delete it and run `make data`.")
+    return store
+
+
 class RoomsSource:
     """Frames of some sequences of the store, at their stored size.
 
@@ -143,14 +163,9 @@ class RoomsDataModule(DepthDataModule):
             oversampling=oversampling,
             cache=cache,
         )
-        for name, values, allowed in (
-            ("parts", parts, get_args(Part)),
-            ("eval_parts", eval_parts, get_args(Part)),
-            ("fields", fields, get_args(Field)),
-        ):
-            unknown = sorted(set(values) - set(allowed))
-            if unknown:
-                raise ValueError(f"rooms: {name} holds '{unknown[0]}', allowed are {', '.join(allowed)}.")
+        check_choices("parts", parts, Part)
+        check_choices("eval_parts", eval_parts, Part)
+        check_choices("fields", fields, Field)
         self.settings = RoomsSettings() if settings is None else settings
         self.root = default_root() if root is None else Path(root)
         self.parts = tuple(parts)
@@ -177,10 +192,7 @@ class RoomsDataModule(DepthDataModule):
             ValueError: If the file is truncated or foreign.
         """
         if self.store is None:
-            store = RoomsStore(self.path)
-            if store.fingerprint != self.settings.fingerprint():
-                raise ValueError(f"{self.path} holds rooms of other settings: delete it and run `make data`.")
-            self.store = store
+            self.store = open_store(self.path, self.settings)
         return RoomsSource(
             self.store,
             split,

@@ -1,0 +1,161 @@
+"""The video part of rooms as clips, with exact poses."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.base import Split
+from datamodules.clips import ClipAugmentation, Window, clip_windows
+from datamodules.frame import DepthScale, Frame, FrameSource
+from datamodules.rooms.datamodule import Field, RoomsSource, check_choices, open_store
+from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
+from datamodules.rooms.settings import RoomsSettings
+from datamodules.rooms.store import RoomsStore
+from datamodules.video import VideoDataModule
+
+
+class _ExactLabels:
+    """Frames with the truth in place of what a teacher or a line detector would have found."""
+
+    def __init__(self, source: RoomsSource, *, semantic: bool, vanishing: bool) -> None:
+        self.source = source
+        self.semantic = semantic
+        self.vanishing = vanishing
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, index: int) -> Frame:
+        frame = self.source.read(index)
+        if self.semantic:
+            frame = replace(frame, labels={**frame.labels, "proxy_semantic": frame.labels["semantic"]})
+        if self.vanishing and frame.T_world_camera is not None:
+            # The walls of rooms are parallel to the world's axes; row k is axis k seen from the camera.
+            frame = replace(frame, vanishing=np.array(frame.T_world_camera[:3, :3]))
+        return frame
+
+
+class RoomsVideoDataModule(VideoDataModule):
+    """Clips of the 64 videos of rooms: 48 to train, 8 to validate, 8 to test, 24 frames each.
+
+    Args:
+        settings: What to render; None takes the defaults. Every value is part of the file's key.
+        root: Folder of the file; None is ``$PLUMBLINE_DATA``, else ``data`` in the working directory.
+        fields: Optional fields of the target frames, see :class:`~datamodules.rooms.datamodule.RoomsDataModule`.
+        exact_semantic: Use the true classes as proxy labels (an ablation: no teacher is that good).
+        exact_vanishing: Use the true axes of the room as vanishing directions.
+        processes: Processes that make the data set; None takes one per core, 0 works in this one.
+        renderer: ``module:function`` that renders a sequence.
+        window: Odd number of frames of a clip.
+        stride: Frames from one frame of a clip to the next.
+        augmentation: Applied to training clips, or None.
+        proxy_labels: File of proxy labels for the training frames, or None.
+        vanishing: File of vanishing directions for the training frames, or None.
+        keypoints: Whether to select key points.
+        batch_size: Clips per batch and process.
+        image_size: Height and width of the samples in pixels.
+        depth_scale: Metres of the scaled depth 1.0.
+        train_subset: Train on that many clips only.
+        num_workers: Loader processes.
+        seed: Seed of order, augmentation and ``train_subset``; None takes the run's.
+        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
+        oversampling: Frames are reduced to that many times ``image_size`` once they are read.
+        cache: Keep frames in memory.
+
+    Raises:
+        ValueError: If a field is unknown, or labels are asked for both exact and from a file.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: RoomsSettings | None = None,
+        root: str | None = None,
+        fields: Sequence[Field] = ("plain", "thin", "glossy", "T_world_camera"),
+        exact_semantic: bool = False,
+        exact_vanishing: bool = False,
+        processes: int | None = None,
+        renderer: str = DEFAULT_RENDERER,
+        window: int = 5,
+        stride: int = 1,
+        augmentation: ClipAugmentation | None = None,
+        proxy_labels: str | None = None,
+        vanishing: str | None = None,
+        keypoints: bool = False,
+        batch_size: int = 8,
+        image_size: tuple[int, int] = (96, 128),
+        depth_scale: DepthScale = "10m",
+        train_subset: int | None = None,
+        num_workers: int = 0,
+        seed: int | None = None,
+        pin_memory: bool | None = None,
+        oversampling: float = 1.0,
+        cache: bool = True,
+    ) -> None:
+        super().__init__(
+            window=window,
+            stride=stride,
+            augmentation=augmentation,
+            proxy_labels=proxy_labels,
+            vanishing=vanishing,
+            keypoints=keypoints,
+            batch_size=batch_size,
+            image_size=image_size,
+            depth_scale=depth_scale,
+            train_subset=train_subset,
+            num_workers=num_workers,
+            seed=seed,
+            pin_memory=pin_memory,
+            oversampling=oversampling,
+            cache=cache,
+        )
+        check_choices("fields", fields, Field)
+        for name, file in (("semantic", proxy_labels), ("vanishing", vanishing)):
+            if file is not None and {"semantic": exact_semantic, "vanishing": exact_vanishing}[name]:
+                raise ValueError(f"rooms: exact_{name} and the file {file} exclude each other; set one to null.")
+        self.settings = RoomsSettings() if settings is None else settings
+        self.root = default_root() if root is None else Path(root)
+        self.fields = tuple(fields)
+        self.exact_semantic = exact_semantic
+        self.exact_vanishing = exact_vanishing
+        self.processes = processes
+        self.renderer = renderer
+        self.store: RoomsStore | None = None
+
+    def prepare_data(self) -> None:
+        """Make the data set if it is not there, with a progress bar; a killed run is taken up again."""
+        build_store(self.settings, self.root, processes=self.processes, renderer=self.renderer)
+
+    def make_source(self, split: Split) -> FrameSource:
+        """Return the video frames of a split, in order.
+
+        Raises:
+            FileNotFoundError: If ``prepare_data`` did not run.
+            ValueError: If the file is truncated or foreign.
+        """
+        if self.store is None:
+            self.store = open_store(store_path(self.settings, self.root), self.settings)
+        exact = split == "train" and (self.exact_semantic or self.exact_vanishing)
+        fields = list(self.fields)
+        if exact and self.exact_semantic:
+            fields.append("semantic")
+        if exact and self.exact_vanishing:
+            fields.append("T_world_camera")
+        source = RoomsSource(self.store, split, parts=("video",), fields=fields)
+        if not exact:
+            return source
+        return _ExactLabels(source, semantic=self.exact_semantic, vanishing=self.exact_vanishing)
+
+    def make_windows(self, split: Split, source: FrameSource) -> list[Window]:
+        """Return the clips of a split; none reaches over the end of a video.
+
+        Raises:
+            ValueError: If no video is as long as a clip.
+        """
+        assert self.store is not None  # make_source opened it
+        lengths = [s.n_frames for s in self.store.sequences if s.split == split and s.part == "video"]
+        ends = np.cumsum(lengths).tolist()
+        sequences = [range(end - length, end) for end, length in zip(ends, lengths, strict=True)]
+        return clip_windows(sequences, window=self.window, stride=self.stride)

@@ -1,0 +1,110 @@
+"""The base of every video data module: clips of neighbouring frames instead of single images."""
+
+import abc
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from datamodules.base import DepthDataModule, Split
+from datamodules.clips import ClipAugmentation, ClipDataset, Window
+from datamodules.frame import DepthScale, FrameSource, Sample
+from datamodules.keypoints import KeypointSource
+from datamodules.labelled import LabelledSource, VanishingSource
+from structures.label_store import LabelStore
+
+
+class VideoDataModule(DepthDataModule):
+    """Loaders of clips (``structures.clip.ClipBatch``); a subclass says where frames come from and how they follow.
+
+    Order, draws, resuming and shares under DDP are those of :class:`DepthDataModule`, with clips for frames.
+
+    Args:
+        window: Odd number of frames of a clip; the target stands in the middle.
+        stride: Frames of the video from one frame of a clip to the next.
+        augmentation: Applied to training clips; None trains on unaugmented ones.
+        proxy_labels: File of proxy labels for the training frames (``structures/label_store.py``), or None.
+        vanishing: File of vanishing directions for the training frames, or None.
+        keypoints: Whether to select key points in every frame, at its full size.
+        batch_size: Clips per batch and process.
+        image_size: Height and width of the samples in pixels.
+        depth_scale: Metres of the scaled depth 1.0.
+        train_subset: Train on that many clips only.
+        num_workers: Loader processes.
+        seed: Seed of order, augmentation and ``train_subset``; None takes the run's.
+        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
+        oversampling: Frames are reduced to that many times ``image_size`` once they are read; None leaves them.
+        cache: Keep frames in memory once they were read; every frame is read by several clips.
+
+    Raises:
+        ValueError: If ``window`` is even or below 1 or ``stride`` below 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        window: int = 5,
+        stride: int = 1,
+        augmentation: ClipAugmentation | None = None,
+        proxy_labels: str | None = None,
+        vanishing: str | None = None,
+        keypoints: bool = False,
+        batch_size: int = 8,
+        image_size: tuple[int, int] = (96, 128),
+        depth_scale: DepthScale = "10m",
+        train_subset: int | None = None,
+        num_workers: int = 0,
+        seed: int | None = None,
+        pin_memory: bool | None = None,
+        oversampling: float | None = 1.0,
+        cache: bool = True,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            image_size=image_size,
+            augmentation=None,
+            depth_scale=depth_scale,
+            train_subset=train_subset,
+            num_workers=num_workers,
+            seed=seed,
+            pin_memory=pin_memory,
+            oversampling=oversampling,
+            cache=cache,
+        )
+        if window < 1 or window % 2 == 0:
+            raise ValueError(f"window is the odd number of frames of a clip, got {window}.")
+        if stride < 1:
+            raise ValueError(f"stride has to be at least 1 frame, got {stride}.")
+        self.window = window
+        self.stride = stride
+        self.clip_augmentation = augmentation
+        self.proxy_labels = None if proxy_labels is None else Path(proxy_labels)
+        self.vanishing = None if vanishing is None else Path(vanishing)
+        self.keypoints = keypoints
+
+    @abc.abstractmethod
+    def make_windows(self, split: Split, source: FrameSource) -> list[Window]:
+        """Return the clips of a split, as positions in the source that ``make_source`` gave for it."""
+
+    def _make_dataset(self, split: Split) -> Dataset[Sample]:
+        source = self.make_source(split)
+        windows = self.make_windows(split, source)
+        if len(windows) == 0:
+            raise ValueError(f"The {split} split of {type(self).__name__} holds no clips.")
+        chosen = self._chosen(split, len(windows))
+        if chosen is not None:
+            windows = [windows[index] for index in chosen]
+        if split == "train":
+            if self.proxy_labels is not None:
+                source = LabelledSource(source, LabelStore(self.proxy_labels))
+            if self.vanishing is not None:
+                source = VanishingSource(source, LabelStore(self.vanishing))
+        if self.keypoints:
+            source = KeypointSource(source)
+        return ClipDataset(
+            self._reduced(source),
+            windows,
+            image_size=self.image_size,
+            augmentation=self.clip_augmentation if split == "train" else None,
+            depth_scale=self.depth_scale,
+            seed=self.seed,
+        )
