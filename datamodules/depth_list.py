@@ -1,0 +1,259 @@
+"""Images with depth named by a list, to evaluate on: the subsets of ScanNet and InteriorNet that papers test on.
+
+A line holds the path of an image, or the paths of an image and of its depth (16-bit PNG), relative to the root. Where
+the depth is not named, it lies where the data set keeps it:
+
+``scannet``
+    ``scene0011_00/color/1860.jpg`` has ``scene0011_00/depth/1860.png`` (533 lines in P2Net's list). Files that were
+    handed out in one folder, ``scene0011_00_color_1860.jpg``, are found as well.
+``interiornet``
+    ``3FO4IF0OYUX0_Study/cam0/data/1.png`` has ``3FO4IF0OYUX0_Study/depth0/data/1.png`` (540 lines in StructDepth's
+    list).
+
+Nothing is cropped. The truth is valid where it is not 0 and is read at the nearest pixel of ``image_size``; the papers
+enlarge the prediction to the truth's size instead. It is taken as depth along z, as they do.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from datamodules.base import DepthDataModule, Split
+from datamodules.frame import DepthScale, Frame, FrameSource, check_frame, default_intrinsics
+from datamodules.reading import read_rgb, read_values
+from datamodules.transforms import DepthAugmentation
+
+Layout = Literal["scannet", "interiornet", "pairs"]
+
+FOLDERS: dict[Layout, tuple[str, str]] = {
+    "scannet": ("color", "depth"),
+    "interiornet": ("cam0", "depth0"),
+}
+"""Folder of the images and the one that holds the depth in its place; ``pairs`` name both files in the list."""
+
+ASPECT_TOLERANCE = 0.02
+"""Largest relative difference of width / height between depth and image: ScanNet's are 640x480 and 1296x968."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One line of the list.
+
+    Attributes:
+        where: List and line, for messages.
+        image: Path of the image.
+        depth: Path of the depth.
+        name: Path of the image in the list, without its ending.
+    """
+
+    where: str
+    image: Path
+    depth: Path
+    name: str
+
+
+def read_pairs(path: Path, root: Path, layout: Layout) -> list[Pair]:
+    """Read a list of images, but none of them; empty lines are skipped.
+
+    Args:
+        path: The list.
+        root: Folder that its paths start at.
+        layout: Where the depth of an image lies.
+
+    Raises:
+        FileNotFoundError: If the list or a file that it names is missing.
+        ValueError: If it is empty or no text, or a line has another number of paths or folders.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no list of test images at {path}: set data.init_args.frame_list to a text file with one image a "
+            "line."
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"The list {path} is no UTF-8 text.") from error
+    pairs: list[Pair] = []
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        where, paths = f"{path}, line {number}", line.split()
+        if not paths:
+            continue
+        if len(paths) > 2 or (len(paths) == 1 and layout == "pairs"):
+            allowed = "an image and its depth" if layout == "pairs" else "an image, or an image and its depth"
+            raise ValueError(f"{where}: it holds {len(paths)} paths, expected {allowed}.")
+        image, depth = paths if len(paths) == 2 else (paths[0], _depth_of(paths[0], layout, where))
+        name = Path(image).with_suffix("").as_posix()
+        if name in lines:
+            raise ValueError(f"{where}: the image {image} stands in line {lines[name]} already.")
+        lines[name] = number
+        pairs.append(Pair(where, _find(root, image, where), _find(root, depth, where), name))
+    if not pairs:
+        raise ValueError(f"The list {path} is empty.")
+    return pairs
+
+
+def _depth_of(image: str, layout: Layout, where: str) -> str:
+    """Path of the depth of an image, by the habits of its data set."""
+    folder, other = FOLDERS[layout]
+    parts = Path(image).with_suffix(".png").parts
+    if folder not in parts[:-1]:
+        raise ValueError(f"{where}: {image} lies in no folder '{folder}', in whose place '{other}' has the depth.")
+    return Path(*(other if part == folder else part for part in parts)).as_posix()
+
+
+def _find(root: Path, path: str, where: str) -> Path:
+    """The file, in its folders or with their names in front of its own."""
+    for candidate in (root / path, root / path.replace("/", "_")):
+        if candidate.is_file():
+            return candidate
+    raise FileNotFoundError(
+        f"{where}: {root / path} does not exist: set data.init_args.root to the folder that the paths of the list "
+        "start at."
+    )
+
+
+class DepthListSource:
+    """Frames of a list at the size of their images.
+
+    Args:
+        pairs: The files.
+        units_per_metre: Units of the depth files per metre.
+        intrinsics: ``(fx, fy, cx, cy)`` in pixels of the images, counted from the centre of the first one, or None
+            where they are unknown.
+    """
+
+    def __init__(
+        self, pairs: list[Pair], *, units_per_metre: float, intrinsics: tuple[float, float, float, float] | None
+    ) -> None:
+        self.pairs = pairs
+        self.units_per_metre = units_per_metre
+        self.intrinsics = intrinsics
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.pairs)
+
+    def read(self, index: int) -> Frame:
+        """Return one frame; depth of a smaller size is read at the nearest pixel.
+
+        Raises:
+            ValueError: If a file is broken or holds impossible values, or the depth has other proportions.
+        """
+        pair = self.pairs[index]
+        try:
+            image = read_rgb(pair.image, upright=False)
+            values = read_values(pair.depth)
+        except ValueError as error:
+            raise ValueError(f"{pair.where}: {error}; copy the file again.") from error
+        depth = (values.astype(np.float64) / self.units_per_metre).astype(np.float32)
+        height, width = image.shape[:2]
+        if abs(depth.shape[1] * height / (depth.shape[0] * width) - 1) > ASPECT_TOLERANCE:
+            raise ValueError(
+                f"{pair.where}: the image is {width}x{height} and the depth {depth.shape[1]}x{depth.shape[0]}; they "
+                "need the same proportions."
+            )
+        if depth.shape != (height, width):
+            rows = ((np.arange(height) + 0.5) * depth.shape[0] / height).astype(np.intp)
+            columns = ((np.arange(width) + 0.5) * depth.shape[1] / width).astype(np.intp)
+            depth = depth[np.ix_(rows, columns)]
+        if self.intrinsics is None:
+            K = default_intrinsics(width=width, height=height)
+        else:
+            fx, fy, cx, cy = self.intrinsics
+            K = np.array([[fx, 0, cx + 0.5], [0, fy, cy + 0.5], [0, 0, 1]], dtype=np.float64)
+        frame = Frame(image=image, depth=depth, K=K, name=pair.name, K_known=self.intrinsics is not None)
+        check_frame(frame, f"{pair.where} ({pair.depth.name})")
+        return frame
+
+
+class DepthListDataModule(DepthDataModule):
+    """A list of images with depth to validate and test on; there is nothing to train on.
+
+    Args:
+        root: Folder that the paths of the list start at.
+        layout: Where the depth of an image lies: as in ``scannet`` or ``interiornet``, or in ``pairs`` of the list.
+        frame_list: The list (see this file's head), from ``root`` if relative.
+        file_units_per_metre: Units of the depth files per metre.
+        intrinsics: ``(fx, fy, cx, cy)`` in pixels of the images, counted from the centre of the first one (OpenCV), or
+            None if they are unknown; depth metrics do not need them.
+        batch_size: Samples per batch and process.
+        image_size: Height and width of the samples in pixels.
+        augmentation: Of no effect, as there is no training; here so that one data set can take another's place.
+        depth_scale: Metres of the scaled depth 1.0.
+        train_subset: Of no effect, as there is no training.
+        num_workers: Loader processes.
+        seed: Of no effect on the order, which is that of the list.
+        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
+        oversampling: Frames are first reduced to that many times ``image_size``; None resizes them once.
+        cache: Keep frames in memory once they were read.
+
+    Raises:
+        ValueError: If the layout is unknown or the units are not positive.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        layout: Layout,
+        frame_list: str = "test.txt",
+        file_units_per_metre: float = 1000.0,
+        intrinsics: tuple[float, float, float, float] | None = None,
+        batch_size: int = 4,
+        image_size: tuple[int, int] = (288, 384),
+        augmentation: DepthAugmentation | None = None,
+        depth_scale: DepthScale = "10m",
+        train_subset: int | None = None,
+        num_workers: int = 0,
+        seed: int | None = None,
+        pin_memory: bool | None = None,
+        oversampling: float | None = None,
+        cache: bool = False,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            image_size=image_size,
+            augmentation=augmentation,
+            depth_scale=depth_scale,
+            train_subset=train_subset,
+            num_workers=num_workers,
+            seed=seed,
+            pin_memory=pin_memory,
+            oversampling=oversampling,
+            cache=cache,
+        )
+        if layout not in get_args(Layout):
+            raise ValueError(f"Layout '{layout}' is not known; choose one of {', '.join(get_args(Layout))}.")
+        if not file_units_per_metre > 0:
+            raise ValueError(f"file_units_per_metre has to be positive, got {file_units_per_metre}.")
+        self.root = Path(root)
+        self.layout: Layout = layout
+        self.frame_list = self.root / frame_list
+        self.file_units_per_metre = file_units_per_metre
+        self.intrinsics = intrinsics
+
+    @property
+    def val_is_test(self) -> bool:
+        """Whether validation runs on the test images: always."""
+        return True
+
+    def make_source(self, split: Split) -> FrameSource:
+        """Return the frames of the list for validation and test alike.
+
+        Raises:
+            FileNotFoundError: If the list or a file that it names is missing.
+            ValueError: If the list is broken, or training is asked for.
+        """
+        if split == "train":
+            raise ValueError(
+                f"The images of {self.frame_list} are there to evaluate on: use validate or test, and train on other "
+                "data."
+            )
+        return DepthListSource(
+            read_pairs(self.frame_list, self.root, self.layout),
+            units_per_metre=self.file_units_per_metre,
+            intrinsics=self.intrinsics,
+        )
