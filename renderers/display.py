@@ -1,10 +1,12 @@
-"""Depth maps and their errors as colours, for looking at: plain tensors in, RGB tensors out.
+"""Depth maps, their errors and what a loss sees as colours, for looking at: plain tensors in, RGB tensors out.
 
-Two scales are used. Depth goes through the *magma* map (Smith & van der Walt, 2015, public domain), whose lightness
-rises evenly: near is bright, far is dark. The signed relative error is white where a prediction is right, red where it
-is too far and blue where it is too near. Pixels without a value are dark grey in both.
+Depth and other positive quantities go through the *magma* map (Smith & van der Walt, 2015, public domain), whose
+lightness rises evenly: near is bright, far is dark. The signed relative error is white where a prediction is right, red
+where it is too far and blue where it is too near. Ids have one colour each, the same in every picture. Pixels without a
+value are dark grey in all of them.
 """
 
+from colorsys import hsv_to_rgb
 from typing import Literal
 
 import torch
@@ -24,6 +26,13 @@ _MAGMA = (
     (156, 46, 127), (182, 54, 122), (207, 64, 112), (230, 81, 100), (244, 106, 92), (251, 136, 97), (254, 165, 113),
     (254, 194, 135), (253, 224, 161), (252, 253, 191),
 )  # fmt: skip
+
+_N_COLOURS = 64
+_GOLDEN = (5**0.5 - 1) / 2
+# Hues a golden section of the circle apart are all different, and those of neighbouring ids far apart.
+_CATEGORIES = tuple(
+    hsv_to_rgb(k * _GOLDEN % 1, (0.85, 0.55)[k % 2], (0.95, 0.70)[k // 2 % 2]) for k in range(_N_COLOURS)
+)
 
 _TOO_FAR = (0.80, 0.05, 0.05)
 _TOO_NEAR = (0.05, 0.20, 0.80)
@@ -122,6 +131,88 @@ def colorize(
         case _:
             raise ValueError(f"scale is '{scale}', but must be 'log' or 'inverse'")
     return torch.where(valid, magma(position), torch.full_like(position, INVALID_GREY))
+
+
+def scalar_map(values: Tensor, *, mask: Tensor | None = None, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """A weight, a residual or a disparity as colours, low dark and high bright.
+
+    Args:
+        values: float or bool ``(B, 1, H, W)``; values that are not finite count as invalid.
+        mask: bool ``(B, 1, H, W)``, False = invalid; None takes every value as valid.
+        low: Value of the dark end; lower values have the same colour.
+        high: Value of the bright end, above ``low``; higher values have the same colour.
+
+    Returns:
+        float ``(B, 3, H, W)``, RGB in [0, 1]; invalid pixels are ``INVALID_GREY``.
+
+    Raises:
+        ValueError: If values are not ``(B, 1, H, W)``, or not ``low < high``.
+    """
+    _check_map("values", values)
+    if not low < high:
+        raise ValueError(f"low={low} and high={high}, but low < high is needed")
+    values = values.float()
+    valid = torch.isfinite(values)
+    if mask is not None:
+        valid = valid & mask
+    position = (torch.where(valid, values, torch.full_like(values, low)) - low) / (high - low)
+    return torch.where(valid, magma(position), torch.full_like(position, INVALID_GREY))
+
+
+def categorical(ids: Tensor, *, mask: Tensor | None = None, ignored: int | None = 0) -> Tensor:
+    """Ids of segments, classes or winners as colours, each id the same colour in every picture.
+
+    There are 64 colours, so ids that differ by a multiple of 64 share theirs.
+
+    Args:
+        ids: int64 ``(B, H, W)``, at least 0, or of any sign where ``ignored``.
+        mask: bool ``(B, 1, H, W)``, False = no id; None takes every id.
+        ignored: Id that means *none*, or None if every id is one.
+
+    Returns:
+        float ``(B, 3, H, W)``, RGB in [0, 1]; pixels without an id are ``INVALID_GREY``.
+
+    Raises:
+        ValueError: If ids are no int64 ``(B, H, W)``.
+    """
+    if ids.ndim != 3 or ids.dtype is not torch.int64:
+        raise ValueError(f"ids are {ids.dtype} of shape {tuple(ids.shape)}, but torch.int64 of (B, H, W) is needed")
+    table = torch.tensor(_CATEGORIES, dtype=torch.float32, device=ids.device)
+    colours = table[ids.remainder(_N_COLOURS)].permute(0, 3, 1, 2)
+    valid = torch.ones_like(ids, dtype=torch.bool) if ignored is None else ids != ignored
+    valid = valid.unsqueeze(1)
+    if mask is not None:
+        valid = valid & mask
+    return torch.where(valid, colours, torch.full_like(colours, INVALID_GREY))
+
+
+def normal_map(normals: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    """Surface normals as colours: red grows to the right, green upwards and blue towards the camera.
+
+    These are the directions in which a surface faces the viewer, the custom of the field: a wall seen head-on is light
+    blue, a floor green, a ceiling purple.
+
+    Args:
+        normals: float ``(B, 3, H, W)``, unit vectors in the camera frame (x right, y down, z forward) that point *away*
+            from the camera, so that a wall seen head-on has ``(0, 0, 1)``; zero vectors count as invalid.
+        mask: bool ``(B, 1, H, W)``, False = invalid; None takes every normal that is not zero.
+
+    Returns:
+        float ``(B, 3, H, W)``, RGB in [0, 1]; invalid pixels are ``INVALID_GREY``.
+
+    Raises:
+        ValueError: If normals are not ``(B, 3, H, W)``.
+    """
+    if normals.ndim != 4 or normals.shape[1] != 3:
+        raise ValueError(f"normals have shape {tuple(normals.shape)}, but (B, 3, H, W) is needed")
+    normals = normals.float()
+    valid = torch.isfinite(normals).all(dim=1, keepdim=True) & (normals != 0).any(dim=1, keepdim=True)
+    if mask is not None:
+        valid = valid & mask
+    # Facing the viewer is the opposite of pointing away; y then runs down and z away, and both change sign again.
+    towards = normals.new_tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1)
+    colours = ((1 + towards * normals) / 2).clamp(0, 1)
+    return torch.where(valid, colours, torch.full_like(colours, INVALID_GREY))
 
 
 def error_map(prediction: Tensor, *, target: Tensor, mask: Tensor, max_relative: float = 0.5) -> Tensor:

@@ -1,6 +1,7 @@
 """Pictures of what a depth model sees, drawn while it is validated and tested."""
 
 import logging
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,13 @@ from structures.files import write_png
 logger = logging.getLogger(__name__)
 
 
-class DepthPictures(Callback):
-    """Draws image | truth | prediction | error for the same few samples each time, on rank zero.
+class SamplePictures(Callback):
+    """Base of the callbacks that draw a row of panels for the same few samples each time, on rank zero.
 
     The samples are spread evenly over the batches that rank zero sees. They are drawn inside the evaluation loop,
     with the weights that are being evaluated (averaged ones too), in eval mode, without gradients and without a trace
-    in the random number generators. Files: ``pictures/step_000200.png`` in the trainer's folder, ``pictures/test.png``,
-    ``pictures/validate.png``; the same goes to W&B where the run has a W&B logger. ``fast_dev_run`` and sanity checks
-    draw nothing.
+    in the random number generators. The same goes to W&B where the run has a W&B logger. ``fast_dev_run`` and sanity
+    checks draw nothing.
 
     Args:
         every_n_epochs: Draw in every n-th training epoch, counted so that the first one is drawn; >= 1.
@@ -35,6 +35,11 @@ class DepthPictures(Callback):
         ValueError: If an argument is below 1.
     """
 
+    file_prefix = ""
+    """What the names of the files in ``pictures/`` begin with."""
+    log_name = "pictures"
+    """Name of the pictures in W&B, after the stage."""
+
     def __init__(self, every_n_epochs: int = 1, count: int = 4) -> None:
         super().__init__()
         if every_n_epochs < 1 or count < 1:
@@ -42,6 +47,22 @@ class DepthPictures(Callback):
         self.every_n_epochs = every_n_epochs
         self.count = count
         self._rows: list[Tensor] = []
+
+    @abstractmethod
+    def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
+        """Draw a row of panels a sample.
+
+        Args:
+            pl_module: The module, in eval mode.
+            sample: A batch of the chosen samples only.
+
+        Returns:
+            float ``(B, 3, H, W)``, RGB in [0, 1].
+        """
+
+    def headed(self, picture: Tensor) -> Tensor:
+        """A picture ``(3, H, W)`` of one or more rows with what is written above it; by default nothing is."""
+        return picture
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a new picture."""
@@ -80,11 +101,11 @@ class DepthPictures(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture."""
         fitting = trainer.state.fn == "fit"
-        self._write(trainer, f"step_{trainer.global_step:06d}" if fitting else "validate", "val/pictures")
+        self._write(trainer, f"step_{trainer.global_step:06d}" if fitting else "validate", "val")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture."""
-        self._write(trainer, "test", "test/pictures")
+        self._write(trainer, "test", "test")
 
     def _is_due(self, trainer: Trainer) -> bool:
         if not trainer.is_global_zero or trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -105,27 +126,42 @@ class DepthPictures(Callback):
         try:
             with torch.no_grad(), isolate_rng():
                 pl_module.eval()
-                # The scale of the depth may be a matter of the data, which `forward` does not see.
-                predict = pl_module.predict_depth if isinstance(pl_module, DepthModule) else None
-                prediction = pl_module(sample["image"]) if predict is None else predict(sample)
+                rows = self.draw_rows(pl_module, sample)
         finally:
             for module, training in modes:
                 module.training = training
-        rows = depth_panels(sample["image"], sample["depth"], sample["depth_mask"], prediction.detach().float())
-        self._rows.extend(rows.cpu())
+        self._rows.extend(rows.detach().cpu())
 
-    def _write(self, trainer: Trainer, name: str, key: str) -> None:
+    def _write(self, trainer: Trainer, name: str, stage: str) -> None:
         rows, self._rows = self._rows, []
         if not rows:
             return
-        path = Path(trainer.default_root_dir) / "pictures" / f"{name}.png"
-        write_png(path, to_uint8(stack_rows(torch.stack(rows))).numpy())
+        path = Path(trainer.default_root_dir) / "pictures" / f"{self.file_prefix}{name}.png"
+        write_png(path, to_uint8(self.headed(stack_rows(torch.stack(rows)))).numpy())
         logger.info("pictures: %s", path)
         for run_logger in trainer.loggers:
             # A disabled run would still make temporary files of its images.
             if isinstance(run_logger, WandbLogger) and not getattr(run_logger.experiment, "disabled", False):
-                pictures = [to_uint8(row).numpy() for row in rows]
-                run_logger.log_image(key=key, images=pictures, step=trainer.global_step)
+                pictures = [to_uint8(self.headed(row)).numpy() for row in rows]
+                run_logger.log_image(key=f"{stage}/{self.log_name}", images=pictures, step=trainer.global_step)
+
+
+class DepthPictures(SamplePictures):
+    """Draws image | truth | prediction | error, see :class:`SamplePictures`.
+
+    Files: ``pictures/step_000200.png`` in the trainer's folder, ``pictures/test.png``, ``pictures/validate.png``.
+
+    Args:
+        every_n_epochs: See :class:`SamplePictures`.
+        count: See :class:`SamplePictures`.
+    """
+
+    def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
+        """Draw the four panels."""
+        # The scale of the depth may be a matter of the data, which `forward` does not see.
+        predict = pl_module.predict_depth if isinstance(pl_module, DepthModule) else None
+        prediction = pl_module(sample["image"]) if predict is None else predict(sample)
+        return depth_panels(sample["image"], sample["depth"], sample["depth_mask"], prediction.detach().float())
 
 
 def chosen_samples(count: int, *, batch_idx: int, n_batches: int | float, batch_size: int) -> list[int]:

@@ -6,11 +6,14 @@ import torch
 from renderers.display import (
     GAP_GREY,
     INVALID_GREY,
+    categorical,
     colorize,
     depth_panels,
     depth_range,
     error_map,
     magma,
+    normal_map,
+    scalar_map,
     stack_rows,
     to_uint8,
 )
@@ -82,6 +85,69 @@ def test_depth_range_is_numpys_quantile_of_the_valid_pixels():
 def test_depth_range_of_nothing_is_usable():
     near, far = depth_range(torch.zeros(1, 1, 4, 4))
     assert 0 < near < far
+
+
+@pytest.mark.parametrize(("value", "position"), [(2.0, 0.0), (3.0, 0.25), (6.0, 1.0), (-5.0, 0.0), (99.0, 1.0)])
+def test_scalar_map_puts_a_value_at_its_position_on_the_map(value, position):
+    colour = scalar_map(torch.full((1, 1, 1, 1), value), low=2.0, high=6.0)[0, :, 0, 0]
+    expected = [np.interp(position * 255, np.arange(256), opencv_magma()[:, channel]) for channel in range(3)]
+    np.testing.assert_allclose(colour.numpy(), expected, atol=3 / 255)
+
+
+def test_scalar_map_takes_bools_and_paints_what_is_invalid_grey():
+    values = torch.tensor([0.0, 1.0, float("nan"), float("inf"), 0.5]).view(1, 1, 1, 5)
+    mask = torch.tensor([True, True, True, True, False]).view(1, 1, 1, 5)
+    colours = scalar_map(values, mask=mask)
+    assert (colours[..., 2:] == INVALID_GREY).all()
+    assert torch.equal(colours[..., :2], scalar_map(torch.tensor([False, True]).view(1, 1, 1, 2)))
+    assert torch.equal(colours[..., :2], magma(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)))
+
+
+def test_categories_have_colours_of_their_own_that_do_not_depend_on_the_picture():
+    ids = torch.arange(64).view(1, 8, 8)
+    colours = categorical(ids, ignored=None)
+    flat = colours[0].flatten(1).T
+    distances = torch.cdist(flat, flat) + torch.eye(64)
+    assert distances.min() > 0.03  # eight levels of 255
+    neighbours = (flat[1:] - flat[:-1]).norm(dim=1)
+    assert neighbours.min() > 0.5
+    assert flat.min() >= 0
+    assert flat.max() <= 1
+    assert (flat.std(dim=1) > 0.05).all()  # none is the grey of no id
+    assert torch.equal(categorical(ids[:, 2:3], ignored=None), colours[:, :, 2:3])
+    assert torch.equal(categorical(ids + 64, ignored=None), colours)
+
+
+def test_pixels_without_an_id_are_grey():
+    ids = torch.tensor([[[0, 1, 2, -1]]])
+    mask = torch.tensor([[[[True, True, False, True]]]])
+    colours = categorical(ids, mask=mask)
+    grey = (colours == INVALID_GREY).all(dim=1)
+    assert grey.tolist() == [[[True, False, True, False]]]
+    assert torch.equal(categorical(ids, ignored=-1) == INVALID_GREY, (ids == -1).unsqueeze(1).expand(1, 3, 1, 4))
+
+
+def test_normals_are_red_to_the_right_green_upwards_and_blue_towards_the_viewer():
+    # Walls ahead, on the left (it faces right) and right, floor (it faces up), ceiling, nothing, not a number.
+    away = torch.tensor([[0, 0, 1.0], [-1, 0, 0], [1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 0], [0, float("nan"), 1]])
+    colours = normal_map(away.T.view(1, 3, 1, 7))[0, :, 0].T
+    assert colours[:5].tolist() == [[0.5, 0.5, 1], [1, 0.5, 0.5], [0, 0.5, 0.5], [0.5, 1, 0.5], [0.5, 0, 0.5]]
+    assert (colours[5:] == INVALID_GREY).all()
+    masked = normal_map(away.T.view(1, 3, 1, 7), mask=torch.zeros(1, 1, 1, 7, dtype=torch.bool))
+    assert (masked == INVALID_GREY).all()
+
+
+def test_wrong_maps_are_named():
+    with pytest.raises(ValueError, match=r"values has shape \(1, 2, 2\)"):
+        scalar_map(torch.zeros(1, 2, 2))
+    with pytest.raises(ValueError, match=r"low=1.0 and high=1.0"):
+        scalar_map(torch.zeros(1, 1, 2, 2), low=1.0)
+    with pytest.raises(ValueError, match=r"ids are torch\.float32 of shape \(1, 2, 2\)"):
+        categorical(torch.zeros(1, 2, 2))
+    with pytest.raises(ValueError, match=r"ids are torch\.int64 of shape \(1, 1, 2, 2\)"):
+        categorical(torch.zeros(1, 1, 2, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"normals have shape \(1, 1, 2, 2\)"):
+        normal_map(torch.zeros(1, 1, 2, 2))
 
 
 def test_error_map_is_white_red_blue_and_grey():
