@@ -116,8 +116,13 @@ def synthesize_views(
     grid_y = torch.addcmul(off, coordinate(turned_y, y * (2 / H) - 1, shifted_y), inverse_z)
     # A grid whose last dimension is contiguous halves the time of the backward pass on a CPU.
     grid = torch.stack([grid_x, grid_y], dim=-1).flatten(0, 1)
+    # On a CPU grid_sample reads and writes beyond its memory where a coordinate is NaN. A NaN has to stay visible all
+    # the same, or a diverged training would go on: it is put into the image instead.
+    undefined = grid.detach().isnan().any(dim=-1)
+    grid = grid.masked_fill(undefined.unsqueeze(-1), _OUTSIDE)
     image = F.grid_sample(
         sources.to(dtype).flatten(0, 1), grid, mode="bilinear", padding_mode=padding, align_corners=False
     )
+    image = image.masked_fill(undefined.unsqueeze(1), torch.nan)
     valid = (grid_x.detach().abs() <= 1) & (grid_y.detach().abs() <= 1)
     return Warped(image.view(B, S, C, H, W), valid.unsqueeze(2), z.unsqueeze(2))

@@ -268,3 +268,19 @@ def test_turning_by_half_a_circle_swaps_left_and_right():
     depth = torch.ones(1, 1, 6, 8, dtype=torch.float64)
     warped = synthesize_views(sources, depth=depth, K=K, T_source_target=T)
     torch.testing.assert_close(warped.image, sources.flip((-1, -2)), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("padding", ["border", "zeros"])
+def test_nan_stays_visible_and_does_not_reach_the_sampler(padding):
+    """On a CPU a NaN coordinate makes ``grid_sample`` leave its memory, or gives a plausible colour with ``border``."""
+    sources = torch.rand(1, 1, 3, 6, 8, requires_grad=True)
+    depth = torch.full((1, 1, 6, 8), 2.0)
+    depth[0, 0, 1, 2] = float("nan")
+    K = torch.tensor([[[8.0, 0, 4], [0, 8, 3], [0, 0, 1]]])
+    warped = synthesize_views(sources, depth=depth, K=K, T_source_target=torch.eye(4).view(1, 1, 4, 4), padding=padding)
+    expected = torch.zeros(6, 8, dtype=torch.bool)
+    expected[1, 2] = True
+    assert torch.equal(warped.image[0, 0].isnan().all(dim=0), expected)
+    assert not warped.valid[0, 0, 0, 1, 2]
+    warped.image.nansum().backward()
+    assert sources.grad.isfinite().all()
