@@ -1,0 +1,157 @@
+"""Motion between two images: the pose network of Monodepth2, and GAM-Depth's with a second decoder for residuals."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from networks.encoders import Encoder, check_image
+
+
+def make_pair_encoder(name: str, *, weights: str | None) -> Encoder:
+    """An encoder that takes two images, stacked along the channels.
+
+    The first convolution's weights are repeated for the second image and halved, so that two equal images give the
+    features of one. Both images are normalised.
+
+    Args:
+        name: see `networks.encoders.Encoder`.
+        weights: see `networks.encoders.Encoder`; they are those of an encoder for single images.
+
+    Returns:
+        An encoder for (P, 6, H, W).
+    """
+    encoder = Encoder(name, weights=weights)
+    first = next(layer for layer in encoder.body.modules() if isinstance(layer, nn.Conv2d))
+    first.weight = nn.Parameter(first.weight.detach().repeat(1, 2, 1, 1) / 2)
+    first.in_channels *= 2
+    encoder.mean = encoder.mean.repeat(1, 2, 1, 1)
+    encoder.std = encoder.std.repeat(1, 2, 1, 1)
+    return encoder
+
+
+def make_pose_decoder(in_channels: int, width: int) -> nn.Sequential:
+    """1x1 convolution, two 3x3 convolutions, each with ReLU, and a 1x1 convolution to six numbers per position."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, width, kernel_size=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, width, kernel_size=3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, width, kernel_size=3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, 6, kernel_size=1),
+    )
+
+
+class PoseNet(nn.Module):
+    """Rotation and translation between the cameras of two images.
+
+    Godard et al. 2019, https://arxiv.org/abs/1806.01260. Which frame is mapped into which is for the caller to say:
+    the network only learns what its output is used for.
+
+    Parameters with the defaults: 12,498,950 (encoder 11,185,920, decoder 1,313,030).
+
+    Deviations: the paper's decoder predicts two motions, of which only the first is used (12 outputs, 1,314,572
+    parameters); this one predicts one. Images are normalised by the encoder's own mean and deviation, in place of
+    (x - 0.45) / 0.225.
+
+    Args:
+        encoder: timm's name of the encoder, see `networks.encoders.Encoder`.
+        encoder_weights: ``"imagenet"``, ``"bundled"`` (``tf_efficientnet_lite0`` alone), None or the path of a
+            state-dict file.
+        decoder_width: channels inside the decoder.
+        motion_scale: factor on the decoder's output; the paper's keeps first motions near zero.
+
+    Attributes:
+        stride: the height and width of an image must be multiples of it.
+
+    Raises:
+        ValueError: the width or the factor is not positive.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "resnet18",
+        *,
+        encoder_weights: str | None = "imagenet",
+        decoder_width: int = 256,
+        motion_scale: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if decoder_width < 1:
+            raise ValueError(f"decoder_width must be positive, got {decoder_width}.")
+        if not motion_scale > 0:
+            raise ValueError(f"motion_scale must be positive, got {motion_scale}.")
+        self.stride = 32
+        self.motion_scale = motion_scale
+        self.encoder = make_pair_encoder(encoder, weights=encoder_weights)
+        self.decoder = make_pose_decoder(self.encoder.channels[-1], decoder_width)
+
+    def encode(self, first: Tensor, second: Tensor) -> Tensor:
+        """The coarsest features (P, C, H / 32, W / 32) of pairs of images, each (P, 3, H, W) RGB in [0, 1].
+
+        Raises:
+            ValueError: another shape, or two different ones.
+        """
+        check_image(first, self.stride)
+        if first.shape != second.shape:
+            raise ValueError(
+                f"Both images of a pair need one shape, got {tuple(first.shape)} and {tuple(second.shape)}."
+            )
+        features: list[Tensor] = self.encoder(torch.cat((first, second), dim=1))
+        return features[-1]
+
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict the motions of any number of pairs in one pass.
+
+        Args:
+            first: (P, 3, H, W) RGB in [0, 1], H and W multiples of 32.
+            second: (P, 3, H, W), likewise.
+
+        Returns:
+            Axis-angle (P, 3) in radians and translation (P, 3) in the units of depth, in at least float32.
+
+        Raises:
+            ValueError: another shape, or two different ones.
+        """
+        return self._motion(self.decoder, self.encode(first, second))
+
+    def _motion(self, decoder: nn.Module, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of a decoder's output over all positions, scaled and taken apart."""
+        motions = cast(Tensor, decoder(features))
+        # Small angles and translations in half precision would move distant pixels in visible steps.
+        dtype = torch.promote_types(motions.dtype, torch.float32)
+        motion = self.motion_scale * motions.mean(dim=(2, 3), dtype=dtype)
+        return motion[:, :3], motion[:, 3:]
+
+
+class ResidualPoseNet(PoseNet):
+    """A `PoseNet` with a second decoder, for the motion that is left once an image was warped by the first.
+
+    Residual pose as in GAM-Depth, https://arxiv.org/abs/2402.14354: both decoders read the same encoder.
+
+    Parameters with the defaults: 13,811,980.
+
+    Args:
+        encoder: see `PoseNet`.
+        encoder_weights: see `PoseNet`.
+        decoder_width: channels inside each decoder.
+        motion_scale: see `PoseNet`; it applies to both.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "resnet18",
+        *,
+        encoder_weights: str | None = "imagenet",
+        decoder_width: int = 256,
+        motion_scale: float = 0.01,
+    ) -> None:
+        super().__init__(
+            encoder, encoder_weights=encoder_weights, decoder_width=decoder_width, motion_scale=motion_scale
+        )
+        self.residual_decoder = make_pose_decoder(self.encoder.channels[-1], decoder_width)
+
+    def residual(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict what is left of the motions; arguments and result as for `forward`."""
+        return self._motion(self.residual_decoder, self.encode(first, second))
