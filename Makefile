@@ -13,6 +13,7 @@ DATA ?=
 ROOT ?=
 CONFIG := experiments/$(EXP).yaml
 EXPERIMENTS := $(filter-out _%,$(patsubst experiments/%.yaml,%,$(wildcard experiments/*.yaml)))
+ABLATIONS := $(sort $(patsubst experiments/ablations/%.yaml,%,$(wildcard experiments/ablations/*.yaml)))
 DATA_NAMES := $(sort $(patsubst experiments/data/%.yaml,%,$(wildcard experiments/data/*.yaml)))
 
 # A user's text as one word of the shell, whatever blanks and quotes it holds; and whether it is one name of a list.
@@ -26,7 +27,7 @@ DATA_ARGS := $(if $(DATA),--data experiments/data/$(DATA).yaml) $(if $(ROOT),--d
 
 help: ## list the commands
 	@echo "usage: make COMMAND [NAME=value ...]"; echo
-	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
 	@echo; echo "  VENV=dir uses another environment; ARGS='--trainer.max_steps 100' reaches the command line as it is"
 
 setup: $(STAMP) ## create the environment (uv where present, else pip); does nothing when it is up to date
@@ -39,7 +40,18 @@ doctor: $(STAMP) ## versions, GPU, W&B mode, hub reachable, disk
 	@$(BIN)/python -m tools.doctor
 
 train: experiment-exists data-exists $(STAMP) ## train and test: EXP=name [DATA=nyuv2_labeled ROOT=/path] [ARGS=...]
+	@$(BIN)/python -m tools.prepare_inputs --config $(CONFIG) $(DATA_ARGS) $(ARGS)
 	$(BIN)/lightning fit --config $(CONFIG) $(DATA_ARGS) $(ARGS)
+
+ablation: ablation-exists $(STAMP) ## the ablation table of a paper, all variants and seeds, resumable: EXP=gam_depth [ARGS="--jobs 2"]
+	@$(BIN)/python -m tools.prepare_inputs --ablation experiments/ablations/$(EXP).yaml
+	$(BIN)/python -m tools.ablation experiments/ablations/$(EXP).yaml $(ARGS)
+
+pseudo-labels: data-exists needs-DATA needs-TEACHER needs-OUT $(STAMP) ## a teacher labels a data set: DATA= TEACHER= OUT=file.h5 [KIND=depth] [ROOT=]
+	$(BIN)/python -m tools.pseudo_labels $(DATA_ARGS) --teacher $(call quote,$(TEACHER)) --kind $(call quote,$(or $(KIND),semantic)) --out $(call quote,$(OUT)) $(ARGS)
+
+vanishing: data-exists needs-DATA needs-OUT $(STAMP) ## Manhattan directions of a data set's frames: DATA= OUT=file.h5 [ROOT=]
+	$(BIN)/python -m tools.vanishing $(DATA_ARGS) --out $(call quote,$(OUT)) $(ARGS)
 
 evaluate: experiment-exists data-exists needs-CKPT $(STAMP) ## test a checkpoint: EXP=name CKPT=file [DATA= ROOT=]
 	$(BIN)/lightning test --config $(CONFIG) $(DATA_ARGS) --ckpt_path $(call quote,$(CKPT)) $(ARGS)
@@ -74,10 +86,13 @@ clean: ## remove caches (not data, not runs, not the environment)
 experiment-exists:
 	@$(if $(call is_one_of,$(EXP),$(EXPERIMENTS)),:,tools/list_experiments.sh $(call quote,$(EXP)); exit 2)
 
+ablation-exists:
+	@$(if $(call is_one_of,$(EXP),$(ABLATIONS)),:,echo 'There is no ablation '$(call quote,'$(EXP)')'. Known ablations: $(ABLATIONS).' >&2; exit 2)
+
 data-exists:
 	@$(if $(DATA),$(if $(call is_one_of,$(DATA),$(DATA_NAMES)),:,echo 'There is no data '$(call quote,'$(DATA)')'. Known data: $(DATA_NAMES).' >&2; exit 2),:)
 
 needs-%:
 	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)
 
-.PHONY: help setup doctor train evaluate predict data test test-all lint bench clean experiment-exists data-exists
+.PHONY: help setup doctor train ablation pseudo-labels vanishing evaluate predict data test test-all lint bench clean experiment-exists ablation-exists data-exists

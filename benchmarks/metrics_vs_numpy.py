@@ -4,16 +4,13 @@ The reference computes the same eleven errors and three edge scores, one image a
 transform. Both run on the CPU, with the threads that torch has been given.
 """
 
-import statistics
-import time
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+from benchmarks.timing import median_seconds
 from metrics.depth import DepthMetrics
 
 Array = npt.NDArray[np.float32]
@@ -71,17 +68,6 @@ def _image_errors(prediction: Array, target: Array, mask: npt.NDArray[np.bool_],
     return [float(error) for error in errors]
 
 
-def _median_seconds(*works: Callable[[], object]) -> list[float]:
-    """Median time of each; the repeats take turns, so that a busy moment of the machine hits all alike."""
-    seconds: list[list[float]] = [[] for _ in works]
-    for _ in range(REPEATS):
-        for work, times in zip(works, seconds, strict=True):
-            start = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - start)
-    return [statistics.median(times) for times in seconds]
-
-
 def run() -> list[tuple[str, float, float]]:
     """Time one update of a batch of eight 96x128 images with each alignment that the reference knows.
 
@@ -109,6 +95,6 @@ def run() -> list[tuple[str, float, float]]:
         if not np.allclose(values, np.mean(reference(), axis=0), rtol=1e-3):
             raise RuntimeError(f"DepthMetrics and the numpy loop disagree for alignment '{name}'.")
         size = "x".join(map(str, SHAPE))
-        seconds_ours, seconds_reference = _median_seconds(ours, reference)
+        seconds_ours, seconds_reference = median_seconds(ours, reference, repeats=REPEATS)
         results.append((f"DepthMetrics.update {size}, {name}", seconds_ours, seconds_reference))
     return results

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import data_loading, metrics_vs_numpy, training_step
+from benchmarks import data_loading, metrics_vs_numpy, photometric, self_supervised_step, training_step
 
 
 def main(args: list[str] | None = None) -> int:
@@ -29,7 +29,13 @@ def main(args: list[str] | None = None) -> int:
     ]
     for metric, ours, reference in metrics_vs_numpy.run():
         rows.append((f"{metric}, runs/s: ours | numpy loop", 1 / ours, 1 / reference))
+    for part, ours, reference in photometric.run():
+        rows.append((f"{part}, steps/s: ours | straightforward", 1 / ours, 1 / reference))
+    rows += self_supervised_step.rows()
     if torch.cuda.is_available():
+        rows += self_supervised_step.rows("cuda")
+        for part, ours, reference in photometric.run("cuda"):
+            rows.append((f"{part}, on the GPU, steps/s: ours | straightforward", 1 / ours, 1 / reference))
         gpu = training_step.seconds_per_image("cuda")
         rows.append((f"{name}, on the GPU", 1 / gpu.channels_last, 1 / gpu.contiguous))
     for what, ours, reference in rows:

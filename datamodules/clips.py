@@ -117,6 +117,7 @@ class ClipDataset(Dataset[Sample]):
     Args:
         source: Where frames come from.
         windows: The clips.
+        targets: Where targets come from, if theirs carry more (labels) than their neighbours need; None: ``source``.
         image_size: Height and width of the samples.
         augmentation: Applied to training samples, or None.
         depth_scale: Metres that the scaled depth 1.0 stands for.
@@ -128,12 +129,14 @@ class ClipDataset(Dataset[Sample]):
         source: FrameSource,
         windows: Sequence[Window],
         *,
+        targets: FrameSource | None = None,
         image_size: tuple[int, int],
         augmentation: ClipAugmentation | None = None,
         depth_scale: DepthScale = "10m",
         seed: int = 0,
     ) -> None:
         self.source = source
+        self.targets = source if targets is None else targets
         self.windows = windows
         self.image_size = image_size
         self.augmentation = augmentation
@@ -151,14 +154,16 @@ class ClipDataset(Dataset[Sample]):
             ValueError: If the frames of the clip have different sizes or cameras.
         """
         epoch, index = key if isinstance(key, tuple) else (None, key)
-        frames = [self.source.read(position) for position in self.windows[0 if index == PADDING_INDEX else index]]
+        window = self.windows[0 if index == PADDING_INDEX else index]
+        middle = len(window) // 2
+        frames = [(self.targets if k == middle else self.source).read(position) for k, position in enumerate(window)]
         _check_alike(frames)
         frames = [resize(frame, self.image_size) for frame in frames]
         if epoch is not None and self.augmentation is not None:
             frames, jittered = self.augmentation(frames, sample_generator(self.seed, epoch, index))
         else:
             jittered = [float_image(frame.image) for frame in frames]
-        target = frames[len(frames) // 2]
+        target = frames[middle]
         sample = to_sample(target, index=index, depth_scale=self.depth_scale)
         if len(frames) > 1:
             sample["frames"] = _stack([float_image(frame.image) for frame in frames])

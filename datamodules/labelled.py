@@ -1,6 +1,5 @@
 """Frames joined with what a teacher has written about them: proxy labels, vanishing directions."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -101,11 +100,6 @@ def fit_labels(labels: npt.NDArray[np.generic], frame: Frame, *, where: str) -> 
     rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(np.intp)
     columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(np.intp)
     return labels[np.ix_(rows, columns)]
-
-
-def missing_names(store: LabelStore, names: Sequence[str]) -> list[str]:
-    """Names that a file has nothing for."""
-    return [name for name in names if name not in store]
 
 
 def _check_kind(store: LabelStore, kind: str) -> None:

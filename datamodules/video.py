@@ -93,18 +93,22 @@ class VideoDataModule(DepthDataModule):
         chosen = self._chosen(split, len(windows))
         if chosen is not None:
             windows = [windows[index] for index in chosen]
-        if split == "train":
-            if self.proxy_labels is not None:
-                source = LabelledSource(source, LabelStore(self.proxy_labels))
-            if self.vanishing is not None:
-                source = VanishingSource(source, LabelStore(self.vanishing))
-        if self.keypoints:
-            source = KeypointSource(source)
+        targets = self._reduced(self._labelled(split, source))
         return ClipDataset(
-            self._reduced(source),
+            # Where frames are kept, a neighbour is a target elsewhere; where they are not, it needs no labels.
+            targets if self.cache else self._reduced(source),
             windows,
+            targets=targets,
             image_size=self.image_size,
             augmentation=self.clip_augmentation if split == "train" else None,
             depth_scale=self.depth_scale,
             seed=self.seed,
         )
+
+    def _labelled(self, split: Split, source: FrameSource) -> FrameSource:
+        """The source with what was asked for beside the frames."""
+        if split == "train" and self.proxy_labels is not None:
+            source = LabelledSource(source, LabelStore(self.proxy_labels))
+        if split == "train" and self.vanishing is not None:
+            source = VanishingSource(source, LabelStore(self.vanishing))
+        return KeypointSource(source) if self.keypoints else source

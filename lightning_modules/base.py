@@ -179,20 +179,27 @@ class DepthModule(PaperModule):
             depth_scale_m=batch["depth_scale_m"],
         )
 
+    def stage_metrics(self, stage: str) -> dict[str, Tensor]:
+        """Metrics of a finished validation or test, by name, with ``score``, by which checkpoints are chosen.
+
+        The name of a metric tells its average and alignment; that of the score must not change with them.
+        """
+        values = {name: value.float() for name, value in self._metrics(stage).compute().items()}
+        (score,) = (value for name, value in values.items() if name.startswith("abs_rel"))
+        return {**values, "score": score}
+
+    def _reset_metrics(self, stage: str) -> None:
+        self._metrics(stage).reset()
+
     def _log_metrics(self, stage: str) -> None:
-        metrics = self._metrics(stage)
-        for name, value in metrics.compute().items():
+        for name, value in self.stage_metrics(stage).items():
             # compute() has reduced the metric over all ranks, so every rank logs the same number.
-            self.log(f"{stage}/{name}", value.float(), prog_bar=name.startswith("delta1"))
-            if name.startswith("abs_rel"):
-                # The name of a metric tells its average and alignment; what checkpoints are chosen by must not change
-                # its name with them.
-                self.log(f"{stage}/score", value.float(), prog_bar=True)
-        metrics.reset()
+            self.log(f"{stage}/{name}", value, prog_bar=name == "score" or name.startswith("delta1"))
+        self._reset_metrics(stage)
 
     def on_validation_epoch_start(self) -> None:
         """Forget what a sanity check or an interrupted epoch has counted."""
-        self._metrics("val").reset()
+        self._reset_metrics("val")
 
     def validation_step(self, batch: DepthBatch, batch_idx: int) -> None:
         """Update the validation metrics."""
@@ -204,7 +211,7 @@ class DepthModule(PaperModule):
 
     def on_test_epoch_start(self) -> None:
         """Forget what an interrupted test has counted."""
-        self._metrics("test").reset()
+        self._reset_metrics("test")
 
     def test_step(self, batch: DepthBatch, batch_idx: int) -> None:
         """Update the test metrics."""

@@ -30,10 +30,43 @@ def rooms_root(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def nyuv2_root(tmp_path_factory):
+def nyuv2_labeled_root(tmp_path_factory):
     """A tiny NYU Depth v2 labelled set in its original layout."""
     from tests.data.make_nyuv2_labeled import make_nyuv2_labeled
 
     root = tmp_path_factory.mktemp("nyuv2")
     make_nyuv2_labeled(root)
     return root
+
+
+@pytest.fixture
+def nyuv2_raw_root(tmp_path):
+    """A tiny raw NYU Depth v2 in its original layout, and its label files where the experiments look for them."""
+    import numpy as np
+
+    from structures.label_store import LabelWriter
+    from tests.data.make_nyuv2_raw import make_nyuv2_raw, written_path
+
+    root = make_nyuv2_raw(tmp_path / "nyuv2_raw")
+    names = [written_path(scene, frame).removesuffix(".ppm") for scene in range(2) for frame in range(10)]
+    generator = np.random.default_rng(0)
+    arrays = {
+        "semantic": [generator.integers(0, 41, (28, 38)).astype(np.uint8) for _ in names],
+        "vanishing": [np.eye(3) * (index % 4 > 0) for index in range(len(names))],
+    }
+    for kind, values in arrays.items():
+        # The experiments name them relative to the working directory, which is the test's own folder.
+        path = tmp_path / "data" / "labels" / f"nyuv2_{kind}.h5"
+        with LabelWriter(path, kind=kind, teacher="a test", settings={}) as writer:
+            for name, value in zip(names, values, strict=True):
+                writer.write(name, value)
+            writer.finish()
+    return root
+
+
+@pytest.fixture(scope="session")
+def frames_root(tmp_path_factory):
+    """A tiny video of one's own, with a camera file and without depth."""
+    from tests.data.make_frames_video import make_frames_video
+
+    return make_frames_video(tmp_path_factory.mktemp("frames"), frames=14)

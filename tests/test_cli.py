@@ -73,10 +73,10 @@ def test_unknown_loss_lists_the_known_ones(fit):
     assert re.match(r"error: Unknown depth loss 'huber'; allowed are berhu, .*", sentence(error))
 
 
-def test_weights_from_a_hub_that_cannot_be_reached_are_one_sentence(nyuv2_root, tmp_path):
+def test_weights_from_a_hub_that_cannot_be_reached_are_one_sentence(nyuv2_labeled_root, tmp_path):
     experiment = str(ROOT / "experiments" / "resnet_unet_nyuv2.yaml")
     with pytest.raises(SystemExit) as error:
-        main(["fit", "--config", experiment, "--data.init_args.root", str(nyuv2_root)])
+        main(["fit", "--config", experiment, "--data.init_args.root", str(nyuv2_labeled_root)])
     assert "bundled" in sentence(error)
     assert not (tmp_path / "runs").exists()
 

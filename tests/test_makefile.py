@@ -38,21 +38,31 @@ def arguments(done):
 
 def test_help_is_the_default_and_names_every_target(environment):
     printed = make(VENV=environment).stdout
-    for target in ("setup", "doctor", "train", "evaluate", "predict", "data", "test", "lint", "bench", "clean"):
+    targets = ["setup", "doctor", "train", "ablation", "pseudo-labels", "vanishing", "evaluate", "predict", "data"]
+    for target in (*targets, "test", "lint", "bench", "clean"):
         assert f"\n  {target} " in printed
+    # One column of explanations.
+    rows = [line for line in printed.splitlines() if line.startswith("  ") and "=dir" not in line]
+    starts = {len(line) - len(line[2:].partition(" ")[2].lstrip()) for line in rows}
+    assert len(starts) == 1
 
 
 @pytest.mark.parametrize("root", ["/data/nyu depth", 'it\'s "here"', "a;b & c"])
 def test_paths_are_one_word_whatever_they_hold(environment, root):
     done = make("train", EXP="resnet_unet", DATA="rooms", ROOT=root, ARGS="--trainer.max_steps 3", VENV=environment)
     data = ["--data", "experiments/data/rooms.yaml", "--data.init_args.root", root]
-    expected = ["fit", "--config", "experiments/resnet_unet.yaml", *data, "--trainer.max_steps", "3"]
-    assert arguments(done) == expected
+    words = ["--config", "experiments/resnet_unet.yaml", *data, "--trainer.max_steps", "3"]
+    assert arguments(done) == ["-m", "tools.prepare_inputs", *words, "fit", *words]
     done = make("evaluate", EXP="resnet_unet", CKPT=root, VENV=environment)
     assert arguments(done) == ["test", "--config", "experiments/resnet_unet.yaml", "--ckpt_path", root]
     done = make("predict", EXP="", CKPT=root, IN=f"{root}/*.png", OUT=f"{root} out", VENV=environment)
     paths = ["--checkpoint", root, "--input", f"{root}/*.png", "--output", f"{root} out"]
     assert arguments(done) == ["-m", "tools.predict", *paths]
+    done = make("pseudo-labels", DATA="rooms", ROOT=root, TEACHER=f"{root}.ckpt", OUT=f"{root}.h5", VENV=environment)
+    made = ["--teacher", f"{root}.ckpt", "--kind", "semantic", "--out", f"{root}.h5"]
+    assert arguments(done) == ["-m", "tools.pseudo_labels", *data, *made]
+    done = make("vanishing", DATA="rooms", ROOT=root, OUT=f"{root}.h5", ARGS="--split val", VENV=environment)
+    assert arguments(done) == ["-m", "tools.vanishing", *data, "--out", f"{root}.h5", "--split", "val"]
 
 
 @pytest.mark.parametrize(
@@ -67,19 +77,59 @@ def test_an_unknown_experiment_lists_the_known_ones_and_installs_nothing(tmp_pat
     assert not (tmp_path / "env").exists()
 
 
-@pytest.mark.parametrize("target", ["train", "evaluate", "data"])
+@pytest.mark.parametrize("target", ["train", "evaluate", "data", "pseudo-labels", "vanishing"])
 def test_unknown_data_is_one_sentence_with_the_known_names_and_installs_nothing(tmp_path, target):
-    done = make(target, EXP="resnet_unet", CKPT="x", DATA="typ'o", VENV=tmp_path / "env")
+    done = make(target, EXP="resnet_unet", CKPT="x", TEACHER="x", OUT="x", DATA="typ'o", VENV=tmp_path / "env")
     assert done.returncode == 2
     names = " ".join(sorted(path.stem for path in (ROOT / "experiments" / "data").glob("*.yaml")))
     assert done.stderr.splitlines()[0] == f"There is no data 'typ'o'. Known data: {names}."
     assert not (tmp_path / "env").exists()
 
 
-def test_what_predict_lacks_is_named(tmp_path):
-    given = {"CKPT": "a", "IN": "b", "OUT": "c"}
+def test_labels_may_be_depth(environment):
+    done = make("pseudo-labels", DATA="frames", TEACHER="a", OUT="b.h5", KIND="depth", VENV=environment)
+    words = ["--data", "experiments/data/frames.yaml", "--teacher", "a", "--kind", "depth", "--out", "b.h5"]
+    assert arguments(done) == ["-m", "tools.pseudo_labels", *words]
+
+
+def test_an_ablation_makes_its_inputs_first(environment):
+    done = make("ablation", EXP="gam_depth", ARGS="--jobs 2", VENV=environment)
+    file = "experiments/ablations/gam_depth.yaml"
+    assert arguments(done) == [
+        *("-m", "tools.prepare_inputs", "--ablation", file),
+        *("-m", "tools.ablation", file, "--jobs", "2"),
+    ]
+
+
+@pytest.mark.parametrize("target", ["train", "ablation"])
+def test_nothing_is_trained_where_its_inputs_cannot_be_made(environment, target):
+    (environment / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    done = make(target, EXP="gam_depth", VENV=environment)
+    assert done.returncode == 2
+    assert "lightning" not in done.stdout.split()
+    assert "tools.ablation" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["", "nothing", "*", "%", "../gam_depth", "gam_depth monodepth2", "it's"])
+def test_an_unknown_ablation_lists_the_known_ones_and_installs_nothing(tmp_path, name):
+    done = make("ablation", EXP=name, VENV=tmp_path / "env")
+    assert done.returncode == 2
+    names = " ".join(sorted(path.stem for path in (ROOT / "experiments" / "ablations").glob("*.yaml")))
+    assert done.stderr.splitlines()[0] == f"There is no ablation '{name}'. Known ablations: {names}."
+    assert not (tmp_path / "env").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "given"),
+    [
+        ("predict", {"CKPT": "a", "IN": "b", "OUT": "c"}),
+        ("pseudo-labels", {"DATA": "rooms", "TEACHER": "a", "OUT": "b"}),
+        ("vanishing", {"DATA": "rooms", "OUT": "b"}),
+    ],
+)
+def test_what_a_command_lacks_is_named(tmp_path, target, given):
     for name in given:
-        done = make("predict", **{k: v for k, v in given.items() if k != name}, VENV=tmp_path / "env")
+        done = make(target, **{k: v for k, v in given.items() if k != name}, VENV=tmp_path / "env")
         assert done.returncode == 2
         assert done.stderr.startswith(f"{name} is not set")
     assert not (tmp_path / "env").exists()

@@ -12,9 +12,11 @@ from lightning import LightningDataModule
 
 import cli
 from datamodules.base import DepthDataModule
+from datamodules.clips import ClipAugmentation
 from datamodules.rooms.datamodule import RoomsDataModule
 from datamodules.rooms.settings import RoomsSettings
 from datamodules.transforms import DepthAugmentation
+from datamodules.video import VideoDataModule
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FOLDER = EXPERIMENTS / "data"
@@ -35,7 +37,8 @@ def load(path: Path, *arguments: str) -> DepthDataModule:
 def test_file_makes_a_data_module(path: Path) -> None:
     data = load(path)
     assert isinstance(data, DepthDataModule)
-    assert data.augmentation is not None
+    augmentation = data.clip_augmentation if isinstance(data, VideoDataModule) else data.augmentation
+    assert (augmentation is None) == path.stem.endswith("_eval")  # on which nothing is trained
     assert isinstance(data.image_size, tuple)
 
 
@@ -78,14 +81,19 @@ def test_data_swapped_into_an_experiment_are_what_they_are_alone(
 
 def test_every_file_spells_out_every_key_that_the_data_sets_share() -> None:
     arguments = []
-    augmentations = []
+    augmentations: list[tuple[str, set[str]]] = []
     for path in FILES:
         content = yaml.safe_load(path.read_text())
         module, _, name = content["class_path"].rpartition(".")
         accepted = set(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
         arguments.append((accepted, set(content["init_args"])))
-        augmentations.append(set(content["init_args"]["augmentation"]["init_args"]))
+        augmentation = content["init_args"]["augmentation"]
+        if augmentation is not None:
+            augmentations.append((augmentation["class_path"], set(augmentation["init_args"])))
     shared = set.intersection(*(accepted for accepted, _ in arguments))
-    assert {"root", "seed", "cache", "train_subset"} <= shared
+    assert {"root", "seed", "cache", "train_subset", "augmentation"} <= shared
     assert all(shared <= written for _, written in arguments)
-    assert all(written == set(inspect.signature(DepthAugmentation).parameters) for written in augmentations)
+    known = {
+        f"{c.__module__}.{c.__name__}": inspect.signature(c).parameters for c in (DepthAugmentation, ClipAugmentation)
+    }
+    assert all(written == set(known[name]) for name, written in augmentations)

@@ -1,0 +1,143 @@
+"""Writes what ``predict`` finds into a label file, for another network to learn from."""
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from torch import Tensor, nn
+
+from structures.batch import PADDING_INDEX
+from structures.label_store import LabelWriter
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "labels.h5"
+"""Name of the file where none is given, in the trainer's folder."""
+
+_FINGERPRINT_DIGITS = 12
+
+
+class LabelPredictionWriter(BasePredictionWriter):
+    """Writes class ids or depth under the images' names (``structures/label_store.py``), at the size of the batch.
+
+    int64 predictions ``(B, H, W)`` are class ids from 1 to 255, floating-point ones ``(B, 1, H, W)`` are depth in
+    metres. A file that was left unfinished is taken up again, and the names that it holds already are skipped. The name
+    of the teacher that stands in the file ends in a fingerprint of its weights, so that labels of two trainings are
+    never mixed.
+
+    Args:
+        path: The file; None means ``labels.h5`` in the trainer's folder.
+        settings: Plain values (of JSON) that are kept in the file; a file with others is not continued.
+
+    Attributes:
+        n_written: Labels that were written, without those that were there.
+    """
+
+    def __init__(self, path: str | None = None, settings: Mapping[str, Any] | None = None) -> None:
+        super().__init__("batch")
+        self.path = path
+        self.settings = {} if settings is None else dict(settings)
+        self.n_written = 0
+        self._writer: LabelWriter | None = None
+        self._open = contextlib.ExitStack()
+
+    def file(self, trainer: Trainer) -> Path:
+        """The file that is written."""
+        return Path(trainer.default_root_dir) / FILE_NAME if self.path is None else Path(self.path)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget an earlier prediction.
+
+        Raises:
+            ValueError: If several processes would write the one file.
+        """
+        if trainer.world_size > 1:
+            raise ValueError(f"labels are written by one process, not by {trainer.world_size}: trainer.devices=1")
+        self.n_written = 0
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Tensor,
+        batch_indices: Sequence[int] | None,
+        batch: dict[str, Any],
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write the labels of a batch.
+
+        Raises:
+            ValueError: If a prediction is neither class ids nor depth, or is not finite, if images differ in size, or
+                if the file was made by another teacher or with other settings.
+            OSError: If the file cannot be written.
+        """
+        kind = label_kind(prediction)
+        if self._writer is None:
+            teacher = teacher_name(pl_module)
+            writer = LabelWriter(self.file(trainer), kind=kind, teacher=teacher, settings=self.settings)
+            self._writer = self._open.enter_context(writer)
+        wanted = set(self._writer.missing(list(batch["name"])))
+        for index, name in enumerate(batch["name"]):
+            padding = "index" in batch and int(batch["index"][index]) == PADDING_INDEX
+            if padding or name not in wanted:
+                continue
+            error = batch["error"][index] if "error" in batch else ""
+            if error:
+                logger.warning("skipped: %s", error)
+                continue
+            rows, columns = (int(n) for n in batch["content_size"][index]) if "content_size" in batch else (None, None)
+            array = prediction[index].detach().cpu()
+            array = array if kind == "semantic" else array[0].float()
+            self._writer.write(name, array[:rows, :columns].numpy())
+            self.n_written += 1
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Declare the file complete."""
+        if self._writer is not None:
+            self._writer.finish()
+            logger.info("%d labels in %s", self.n_written, self.file(trainer))
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the file as it is: it can be continued."""
+        self._close()
+
+    def _close(self) -> None:
+        self._open.close()
+        self._writer = None
+
+
+def label_kind(prediction: Tensor) -> Literal["semantic", "depth"]:
+    """``semantic`` for int64 ``(B, H, W)``, ``depth`` for floating-point ``(B, 1, H, W)``.
+
+    Raises:
+        ValueError: If the prediction is neither.
+    """
+    if prediction.dtype == torch.int64 and prediction.ndim == 3:
+        return "semantic"
+    if prediction.is_floating_point() and prediction.ndim == 4 and prediction.shape[1] == 1:
+        return "depth"
+    raise ValueError(
+        f"labels are int64 class ids (B, H, W) or depth (B, 1, H, W), but the prediction is {prediction.dtype} of "
+        f"shape {tuple(prediction.shape)}"
+    )
+
+
+def teacher_name(module: nn.Module) -> str:
+    """Title of a module (its class name where it has none) and fingerprint of its weights."""
+    return f"{getattr(module, 'title', type(module).__name__)} {weights_fingerprint(module)}"
+
+
+def weights_fingerprint(module: nn.Module) -> str:
+    """Short hash of all parameters and buffers, by value alone: equal weights under other names are equal."""
+    digest = hashlib.sha256()
+    for value in module.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:_FINGERPRINT_DIGITS]

@@ -1,0 +1,248 @@
+"""GAM-Depth: self-supervised indoor depth from video with a gradient-aware mask and semantic constraints.
+
+Depth of the middle of five frames predicts how the other four look from its camera. Plain walls give no photometric
+signal but drown the rest, so the error of a pixel counts by how strong the image's gradient is there. A second decoder
+on the shared encoder learns the classes that a teacher saw, which sharpens depth at the edges of objects. Motion is
+found in two steps: the second looks at the warped image and corrects the first. Planar regions and a Manhattan frame
+constrain the walls.
+
+Paper: "GAM-Depth: Self-Supervised Indoor Depth Estimation Leveraging a Gradient-Aware Mask and Semantic Constraints",
+ICRA 2024, https://arxiv.org/abs/2402.14354, equation 5 for the mask; planar and normal terms from StructDepth,
+https://arxiv.org/abs/2108.08574.
+
+Deviations:
+    - Each image is weighted by its own mask; the released code broadcasts the batch's masks over each other.
+    - Motions chain as ``T_2_0 = T_2_1 T_1_0``; the released code multiplies in the other order.
+    - Cross-entropy on logits with class 0 as "no label"; the code applies it to probabilities and ignores its class 0,
+      which is likely the wall.
+    - Normals belong to their own pixel and pixels count from their corners; the grey of the mask is that of RGB images.
+    - One colour jitter a clip, as in the text; the code draws one a frame.
+    - Schedules run over the whole training, whatever its length: 15 of 50 epochs of labels are the first 30 %.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal, cast
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from geometry.camera import unproject
+from geometry.normals import normals_from_points
+from geometry.planes import fit_planes, planar_depth
+from geometry.se3 import compose_transforms, invert_transform, transform_from_axis_angle
+from lightning_modules.video_base import VideoDepthModule, poses_around_target
+from losses.manhattan import align_normals, cosine_threshold, normal_alignment_loss
+from losses.planar import planar_loss, planar_mask, segment_planes
+from losses.semantic import proxy_cross_entropy
+from losses.smoothness import edge_aware_smoothness
+from losses.weighting import GradientAwareMask, PhotometricWeighting
+from networks.disparity import DisparityNet, DisparitySegmentationNet
+from networks.pose import PoseNet, ResidualPoseNet
+from renderers.display import categorical, normal_map
+from structures.clip import IGNORED_LABEL, ClipBatch, target_of
+
+PAPER_WEIGHTS = {"photometric": 1.0, "smoothness": 1e-3, "segmentation": 0.1, "planar": 0.1, "normal": 0.05}
+"""Weights of the loss terms in the released code."""
+
+
+class GAMDepth(VideoDepthModule):
+    """Depth from clips of five frames.
+
+    Args:
+        depth_network: A :class:`DisparitySegmentationNet` where ``segmentation`` is among the loss terms.
+        pose_network: A :class:`ResidualPoseNet` corrects each motion once, a plain :class:`PoseNet` does not; None with
+            ``poses: true``.
+        weighting: How pixels of the photometric error count; None is the gradient-aware mask with the paper's values.
+        poses: ``learned`` or ``true`` (those of the data).
+        loss_weights: ``photometric``, ``smoothness``, ``segmentation``, ``planar``, ``normal``; None is the paper's.
+        segmentation_until: Part of the training after which the labels are left alone (15 of 50 epochs).
+        normal_radius: Distance in pixels of the neighbours that a normal is taken from (3 at 384x288, StructDepth).
+        min_segment_px: Smaller segments join a neighbour (50 at 384x288).
+        min_plane_px: Larger segments are planes (200 at 384x288).
+        border_px: Pixels at the image's border without planar and normal terms (8 at 384x288).
+        border_top_px: The same at the top, for the normal term (20 at 384x288).
+        optimizer: Adam, as in the paper (at 1e-4).
+        lr_scheduler: See :class:`~lightning_modules.base.PaperModule`.
+        lr_scheduler_interval: See :class:`~lightning_modules.base.PaperModule`.
+        lr_monitor: See :class:`~lightning_modules.base.PaperModule`.
+        alignment: Medians, as in the paper.
+        min_depth_m: 0.1 m, as in the paper.
+        max_depth_m: 10 m, as in the paper.
+        crop: See :class:`~lightning_modules.base.DepthModule`.
+        average: See :class:`~lightning_modules.base.DepthModule`.
+
+    Raises:
+        ValueError: If a loss term is unknown, labels are to be learned by a network without a decoder for them, or a
+            number is out of range.
+    """
+
+    paper_weights: ClassVar[Mapping[str, float]] = PAPER_WEIGHTS
+
+    def __init__(
+        self,
+        depth_network: DisparityNet,
+        pose_network: PoseNet | None = None,
+        weighting: PhotometricWeighting | None = None,
+        poses: Literal["learned", "true"] = "learned",
+        loss_weights: Mapping[str, float] | None = None,
+        segmentation_until: float = 0.3,
+        normal_radius: int = 3,
+        min_segment_px: int = 50,
+        min_plane_px: int = 200,
+        border_px: int = 8,
+        border_top_px: int = 20,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["step", "epoch"] = "step",
+        lr_monitor: str = "val/score",
+        alignment: Literal["none", "median", "least_squares"] = "median",
+        min_depth_m: float = 0.1,
+        max_depth_m: float = 10.0,
+        crop: tuple[float, float, float, float] | None = None,
+        average: Literal["image", "pixel"] = "image",
+    ) -> None:
+        super().__init__(
+            loss_weights=loss_weights,
+            depth_network=depth_network,
+            pose_network=pose_network,
+            weighting=GradientAwareMask() if weighting is None else weighting,
+            poses=poses,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            lr_scheduler_interval=lr_scheduler_interval,
+            lr_monitor=lr_monitor,
+            alignment=alignment,
+            min_depth_m=min_depth_m,
+            max_depth_m=max_depth_m,
+            crop=crop,
+            average=average,
+        )
+        if "segmentation" in self.loss_weights and not isinstance(depth_network, DisparitySegmentationNet):
+            raise ValueError("the loss term 'segmentation' needs networks.disparity.DisparitySegmentationNet")
+        if not 0 <= segmentation_until <= 1:
+            raise ValueError(f"segmentation_until is {segmentation_until}, but must be a part of the training, 0 to 1")
+        self.segmentation_until = segmentation_until
+        self.normal_radius = normal_radius
+        self.min_segment_px = min_segment_px
+        self.min_plane_px = min_plane_px
+        self.border_px = border_px
+        self.border_top_px = border_top_px
+
+    def first_poses(self, batch: ClipBatch) -> Tensor:
+        """Motions from the target to every frame, chained from those between neighbours, ``(B, N, 4, 4)``."""
+        if self.pose_network is None:
+            return self.true_poses(batch)
+        frames = batch["frames_jittered"]
+        batch_size, n_frames = frames.shape[:2]
+        middle = n_frames // 2
+        motion = self.pose_network(frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1))
+        steps = transform_from_axis_angle(*motion).view(batch_size, n_frames - 1, 4, 4)  # frame k into frame k + 1
+        poses = [torch.eye(4, dtype=steps.dtype, device=steps.device).expand(batch_size, 4, 4)]
+        for k in range(middle, n_frames - 1):
+            poses.append(compose_transforms(steps[:, k], poses[-1]))
+        for k in range(middle - 1, -1, -1):
+            poses.insert(0, compose_transforms(invert_transform(steps[:, k]), poses[0]))
+        return torch.stack(poses, dim=1)
+
+    def residual_poses(self, batch: ClipBatch, warped: Tensor) -> Tensor:
+        """Corrections ``(B, N, 4, 4)`` from what the sources look like after warping by the first motions.
+
+        A pair enters in temporal order, and what comes before the target is inverted; all pairs go in one pass.
+        """
+        network = cast(ResidualPoseNet, self.pose_network)
+        batch_size, n_sources = warped.shape[:2]
+        middle = n_sources // 2
+        target = target_of(batch["frames_jittered"])[:, None].expand(-1, middle, -1, -1, -1)
+        first = torch.cat([warped[:, :middle], target], dim=1).flatten(0, 1)
+        second = torch.cat([target, warped[:, middle:]], dim=1).flatten(0, 1)
+        motion = transform_from_axis_angle(*network.residual(first, second))
+        return poses_around_target(motion.view(batch_size, n_sources, 4, 4))
+
+    def relative_poses(self, batch: ClipBatch, depth: Tensor) -> Tensor:
+        """First motions, corrected once where the pose network can, ``(B, N, 4, 4)``."""
+        first = self.first_poses(batch)
+        if not isinstance(self.pose_network, ResidualPoseNet):
+            return first
+        return compose_transforms(first, self.residual_poses(batch, self.synthesize(batch, depth, first).image))
+
+    def planes(self, batch: ClipBatch, depth: Tensor) -> dict[str, Tensor]:
+        """Normals, what they are aligned with, the planar segments, and the depth of their planes.
+
+        Raises:
+            ValueError: If the data gives no vanishing directions.
+        """
+        if "vanishing" not in batch:
+            raise ValueError(
+                "the terms 'planar' and 'normal' need vanishing directions: set data.init_args.vanishing to a file of "
+                "them (python -m tools.vanishing makes it), or leave the terms out of loss_weights"
+            )
+        points = unproject(depth, batch["K"])
+        normals, defined = normals_from_points(points, radius=self.normal_radius)
+        aligned, close = align_normals(
+            normals,
+            vanishing=batch["vanishing"],
+            min_cosine=cosine_threshold(self.progress()),
+            border=self.border_px,
+            border_top=self.border_top_px,
+        )
+        distance = -(aligned * points.detach()).sum(dim=1, keepdim=True)
+        segments = segment_planes(
+            target_of(batch["frames_jittered"]), aligned, distance, valid=defined, min_size=self.min_segment_px
+        )
+        planes = fit_planes(points, segments)
+        planar = planar_depth(planes, segments, batch["K"], min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
+        mask = close & planar_mask(segments, min_area=self.min_plane_px, border=self.border_px)
+        return {"normals": normals, "aligned": aligned, "mask": mask, "segments": segments, "planar": planar}
+
+    def loss_terms(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """The terms among ``loss_weights``."""
+        image = target_of(batch["frames_jittered"])
+        terms: dict[str, Tensor] = {}
+        if "segmentation" in self.loss_weights:
+            disparity, logits = cast(DisparitySegmentationNet, self.depth_network).with_segmentation(image)
+            terms["segmentation"] = self.segmentation_loss(batch, logits)
+        else:
+            disparity = self.depth_network(image)
+        depth = self.to_depth(disparity)
+        warped = self.synthesize(batch, depth, self.relative_poses(batch, depth))
+        error, _ = self.candidates(batch, warped.image, noise=True)
+        terms["photometric"] = self.weigh(batch, error)
+        terms["smoothness"] = edge_aware_smoothness(disparity, image=batch["image"])
+        if self.loss_weights.keys() & {"planar", "normal"}:
+            found = self.planes(batch, depth)
+            terms["normal"] = normal_alignment_loss(found["normals"], aligned=found["aligned"], mask=found["mask"])
+            terms["planar"] = planar_loss(
+                depth,
+                planar_depth_m=found["planar"],
+                segments=found["segments"],
+                min_area=self.min_plane_px,
+                border=self.border_px,
+            )
+        return {name: terms[name] for name in self.loss_weights}
+
+    def segmentation_loss(self, batch: ClipBatch, logits: Tensor) -> Tensor:
+        """Cross-entropy with the proxy labels; zero (in the graph, for DDP) once their part of the training is over.
+
+        Raises:
+            ValueError: If the data gives no labels.
+        """
+        if "proxy_semantic" not in batch:
+            raise ValueError(
+                "the term 'segmentation' needs labels: set data.init_args.proxy_labels to a file of them (make "
+                "pseudo-labels makes it), or leave the term out of loss_weights"
+            )
+        loss = proxy_cross_entropy(logits, labels=batch["proxy_semantic"], ignore_index=IGNORED_LABEL)
+        return loss * float(self.progress() < self.segmentation_until)
+
+    def pictures(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Also the normals and, where the network and the data have them, classes and planar segments."""
+        depth = self.predict_depth(batch)
+        normals, defined = normals_from_points(unproject(depth, batch["K"]), radius=self.normal_radius)
+        pictures = super().pictures(batch) | {"normals": normal_map(normals, mask=defined)}
+        if isinstance(self.depth_network, DisparitySegmentationNet):
+            classes = self.depth_network.with_segmentation(batch["image"])[1].argmax(dim=1)
+            pictures["classes"] = categorical(classes)
+        if "vanishing" in batch:
+            pictures["planes"] = categorical(self.planes(batch, depth)["segments"])
+        return pictures

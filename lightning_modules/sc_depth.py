@@ -1,0 +1,156 @@
+"""SC-Depth: self-supervised depth whose scale is consistent over a video.
+
+Depth is predicted for every frame, not for the target alone. Seen from the target's camera, the depth of a neighbour
+has to agree with the target's: that disagreement is a loss, and where it is large (occlusions, things that move) the
+photometric error counts less. A host of the gradient-aware mask of GAM-Depth: its weighting is one argument, and
+nothing else changes.
+
+Paper: Bian, Zhan, Wang, et al., "Unsupervised Scale-consistent Depth Learning from Video", IJCV 2021,
+https://arxiv.org/abs/2105.11610, equations 4 to 8.
+
+Deviations:
+    - Rotations are axis-angles, not Euler angles, and a pair's motion is predicted once in temporal order and inverted
+      for the other direction, where the released code predicts both.
+    - Each direction chooses the best neighbour among its own; the released code chooses among both directions of a
+      pair, although their pixels belong to two images.
+    - Validity is the camera's (in front, inside the image); the released code takes black pixels as invalid.
+    - Smoothness acts on normalised disparity, as in Monodepth2, with its weight; the released code smooths depth with
+      0.1.
+    - Any ``weighting`` of the pixels; ``losses.weighting.Averaging`` is the paper.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+
+from geometry.se3 import invert_transform
+from geometry.stencils import masked_mean
+from lightning_modules.video_base import VideoDepthModule
+from losses.geometry_consistency import ViewErrors, best_view, geometry_consistency
+from losses.smoothness import edge_aware_smoothness
+from losses.weighting import PhotometricWeighting
+from networks.pose import PoseNet
+from renderers.view_synthesis import synthesize_views
+from structures.clip import ClipBatch, source_positions
+
+
+class SCDepth(VideoDepthModule):
+    """Depth from clips of three frames (or any odd number) with geometric consistency.
+
+    Args:
+        depth_network: Maps an image ``(B, 3, H, W)`` to disparity ``(B, 1, H, W)`` in [0, 1].
+        pose_network: Maps pairs of images to their motion; None with ``poses: true``.
+        weighting: How pixels of the photometric error count; None is the paper's mean.
+        poses: ``learned`` or ``true`` (those of the data).
+        loss_weights: Weights of ``photometric`` (1), ``geometry`` (0.1) and ``smoothness`` (1e-3).
+        ssim_window: Side of the SSIM window in pixels; the released code's 7.
+        optimizer: Adam, as in the paper (at 1e-4).
+        lr_scheduler: See :class:`~lightning_modules.base.PaperModule`.
+        lr_scheduler_interval: See :class:`~lightning_modules.base.PaperModule`.
+        lr_monitor: See :class:`~lightning_modules.base.PaperModule`.
+        alignment: See :class:`~lightning_modules.base.DepthModule`.
+        min_depth_m: Nearest depth, metres.
+        max_depth_m: Farthest depth, metres.
+        crop: See :class:`~lightning_modules.base.DepthModule`.
+        average: See :class:`~lightning_modules.base.DepthModule`.
+    """
+
+    paper_weights: ClassVar[Mapping[str, float]] = {"photometric": 1.0, "geometry": 0.1, "smoothness": 1e-3}
+
+    def __init__(
+        self,
+        depth_network: nn.Module,
+        pose_network: PoseNet | None = None,
+        weighting: PhotometricWeighting | None = None,
+        poses: Literal["learned", "true"] = "learned",
+        loss_weights: Mapping[str, float] | None = None,
+        ssim_window: int = 7,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["step", "epoch"] = "step",
+        lr_monitor: str = "val/score",
+        alignment: Literal["none", "median", "least_squares"] = "median",
+        min_depth_m: float = 0.1,
+        max_depth_m: float = 10.0,
+        crop: tuple[float, float, float, float] | None = None,
+        average: Literal["image", "pixel"] = "image",
+    ) -> None:
+        super().__init__(
+            loss_weights=loss_weights,
+            depth_network=depth_network,
+            pose_network=pose_network,
+            weighting=weighting,
+            poses=poses,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            lr_scheduler_interval=lr_scheduler_interval,
+            lr_monitor=lr_monitor,
+            alignment=alignment,
+            min_depth_m=min_depth_m,
+            max_depth_m=max_depth_m,
+            crop=crop,
+            average=average,
+        )
+        self.ssim_window = ssim_window
+
+    def relative_poses(self, batch: ClipBatch, depth: Tensor) -> Tensor:
+        """Motions from the target to every frame, each from the pair of the two images, ``(B, N, 4, 4)``."""
+        return self.target_pair_poses(batch)
+
+    def compare(self, images: Tensor, depths: Tensor, T_source_target: Tensor, K: Tensor) -> ViewErrors:
+        """Errors of sources against one target each.
+
+        Args:
+            images: ``(P, 1 + S, 3, H, W)``: the target, then its sources.
+            depths: ``(P, 1 + S, 1, H, W)``, metres, likewise.
+            T_source_target: ``(P, S, 4, 4)``.
+            K: ``(P, 3, 3)``.
+        """
+        sources = torch.cat([images[:, 1:], depths[:, 1:]], dim=2)
+        warped = synthesize_views(sources, depth=depths[:, 0], K=K, T_source_target=T_source_target)
+        return geometry_consistency(
+            warped.image[:, :, :3],
+            target=images[:, 0],
+            sources=images[:, 1:],
+            projected_depth_m=warped.depth_m,
+            sampled_depth_m=warped.image[:, :, 3:],
+            valid=warped.valid,
+            ssim_window=self.ssim_window,
+        )
+
+    def loss_terms(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Photometric and geometric errors in both directions of every pair, and smoothness of every frame."""
+        frames, jittered = batch["frames"], batch["frames_jittered"]
+        batch_size, n_frames = frames.shape[:2]
+        middle, others = n_frames // 2, source_positions(n_frames)
+        disparity = self.depth_network(jittered.flatten(0, 1))
+        depth = self.to_depth(disparity).view(batch_size, n_frames, 1, *frames.shape[-2:])
+        T_frame_target = self.relative_poses(batch, depth[:, middle])[:, others]
+
+        order = [middle, *others]
+        forward = self.compare(frames[:, order], depth[:, order], T_frame_target, batch["K"])
+        terms = [self.view_terms(forward, batch["image"], batch.get("keypoints"))]
+        # Backward: every neighbour is the target of a pair of its own.
+        pairs = [
+            torch.stack([values[:, others], values[:, [middle] * len(others)]], dim=2) for values in (frames, depth)
+        ]
+        images, depths = (values.flatten(0, 1) for values in pairs)
+        K = batch["K"].repeat_interleave(len(others), dim=0)
+        backward = self.compare(images, depths, invert_transform(T_frame_target).flatten(0, 1)[:, None], K)
+        keypoints = batch.get("keypoints")
+        if keypoints is not None:
+            keypoints = keypoints.repeat_interleave(len(others), dim=0)  # those of the target, the nearest there are
+        terms.append(self.view_terms(backward, images[:, 0], keypoints))
+        photometric, geometry = (torch.stack(values).mean() for values in zip(*terms, strict=True))
+        smoothness = edge_aware_smoothness(disparity, image=frames.flatten(0, 1))
+        found = {"photometric": photometric, "geometry": geometry, "smoothness": smoothness}
+        return {name: found[name] for name in self.loss_weights}
+
+    def view_terms(self, errors: ViewErrors, image: Tensor, keypoints: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Weighted photometric and plain geometric mean over the pixels that some source explains."""
+        best = best_view(errors)
+        photometric = self.weighting(best.photometric, image=image, keypoints=keypoints, mask=best.mask)
+        return photometric, masked_mean(best.depth, best.mask)

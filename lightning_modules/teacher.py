@@ -1,0 +1,93 @@
+"""A finished network that labels images for another one to learn from."""
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from lightning_modules.base import DepthModule
+from lightning_modules.loading import RECIPE_KEY, load_module, read_checkpoint
+from lightning_modules.segmenter import Segmenter
+from networks.huggingface import HuggingFaceDepth, HuggingFaceSegmenter
+
+Kind = Literal["semantic", "depth"]
+
+
+class Teacher(LightningModule):
+    """Runs a trained network over any data module: ``lightning predict``, or ``python -m tools.pseudo_labels``.
+
+    Labels are written by ``lightning_modules.callbacks.label_writer.LabelPredictionWriter``. The default callbacks draw
+    and write depth, so on the command line it has to replace them (``--trainer.callbacks=``, not ``+=``).
+
+    Args:
+        source: A checkpoint (``.ckpt``) of this project, a folder with a Hugging Face model, or the id of one.
+        kind: ``semantic`` (a :class:`~lightning_modules.segmenter.Segmenter` or a semantic segmentation network) or
+            ``depth`` (any depth module or a depth estimation network).
+        inverse: For Hugging Face depth networks, whether they give relative inverse depth; None lets their
+            configuration say so.
+
+    Attributes:
+        title: What the teacher is called in the files that it writes: its experiment, folder or id.
+        relative: Whether its depth is in an arbitrary unit that differs between images.
+        class_names: Name of each class by id, or None where the classes are those of the data that it was trained on.
+
+    Raises:
+        ValueError: If ``kind`` is unknown, or the source is no such teacher.
+        FileNotFoundError: If the source is a path of a checkpoint that does not exist.
+        ImportError: If the source needs transformers, which is not installed.
+    """
+
+    def __init__(self, source: str, kind: Kind = "semantic", inverse: bool | None = None) -> None:
+        super().__init__()
+        if kind not in get_args(Kind):
+            raise ValueError(f"kind is '{kind}', but must be one of {', '.join(get_args(Kind))}")
+        self.kind: Kind = kind
+        self.relative = False
+        self.class_names: dict[int, str] | None = None
+        self.model: nn.Module
+        path = Path(source)
+        if path.is_file() or path.suffix == ".ckpt":
+            self.model = _checked(load_module(path), kind, source)
+            self.title = str(read_checkpoint(path)[RECIPE_KEY].get("experiment") or path.stem)
+        else:
+            self.title = path.resolve().name if path.is_dir() else source
+            if kind == "semantic":
+                segmenter = HuggingFaceSegmenter(source)
+                self.model, self.class_names = segmenter, segmenter.class_names
+            else:
+                network = HuggingFaceDepth(source, inverse=inverse)
+                self.model, self.relative = network, network.inverse
+        self.eval().requires_grad_(False)
+
+    @property
+    def n_classes(self) -> int:
+        """Highest class id that a semantic teacher knows."""
+        if isinstance(self.model, Segmenter):
+            return self.model.n_classes
+        return 0 if self.class_names is None else max(self.class_names)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Labels of images alone, see :meth:`predict_step`; depth of our own modules is then for their usual camera."""
+        return self.model(image)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Labels of a batch, at the size of its images.
+
+        Returns:
+            int64 ``(B, H, W)`` class ids from 1, or float32 ``(B, 1, H, W)`` depth, in metres unless ``relative``.
+        """
+        if isinstance(self.model, LightningModule):
+            # Our own modules may want more than the image, the intrinsics for one.
+            return self.model.predict_step(batch, batch_idx)
+        return self.model(batch["image"])
+
+
+def _checked(module: LightningModule, kind: Kind, source: str) -> LightningModule:
+    wanted: type[LightningModule] = Segmenter if kind == "semantic" else DepthModule
+    if not isinstance(module, wanted):
+        raise ValueError(
+            f"checkpoint '{source}' holds a {type(module).__name__}, but a teacher of kind '{kind}' is a "
+            f"{wanted.__name__}"
+        )
+    return module

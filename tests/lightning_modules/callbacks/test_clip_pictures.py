@@ -1,0 +1,167 @@
+"""Columns, titles and rows of clip pictures, and that drawing them leaves no trace in a training."""
+
+import random
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_modules.callbacks.clip_pictures import ClipPictures, gap_width, title_strip
+from lightning_modules.callbacks.pictures import DepthPictures
+
+HEIGHT, WIDTH = 12, 64
+
+
+class Clips(torch.utils.data.Dataset):
+    """Clips whose number is readable from the image: sample i has the grey level i / 32."""
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        image = torch.full((3, HEIGHT, WIDTH), index / 32)
+        depth = torch.full((1, HEIGHT, WIDTH), 2.0)
+        return {"image": image, "frames": image.expand(3, -1, -1, -1), "name": f"video/{index:04d}", "index": index} | {
+            "depth": depth,
+            "depth_mask": depth > 0,
+        }
+
+
+class Showing(LightningModule):
+    """Shows its image and a constant that training moves; has a dropout, and draws a random number at each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(0.25))
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, image):
+        return self.dropout(self.level.expand(len(image), 1, HEIGHT, WIDTH))
+
+    def pictures(self, batch):
+        torch.rand(1)
+        assert isinstance(batch["name"], list)
+        assert batch["frames"].shape == (len(batch["image"]), 3, 3, HEIGHT, WIDTH)
+        return {"image": batch["image"], "level": self(batch["image"]).expand(-1, 3, -1, -1)}
+
+    def training_step(self, batch, batch_idx):
+        return (self(batch["image"]) - 1).abs().mean()
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    test_step = validation_step
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def trainer(root, callbacks, **settings):
+    defaults = {
+        "accelerator": "cpu",
+        "max_epochs": 2,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": root,
+    }
+    return Trainer(**{**defaults, **settings}, callbacks=callbacks)
+
+
+def loader():
+    return DataLoader(Clips(), batch_size=4)
+
+
+def names(root):
+    return sorted(path.name for path in root.glob("pictures/*"))
+
+
+def read(path):
+    return cv2.imread(str(path))[..., ::-1].astype(float) / 255
+
+
+def test_a_row_a_sample_below_the_titles_of_its_columns(tmp_path):
+    trainer(tmp_path, [ClipPictures(count=4)]).test(Showing(), loader(), verbose=False)
+    assert names(tmp_path) == ["clips_test.png"]
+    picture = read(tmp_path / "pictures" / "clips_test.png")
+    strip = title_strip(["image", "level"], width=WIDTH).permute(1, 2, 0).numpy()
+    head = len(strip)
+    assert picture.shape == (head + 4 * HEIGHT + 3 * 2, 2 * WIDTH + 2, 3)
+    np.testing.assert_allclose(picture[:head], strip, atol=0.51 / 255)
+    for row, index in enumerate([0, 2, 4, 8]):  # 10 samples in batches of 4, 4 and 2
+        line = picture[head + row * (HEIGHT + 2) :][:HEIGHT]
+        np.testing.assert_allclose(line[:, :WIDTH], index / 32, atol=0.51 / 255)
+        np.testing.assert_allclose(line[:, WIDTH : WIDTH + 2], 1)
+        np.testing.assert_allclose(line[:, WIDTH + 2 :], 0.25, atol=0.51 / 255)  # without dropout
+
+
+def test_titles_stand_within_their_columns_and_long_ones_shrink():
+    for width in (16, 64, 128, 320):
+        titles = ["image", "", "a rather long title for it"]
+        strip = title_strip(titles, width=width)
+        gap = gap_width(width)
+        assert strip.shape == (3, max(18, width // 8), 3 * width + 2 * gap)
+        short, empty, long = (strip[0, :, k * (width + gap) :][:, :width] < 0.5 for k in range(3))
+        assert short.any()
+        assert not empty.any()
+        assert not short[:, -1].any()
+        assert not long[:, -1].any()
+        if width >= 64:
+            assert long[:, width // 2 :].any()
+        assert not (strip[0, 0] < 0.5).any()
+        assert not (strip[0, -1] < 0.5).any()
+
+
+def test_training_draws_each_epoch_and_nothing_else_changes(tmp_path):
+    def run(callbacks, root):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
+        module = Showing()
+        trainer(root, callbacks).fit(module, loader(), loader())
+        return module.level.item(), module.dropout.training, torch.rand(1).item(), np.random.rand(), random.random()
+
+    plain = run([], tmp_path / "plain")
+    drawn = run([ClipPictures(count=2), DepthPictures(count=1)], tmp_path / "drawn")
+    assert plain == drawn
+    assert names(tmp_path / "plain") == []
+    assert names(tmp_path / "drawn") == [
+        "clips_step_000003.png",
+        "clips_step_000006.png",
+        "step_000003.png",
+        "step_000006.png",
+    ]
+
+
+def test_fast_dev_run_draws_nothing(tmp_path):
+    trainer(tmp_path, [ClipPictures()], fast_dev_run=True).fit(Showing(), loader(), loader())
+    assert names(tmp_path) == []
+
+
+def test_a_module_with_nothing_to_show_is_refused(tmp_path):
+    class Plain(Showing):
+        pictures = None
+
+    with pytest.raises(ValueError, match=r"Plain has no such method"):
+        trainer(tmp_path, [ClipPictures()]).test(Plain(), loader(), verbose=False)
+
+
+def test_maps_that_do_not_fit_are_named():
+    callback, module = ClipPictures(count=1), Showing()
+    sample = next(iter(loader()))
+    module.pictures = lambda batch: {"image": batch["image"], "odd": batch["image"][:, :1]}
+    with pytest.raises(ValueError, match=r"picture 'odd' has shape \(4, 1, 12, 64\)"):
+        callback.draw_rows(module, sample)
+    module.pictures = lambda batch: {"image": batch["image"][:2]}
+    with pytest.raises(ValueError, match=r"picture 'image' has shape \(2, 3, 12, 64\)"):
+        callback.draw_rows(module, sample)
+    module.pictures = lambda batch: {"image": batch["image"]}
+    callback._draw(module, sample, 0, 1)
+    module.pictures = lambda batch: {"other": batch["image"]}
+    with pytest.raises(ValueError, match="pictures are other, but those of the samples before were image"):
+        callback._draw(module, sample, 0, 1)

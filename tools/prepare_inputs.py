@@ -1,0 +1,200 @@
+"""Make the label files that an experiment needs and that are not there yet, before its training starts.
+
+``python -m tools.prepare_inputs --config experiments/gam_depth.yaml [--data FILE] [--data.init_args.root PATH ...]``
+``python -m tools.prepare_inputs --ablation experiments/ablations/gam_depth.yaml`` does it for all variants.
+
+Where the data of the experiment name a file of proxy labels or of vanishing directions that does not exist, this
+trains the light teacher of the embedded data (``experiments/segmenter.yaml``), lets it label the training frames, and
+looks for the directions. Data of other kinds need a teacher that only their user can name; a sentence then says how.
+An experiment that needs nothing costs a fraction of a second. Other arguments of the training are left alone.
+"""
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from structures.label_store import LabelStore
+
+ROOT = Path(__file__).parents[1]
+SEGMENTER = ROOT / "experiments" / "segmenter.yaml"
+USAGE = (
+    "usage: python -m tools.prepare_inputs --config experiments/NAME.yaml [arguments of fit]\n"
+    "       python -m tools.prepare_inputs --ablation experiments/ablations/NAME.yaml\n"
+)
+TEACHER_RUN = "teacher"
+ROOMS = "datamodules.rooms.video.RoomsVideoDataModule"
+LABEL_SIZE = "[96, 128]"  # what the light teacher was trained on
+MIN_LINE = 0.05
+"""Shortest line in image widths: with the default more of these small pictures find no frame."""
+TEACHER_MINUTES, LABEL_MINUTES = 4, 1  # on two cores, rough, to say how long it takes
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no settings")
+    return content
+
+
+def data_settings(config: Path, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The data of an experiment and the arguments that change it.
+
+    Args:
+        config: The experiment's YAML.
+        arguments: Arguments of the training; those of ``data`` count.
+
+    Returns:
+        ``class_path`` and ``init_args`` with the simple overrides applied, and the words to hand on to other tools.
+
+    Raises:
+        ValueError: If a file is no YAML or has no data.
+    """
+    chosen = read_yaml(config).get("data")
+    overrides: dict[str, str] = {}
+    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--data") else [word])]
+    for name, value in itertools.pairwise(words):
+        if name == "--data":
+            chosen = value
+        elif name.startswith("--data."):
+            overrides[name.removeprefix("--data.").removeprefix("init_args.")] = value
+    if isinstance(chosen, str):
+        path = next((p for p in (config.parent / chosen, Path(chosen)) if p.is_file()), None)
+        if path is None and chosen.endswith((".yaml", ".yml")):
+            raise ValueError(f"the data file '{chosen}' of {config} does not exist")
+        settings: dict[str, Any] = {"class_path": chosen} if path is None else read_yaml(path)
+        handed_on = ["--data", chosen if path is None else str(path)]
+    elif isinstance(chosen, dict):
+        settings, handed_on = chosen, ["--data", str(chosen["class_path"])]
+    else:
+        raise ValueError(f"{config} names no data")
+    for name, text in overrides.items():
+        if "." not in name:
+            settings.setdefault("init_args", {})[name] = yaml.safe_load(text)
+    # What only concerns how a training reads its data says nothing about how a teacher should see it.
+    for name, text in overrides.items():
+        if name in ("root", "processes", "renderer", "settings") or name.startswith("settings."):
+            handed_on += [f"--data.init_args.{name}", text]
+    return settings, handed_on
+
+
+def missing_inputs(settings: dict[str, Any]) -> dict[str, Path]:
+    """Files by kind (``semantic``, ``vanishing``) that the data name and that do not exist."""
+    init_args = settings.get("init_args") or {}
+    named = {"semantic": init_args.get("proxy_labels"), "vanishing": init_args.get("vanishing")}
+    return {kind: Path(path) for kind, path in named.items() if path is not None and not Path(path).is_file()}
+
+
+def run(*words: str, environment: dict[str, str] | None = None) -> None:
+    """Run a module of this project and wait for it.
+
+    Raises:
+        subprocess.CalledProcessError: If it fails; it has then said why.
+    """
+    subprocess.run([sys.executable, "-m", *words], check=True, env={**os.environ, **(environment or {})})
+
+
+def train_teacher(data_words: list[str]) -> Path:
+    """The checkpoint of the light teacher, trained first if there is none."""
+    folder = Path("runs") / "segmenter" / TEACHER_RUN / "checkpoints"
+    best, last = folder / "best.ckpt", folder / "last.ckpt"
+    finished = folder.parent / "run.json"
+    if best.is_file() and finished.is_file() and '"test"' in finished.read_text():
+        return best
+    sys.stdout.write(f"training the light teacher of the proxy labels first: about {TEACHER_MINUTES} minutes\n")
+    sys.stdout.flush()
+    resumed = ["--ckpt_path", "last"] if last.is_file() else []
+    overrides = data_words[2:]  # where the data lie and what is in them, but not which part of them
+    run("cli", "fit", "--config", str(SEGMENTER), *overrides, *resumed, environment={"PLUMBLINE_RUN_ID": TEACHER_RUN})
+    return best
+
+
+def prepare(config: Path, arguments: list[str]) -> bool:
+    """Make what one training needs.
+
+    Args:
+        config: The experiment's YAML.
+        arguments: Arguments of the training.
+
+    Returns:
+        Whether something was missing.
+
+    Raises:
+        ValueError: If it cannot be made here.
+        subprocess.CalledProcessError: If making it fails.
+    """
+    settings, handed_on = data_settings(config, arguments)
+    missing = missing_inputs(settings)
+    if missing and settings.get("class_path") != ROOMS:
+        kind, path = next(iter(missing.items()))
+        how = "make pseudo-labels DATA=... TEACHER=... OUT=..." if kind == "semantic" else "make vanishing"
+        raise ValueError(f"{path} does not exist: {how} makes it, or set it to null and leave its loss terms out")
+    if "semantic" in missing:
+        teacher = train_teacher(handed_on)
+        sys.stdout.write(f"labelling the training frames: about {LABEL_MINUTES} minute\n")
+        sys.stdout.flush()
+        sees = ["--data.init_args.fields", "[semantic]", "--data.init_args.image_size", LABEL_SIZE]
+        labels = ["--teacher", str(teacher), "--kind", "semantic", "--out", str(missing["semantic"])]
+        run("tools.pseudo_labels", *handed_on, *sees, *labels)
+        LabelStore(missing["semantic"])
+    if "vanishing" in missing:
+        lines = ["--settings.min_length", str(MIN_LINE)]
+        run("tools.vanishing", *handed_on, *lines, "--out", str(missing["vanishing"]))
+        LabelStore(missing["vanishing"])
+    return bool(missing)
+
+
+def trainings(ablation: Path) -> list[tuple[Path, list[str]]]:
+    """Experiment and arguments of every variant of an ablation file (see ``tools/ablation.py``, which checks it).
+
+    Raises:
+        ValueError: If it has no experiment or no variants.
+    """
+    content = read_yaml(ablation)
+    experiment, variants = content.get("experiment"), content.get("variants")
+    if not isinstance(experiment, str) or not isinstance(variants, dict):
+        raise ValueError(f"{ablation} is no ablation: it needs an experiment and variants")
+    config = ablation.parents[1] / f"{experiment}.yaml"
+    common = content.get("common") or []
+    return [(config, [str(word) for word in (*common, *((v or {}).get("args") or []))]) for v in variants.values()]
+
+
+def main(args: list[str] | None = None) -> int:
+    """Make what is missing.
+
+    Returns:
+        0, 1 with one sentence if something cannot be made, 2 for a wrong call, or what a failing command returned.
+    """
+    words = sys.argv[1:] if args is None else args
+    if len(words) < 2 or words[0] not in ("--config", "--ablation"):
+        sys.stderr.write(USAGE)
+        return 2
+    started = time.monotonic()
+    try:
+        path, rest = Path(words[1]), words[2:]
+        made = [prepare(*training) for training in (trainings(path) if words[0] == "--ablation" else [(path, rest)])]
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except subprocess.CalledProcessError as error:
+        return int(error.returncode)
+    if any(made):
+        sys.stdout.write(f"labels ready after {(time.monotonic() - started) / 60:.1f} minutes\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
