@@ -44,7 +44,7 @@ train: experiment-exists data-exists $(STAMP) ## train and test: EXP=name [DATA=
 	$(BIN)/lightning fit --config $(CONFIG) $(DATA_ARGS) $(ARGS)
 
 ablation: ablation-exists $(STAMP) ## the ablation table of a paper, all variants and seeds, resumable: EXP=gam_depth [ARGS="--jobs 2"]
-	@$(BIN)/python -m tools.prepare_inputs --ablation experiments/ablations/$(EXP).yaml
+	@$(if $(findstring --table-only,$(ARGS)),:,$(BIN)/python -m tools.prepare_inputs --ablation experiments/ablations/$(EXP).yaml)
 	$(BIN)/python -m tools.ablation experiments/ablations/$(EXP).yaml $(ARGS)
 
 pseudo-labels: data-exists needs-DATA needs-TEACHER needs-OUT $(STAMP) ## a teacher labels a data set: DATA= TEACHER= OUT=file.h5 [KIND=depth] [ROOT=]

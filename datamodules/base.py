@@ -182,6 +182,11 @@ class DepthDataModule(lightning.LightningDataModule, abc.ABC):
         """
         return False
 
+    @property
+    def content_key(self) -> str | None:
+        """A word that tells these data from others whose frames have the same names; None where nothing does."""
+        return None
+
     @abc.abstractmethod
     def make_source(self, split: Split) -> FrameSource:
         """Return the frames of a split; called once per split and process, after ``prepare_data``."""

@@ -108,7 +108,9 @@ class FolderSequence:
             depth = _read_depth(self.depths[index], self.depth_units_per_metre)
             # Of another size it is left as it is, for check_frame to refuse.
             frame.depth = camera.undistort_depth(depth) if depth.shape == (height, width) else depth
-            check_frame(frame, str(self.depths[index]))
+            # A sensor may measure nothing in a frame; dropping it would cut the video.
+            if frame.depth.shape != (height, width) or frame.depth.any():
+                check_frame(frame, str(self.depths[index]))
         return frame
 
     def _camera(self, height: int, width: int) -> FrameCamera:

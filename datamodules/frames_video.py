@@ -133,6 +133,10 @@ class FramesVideoDataModule(VideoDataModule):
         if max_video_frames < 1:
             raise ValueError(f"max_video_frames has to be at least 1, got {max_video_frames}.")
         check_evaluation(evaluation, depth_units_per_metre)
+        if evaluation == "frames" and depth_root is None:
+            raise ValueError(
+                "evaluation 'frames' looks at lone frames, for which depth_root is needed; choose 'clips'."
+            )
         self.root = Path(root)
         self.camera = None if camera is None else Path(camera)
         self.default_field_of_view_degrees = default_field_of_view_degrees

@@ -1,6 +1,8 @@
 """Frames joined with what a teacher has written about them: proxy labels, vanishing directions."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -8,25 +10,18 @@ import numpy.typing as npt
 from datamodules.frame import Frame, FrameSource
 from structures.label_store import LabelStore
 
-ASPECT_TOLERANCE = 0.02
-"""Largest relative difference of width / height between a label map and its image; more is a map of another image."""
-
 
 class LabelledSource:
     """Another source's frames with label maps under the name ``proxy_semantic``.
 
-    A map of another size but the proportions of the image is read at the nearest pixel.
+    A map of another size is read at the nearest pixel.
 
     Args:
         source: Where frames come from.
         store: The label file, of kind ``semantic``.
-
-    Raises:
-        ValueError: If the file is of another kind.
     """
 
     def __init__(self, source: FrameSource, store: LabelStore) -> None:
-        _check_kind(store, "semantic")
         self.source = source
         self.store = store
 
@@ -38,7 +33,7 @@ class LabelledSource:
         """Return a frame with its labels.
 
         Raises:
-            ValueError: If the file has no labels for it, or labels of other proportions.
+            ValueError: If the file has no labels for it.
         """
         frame = self.source.read(index)
         labels = fit_labels(self.store.read(frame.name), frame, where=str(self.store.path))
@@ -51,13 +46,9 @@ class VanishingSource:
     Args:
         source: Where frames come from.
         store: The file, of kind ``vanishing``.
-
-    Raises:
-        ValueError: If the file is of another kind.
     """
 
     def __init__(self, source: FrameSource, store: LabelStore) -> None:
-        _check_kind(store, "vanishing")
         self.source = source
         self.store = store
 
@@ -79,7 +70,9 @@ class VanishingSource:
 
 
 def fit_labels(labels: npt.NDArray[np.generic], frame: Frame, *, where: str) -> npt.NDArray[np.generic]:
-    """A label map at the size of its frame.
+    """A label map at the size of its frame, read at the nearest pixel.
+
+    A teacher sees the whole frame at a size of its own, so its map spans the frame whatever the proportions of either.
 
     Args:
         labels: ``(h, w)``.
@@ -87,14 +80,11 @@ def fit_labels(labels: npt.NDArray[np.generic], frame: Frame, *, where: str) -> 
         where: The file, for messages.
 
     Raises:
-        ValueError: If its proportions are not those of the frame.
+        ValueError: If it is no map.
     """
     height, width = frame.image.shape[:2]
-    if labels.ndim != 2 or abs(labels.shape[1] * height / (labels.shape[0] * width) - 1) > ASPECT_TOLERANCE:
-        raise ValueError(
-            f"{where}: the labels of {frame.name} have the shape {labels.shape}, but the image is {height}x{width} "
-            "(height x width): they were made for other frames, make them again."
-        )
+    if labels.ndim != 2 or labels.size == 0:
+        raise ValueError(f"{where}: the labels of {frame.name} have the shape {labels.shape}, not (height, width).")
     if labels.shape == (height, width):
         return labels
     rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(np.intp)
@@ -102,6 +92,23 @@ def fit_labels(labels: npt.NDArray[np.generic], frame: Frame, *, where: str) -> 
     return labels[np.ix_(rows, columns)]
 
 
-def _check_kind(store: LabelStore, kind: str) -> None:
-    if store.kind != kind:
-        raise ValueError(f"{store.path} holds labels of kind '{store.kind}', but '{kind}' is needed here.")
+def open_labels(path: Path, *, kind: Literal["semantic", "vanishing"], content_key: str | None) -> LabelStore:
+    """Open a label file and make sure that it was made of these very data, where both say what they are.
+
+    Args:
+        path: The file.
+        kind: ``semantic`` or ``vanishing``.
+        content_key: What the data module says of its frames, or None.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or it is not finished.
+        ValueError: If it is damaged, of another kind, or was made of other data.
+    """
+    store = LabelStore(path, kind=kind)
+    made_of = store.settings.get("data")
+    if content_key is not None and made_of is not None and made_of != content_key:
+        raise ValueError(
+            f"{path} was made of other data ({made_of}, not {content_key}) whose frames have the same names: delete "
+            "it and make it again, or give these data a file of their own."
+        )
+    return store

@@ -9,8 +9,7 @@ from datamodules.base import DepthDataModule, Split
 from datamodules.clips import ClipAugmentation, ClipDataset, Window
 from datamodules.frame import DepthScale, FrameSource, Sample
 from datamodules.keypoints import KeypointSource
-from datamodules.labelled import LabelledSource, VanishingSource
-from structures.label_store import LabelStore
+from datamodules.labelled import LabelledSource, VanishingSource, open_labels
 
 
 class VideoDataModule(DepthDataModule):
@@ -108,7 +107,11 @@ class VideoDataModule(DepthDataModule):
     def _labelled(self, split: Split, source: FrameSource) -> FrameSource:
         """The source with what was asked for beside the frames."""
         if split == "train" and self.proxy_labels is not None:
-            source = LabelledSource(source, LabelStore(self.proxy_labels))
+            source = LabelledSource(
+                source, open_labels(self.proxy_labels, kind="semantic", content_key=self.content_key)
+            )
         if split == "train" and self.vanishing is not None:
-            source = VanishingSource(source, LabelStore(self.vanishing))
+            source = VanishingSource(
+                source, open_labels(self.vanishing, kind="vanishing", content_key=self.content_key)
+            )
         return KeypointSource(source) if self.keypoints else source

@@ -151,6 +151,11 @@ class DepthModule(PaperModule):
             }
         )
 
+    @property
+    def scale_known(self) -> bool:
+        """Whether depth is in metres, rather than up to a factor that nothing tells."""
+        return True
+
     @abstractmethod
     def forward(self, image: Tensor) -> Tensor:
         """Depth of an image.

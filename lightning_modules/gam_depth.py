@@ -42,9 +42,6 @@ from networks.pose import PoseNet, ResidualPoseNet
 from renderers.display import categorical, normal_map
 from structures.clip import IGNORED_LABEL, ClipBatch, target_of
 
-PAPER_WEIGHTS = {"photometric": 1.0, "smoothness": 1e-3, "segmentation": 0.1, "planar": 0.1, "normal": 0.05}
-"""Weights of the loss terms in the released code."""
-
 
 class GAMDepth(VideoDepthModule):
     """Depth from clips of five frames.
@@ -52,12 +49,13 @@ class GAMDepth(VideoDepthModule):
     Args:
         depth_network: A :class:`DisparitySegmentationNet` where ``segmentation`` is among the loss terms.
         pose_network: A :class:`ResidualPoseNet` corrects each motion once, a plain :class:`PoseNet` does not; None with
-            ``poses: true``.
+            ``poses: exact``.
         weighting: How pixels of the photometric error count; None is the gradient-aware mask with the paper's values.
-        poses: ``learned`` or ``true`` (those of the data).
+        poses: ``learned`` or ``exact`` (those of the data).
         loss_weights: ``photometric``, ``smoothness``, ``segmentation``, ``planar``, ``normal``; None is the paper's.
         segmentation_until: Part of the training after which the labels are left alone (15 of 50 epochs).
         normal_radius: Distance in pixels of the neighbours that a normal is taken from (3 at 384x288, StructDepth).
+        segment_scale: Size of the planar segments, which goes with the area of the image (1 at 384x288).
         min_segment_px: Smaller segments join a neighbour (50 at 384x288).
         min_plane_px: Larger segments are planes (200 at 384x288).
         border_px: Pixels at the image's border without planar and normal terms (8 at 384x288).
@@ -77,17 +75,21 @@ class GAMDepth(VideoDepthModule):
             number is out of range.
     """
 
-    paper_weights: ClassVar[Mapping[str, float]] = PAPER_WEIGHTS
+    paper_weights: ClassVar[Mapping[str, float]] = {
+        "photometric": 1.0, "smoothness": 1e-3, "segmentation": 0.1, "planar": 0.1, "normal": 0.05
+    }  # fmt: skip
+    corrects_motion = True
 
     def __init__(
         self,
         depth_network: DisparityNet,
         pose_network: PoseNet | None = None,
         weighting: PhotometricWeighting | None = None,
-        poses: Literal["learned", "true"] = "learned",
+        poses: Literal["learned", "exact"] = "learned",
         loss_weights: Mapping[str, float] | None = None,
         segmentation_until: float = 0.3,
         normal_radius: int = 3,
+        segment_scale: float = 1.0,
         min_segment_px: int = 50,
         min_plane_px: int = 200,
         border_px: int = 8,
@@ -124,6 +126,7 @@ class GAMDepth(VideoDepthModule):
             raise ValueError(f"segmentation_until is {segmentation_until}, but must be a part of the training, 0 to 1")
         self.segmentation_until = segmentation_until
         self.normal_radius = normal_radius
+        self.segment_scale = segment_scale
         self.min_segment_px = min_segment_px
         self.min_plane_px = min_plane_px
         self.border_px = border_px
@@ -132,7 +135,7 @@ class GAMDepth(VideoDepthModule):
     def first_poses(self, batch: ClipBatch) -> Tensor:
         """Motions from the target to every frame, chained from those between neighbours, ``(B, N, 4, 4)``."""
         if self.pose_network is None:
-            return self.true_poses(batch)
+            return self.exact_poses(batch)
         frames = batch["frames_jittered"]
         batch_size, n_frames = frames.shape[:2]
         middle = n_frames // 2
@@ -187,9 +190,8 @@ class GAMDepth(VideoDepthModule):
             border_top=self.border_top_px,
         )
         distance = -(aligned * points.detach()).sum(dim=1, keepdim=True)
-        segments = segment_planes(
-            target_of(batch["frames_jittered"]), aligned, distance, valid=defined, min_size=self.min_segment_px
-        )
+        image, size = target_of(batch["frames_jittered"]), self.min_segment_px
+        segments = segment_planes(image, aligned, distance, valid=defined, scale=self.segment_scale, min_size=size)
         planes = fit_planes(points, segments)
         planar = planar_depth(planes, segments, batch["K"], min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
         mask = close & planar_mask(segments, min_area=self.min_plane_px, border=self.border_px)
@@ -236,13 +238,14 @@ class GAMDepth(VideoDepthModule):
         return loss * float(self.progress() < self.segmentation_until)
 
     def pictures(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Also the normals and, where the network and the data have them, classes and planar segments."""
+        """Also the normals, the planar segments and, where the network has them, the classes."""
         depth = self.predict_depth(batch)
         normals, defined = normals_from_points(unproject(depth, batch["K"]), radius=self.normal_radius)
         pictures = super().pictures(batch) | {"normals": normal_map(normals, mask=defined)}
         if isinstance(self.depth_network, DisparitySegmentationNet):
             classes = self.depth_network.with_segmentation(batch["image"])[1].argmax(dim=1)
             pictures["classes"] = categorical(classes)
-        if "vanishing" in batch:
-            pictures["planes"] = categorical(self.planes(batch, depth)["segments"])
+        if "frames_jittered" in batch:  # without directions the normals are segmented as they are
+            clip = cast(ClipBatch, {"vanishing": torch.zeros_like(batch["K"]), **batch})
+            pictures["planes"] = categorical(self.planes(clip, depth)["segments"])
         return pictures

@@ -34,9 +34,9 @@ class Monodepth2(VideoDepthModule):
 
     Args:
         depth_network: Maps an image ``(B, 3, H, W)`` to disparity ``(B, 1, H, W)`` in [0, 1].
-        pose_network: Maps pairs of images to their motion; None with ``poses: true``.
+        pose_network: Maps pairs of images to their motion; None with ``poses: exact``.
         weighting: How pixels of the photometric error count; None is the paper's mean.
-        poses: ``learned`` or ``true`` (those of the data).
+        poses: ``learned`` or ``exact`` (those of the data).
         loss_weights: Weights of ``photometric`` (1) and ``smoothness`` (1e-3), the paper's.
         optimizer: Adam, as in the paper.
         lr_scheduler: See :class:`~lightning_modules.base.PaperModule`.
@@ -56,7 +56,7 @@ class Monodepth2(VideoDepthModule):
         depth_network: nn.Module,
         pose_network: PoseNet | None = None,
         weighting: PhotometricWeighting | None = None,
-        poses: Literal["learned", "true"] = "learned",
+        poses: Literal["learned", "exact"] = "learned",
         loss_weights: Mapping[str, float] | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,

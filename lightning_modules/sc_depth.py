@@ -42,9 +42,9 @@ class SCDepth(VideoDepthModule):
 
     Args:
         depth_network: Maps an image ``(B, 3, H, W)`` to disparity ``(B, 1, H, W)`` in [0, 1].
-        pose_network: Maps pairs of images to their motion; None with ``poses: true``.
+        pose_network: Maps pairs of images to their motion; None with ``poses: exact``.
         weighting: How pixels of the photometric error count; None is the paper's mean.
-        poses: ``learned`` or ``true`` (those of the data).
+        poses: ``learned`` or ``exact`` (those of the data).
         loss_weights: Weights of ``photometric`` (1), ``geometry`` (0.1) and ``smoothness`` (1e-3).
         ssim_window: Side of the SSIM window in pixels; the released code's 7.
         optimizer: Adam, as in the paper (at 1e-4).
@@ -65,7 +65,7 @@ class SCDepth(VideoDepthModule):
         depth_network: nn.Module,
         pose_network: PoseNet | None = None,
         weighting: PhotometricWeighting | None = None,
-        poses: Literal["learned", "true"] = "learned",
+        poses: Literal["learned", "exact"] = "learned",
         loss_weights: Mapping[str, float] | None = None,
         ssim_window: int = 7,
         optimizer: OptimizerCallable = torch.optim.Adam,

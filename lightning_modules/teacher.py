@@ -49,6 +49,7 @@ class Teacher(LightningModule):
         path = Path(source)
         if path.is_file() or path.suffix == ".ckpt":
             self.model = _checked(load_module(path), kind, source)
+            self.relative = isinstance(self.model, DepthModule) and not self.model.scale_known
             self.title = str(read_checkpoint(path)[RECIPE_KEY].get("experiment") or path.stem)
         else:
             self.title = path.resolve().name if path.is_dir() else source

@@ -3,9 +3,10 @@
 A paper adds ``loss_terms`` and ``relative_poses``; depth, view synthesis, evaluation and pictures stand here.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -21,7 +22,8 @@ from losses.photometric import Photometric, minimum_error
 from losses.weighting import Averaging, PhotometricWeighting
 from metrics.subset_depth import SubsetDepthErrors
 from metrics.trajectory import PoseErrors
-from networks.pose import PoseNet
+from networks.disparity import DisparitySegmentationNet
+from networks.pose import PoseNet, ResidualPoseNet
 from renderers.display import categorical, colorize, depth_range, scalar_map
 from renderers.view_synthesis import Warped, synthesize_views
 from structures.batch import PADDING_INDEX, DepthBatch
@@ -58,9 +60,9 @@ class VideoDepthModule(DepthModule):
     Args:
         loss_weights: Weights of the loss terms; None is the paper's. A term that is left out is none of the loss.
         depth_network: Maps an image ``(B, 3, H, W)`` to disparity ``(B, 1, H, W)`` in [0, 1].
-        pose_network: Maps pairs of images to their motion; None with ``poses: true``.
+        pose_network: Maps pairs of images to their motion; None with ``poses: exact``.
         weighting: How pixels of the photometric error count.
-        poses: ``learned`` takes the pose network's, ``true`` the exact ones of the data, to study depth alone.
+        poses: ``learned`` takes the pose network's, ``exact`` those of the data, to study depth alone.
         optimizer: See :class:`~lightning_modules.base.PaperModule`.
         lr_scheduler: See :class:`~lightning_modules.base.PaperModule`.
         lr_scheduler_interval: See :class:`~lightning_modules.base.PaperModule`.
@@ -72,11 +74,13 @@ class VideoDepthModule(DepthModule):
         average: See :class:`DepthModule`.
 
     Raises:
-        ValueError: If a loss term is unknown, or poses are learned without a pose network, or true with one.
+        ValueError: If a loss term is unknown, or poses are learned without a pose network, or exact ones with one.
     """
 
     paper_weights: ClassVar[Mapping[str, float]]
     """All loss terms of the paper with their weights."""
+    corrects_motion: ClassVar[bool] = False
+    """Whether the paper uses the second decoder of a pose network that has one."""
 
     def __init__(
         self,
@@ -84,7 +88,7 @@ class VideoDepthModule(DepthModule):
         depth_network: nn.Module,
         pose_network: PoseNet | None,
         weighting: PhotometricWeighting | None = None,
-        poses: Literal["learned", "true"] = "learned",
+        poses: Literal["learned", "exact"] = "learned",
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["step", "epoch"] = "step",
@@ -110,16 +114,21 @@ class VideoDepthModule(DepthModule):
         unknown = sorted(self.loss_weights.keys() - self.paper_weights.keys())
         if unknown:
             raise ValueError(f"loss term '{unknown[0]}' is not known; choose among {', '.join(self.paper_weights)}")
-        if poses not in ("learned", "true"):
-            raise ValueError(f"poses is '{poses}', but must be 'learned' or 'true'")
+        if poses not in ("learned", "exact"):
+            raise ValueError(f"poses is '{poses}', but must be 'learned' or 'exact'")
         if (poses == "learned") != (pose_network is not None):
-            raise ValueError(f"poses is '{poses}': 'learned' needs a pose_network, 'true' must have none")
+            raise ValueError(f"poses is '{poses}': 'learned' needs a pose_network, 'exact' must have none")
         self.depth_network = depth_network
         self.pose_network = pose_network
         self.weighting = Averaging() if weighting is None else weighting
         self.poses = poses
         self.min_depth_m = min_depth_m
         self.max_depth_m = max_depth_m
+        # What no term trains must not ask for gradients: DDP waits for those of every parameter.
+        if "segmentation" not in self.loss_weights and isinstance(depth_network, DisparitySegmentationNet):
+            depth_network.segmentation_decoder.requires_grad_(False)
+        if not self.corrects_motion and isinstance(pose_network, ResidualPoseNet):
+            pose_network.residual_decoder.requires_grad_(False)
         stages = ("val", "test")
         self.subset_metrics = nn.ModuleDict(
             {
@@ -132,8 +141,13 @@ class VideoDepthModule(DepthModule):
         self.pose_metrics = nn.ModuleDict({stage: PoseErrors() for stage in stages})
         self.photometric_metrics = nn.ModuleDict({stage: MeanMetric(nan_strategy="error") for stage in stages})
 
+    @property
+    def scale_known(self) -> bool:
+        """Whether depth is in metres: exact poses tell its scale, learned ones leave it open."""
+        return self.poses == "exact"
+
     def forward(self, image: Tensor) -> Tensor:
-        """Depth of an image, up to one unknown scale.
+        """Depth of an image, up to one unknown scale where poses are learned.
 
         Args:
             image: float32 ``(B, 3, H, W)``, RGB in [0, 1].
@@ -152,7 +166,25 @@ class VideoDepthModule(DepthModule):
         # Outside, the trainer would make the training data to count their batches.
         if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
             return 0.0
-        return min(self.global_step / max(float(self.trainer.estimated_stepping_batches), 1.0), 1.0)
+        steps = float(self.trainer.estimated_stepping_batches)
+        if math.isinf(steps):
+            raise ValueError("the schedules need the length of the training: set trainer.max_steps or max_epochs")
+        return min(self.global_step / max(steps, 1.0), 1.0)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Refuse labels that the network has no class for, while they are on the CPU, where looking costs no wait.
+
+        Raises:
+            ValueError: If a class id is above the network's.
+        """
+        if isinstance(self.depth_network, DisparitySegmentationNet) and "proxy_semantic" in batch:
+            highest = int(batch["proxy_semantic"].max())
+            if highest > self.depth_network.n_classes:
+                raise ValueError(
+                    f"the labels have the class id {highest}, but the network has {self.depth_network.n_classes} "
+                    "classes: set model.init_args.depth_network.init_args.n_classes to the teacher's"
+                )
+        return batch
 
     @abstractmethod
     def relative_poses(self, batch: ClipBatch, depth: Tensor) -> Tensor:
@@ -163,14 +195,14 @@ class VideoDepthModule(DepthModule):
             depth: Depth of the target, ``(B, 1, H, W)``, for papers that look at the warped images.
         """
 
-    def true_poses(self, batch: ClipBatch) -> Tensor:
+    def exact_poses(self, batch: ClipBatch) -> Tensor:
         """The exact ones of the data.
 
         Raises:
             ValueError: If the data has none.
         """
         if "T_frame_target" not in batch:
-            raise ValueError("poses is 'true', but the data gives none: use rooms, or poses: learned.")
+            raise ValueError("poses is 'exact', but the data gives none: use rooms, or poses: learned.")
         return batch["T_frame_target"]
 
     def target_pair_poses(self, batch: ClipBatch) -> Tensor:
@@ -179,7 +211,7 @@ class VideoDepthModule(DepthModule):
         A pair enters the network in temporal order; the motion of a frame before the target is inverted.
         """
         if self.pose_network is None:
-            return self.true_poses(batch)
+            return self.exact_poses(batch)
         frames = batch["frames_jittered"]
         batch_size, n_frames = frames.shape[:2]
         middle = n_frames // 2

@@ -366,7 +366,10 @@ class LabelStore:
                 "it was stopped"
             )
         if not self.path.exists():
-            raise FileNotFoundError(f"there is no label file '{self.path}'; make it with the command for its teacher")
+            raise FileNotFoundError(
+                f"there is no label file '{self.path}'; make pseudo-labels or make vanishing writes it "
+                "(for rooms: python -m tools.prepare_inputs --config EXPERIMENT)"
+            )
         try:
             with h5py.File(self.path, "r") as file:
                 if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:

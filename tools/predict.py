@@ -18,6 +18,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.image_files import ImageFiles
+from lightning_modules.base import DepthModule
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.loading import load_module
 from lightning_modules.quiet import quiet_lightning
@@ -106,6 +107,12 @@ def _say_what_depth_means(module: LightningModule, options: argparse.Namespace, 
         print(
             f"note: depth is that of a camera whose focal length is {focal_px:g} pixels at the working size; for your "
             "own camera give --field-of-view DEGREES or --k FX FY CX CY",
+            file=sys.stderr,
+        )
+    if isinstance(module, DepthModule) and not module.scale_known:
+        print(
+            "note: this model learnt depth from video alone, which does not tell its scale, so the millimetres are "
+            "right up to one factor",
             file=sys.stderr,
         )
     if settings.get("depth_scale") == "image_max":

@@ -149,6 +149,7 @@ def write_labels(
     *,
     settings: dict[str, Any],
     batch_size: int,
+    num_workers: int,
     accelerator: str,
 ) -> int:
     """Label the frames that the file lacks.
@@ -178,7 +179,9 @@ def write_labels(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message="Couldn't infer the batch indices.*")
-        trainer.predict(teacher, DataLoader(rest, batch_size=batch_size), return_predictions=False)
+        trainer.predict(
+            teacher, DataLoader(rest, batch_size=batch_size, num_workers=num_workers), return_predictions=False
+        )
     return callback.n_written
 
 
@@ -207,6 +210,8 @@ def main(args: list[str] | None = None) -> int:
         frames = unaugmented_frames(data, config.split)
         names, highest = survey(frames)
         settings: dict[str, Any] = {"image_size": list(cast(DepthDataModule, data).image_size)}
+        if cast(DepthDataModule, data).content_key is not None:
+            settings["data"] = cast(DepthDataModule, data).content_key
         if teacher.kind == "depth":
             settings["relative"] = teacher.relative
         else:
@@ -221,6 +226,7 @@ def main(args: list[str] | None = None) -> int:
             config.out,
             settings=settings,
             batch_size=cast(DepthDataModule, data).batch_size,
+            num_workers=cast(DepthDataModule, data).num_workers,
             accelerator=config.accelerator,
         )
         seconds = time.perf_counter() - started

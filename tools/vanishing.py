@@ -39,13 +39,16 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def write_directions(sources: list[FrameSource], out: Path, settings: VanishingSettings) -> int:
+def write_directions(
+    sources: list[FrameSource], out: Path, settings: VanishingSettings, *, content_key: str | None = None
+) -> int:
     """Store the directions of the frames that a file lacks.
 
     Args:
         sources: Frames whose names are all different.
         out: The file; nothing is done where it is finished and holds all of them.
         settings: Constants of the search.
+        content_key: What the data module says of its frames.
 
     Returns:
         How many frames were seen now.
@@ -58,8 +61,9 @@ def write_directions(sources: list[FrameSource], out: Path, settings: VanishingS
     columns = (TextColumn("vanishing directions"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     new = 0
     names: set[str] = set()
+    kept = dataclasses.asdict(settings) | ({} if content_key is None else {"data": content_key})
     with (
-        LabelWriter(out, kind="vanishing", teacher=TEACHER, settings=dataclasses.asdict(settings)) as writer,
+        LabelWriter(out, kind="vanishing", teacher=TEACHER, settings=kept) as writer,
         Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress,
     ):
         for source, index in progress.track(frames):
@@ -98,7 +102,8 @@ def main(args: list[str] | None = None) -> int:
             raise ValueError(f"{type(data).__name__} has no splits: choose a data module of images with depth")
         data.prepare_data()
         cv2.setNumThreads(0)
-        new = write_directions([data.make_source(split) for split in config.split], config.out, init.settings)
+        sources = [data.make_source(split) for split in config.split]
+        new = write_directions(sources, config.out, init.settings, content_key=data.content_key)
         store = LabelStore(config.out, kind="vanishing")
         failed = sum(not store.read(name).any() for name in store.names)
     except (ValueError, OSError) as error:

@@ -180,6 +180,11 @@ class RoomsDataModule(DepthDataModule):
         """Where the finished file is or will be."""
         return store_path(self.settings, self.root)
 
+    @property
+    def content_key(self) -> str:
+        """The key of the settings."""
+        return f"rooms-{self.settings.fingerprint()}"
+
     def prepare_data(self) -> None:
         """Make the data set if it is not there, with a progress bar; a killed run is taken up again."""
         build_store(self.settings, self.root, processes=self.processes, renderer=self.renderer)

@@ -124,6 +124,11 @@ class RoomsVideoDataModule(VideoDataModule):
         self.renderer = renderer
         self.store: RoomsStore | None = None
 
+    @property
+    def content_key(self) -> str:
+        """The key of the settings."""
+        return f"rooms-{self.settings.fingerprint()}"
+
     def prepare_data(self) -> None:
         """Make the data set if it is not there, with a progress bar; a killed run is taken up again."""
         build_store(self.settings, self.root, processes=self.processes, renderer=self.renderer)

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
+from geometry.alignment import median_scale
 from lightning_modules.base import DepthModule
 from renderers.display import depth_panels, stack_rows, to_uint8
 from structures.files import write_png
@@ -161,7 +162,12 @@ class DepthPictures(SamplePictures):
         # The scale of the depth may be a matter of the data, which `forward` does not see.
         predict = pl_module.predict_depth if isinstance(pl_module, DepthModule) else None
         prediction = pl_module(sample["image"]) if predict is None else predict(sample)
-        return depth_panels(sample["image"], sample["depth"], sample["depth_mask"], prediction.detach().float())
+        prediction = prediction.detach().float()
+        if isinstance(pl_module, DepthModule) and not pl_module.scale_known:  # errors mean nothing in another unit
+            scale = median_scale(prediction, target=sample["depth"], mask=sample["depth_mask"])
+            known = sample["depth_mask"].flatten(1).any(dim=1)
+            prediction = prediction * torch.where(known, scale, 1.0).view(-1, 1, 1, 1)
+        return depth_panels(sample["image"], sample["depth"], sample["depth_mask"], prediction)
 
 
 def chosen_samples(count: int, *, batch_idx: int, n_batches: int | float, batch_size: int) -> list[int]:

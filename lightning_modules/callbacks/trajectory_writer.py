@@ -40,18 +40,20 @@ class TrajectoryWriter(Callback):
     since none of them sees a whole video.
 
     Args:
-        stride: Frames from a target to the next frame of its clip, >= 1: the stride of the clips. Above 1 a path takes
-            every ``stride``-th frame.
+        stride: Frames from a target to the next frame of its clip, >= 1; None takes the data module's. Above 1 a path
+            takes every ``stride``-th frame. Clips of differing strides (``target_flow`` of own video) make no path.
 
     Raises:
         ValueError: If the stride is below 1.
     """
 
-    def __init__(self, stride: int = 1) -> None:
+    def __init__(self, stride: int | None = None) -> None:
         super().__init__()
-        if stride < 1:
+        if stride is not None and stride < 1:
             raise ValueError(f"stride is {stride}, but must be at least 1")
-        self.stride = stride
+        self.given_stride = stride
+        self.stride = 1 if stride is None else stride
+        self.mixed = False
         self._predicted: dict[str, Steps] = defaultdict(dict)
         self._true: dict[str, Steps] = defaultdict(dict)
 
@@ -72,6 +74,12 @@ class TrajectoryWriter(Callback):
         """Forget an earlier test."""
         self._predicted.clear()
         self._true.clear()
+        data: Any = getattr(trainer, "datamodule", None)
+        if self.given_stride is None:
+            self.stride = int(getattr(data, "stride", 1))
+        self.mixed = getattr(data, "target_flow", None) is not None
+        if self.mixed:
+            logger.warning("no trajectories are written: target_flow gives every clip a stride of its own")
         if trainer.world_size > 1 and trainer.is_global_zero:
             logger.warning(
                 "no trajectories are written: %d processes share the videos; test on one device to get them",
@@ -135,7 +143,7 @@ class TrajectoryWriter(Callback):
             logger.info("%d trajectories in %s", n_paths, folder)
 
     def _writes(self, trainer: Trainer) -> bool:
-        return trainer.world_size == 1 and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        return trainer.world_size == 1 and not self.mixed and not trainer.fast_dev_run  # type: ignore[attr-defined]
 
 
 def consecutive(frames: Collection[int], *, stride: int = 1) -> list[list[int]]:

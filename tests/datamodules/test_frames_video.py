@@ -63,7 +63,8 @@ def test_size_and_k_follow_the_samples(tmp_path: Path) -> None:
 
 
 def test_every_frame_can_be_evaluated_by_itself(tmp_path: Path) -> None:
-    data = module(make_frames_video(tmp_path), evaluation="frames")
+    root = make_frames_video(tmp_path / "color", depth=tmp_path / "depth")
+    data = module(root, evaluation="frames", depth_root=str(tmp_path / "depth"))
     data.setup()
     assert [data.datasets["test"][index]["name"] for index in range(4)] == [f"frame_{index}" for index in range(8, 12)]
     assert "frames" not in data.datasets["val"][0]
@@ -253,10 +254,6 @@ def spoil_jpeg(root: Path) -> None:
     (root / "color" / "frame_3.jpg").write_bytes(whole[: len(whole) // 2])
 
 
-def spoil_depth_values(root: Path) -> None:
-    cv2.imwrite(str(root / "depth" / "frame_3.png"), np.zeros((HEIGHT, WIDTH), np.uint16))
-
-
 def spoil_depth_size(root: Path) -> None:
     cv2.imwrite(str(root / "depth" / "frame_3.png"), np.ones((24, 32), np.uint16))
 
@@ -281,7 +278,6 @@ def spoil_names(root: Path) -> None:
 BAD = {
     "frames of different sizes": (spoil_size, r"frame_3.png is 32x24, but frame_0.png is 64x48: all frames of a seq"),
     "truncated image": (spoil_jpeg, r"cannot read '.*frame_3.jpg' as an image: .*truncated.*; replace the frame"),
-    "depth without a value": (spoil_depth_values, r"depth/frame_3.png: the depth is 0 \(unknown\) in every pixel"),
     "depth of another size": (spoil_depth_size, r"frame_3.png: the image is 64x48 but the depth has shape \(24, 32\)"),
     "depth of 8 bits": (spoil_depth_bits, r"frame_3.png' .*only 8 bits.*; replace the file, or leave depth_root"),
     "static clip": (
@@ -383,3 +379,17 @@ def test_wrong_videos_have_one_sentence(tmp_path: Path) -> None:
 def test_wrong_arguments_have_one_sentence(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         module(Path("x"), **arguments)
+
+
+def test_a_frame_in_which_nothing_was_measured_is_kept(tmp_path: Path) -> None:
+    root = make_frames_video(tmp_path / "color", depth=tmp_path / "depth")
+    cv2.imwrite(str(tmp_path / "depth" / "frame_3.png"), np.zeros((HEIGHT, WIDTH), np.uint16))
+    data = module(root, depth_root=str(tmp_path / "depth"))
+    source = data.make_source("train")
+    frame = next(source.read(k) for k in range(len(source)) if source.read(k).name == "frame_3")
+    assert not frame.depth.any()
+
+
+def test_lone_frames_without_depth_are_nothing_to_evaluate_on(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="for which depth_root is needed"):
+        module(make_frames_video(tmp_path), evaluation="frames")

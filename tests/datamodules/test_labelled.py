@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from datamodules.frame import Frame
-from datamodules.labelled import LabelledSource, VanishingSource, fit_labels
+from datamodules.labelled import LabelledSource, VanishingSource, fit_labels, open_labels
 from structures.label_store import Kind, LabelStore, LabelWriter
 
 HEIGHT, WIDTH = 12, 18
@@ -73,23 +73,35 @@ def test_larger_labels_are_read_in_the_middle_of_each_pixel() -> None:
     np.testing.assert_array_equal(fit_labels(labels, frame(), where="x"), labels[1::3, 1::3])
 
 
-def test_proportions_may_differ_by_rounding_only() -> None:
-    assert fit_labels(np.ones((100, 151)), frame(), where="x").shape == (HEIGHT, WIDTH)
-    with pytest.raises(ValueError, match=r"x: the labels of a have the shape \(100, 160\), but the image is 12x18"):
-        fit_labels(np.ones((100, 160)), frame(), where="x")
-    with pytest.raises(ValueError, match=r"have the shape \(18, 12\)"):
-        fit_labels(np.ones((WIDTH, HEIGHT)), frame(), where="x")
-    with pytest.raises(ValueError, match=r"have the shape \(12, 18, 3\)"):
+def test_a_map_spans_its_frame_whatever_the_proportions_of_either() -> None:
+    """A teacher sees a 16:9 frame at 4:3, if its data module says so."""
+    labels = np.arange(12).reshape(3, 4)
+    fitted = fit_labels(labels, frame(), where="x")
+    assert fitted.shape == (HEIGHT, WIDTH)
+    rows, columns = (np.arange(HEIGHT) * 3) // HEIGHT, ((np.arange(WIDTH) + 0.5) * 4 / WIDTH).astype(int)
+    assert np.array_equal(fitted, labels[rows[:, None], columns])
+    with pytest.raises(ValueError, match=r"x: the labels of a have the shape \(12, 18, 3\), not \(height, width\)"):
         fit_labels(np.ones((HEIGHT, WIDTH, 3)), frame(), where="x")
 
 
 def test_files_of_another_kind_or_data_are_refused(tmp_path: Path) -> None:
     semantic = store(tmp_path / "l.h5", "semantic", {"z": np.ones((HEIGHT, WIDTH), np.uint8)})
     vanishing = store(tmp_path / "v.h5", "vanishing", {"z": np.eye(3)})
-    with pytest.raises(ValueError, match=r"v.h5 holds labels of kind 'vanishing', but 'semantic' is needed here"):
-        LabelledSource(Three(), vanishing)
-    with pytest.raises(ValueError, match=r"l.h5 holds labels of kind 'semantic', but 'vanishing' is needed here"):
-        VanishingSource(Three(), semantic)
+    with pytest.raises(ValueError, match=r"v\.h5.*vanishing.*semantic"):
+        open_labels(tmp_path / "v.h5", kind="semantic", content_key=None)
+    with pytest.raises(ValueError, match=r"l\.h5.*semantic.*vanishing"):
+        open_labels(tmp_path / "l.h5", kind="vanishing", content_key=None)
     for source in (LabelledSource(Three(), semantic), VanishingSource(Three(), vanishing)):
         with pytest.raises(ValueError, match="has nothing for 'a'"):
             source.read(0)
+
+
+def test_labels_of_other_data_with_the_same_names_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "l.h5"
+    with LabelWriter(path, kind="semantic", teacher="t", settings={"data": "rooms-1"}) as writer:
+        writer.write("a", np.ones((HEIGHT, WIDTH), np.uint8))
+        writer.finish()
+    assert open_labels(path, kind="semantic", content_key="rooms-1").names == ["a"]
+    assert open_labels(path, kind="semantic", content_key=None).names == ["a"]
+    with pytest.raises(ValueError, match=r"was made of other data \(rooms-1, not rooms-2\)"):
+        open_labels(path, kind="semantic", content_key="rooms-2")

@@ -38,6 +38,8 @@ class FixedWithClasses(DisparitySegmentationNet):
     def __init__(self, depth):
         nn.Module.__init__(self)
         self.fixed = FixedDisparity(depth)
+        self.n_classes = 3
+        self.segmentation_decoder = nn.Identity()
         self.logits = nn.Parameter(torch.randn(len(depth), 4, HEIGHT, WIDTH))
 
     def forward(self, image):
@@ -60,7 +62,7 @@ def labelled(batch):
 
 def make(batch, depth=None, **changes):
     """GAM-Depth on a known depth, with numbers of pixels that fit its small images."""
-    arguments = {"poses": "true", "normal_radius": 1, "min_segment_px": 20, "min_plane_px": 40, "border_px": 2}
+    arguments = {"poses": "exact", "normal_radius": 1, "min_segment_px": 20, "min_plane_px": 40, "border_px": 2}
     arguments |= {"border_top_px": 3}
     return GAMDepth(FixedWithClasses(batch["depth"] if depth is None else depth), **(arguments | changes))
 
@@ -207,7 +209,7 @@ def test_what_is_missing_has_one_sentence():
         with pytest.raises(ValueError, match=r"need vanishing directions: set data.init_args.vanishing"):
             make(batch, loss_weights={name: 1.0}).loss_terms(batch)
     with pytest.raises(ValueError, match=r"'segmentation' needs networks.disparity.DisparitySegmentationNet"):
-        GAMDepth(FixedDisparity(batch["depth"]), poses="true")
+        GAMDepth(FixedDisparity(batch["depth"]), poses="exact")
     with pytest.raises(ValueError, match=r"segmentation_until is 1\.5, but must be a part of the training"):
         make(batch, segmentation_until=1.5)
 
@@ -247,7 +249,7 @@ def test_labels_are_left_alone_after_their_part_of_the_training():
             assert bool(gradient.any()) == (seen[-1] > 0)
 
     module = Watched(
-        SmallNet(), poses="true", loss_weights={"photometric": 1.0, "segmentation": 0.1}, segmentation_until=0.3
+        SmallNet(), poses="exact", loss_weights={"photometric": 1.0, "segmentation": 0.1}, segmentation_until=0.3
     )
     loader = DataLoader([batch] * 5, batch_size=None)
     # Validations in between count for nothing.
@@ -327,7 +329,7 @@ def test_true_poses_teach_depth_on_one_clip_of_rooms(rooms_root):
     data.setup("validate")
     batch = default_collate([data.datasets["val"][1]])
     module = GAMDepth(
-        SmallNet(start_m=5.0), poses="true", weighting=Averaging(), loss_weights={"photometric": 1.0},
+        SmallNet(start_m=5.0), poses="exact", weighting=Averaging(), loss_weights={"photometric": 1.0},
         optimizer=partial(torch.optim.Adam, lr=5e-3),
     )  # fmt: skip
     errors, relative = [], []
@@ -346,3 +348,25 @@ def test_true_poses_teach_depth_on_one_clip_of_rooms(rooms_root):
     least = module.candidates(batch, true, noise=False)[0].mean().item()
     assert errors[1] - least < 0.5 * (errors[0] - least), (errors, least)
     assert relative[1] < 0.5 * relative[0], relative  # with true poses the scale is known, too
+
+
+def test_labels_beyond_the_networks_classes_are_refused_before_they_reach_a_device():
+    batch = plane_clips(5)
+    module = GAMDepth(
+        FixedWithClasses(batch["depth"]), poses="exact", loss_weights={"photometric": 1.0, "segmentation": 0.1}
+    )
+    batch["proxy_semantic"] = torch.full((2, HEIGHT, WIDTH), 3)
+    assert module.on_before_batch_transfer(batch, 0) is batch
+    batch["proxy_semantic"][1, 2, 3] = 4
+    with pytest.raises(ValueError, match=r"class id 4, but the network has 3 classes: set .*n_classes"):
+        module.on_before_batch_transfer(batch, 0)
+
+
+def test_what_no_term_trains_asks_for_no_gradient():
+    """DDP waits for the gradient of every parameter that asks for one."""
+    network = DisparitySegmentationNet(2, encoder="resnet18", encoder_weights=None, decoder_widths=(4, 4, 4, 4, 4))
+    GAMDepth(network, poses="exact", loss_weights={"photometric": 1.0, "segmentation": 0.1})
+    assert all(p.requires_grad for p in network.parameters())
+    GAMDepth(network, poses="exact", loss_weights={"photometric": 1.0})
+    frozen = {name.split(".")[0] for name, p in network.named_parameters() if not p.requires_grad}
+    assert frozen == {"segmentation_decoder"}

@@ -17,14 +17,14 @@ def test_the_paper_is_the_default():
 @pytest.mark.parametrize("names", [("photometric",), ("smoothness",), ("smoothness", "photometric")])
 def test_terms_are_those_that_have_a_weight(names):
     batch = plane_clips(3)
-    module = Monodepth2(FixedDisparity(batch["depth"]), poses="true", loss_weights=dict.fromkeys(names, 2.0))
+    module = Monodepth2(FixedDisparity(batch["depth"]), poses="exact", loss_weights=dict.fromkeys(names, 2.0))
     assert set(module.loss_terms(batch)) == set(names)
 
 
 @pytest.mark.parametrize("n_frames", [3, 5])
 def test_terms_are_what_their_formulas_say(n_frames):
     batch = plane_clips(n_frames)
-    module = Monodepth2(FixedDisparity(1.3 * batch["depth"]), poses="true")
+    module = Monodepth2(FixedDisparity(1.3 * batch["depth"]), poses="exact")
     with torch.no_grad():
         terms = module.loss_terms(batch)
     warped = module.synthesize(batch, 1.3 * batch["depth"], batch["T_frame_target"]).image
@@ -72,7 +72,7 @@ def test_networks_see_jittered_colours_and_errors_are_taken_on_clean_ones():
 def test_the_weighting_is_one_argument():
     batch = plane_clips(3)
     mask = GradientAwareMask(gamma2=10.0)
-    module = Monodepth2(FixedDisparity(1.3 * batch["depth"]), poses="true", weighting=mask)
+    module = Monodepth2(FixedDisparity(1.3 * batch["depth"]), poses="exact", weighting=mask)
     warped = module.synthesize(batch, 1.3 * batch["depth"], batch["T_frame_target"]).image
     error, _ = module.candidates(batch, warped, noise=False)
     expected = 10 * (error * mask.weights(batch["image"])).mean()

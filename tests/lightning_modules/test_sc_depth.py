@@ -15,7 +15,7 @@ MIDDLE = 1
 def make(batch, *, scales=(1.0, 1.0, 1.0), **changes):
     """SC-Depth that knows the depth of every frame of three, up to a factor a frame."""
     depths = batch["depths"] * torch.tensor(scales).view(1, -1, 1, 1, 1)
-    arguments = {"poses": "true", "ssim_window": 3}
+    arguments = {"poses": "exact", "ssim_window": 3}
     return SCDepth(FixedDisparity(depths.flatten(0, 1)), **(arguments | changes)), depths
 
 
@@ -171,7 +171,7 @@ def test_networks_see_jittered_colours_and_errors_are_taken_on_clean_ones():
 
     for jitter in (1.0, 0.5):
         batch = plane_clips(3, jitter=jitter)
-        module = SCDepth(Watched(batch["depths"].flatten(0, 1)), poses="true")
+        module = SCDepth(Watched(batch["depths"].flatten(0, 1)), poses="exact")
         terms.append({name: term.item() for name, term in module.loss_terms(batch).items()})
         assert torch.equal(seen[-1], batch["frames_jittered"].flatten(0, 1))
     assert terms[0] == terms[1]

@@ -171,7 +171,7 @@ class ExactThenResidual(ResidualPoseNet):
 
 def exact_module(paper: type, batch: dict[str, Any], **changes: Any) -> Any:
     """A paper with the exact depth of the targets and true poses, without the terms that need labels."""
-    arguments: dict[str, Any] = {"poses": "true", "weighting": Averaging()}
+    arguments: dict[str, Any] = {"poses": "exact", "weighting": Averaging()}
     if paper is GAMDepth:
         arguments["loss_weights"] = {"photometric": 1.0, "smoothness": 1e-3}
         arguments |= {"normal_radius": 1, "min_segment_px": 20, "min_plane_px": 40, "border_px": 1, "border_top_px": 1}
@@ -282,13 +282,13 @@ def test_noise_breaks_ties_between_unwarped_frames():
 
 
 @PAPERS
-def test_poses_are_learned_or_true(paper):
+def test_poses_are_learned_or_exact(paper):
     batch = plane_clips(3)
-    with pytest.raises(ValueError, match="'true' must have none"):
+    with pytest.raises(ValueError, match="'exact' must have none"):
         exact_module(paper, batch, pose_network=ConstantMotion())
     with pytest.raises(ValueError, match="'learned' needs a pose_network"):
         exact_module(paper, batch, poses="learned")
-    with pytest.raises(ValueError, match="poses is 'guessed', but must be 'learned' or 'true'"):
+    with pytest.raises(ValueError, match="poses is 'guessed', but must be 'learned' or 'exact'"):
         exact_module(paper, batch, poses="guessed")
     del batch["T_frame_target"]
     with pytest.raises(ValueError, match=r"the data gives none: use rooms, or poses: learned"):
@@ -422,7 +422,7 @@ def test_pictures_are_rgb_maps_of_the_batch(paper, measured, vanishing):
         pictures = module.pictures(batch)
     expected = ["image", "truth", "depth", "weights", "winner", "error", "warped first", "warped last"]
     if paper is GAMDepth:
-        expected += ["normals", *(["planes"] if vanishing else [])]
+        expected += ["normals", "planes"]
     assert list(pictures) == expected
     for name, picture in pictures.items():
         assert picture.shape == (2, 3, HEIGHT, WIDTH), name
@@ -478,7 +478,7 @@ def test_progress_is_the_share_of_steps_and_validation_does_not_advance_it():
             seen.append(("val", self.progress()))
             super().validation_step(batch, batch_idx)
 
-    module = Watched(Steps(), poses="true")
+    module = Watched(Steps(), poses="exact")
     assert module.progress() == 0
     loader = DataLoader([batch] * 2, batch_size=None)
     trainer = quiet_trainer(max_epochs=2, num_sanity_val_steps=1)

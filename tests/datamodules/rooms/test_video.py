@@ -176,16 +176,11 @@ def test_label_files_are_joined_by_name(tmp_path: Path) -> None:
 
 def test_wrong_label_files_have_one_sentence(tmp_path: Path) -> None:
     names = [f"{s.name}/{k:04d}" for s in videos("train") for k in range(TINY.frames_per_clip)]
-    write_labels(tmp_path / "square.h5", names, (16, 16))
     write_labels(tmp_path / "other.h5", ["frame_0"])
-    for file, message in (
-        ("square.h5", r"square.h5: the labels of .* have the shape \(16, 16\).* 24x32"),
-        ("other.h5", r"other.h5' has nothing for 'video/train/.*make it again"),
-    ):
-        data = module(tmp_path, proxy_labels=str(tmp_path / file))
-        data.setup("fit")
-        with pytest.raises(ValueError, match=message):
-            samples(data, "train")
+    data = module(tmp_path, proxy_labels=str(tmp_path / "other.h5"))
+    data.setup("fit")
+    with pytest.raises(ValueError, match=r"other.h5' has nothing for 'video/train/.*make it again"):
+        samples(data, "train")
     write_labels(tmp_path / "half.h5", names[:3], finish=False)
     with pytest.raises(FileNotFoundError, match=r"half.h5' is not finished"):
         module(tmp_path, proxy_labels=str(tmp_path / "half.h5")).setup("fit")
