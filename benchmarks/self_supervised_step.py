@@ -205,10 +205,10 @@ class _Stopwatch:
         self.device = device
         self.seconds = 0.0
 
-    def __call__(self, *args: Tensor, valid: Tensor, min_size: int) -> Tensor:
+    def __call__(self, *args: Tensor, valid: Tensor, scale: float, min_size: int) -> Tensor:
         _wait(self.device)
         start = time.perf_counter()
-        segments = segment_planes(*args, valid=valid, min_size=min_size)
+        segments = segment_planes(*args, valid=valid, scale=scale, min_size=min_size)
         self.seconds += time.perf_counter() - start
         return segments
 

@@ -100,6 +100,7 @@ def test_a_segmenter_labels_every_training_frame_unaugmented_and_in_order(root, 
     said = capsys.readouterr().out
     assert f"{len(frames)} labels of 'tiny_segmenter" in said
     assert f"pixel_accuracy {(labels == truth)[known].mean():.4f}" in said
+    assert store.settings.pop("data").startswith("rooms-")
     assert store.settings == {"image_size": list(SIZE), "n_classes": N_CLASSES}
     assert store.teacher.startswith("tiny_segmenter ")
 
