@@ -15,7 +15,7 @@ from lightning_modules.gam_depth import GAMDepth
 from losses.weighting import Averaging, GradientAwareMask
 from networks.disparity import DisparitySegmentationNet
 from networks.pose import ResidualPoseNet
-from tests.lightning_modules.test_video_base import (
+from tests.data.make_clips import (
     HEIGHT,
     WIDTH,
     ConstantMotion,

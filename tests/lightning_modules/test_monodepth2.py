@@ -5,7 +5,7 @@ import torch
 
 from lightning_modules.monodepth2 import Monodepth2
 from losses.weighting import Averaging, GradientAwareMask
-from tests.lightning_modules.test_video_base import ConstantMotion, ExactPoses, FixedDisparity, plane_clips
+from tests.data.make_clips import ConstantMotion, ExactPoses, FixedDisparity, plane_clips
 
 
 def test_the_paper_is_the_default():

@@ -7,7 +7,7 @@ from lightning_modules.sc_depth import SCDepth
 from losses.geometry_consistency import ViewErrors, best_view
 from losses.ssim import ssim_map
 from losses.weighting import Averaging, GradientAwareMask, KeypointWeighting
-from tests.lightning_modules.test_video_base import ConstantMotion, FixedDisparity, plane_clips
+from tests.data.make_clips import ConstantMotion, FixedDisparity, plane_clips
 
 MIDDLE = 1
 
