@@ -40,7 +40,7 @@ from structures.clip import ClipBatch, source_positions
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "gam_depth.yaml"
 SIZE = (8, 5, 64, 96)
-"""Clips, frames of a clip, height and width, as in ``experiments/data/rooms_video_labelled.yaml``."""
+"""Clips, frames of a clip, height and width, as in ``experiments/data/rooms_video.yaml``: the paper's five frames."""
 REPEATS = 8
 LEAST_REPEATS = 2
 TIMING_SECONDS = 40.0
