@@ -68,7 +68,7 @@ def test_a_fresh_experiment_gets_teacher_labels_and_directions_in_this_order(com
     ]
     assert directions == ["tools.vanishing", *data, "--settings.min_length", "0.05", "--out", str(DIRECTIONS)]
     printed = capsys.readouterr().out
-    assert "about 4 minutes" in printed
+    assert "about 15 minutes" in printed
     assert "labels ready after" in printed
     # What is made is not made again, and nothing is said.
     assert main(["--config", GAM]) == 0
