@@ -61,3 +61,61 @@ def scale_and_shift(prediction: Tensor, *, target: Tensor, mask: Tensor) -> tupl
     constant = variance <= rounding
     scale = fill_outside(covariance / fill_outside(variance, ~constant, 1.0), ~constant)
     return scale, mean_target - scale * mean_prediction
+
+
+def least_squares_scale(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
+    """Closed-form ``argmin_a sum_mask (a * prediction - target)^2`` for each image: ``sum(p g) / sum(p^2)``.
+
+    Gradients flow through the solution.
+
+    Args:
+        prediction: ``(B, 1, H, W)``.
+        target: ``(B, 1, H, W)``.
+        mask: bool ``(B, 1, H, W)``.
+
+    Returns:
+        ``(B,)`` in at least float32; 1 where the mask is empty or the prediction zero all over it. Positive for
+        positive depths, but negative where the prediction runs against the target.
+    """
+    prediction = fill_outside(at_least_float32(prediction), mask)
+    target = fill_outside(at_least_float32(target), mask)
+    # The mean instead of the sum: squares of disparities in pixels over a large image stay small numbers.
+    square = masked_mean_per_image(prediction.square(), mask)
+    product = masked_mean_per_image(prediction * target, mask)
+    empty = square == 0
+    return fill_outside(product / fill_outside(square, ~empty, 1.0), ~empty, 1.0)
+
+
+@torch.no_grad()
+def least_absolute_scale(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
+    """Exact ``argmin_(a > 0) sum_mask |a * prediction - target|`` for each image.
+
+    The sum is ``sum |p| |a - g / p|``, which the median of ``g / p`` with the weights ``|p|`` makes smallest; where a
+    whole interval does, its lower end is taken. The weights are added as integers (40 bits each), so that the result
+    does not depend on the order of the sum.
+
+    Args:
+        prediction: ``(B, 1, H, W)``.
+        target: ``(B, 1, H, W)``.
+        mask: bool ``(B, 1, H, W)``, at most 2^22 pixels an image.
+
+    Returns:
+        ``(B,)`` in at least float32, without gradient; 1 where the mask is empty, the prediction zero all over it, or
+        the best factor not positive.
+    """
+    prediction = fill_outside(at_least_float32(prediction), mask).flatten(1)
+    target = fill_outside(at_least_float32(target), mask).flatten(1)
+    weight = prediction.abs()
+    present = weight > 0
+    ratio = fill_outside(target / fill_outside(prediction, present, 1.0), present, float("inf"))
+    ratio, order = ratio.sort(dim=1)
+    largest = weight.amax(dim=1, keepdim=True)
+    share = weight.to(torch.float64) / fill_outside(largest, largest > 0, 1.0)
+    cumulative = (share * 2**40).round().to(torch.int64).gather(1, order).cumsum(dim=1)
+    total = cumulative[:, -1:]
+    middle = (2 * cumulative < total).sum(dim=1, keepdim=True).clamp(max=ratio.shape[1] - 1)
+    scale = ratio.gather(1, middle).squeeze(1)
+    # A NaN has no place in an order and no integer: it has to stay visible in the result.
+    unknown = (prediction + target).isnan().any(dim=1)
+    scale = fill_outside(scale, (scale > 0) & present.any(dim=1) & scale.isfinite(), 1.0)
+    return fill_outside(scale, ~unknown, float("nan"))

@@ -144,3 +144,75 @@ def strided_pyramid(image: Tensor, levels: int) -> list[Tensor]:
     if levels < 1:
         raise ValueError(f"levels is {levels}, but a pyramid needs at least 1.")
     return [image[..., :: 2**level, :: 2**level] for level in range(levels)]
+
+
+def masked_deviation_per_image(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute deviation from the median of the masked elements of each image: a spread that outliers bend little.
+
+    Args:
+        values: ``(B, ...)``; may hold anything, NaN included, outside the mask.
+        mask: bool, the shape of ``values``.
+
+    Returns:
+        ``(B,)`` in at least float32; zero where an image has no masked element.
+    """
+    median = masked_median_per_image(values, mask).view(-1, *(1,) * (values.ndim - 1))
+    return masked_mean_per_image((fill_outside(at_least_float32(values), mask) - median).abs(), mask)
+
+
+def smallest_sum_per_image(values: Tensor, mask: Tensor, *, drop: float) -> tuple[Tensor, Tensor]:
+    """Sum of what is left of each image's masked elements when its largest ones are dropped.
+
+    Args:
+        values: ``(B, ...)``; may hold anything, NaN included, outside the mask.
+        mask: bool, the shape of ``values``.
+        drop: share of the ``n`` masked elements to drop, at least 0 and below 1; ``floor((1 - drop) n)`` stay.
+
+    Returns:
+        The sum, ``(B,)`` in at least float32, and how many elements it has, int64 ``(B,)``. The gradient goes to these
+        elements only; of equal values at the limit some stay and some go.
+
+    Raises:
+        ValueError: if ``drop`` is outside of its range.
+    """
+    if not 0 <= drop < 1:
+        raise ValueError(f"The share to drop is {drop}, but it must be at least 0 and below 1.")
+    kept = _share_of(mask.flatten(1).sum(dim=1), 1 - drop)
+    ordered = at_least_float32(fill_outside(values, mask, float("inf"))).flatten(1).sort(dim=1).values
+    rank = torch.arange(ordered.shape[1], device=ordered.device)
+    return fill_outside(ordered, rank < kept.unsqueeze(1)).sum(dim=1), kept
+
+
+def trimmed_moments_per_image(values: Tensor, mask: Tensor, *, trim: float) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased standard deviation of each image's masked elements without the smallest and largest ones.
+
+    Args:
+        values: ``(B, ...)``; may hold anything, NaN included, outside the mask.
+        mask: bool, the shape of ``values``.
+        trim: share of the ``n`` masked elements to leave out *at each end*, at least 0 and below one half;
+            ``floor(trim n)`` elements go there.
+
+    Returns:
+        ``(B,)`` mean and ``(B,)`` standard deviation, divided by the number less one, in at least float32; zeros where
+        nothing is left, and a deviation of zero (with zero gradient) where all that is left is equal.
+
+    Raises:
+        ValueError: if ``trim`` is outside of its range.
+    """
+    if not 0 <= trim < 0.5:
+        raise ValueError(f"The share to trim is {trim}, but it must be at least 0 and below 0.5.")
+    count = mask.flatten(1).sum(dim=1)
+    low = _share_of(count, trim)
+    ordered = at_least_float32(fill_outside(values, mask, float("inf"))).flatten(1).sort(dim=1).values
+    rank = torch.arange(ordered.shape[1], device=ordered.device)
+    kept = (rank >= low.unsqueeze(1)) & (rank < (count - low).unsqueeze(1))
+    mean = masked_mean_per_image(ordered, kept)
+    squares = (fill_outside(ordered, kept) - fill_outside(mean.unsqueeze(1), kept)).square().sum(dim=1)
+    variance = squares / (count - 2 * low - 1).clamp(min=1)
+    spread = variance > 0
+    return mean, fill_outside(fill_outside(variance, spread, 1.0).sqrt(), spread | variance.isnan())
+
+
+def _share_of(count: Tensor, share: float) -> Tensor:
+    """``floor(share * count)``; the rounding of the product, far below 1e-6, must not turn 0.3 * 10 into 2."""
+    return (count.to(torch.float64) * share + 1e-6).floor().to(torch.int64)

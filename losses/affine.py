@@ -1,13 +1,25 @@
 """Losses of MiDaS (Ranftl et al. 2020, https://arxiv.org/abs/1907.01341): blind to scale and shift of each image.
 
-The paper applies them to inverse depth; nothing here depends on that. Both reduce over the batch: sums over all images
-are divided by the number of masked pixels of all images, so that an image with few measurements weighs little.
+The paper applies them to inverse depth; nothing here depends on that. The two of the authors' training code reduce over
+the batch: sums over all images are divided by the number of masked pixels of all images, so that an image with few
+measurements weighs little. The trimmed loss averages images.
 """
 
+import torch
 from torch import Tensor
 
 from geometry.alignment import scale_and_shift
-from geometry.stencils import fill_outside, forward_differences, masked_mean, neighbour_masks, strided_pyramid
+from geometry.stencils import (
+    fill_outside,
+    forward_differences,
+    masked_deviation_per_image,
+    masked_mean,
+    masked_mean_per_image,
+    masked_median_per_image,
+    neighbour_masks,
+    smallest_sum_per_image,
+    strided_pyramid,
+)
 from losses.inputs import prepare
 
 
@@ -35,6 +47,45 @@ def scale_and_shift_invariant(prediction: Tensor, *, target: Tensor, mask: Tenso
         ValueError: if the shapes differ or the mask is not bool.
     """
     return masked_mean(_aligned_residual(prediction, target, mask).square(), mask) / 2
+
+
+def _normalised(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Values less the median over the mean absolute deviation of each image (MiDaS, eq. 5 and 6); where there is any.
+
+    Constant images have a deviation of nothing but rounding and stay as they are less their median.
+    """
+    deviation = masked_deviation_per_image(values, mask)
+    rounding = 100 * torch.finfo(values.dtype).eps * masked_mean_per_image(values.detach().abs(), mask)
+    constant = deviation <= rounding  # False for a NaN, which has to stay visible
+    median = masked_median_per_image(values, mask).view(-1, 1, 1, 1)
+    divisor = fill_outside(deviation, ~constant, 1.0).view(-1, 1, 1, 1)
+    return fill_outside((values - median) / divisor, mask), ~constant
+
+
+def trimmed_scale_and_shift_invariant(prediction: Tensor, *, target: Tensor, mask: Tensor, trim: float = 0.2) -> Tensor:
+    """MiDaS's trimmed loss (eq. 7): both normalised robustly, the largest residuals of each image dropped.
+
+    ``sum |p - g| / (2 n)`` of the smallest ``1 - trim`` of the residuals, ``n`` the number of masked pixels, of values
+    less their median and divided by their mean absolute deviation from it. Averaged over images. Unlike the
+    least-squares loss it never aligns with a negative scale, so a reversed prediction is a large error.
+
+    Args:
+        prediction: ``(B, 1, H, W)``, up to an unknown positive scale and a shift of each image.
+        target: ``(B, 1, H, W)``; images in which it is constant say nothing and do not count.
+        mask: bool ``(B, 1, H, W)``.
+        trim: share of the residuals that is dropped, the paper's 0.2; at least 0 and below 1.
+
+    Returns:
+        Scalar, without unit. An empty mask gives a zero that stays in the graph.
+
+    Raises:
+        ValueError: if the shapes differ, the mask is not bool, or ``trim`` is outside of its range.
+    """
+    prediction, target = prepare(prediction, target, mask)
+    normalised_target, usable = _normalised(target, mask)
+    residual = (_normalised(prediction, mask)[0] - normalised_target).abs()
+    total, _ = smallest_sum_per_image(residual, mask, drop=trim)
+    return masked_mean(total / (2 * mask.flatten(1).sum(dim=1).clamp(min=1)), usable)
 
 
 def multi_scale_gradient_matching(

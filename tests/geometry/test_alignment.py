@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from geometry.alignment import median_scale, scale_and_shift
+from geometry.alignment import least_absolute_scale, least_squares_scale, median_scale, scale_and_shift
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -103,3 +103,82 @@ def test_weak_contrast_is_still_contrast():
     target = pair()[1].float()
     scale, _ = scale_and_shift(1 + 1e-4 * target, target=target, mask=torch.ones_like(target).bool())
     torch.testing.assert_close(scale, torch.full((3,), 1e4), rtol=1e-2, atol=0)
+
+
+def test_least_squares_scale_equals_numpy():
+    prediction, target, mask = pair()
+    scale = least_squares_scale(
+        prediction.masked_fill(~mask, float("nan")), target=target.masked_fill(~mask, float("nan")), mask=mask
+    )
+    for i in range(3):
+        p, g = prediction[i][mask[i]].numpy(), target[i][mask[i]].numpy()
+        assert scale[i].item() == pytest.approx(np.linalg.lstsq(p[:, None], g, rcond=None)[0].item(), rel=1e-10)
+    prediction.requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda p: least_squares_scale(p, target=target, mask=mask), prediction)
+
+
+def test_least_absolute_scale_is_the_best_of_all_ratios():
+    prediction, target, mask = pair()
+    prediction[1] -= 1  # of both signs
+    scale = least_absolute_scale(
+        prediction.masked_fill(~mask, float("nan")), target=target.masked_fill(~mask, float("nan")), mask=mask
+    )
+    for i in range(3):
+        p, g = prediction[i][mask[i]].numpy(), target[i][mask[i]].numpy()
+        # The sum is piecewise linear in the factor, with its corners at the ratios.
+        sums = {a: np.abs(a * p - g).sum() for a in g / p}
+        assert scale[i].item() == pytest.approx(min(sums, key=sums.get), rel=1e-12)
+        assert scale[i] > 0
+
+
+def test_least_absolute_scale_weighs_by_the_prediction():
+    # Ratios 1, 2, 3 with the weights 1, 1, 5: the plain median would be 2. Of 1 and 2 with equal weights, 1.
+    prediction = torch.tensor([[1.0, 1.0, 5.0], [4.0, 4.0, 0.0]]).view(2, 1, 1, 3)
+    target = torch.tensor([[1.0, 2.0, 15.0], [4.0, 8.0, 100.0]]).view(2, 1, 1, 3)
+    mask = torch.ones(2, 1, 1, 3, dtype=torch.bool)
+    assert least_absolute_scale(prediction, target=target, mask=mask).tolist() == [3, 1]
+
+
+def test_least_absolute_scale_is_not_moved_by_outliers():
+    target = pair()[1]
+    prediction = target / 2.5
+    target[..., :2] = 1000
+    mask = torch.ones_like(target, dtype=torch.bool)
+    torch.testing.assert_close(
+        least_absolute_scale(prediction, target=target, mask=mask), torch.full((3,), 2.5, dtype=torch.float64)
+    )
+
+
+@pytest.mark.parametrize("function", [least_absolute_scale, least_squares_scale])
+def test_degenerate_scales_are_one(function):
+    prediction, target, mask = pair()
+    mask[0] = False
+    prediction[1] = 0
+    if function is least_absolute_scale:
+        prediction[2] = -prediction[2]
+    prediction.requires_grad_(True)
+    scale = function(prediction, target=target, mask=mask)
+    assert scale[0] == scale[1] == 1
+    assert (scale[2] == 1) == (function is least_absolute_scale)
+    assert scale.requires_grad is (function is least_squares_scale)
+    if scale.requires_grad:
+        (gradient,) = torch.autograd.grad(scale.sum(), prediction)
+        assert gradient.isfinite().all()
+        assert not gradient[:2].any()
+
+
+@pytest.mark.parametrize("function", [least_absolute_scale, least_squares_scale])
+def test_a_nan_inside_the_mask_stays_visible_in_a_scale(function):
+    prediction, target, mask = pair()
+    mask[..., 0, 0] = True
+    prediction[1, 0, 0, 0] = float("nan")
+    assert function(prediction, target=target, mask=mask).isnan().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("function", [least_absolute_scale, least_squares_scale])
+def test_scales_of_half_precision_are_computed_in_float32(function):
+    prediction, target, mask = pair()
+    prediction, target = prediction.half(), (1000 * target).half()
+    scale = function(prediction, target=target, mask=mask)
+    assert scale.dtype is torch.float32
+    torch.testing.assert_close(scale, function(prediction.float(), target=target.float(), mask=mask))

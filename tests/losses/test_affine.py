@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from losses.affine import multi_scale_gradient_matching, scale_and_shift_invariant
+from losses.affine import (
+    multi_scale_gradient_matching,
+    scale_and_shift_invariant,
+    trimmed_scale_and_shift_invariant,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "midas_ssi_mse_gradmatch.npz"
 
@@ -79,3 +83,61 @@ def test_without_alignment_the_prediction_counts_as_it_is():
     assert loss(target + 5) == pytest.approx(0, abs=1e-12)
     assert loss(2 * target) == pytest.approx(loss(torch.zeros_like(target)), rel=1e-12)
     assert loss(2 * target) > 0.1
+
+
+def positive_scale(loss, prediction, target, mask):
+    scale = torch.tensor([3.0, 0.2], dtype=torch.float64).view(2, 1, 1, 1)
+    shift = torch.tensor([-7.0, 40.0], dtype=torch.float64).view(2, 1, 1, 1)
+    return loss(scale * prediction + shift, target=target, mask=mask).item()
+
+
+def test_trimmed_loss_equals_numpy():
+    prediction, target, mask = sample()
+    images = []
+    for p, g, m in zip(*(t.numpy()[:, 0] for t in (prediction, target, mask)), strict=True):
+        p, g = ((v - np.median(v)) / np.abs(v - np.median(v)).mean() for v in (p[m], g[m]))
+        residual = np.sort(np.abs(p - g))
+        images.append(residual[: int(0.8 * len(residual))].sum() / (2 * len(residual)))
+    loss = trimmed_scale_and_shift_invariant(prediction, target=target, mask=mask)
+    assert loss.item() == pytest.approx(np.mean(images), rel=1e-9)
+
+
+def test_trimmed_loss_is_blind_to_positive_scale_and_shift_only():
+    prediction, target, mask = sample()
+    expected = trimmed_scale_and_shift_invariant(prediction, target=target, mask=mask).item()
+    assert positive_scale(trimmed_scale_and_shift_invariant, prediction, target, mask) == pytest.approx(expected)
+    assert positive_scale(trimmed_scale_and_shift_invariant, target, target, mask) == pytest.approx(0, abs=1e-9)
+    assert trimmed_scale_and_shift_invariant(-target, target=target, mask=mask) > expected
+
+
+def test_trimmed_gradcheck():
+    prediction, target, mask = sample()
+    prediction.requires_grad_(True)
+    assert torch.autograd.gradcheck(
+        lambda p: trimmed_scale_and_shift_invariant(p, target=target, mask=mask), prediction
+    )
+
+
+def test_trimmed_loss_of_nothing_or_of_a_constant():
+    prediction, target, mask = sample()
+    prediction = prediction.float().requires_grad_(True)
+    constant = torch.full_like(target, 1 / 3).float()
+    for truth, truth_mask in ((target.float(), torch.zeros_like(mask)), (constant, mask)):
+        loss = trimmed_scale_and_shift_invariant(prediction, target=truth, mask=truth_mask)
+        assert loss == 0
+        (gradient,) = torch.autograd.grad(loss, prediction)
+        assert not gradient.any()
+    flat = constant.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(trimmed_scale_and_shift_invariant(flat, target=target.float(), mask=mask), flat)
+    assert gradient.isfinite().all()
+
+
+def test_what_is_not_measured_does_not_reach_the_trimmed_loss():
+    prediction, target, mask = sample()
+    results = []
+    for value in (1.0, float("nan")):
+        p = prediction.masked_fill(~mask, value).requires_grad_(True)
+        loss = trimmed_scale_and_shift_invariant(p, target=target.masked_fill(~mask, value), mask=mask)
+        results.append((loss, *torch.autograd.grad(loss, p)))
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+    assert not results[1][1][~mask].any()

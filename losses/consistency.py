@@ -1,0 +1,164 @@
+"""How well a depth and a picture agree with what was rendered from another view, and which way they disagree.
+
+The terms of render consistency (arXiv 2309.09724). The paper gives no formulas: the relative difference is SC-Depth's,
+which is bounded, and the signed estimator is this project's. Align with one *scale* per image before, never with a
+shift, because a shift is what the disagreement is to show.
+"""
+
+import torch
+from torch import Tensor
+
+from geometry.alignment import scale_and_shift
+from geometry.stencils import at_least_float32, fill_outside, masked_mean, masked_mean_per_image
+from losses.inputs import prepare
+from losses.ssim import ssim_loss
+
+
+def relative_difference(a: Tensor, b: Tensor, *, mask: Tensor) -> Tensor:
+    """Mean of ``|a - b| / (a + b)`` over the masked pixels of the batch (SC-Depth, Bian et al. 2021, eq. 3).
+
+    Bounded and symmetric. It falls when a constant is added to both, so it has no minimum at a true shift where the
+    two differ for other reasons as well.
+
+    Args:
+        a: ``(B, 1, H, W)``, positive inside the mask.
+        b: ``(B, 1, H, W)``, positive inside the mask, the unit of ``a``.
+        mask: bool ``(B, 1, H, W)``.
+
+    Returns:
+        Scalar between 0 and 1. An empty mask gives a zero that stays in the graph.
+
+    Raises:
+        ValueError: if the shapes differ or the mask is not bool.
+    """
+    a, b = prepare(a, b, mask, fill=1.0)
+    return masked_mean((a - b).abs() / (a + b), mask)
+
+
+def plain_relative(a: Tensor, b: Tensor, *, mask: Tensor) -> Tensor:
+    """Mean of ``|a - b| / b`` over the masked pixels of the batch; unbounded, and ``b`` is the reference.
+
+    Args:
+        a: ``(B, 1, H, W)``.
+        b: ``(B, 1, H, W)``, positive inside the mask, the unit of ``a``.
+        mask: bool ``(B, 1, H, W)``.
+
+    Returns:
+        Scalar. An empty mask gives a zero that stays in the graph.
+
+    Raises:
+        ValueError: if the shapes differ or the mask is not bool.
+    """
+    a, b = prepare(a, b, mask, fill=1.0)
+    return masked_mean((a - b).abs() / b, mask)
+
+
+def image_consistency(
+    rendered: Tensor, *, image: Tensor, mask: Tensor, ssim_weight: float = 0.85, window_size: int = 3
+) -> Tensor:
+    """``w (1 - SSIM) / 2 + (1 - w) |x - y|`` between a rendered picture with holes and the real one.
+
+    The absolute difference is the mean over the mask. SSIM is the mean over the windows that lie wholly inside it: a
+    window that touches a hole would compare what was never rendered.
+
+    Args:
+        rendered: ``(B, C, H, W)``, values in [0, 1]; anything in holes.
+        image: ``(B, C, H, W)``, values in [0, 1].
+        mask: bool ``(B, 1, H, W)``, False in holes.
+        ssim_weight: ``w``, 0.85 as in self-supervised depth (Godard et al. 2017); 0 leaves SSIM out.
+        window_size: odd side of the box window in pixels.
+
+    Returns:
+        Scalar between 0 and 1. An empty mask gives a zero that stays in the graph.
+
+    Raises:
+        ValueError: if shapes do not fit, the mask is not bool, the weight lies outside of [0, 1], or the window does
+            not fit into the image.
+    """
+    if not 0 <= ssim_weight <= 1:
+        raise ValueError(f"ssim_weight is {ssim_weight}, but it must lie in [0, 1].")
+    if rendered.ndim != 4 or mask.shape != rendered[:, :1].shape:
+        raise ValueError(
+            f"rendered and mask have the shapes {tuple(rendered.shape)} and {tuple(mask.shape)}, but they must be "
+            "(B, C, H, W) and (B, 1, H, W)."
+        )
+    mask = mask.expand_as(rendered)
+    rendered, image = prepare(rendered, image, mask)
+    loss = (1 - ssim_weight) * masked_mean((rendered - image).abs(), mask)
+    if ssim_weight > 0:
+        loss = loss + ssim_weight * ssim_loss(rendered, target=image, mask=mask, window_size=window_size, window="box")
+    return loss
+
+
+def signed_slope(residual: Tensor, *, regressor: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Least-squares slope (beside an intercept) of a residual on a regressor over each image, in closed form.
+
+    A depth that is too large by ``s`` everywhere and seen again after a yaw of ``phi`` disagrees by about
+    ``s sin(phi) x / f`` once the scale is aligned. Regressed on ``sin(phi) x / f``, the slope is an estimate of ``s``
+    with its sign, whichever way the camera turned. Gradients flow through the solution.
+
+    Args:
+        residual: ``(B, 1, H, W)``, for instance aligned prediction minus rendered depth.
+        regressor: ``(B, 1, H, W)``, for instance ``sin(phi) (x - cx) / f``.
+        mask: bool ``(B, 1, H, W)``.
+        weight: ``(B, 1, H, W)``, not negative, how much a pixel counts; None weighs all alike.
+
+    Returns:
+        ``(B,)``, unit of the residual per unit of the regressor, in at least float32; 0 (in the graph) where the mask
+        is empty or the regressor constant over it.
+
+    Raises:
+        ValueError: if the shapes differ or the mask is not bool.
+    """
+    regressor, residual = prepare(regressor, residual, mask)
+    if weight is None:
+        return scale_and_shift(regressor, target=residual, mask=mask)[0]
+    if weight.shape != mask.shape:
+        raise ValueError(f"weight has the shape {tuple(weight.shape)}, but it must be {tuple(mask.shape)}.")
+    weight = fill_outside(at_least_float32(weight), mask)
+    total = masked_mean_per_image(weight, mask)
+    total = fill_outside(total, total > 0, 1.0)
+
+    def mean(values: Tensor) -> Tensor:
+        return masked_mean_per_image(weight * values, mask) / total
+
+    centred_regressor = regressor - mean(regressor).view(-1, 1, 1, 1)
+    centred_residual = residual - mean(residual).view(-1, 1, 1, 1)
+    variance = mean(centred_regressor.square())
+    # The variance that rounding alone leaves of a constant, as in scale_and_shift.
+    rounding = (100 * torch.finfo(regressor.dtype).eps) ** 2 * mean(regressor.detach().square())
+    constant = variance <= rounding
+    return fill_outside(mean(centred_regressor * centred_residual) / fill_outside(variance, ~constant, 1.0), ~constant)
+
+
+def signed_inconsistency(slopes: Tensor, *, limit: float = 2.0) -> Tensor:
+    """Square of the mean slope over images, without the part that noise adds: zero where the shift is right.
+
+    What a network gets wrong in every view alike (it regresses to the mean on rendered pictures, say) tilts the
+    residual the same way for ``+phi`` and ``-phi``. With a sign of the turn in it, that part of the slope changes its
+    sign between the two and cancels in the mean over the views of an image.
+
+    The square of the mean of n noisy slopes is too large by their variance / n, and a network can lower that variance
+    by saying less: by flattening its depth, the very error that is to be removed. The mean product of *different*
+    images, ``(sum(s)^2 - sum(s^2)) / (n (n - 1))``, estimates the same square without that part; it may be negative.
+
+    Args:
+        slopes: ``(V, N)``, of V views of N images, both directions in equal number, each regressed on
+            ``sin(phi) x / f`` (or multiplied by the sign of ``phi`` afterwards).
+        limit: slopes are squashed to ``limit tanh(s / limit)``, since an image of a single wall may give any number.
+
+    Returns:
+        Scalar, in the squared unit of the slopes; differentiable. The plain square for a single image.
+
+    Raises:
+        ValueError: if there is no slope or the limit is not positive.
+    """
+    if slopes.ndim != 2 or slopes.numel() == 0:
+        raise ValueError(f"slopes has shape {tuple(slopes.shape)}, but (V, N) with at least one of each is needed.")
+    if not limit > 0:
+        raise ValueError(f"limit is {limit}, but it must be positive.")
+    slope = (limit * (at_least_float32(slopes) / limit).tanh()).mean(dim=0)
+    count = len(slope)
+    if count == 1:
+        return slope.square().sum()
+    return (slope.sum().square() - slope.square().sum()) / (count * (count - 1))
