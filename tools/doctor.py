@@ -27,7 +27,10 @@ PACKAGES = (
     "numba",
     "pytest",
 )
-OPTIONAL_PACKAGES = ("pytorch3d", "transformers")
+OPTIONAL_PACKAGES = (
+    ("pytorch3d", "easypytorch3d"),  # built from source, or prebuilt under another name
+    ("transformers",),
+)
 MIN_FREE_GB = 5.0
 
 
@@ -54,8 +57,9 @@ def main() -> int:
         table.add_row(package, found if found is not None else "[red]missing[/red]: make setup")
         if found is None:
             missing.append(package)
-    for package in OPTIONAL_PACKAGES:
-        table.add_row(package, version(package) or "not installed (optional)")
+    for names in OPTIONAL_PACKAGES:
+        found = next((found for name in names if (found := version(name)) is not None), None)
+        table.add_row(names[0], found or "not installed (optional)")
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)

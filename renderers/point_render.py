@@ -1,0 +1,211 @@
+"""What every renderer of points takes and gives, and the points of a scene from its depth map.
+
+A scene is seen from elsewhere by lifting each pixel to its point, moving the points and drawing them again. Pixels
+count from the corner (centres at +0.5), ``T_a_b`` maps points of frame b into frame a, lengths are metres.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from geometry.camera import project, unproject
+from geometry.se3 import apply_transform
+from geometry.stencils import at_least_float32, fill_outside
+from renderers.point_cloud import depth_edges
+
+_NEAR_M = 1e-3
+"""A point with a smaller z is not in front of the camera: its quotients would overflow, and no lens comes so close."""
+_MAX_TANGENT = 1e4
+"""Points farther off the optical axis than this times z are outside of every image; their quotients could overflow."""
+
+
+class PointRender(NamedTuple):
+    """An image drawn from points."""
+
+    features: Tensor
+    """``(B, C, H, W)``: features of the points, blended; 0 in holes."""
+    depth_m: Tensor
+    """``(B, 1, H, W)``: z of the points in the new camera, blended alike; 0 in holes."""
+    weight: Tensor
+    """``(B, 1, H, W)``, at least 0: sum of the weights with which points cover the pixel; differentiable."""
+    visible: Tensor
+    """bool ``(B, 1, H, W)``: False in holes, where no point that is kept covers the pixel."""
+
+
+class InView(NamedTuple):
+    """Points as the new camera sees them; what is dropped holds harmless numbers that carry no gradient."""
+
+    points: Tensor
+    """``(B, 3, N)`` in the camera frame; ``(0, 0, 1)`` where dropped."""
+    pixels: Tensor
+    """``(B, 2, N)``: x and y in the image, corner convention; outside the image for some points that are kept."""
+    features: Tensor
+    """``(B, C, N)``; 0 where dropped."""
+    kept: Tensor
+    """bool ``(B, 1, N)``: in the mask, finite and in front of the camera."""
+
+
+class PointRenderer(nn.Module, ABC):
+    """Draws points with features as a pinhole camera sees them. Has no weights.
+
+    Dropped are points outside ``mask``, points that are not finite, and points that are not in front of the camera.
+    They leave holes, which ``visible`` tells, and get a gradient of exactly zero. A NaN among the *points* therefore
+    does not reach the image: a caller that has to notice it looks at its depth, or counts the holes. A NaN among the
+    *features* of a point that is drawn stays visible as NaN.
+    """
+
+    @abstractmethod
+    def forward(
+        self,
+        points: Tensor,
+        features: Tensor,
+        *,
+        K: Tensor,
+        T_view_source: Tensor,
+        size: tuple[int, int],
+        mask: Tensor | None = None,
+        spacing_m: Tensor | None = None,
+    ) -> PointRender:
+        """Draw the points.
+
+        Args:
+            points: ``(B, 3, N)`` in the source frame; N may be 0.
+            features: ``(B, C, N)``, colours or anything else.
+            K: ``(B, 3, 3)`` of the new view, pixels.
+            T_view_source: ``(B, 4, 4)``, maps points of the source frame into the new view's.
+            size: height and width of the new view.
+            mask: bool ``(B, 1, N)``, points to draw; None draws all.
+            spacing_m: ``(B, 1, N)``, side of the patch of surface that a point stands for (see :func:`scene_points`),
+                for a footprint that grows as the patch comes nearer; None gives all points the same footprint.
+
+        Returns:
+            :class:`PointRender` in at least float32.
+
+        Raises:
+            ValueError: if a shape does not fit.
+        """
+
+
+def _check(
+    points: Tensor,
+    features: Tensor,
+    K: Tensor,
+    T_view_source: Tensor,
+    size: tuple[int, int],
+    mask: Tensor | None,
+    spacing_m: Tensor | None,
+) -> None:
+    if points.ndim != 3 or points.shape[1] != 3:
+        raise ValueError(f"points has shape {tuple(points.shape)}, but (B, 3, N) is needed.")
+    B, _, N = points.shape
+    for name, tensor, shape in (
+        ("features", features, (B, features.shape[1] if features.ndim == 3 else "C", N)),
+        ("K", K, (B, 3, 3)),
+        ("T_view_source", T_view_source, (B, 4, 4)),
+        ("mask", mask, (B, 1, N)),
+        ("spacing_m", spacing_m, (B, 1, N)),
+    ):
+        if tensor is not None and tensor.shape != shape:
+            needed = ", ".join(str(side) for side in shape)
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}, but points of {tuple(points.shape)} need ({needed})."
+            )
+    if mask is not None and mask.dtype is not torch.bool:
+        raise ValueError(f"The mask has type {mask.dtype}, but torch.bool is needed.")
+    if min(size) < 1:
+        raise ValueError(f"The size of the view is {size}, but both sides must be at least 1.")
+
+
+def view_points(
+    points: Tensor,
+    features: Tensor,
+    *,
+    K: Tensor,
+    T_view_source: Tensor,
+    size: tuple[int, int],
+    mask: Tensor | None,
+    spacing_m: Tensor | None,
+) -> InView:
+    """Check the arguments of a renderer, move the points into the new view and project them.
+
+    Args:
+        points: see :meth:`PointRenderer.forward`, as for all others.
+        features: ``(B, C, N)``.
+        K: ``(B, 3, 3)``.
+        T_view_source: ``(B, 4, 4)``.
+        size: height and width.
+        mask: bool ``(B, 1, N)`` or None.
+        spacing_m: ``(B, 1, N)`` or None.
+
+    Returns:
+        :class:`InView` in at least float32, whatever autocast is set to.
+
+    Raises:
+        ValueError: if a shape does not fit.
+    """
+    _check(points, features, K, T_view_source, size, mask, spacing_m)
+    dtype = torch.promote_types(at_least_float32(points).dtype, features.dtype)
+    finite = points.sum(dim=1, keepdim=True).isfinite()  # a sum over NaN or infinity is not finite either
+    kept = finite if mask is None else finite & mask
+    moved = apply_transform(T_view_source.to(dtype), fill_outside(points.to(dtype), kept).unsqueeze(2)).squeeze(2)
+    x, y, z = moved.split(1, dim=1)
+    # What is left out has to go before the division: it would come back through the gradient as 0 times infinity.
+    kept = kept & (z > _NEAR_M) & (x.abs() < _MAX_TANGENT * z) & (y.abs() < _MAX_TANGENT * z)
+    moved = torch.where(kept, moved, moved.new_tensor([0.0, 0.0, 1.0]).view(1, 3, 1))
+    pixels, _ = project(moved.unsqueeze(2), K.to(dtype))
+    return InView(moved, pixels.squeeze(2), fill_outside(features.to(dtype), kept), kept)
+
+
+def _stretch(depth: Tensor, K: Tensor, largest: float) -> Tensor:
+    """How much longer the patch of a pixel is than one facing the camera, from 1 to ``largest``, ``(B, 1, H, W)``.
+
+    A surface whose log depth changes by ``g`` from one pixel to the next is longer by ``sqrt(1 + (f g)^2)`` there. The
+    longer direction counts; at edges of objects, where the surface tears, the limit holds.
+    """
+    log_depth = fill_outside(depth, depth > 0, 1.0).log()
+    (by_y,) = torch.gradient(log_depth, dim=-2)
+    (by_x,) = torch.gradient(log_depth, dim=-1)
+    focal_x, focal_y = (K[:, i, i].view(-1, 1, 1, 1) for i in (0, 1))
+    squared = torch.maximum((focal_x * by_x).square(), (focal_y * by_y).square())
+    return (1 + squared).sqrt().clamp(max=largest)
+
+
+def scene_points(
+    depth: Tensor, K: Tensor, *, edge_jump: float | None = 0.1, max_stretch: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Points of a scene from its depth map, one a pixel in row-major order, without flying pixels.
+
+    A network smooths over the edges of objects, and the pixels in between fly freely in space: they are masked out.
+
+    Args:
+        depth: ``(B, 1, H, W)``, metres along z; zero, negative and non-finite depth gives no point.
+        K: ``(B, 3, 3)``, pixels.
+        edge_jump: largest relative jump to a neighbouring pixel that is still a surface (``far / near - 1``); both
+            pixels of a larger one are masked out. None keeps all.
+        max_stretch: a surface that is seen obliquely has longer patches; they are enlarged by up to this factor. They
+            have one size, so that they get wider too and the picture softer: worth it only for turns that make an
+            oblique surface face the camera. At 1 they are squares facing the camera.
+
+    Returns:
+        Points ``(B, 3, H W)`` in the camera frame; mask, bool ``(B, 1, H W)``; and the side ``z / f`` of the patch that
+        a pixel sees, ``(B, 1, H W)``, metres (``f`` is the geometric mean of both focal lengths). Where the mask is
+        False, points and sides are finite but mean nothing. All in at least float32; gradients flow to depth and K.
+
+    Raises:
+        ValueError: if a shape does not fit, ``edge_jump`` is not positive or ``max_stretch`` is below 1.
+    """
+    if not max_stretch >= 1:
+        raise ValueError(f"max_stretch is {max_stretch}, but it must be at least 1.")
+    dtype = torch.promote_types(at_least_float32(depth).dtype, K.dtype)
+    depth, K = depth.to(dtype), K.to(dtype)
+    mask = depth.isfinite() & (depth > 0)
+    depth = fill_outside(depth, mask)
+    points = unproject(depth, K)
+    spacing_m = depth / (K[:, 0, 0] * K[:, 1, 1]).sqrt().view(-1, 1, 1, 1)
+    if max_stretch > 1:
+        spacing_m = spacing_m * _stretch(depth.detach(), K.detach(), max_stretch)
+    if edge_jump is not None:
+        mask = mask & ~depth_edges(depth.detach(), max_jump=edge_jump)
+    return points.flatten(2), mask.flatten(2), spacing_m.flatten(2)
