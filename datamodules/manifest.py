@@ -5,6 +5,10 @@ Columns, of which only the first two are always needed::
     image        path of an 8-bit image, relative to the manifest; EXIF entries do not turn it, for depth has none
     depth        path of a 16-bit PNG or an .npy array of the same size; 0 = no measurement
     split        train, val or test (default: train); some rows have to be for test
+    kind         what the depth file means: metric (default), affine_depth, affine_disparity or ordinal; all but metric
+                 are for training on mixed data (datamodules/mixed.py) and need no depth_scale
+    mask         path of an image or .npy array of the same size: only its non-zero pixels are valid, and there 0 is a
+                 value where the kind is not metric
     depth_scale  file units per metre, e.g. 1000 for millimetres
     fx fy cx cy  intrinsics in pixels of this image
     name         unique name of the frame (default: the image's path without its ending)
@@ -18,12 +22,14 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from datamodules.base import DepthDataModule, Split
 from datamodules.frame import DepthScale, Frame, check_frame, default_intrinsics
 from datamodules.manifest_rows import Intrinsics, ManifestRow, read_manifest
 from datamodules.reading import read_rgb, read_values
 from datamodules.transforms import DepthAugmentation
+from structures.depth_kind import DepthKind
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +78,31 @@ def read_depth(path: Path, units_per_metre: float, where: str) -> npt.NDArray[np
     return (values.astype(np.float64) / units_per_metre).astype(np.float32)
 
 
+def read_mask(path: Path, shape: tuple[int, ...], where: str) -> npt.NDArray[np.bool_]:
+    """Read which pixels are valid: the non-zero ones of an image (of any of its channels) or of an ``.npy`` array.
+
+    Args:
+        path: The file.
+        shape: Height and width that it has to have.
+        where: Manifest and row, for messages.
+
+    Raises:
+        ValueError: If it cannot be read in full or has another size.
+    """
+    try:
+        if path.suffix == ".npy":
+            values = np.load(path, allow_pickle=False)
+        else:
+            with Image.open(path) as file:
+                values = np.asarray(file)
+    except Exception as error:  # what Pillow's decoders raise on broken files is no single type
+        raise ValueError(f"{where}: the mask {path} cannot be read ({error}); {REPAIR}.") from error
+    mask: npt.NDArray[np.bool_] = values.any(axis=-1) if values.ndim == 3 else values != 0
+    if mask.shape != shape:
+        raise ValueError(f"{where}: the mask {path} has shape {mask.shape}, but the depth has {shape}; {REPAIR}.")
+    return mask
+
+
 class ManifestSource:
     """Frames of the rows of one split, read from disk each time.
 
@@ -97,23 +128,30 @@ class ManifestSource:
         return len(self.rows)
 
     def read(self, index: int) -> Frame:
-        """Return one frame at full size.
+        """Return one frame at full size; its depth holds metres if the row's kind is metric.
 
         Raises:
             ValueError: If a file is broken or holds impossible values; the message names file and row.
         """
         row = self.rows[index]
+        frame, mask = self.read_unchecked(row)
+        if mask is not None:
+            frame.depth = np.where(mask, frame.depth, np.float32(0))
+        check_frame(frame, f"{row.where} ({row.depth.name})")
+        return frame
+
+    def read_unchecked(self, row: ManifestRow) -> tuple[Frame, npt.NDArray[np.bool_] | None]:
+        """Read the files of a row: the frame, its depth as the file has it, and the mask if there is one."""
         image = read_image(row.image, row.where)
         depth = read_depth(row.depth, row.depth_scale, row.where)
+        mask = None if row.mask is None else read_mask(row.mask, depth.shape, row.where)
         height, width = image.shape[:2]
         if row.intrinsics is None:
             K = default_intrinsics(width=width, height=height, field_of_view_degrees=self.default_field_of_view_degrees)
         else:
             fx, fy, cx, cy = row.intrinsics
             K = np.array([[fx, 0, cx + self.shift], [0, fy, cy + self.shift], [0, 0, 1]], dtype=np.float64)
-        frame = Frame(image=image, depth=depth, K=K, name=row.name, K_known=row.intrinsics is not None)
-        check_frame(frame, f"{row.where} ({row.depth.name})")
-        return frame
+        return Frame(image=image, depth=depth, K=K, name=row.name, K_known=row.intrinsics is not None), mask
 
 
 class ManifestDataModule(DepthDataModule):
@@ -213,6 +251,12 @@ class ManifestDataModule(DepthDataModule):
     def _read(self) -> list[ManifestRow]:
         if self._rows is None:
             rows = read_manifest(self.path, depth_scale=self.file_units_per_metre, intrinsics=self.intrinsics)
+            other = next((row for row in rows if row.kind is not DepthKind.METRIC), None)
+            if other is not None:
+                raise ValueError(
+                    f"{other.where}: truth of kind {other.kind.name.lower()} is not in metres, and only mixed data "
+                    "(datamodules.mixed.MixedDataModule) can be trained on it."
+                )
             if not any(row.split == "test" for row in rows):
                 raise ValueError(
                     f"{self.path} has no row of split 'test', on which every training is tested in the end: set the "

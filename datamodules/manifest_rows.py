@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import Split
+from structures.depth_kind import DepthKind
 
-COLUMNS = ("image", "depth", "split", "depth_scale", "fx", "fy", "cx", "cy", "name")
+COLUMNS = ("image", "depth", "split", "kind", "mask", "depth_scale", "fx", "fy", "cx", "cy", "name")
 INTRINSICS = ("fx", "fy", "cx", "cy")
 
 Intrinsics = tuple[float, float, float, float]
@@ -24,11 +25,13 @@ class ManifestRow:
     Attributes:
         where: Manifest and row, for messages.
         image: Path of the image.
-        depth: Path of the depth.
+        depth: Path of the depth, or of truth of another kind.
         split: Which split it belongs to.
         depth_scale: File units per metre.
         intrinsics: ``(fx, fy, cx, cy)`` as written, or None.
         name: Unique name.
+        kind: What the truth means.
+        mask: Path of the map of its valid pixels, or None.
     """
 
     where: str
@@ -38,6 +41,8 @@ class ManifestRow:
     depth_scale: float
     intrinsics: Intrinsics | None
     name: str
+    kind: DepthKind = DepthKind.METRIC
+    mask: Path | None = None
 
 
 def read_records(path: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -96,6 +101,7 @@ def read_manifest(
     *,
     depth_scale: float | None = None,
     intrinsics: Intrinsics | None = None,
+    kind: DepthKind = DepthKind.METRIC,
 ) -> list[ManifestRow]:
     """Read and check a manifest, but none of its images.
 
@@ -103,6 +109,7 @@ def read_manifest(
         path: The ``.csv`` or ``.jsonl`` file.
         depth_scale: File units per metre of rows that do not say.
         intrinsics: ``(fx, fy, cx, cy)`` of rows that do not say.
+        kind: Kind of truth of rows that do not say.
 
     Returns:
         The rows in the order of the file.
@@ -121,29 +128,41 @@ def read_manifest(
         for column in ("image", "depth"):
             if column not in record:
                 raise ValueError(f"{where}: column '{column}' is missing; every row needs image and depth.")
+        row_kind = _kind(record, kind, where)
         row = ManifestRow(
             where=where,
             image=path.parent / str(record["image"]),
             depth=path.parent / str(record["depth"]),
             split=record.get("split", "train"),
-            depth_scale=_depth_scale(record, depth_scale, where),
+            depth_scale=_depth_scale(record, depth_scale if row_kind is DepthKind.METRIC else 1.0, where),
             intrinsics=_intrinsics(record, intrinsics, where),
             name=str(record.get("name", Path(str(record["image"])).with_suffix(""))).lstrip("./"),
+            kind=row_kind,
+            mask=path.parent / str(record["mask"]) if "mask" in record else None,
         )
         if row.split not in ("train", "val", "test"):
             raise ValueError(f"{where}: split '{row.split}' is not known; use train, val or test.")
         if row.name in names:
             raise ValueError(f"{where}: the name '{row.name}' was used before ({names[row.name]}); names are unique.")
-        for kind, file in (("image", row.image), ("depth", row.depth)):
-            if not file.is_file():
+        for column, file in (("image", row.image), ("depth", row.depth), ("mask", row.mask)):
+            if file is not None and not file.is_file():
                 raise FileNotFoundError(
-                    f"{where}: the {kind} file {file} does not exist (paths start at the manifest)."
+                    f"{where}: the {column} file {file} does not exist (paths start at the manifest)."
                 )
         names[row.name] = where
         rows.append(row)
     if not rows:
         raise ValueError(f"The manifest {path} has no rows.")
     return rows
+
+
+def _kind(record: dict[str, Any], default: DepthKind, where: str) -> DepthKind:
+    if "kind" not in record:
+        return default
+    try:
+        return DepthKind.from_name(str(record["kind"]))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _number(record: dict[str, Any], column: str, where: str) -> float:

@@ -70,3 +70,32 @@ def frames_root(tmp_path_factory):
     from tests.data.make_frames_video import make_frames_video
 
     return make_frames_video(tmp_path_factory.mktemp("frames"), frames=14)
+
+
+@pytest.fixture(scope="session")
+def mixed_root(tmp_path_factory):
+    """A tiny manifest with truth of every kind."""
+    from tests.data.make_mixed_data import make_mixed_data
+
+    return make_mixed_data(tmp_path_factory.mktemp("mixed")).parent
+
+
+@pytest.fixture(scope="session")
+def coco_root(tmp_path_factory):
+    """A tiny COCO in its original layout."""
+    from tests.data.make_coco import make_coco
+
+    return make_coco(tmp_path_factory.mktemp("coco"))
+
+
+@pytest.fixture(scope="session")
+def cityscapes_root(tmp_path_factory):
+    """A tiny data set in the layout of Cityscapes after its conversion."""
+    from tests.data.make_coco import make_coco
+
+    root = make_coco(tmp_path_factory.mktemp("cityscapes"))
+    (root / "leftImg8bit").mkdir()
+    for split in ("train", "val"):
+        (root / f"{split}2017").rename(root / "leftImg8bit" / split)
+        (root / "annotations" / f"instances_{split}2017.json").rename(root / "annotations" / f"instances_{split}.json")
+    return root

@@ -4,6 +4,11 @@ Images and depths are paired in the order of their sorted names::
 
     python -m tools.make_manifest --images 'room/color/*.jpg' --depths 'room/depth/*.png' --depth-scale 1000 \
         --fx 525 --fy 525 --cx 319.5 --cy 239.5 --split train:0-99,test:100-139 --out room/manifest.csv
+
+Truth that is not in metres, for training on mixed data, has a kind instead of a depth scale::
+
+    python -m tools.make_manifest --images 'web/rgb/*.jpg' --depths 'web/disparity/*.png' --kind affine_disparity \
+        --out web/manifest.csv
 """
 
 import argparse
@@ -15,6 +20,7 @@ import sys
 from pathlib import Path
 
 from datamodules.manifest_rows import INTRINSICS, read_manifest
+from structures.depth_kind import DepthKind
 
 
 def parse_split(text: str, count: int) -> list[str | None]:
@@ -71,8 +77,10 @@ def write_manifest(
     pairs: list[tuple[Path, Path]],
     splits: list[str | None],
     *,
-    depth_scale: float,
+    depth_scale: float | None,
     intrinsics: tuple[float, float, float, float] | None = None,
+    kind: DepthKind = DepthKind.METRIC,
+    masks: list[Path] | None = None,
 ) -> int:
     """Write the manifest with paths relative to it, and read it back to check it.
 
@@ -80,8 +88,10 @@ def write_manifest(
         out: ``.csv`` or ``.jsonl`` file to write; its folder has to exist.
         pairs: Image and depth of every frame.
         splits: Split of every frame; None leaves it out.
-        depth_scale: File units per metre.
+        depth_scale: File units per metre; None where the kind is not metric.
         intrinsics: ``(fx, fy, cx, cy)``, or None if unknown.
+        kind: What the depths mean.
+        masks: Mask of every frame, or None.
 
     Returns:
         Number of rows.
@@ -92,15 +102,20 @@ def write_manifest(
     if out.suffix not in (".csv", ".jsonl"):
         raise ValueError(f"The manifest has to end in .csv or .jsonl, got {out.name}.")
     rows: list[dict[str, str | float]] = []
-    for (image, depth), split in zip(pairs, splits, strict=True):
+    for index, ((image, depth), split) in enumerate(zip(pairs, splits, strict=True)):
         if split is None:
             continue
         row: dict[str, str | float] = {
             "image": os.path.relpath(image, out.parent),
             "depth": os.path.relpath(depth, out.parent),
             "split": split,
-            "depth_scale": depth_scale,
         }
+        if kind is not DepthKind.METRIC:
+            row["kind"] = kind.name.lower()
+        if masks is not None:
+            row["mask"] = os.path.relpath(masks[index], out.parent)
+        if depth_scale is not None:
+            row["depth_scale"] = depth_scale
         if intrinsics is not None:
             row |= dict(zip(INTRINSICS, intrinsics, strict=True))
         rows.append(row | {"name": image.stem})
@@ -130,7 +145,15 @@ def main(args: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.make_manifest", description=(__doc__ or "").split("::")[0])
     parser.add_argument("--images", required=True, help="quoted pattern of the images, e.g. 'room/color/*.jpg'")
     parser.add_argument("--depths", required=True, help="quoted pattern of the depths, e.g. 'room/depth/*.png'")
-    parser.add_argument("--depth-scale", type=float, required=True, help="file units per metre: 1000 for millimetres")
+    parser.add_argument(
+        "--depth-scale", type=float, help="file units per metre: 1000 for millimetres; metric depth only"
+    )
+    parser.add_argument(
+        "--kind",
+        default="metric",
+        help="what the depths mean: " + ", ".join(kind.name.lower() for kind in DepthKind) + " (default: metric)",
+    )
+    parser.add_argument("--masks", help="quoted pattern of maps whose non-zero pixels are valid (default: depth not 0)")
     for name in INTRINSICS:
         parser.add_argument(f"--{name}", type=float, help="pixels; give all four or none")
     parser.add_argument(
@@ -144,15 +167,31 @@ def main(args: list[str] | None = None) -> int:
         given = [getattr(options, name) for name in INTRINSICS]
         if any(value is None for value in given) and any(value is not None for value in given):
             raise ValueError("Give all of --fx, --fy, --cx and --cy or none of them.")
+        kind = DepthKind.from_name(options.kind)
+        if (options.depth_scale is None) == (kind is DepthKind.METRIC):
+            raise ValueError("--depth-scale is needed for metric depth, and for no other --kind.")
         pairs = find_pairs(options.images, options.depths)
+        masks = None
+        if options.masks is not None:
+            masks = [Path(mask) for mask in sorted(glob.glob(options.masks, recursive=True))]
+            if len(masks) != len(pairs):
+                raise ValueError(f"'{options.masks}' finds {len(masks)} masks for {len(pairs)} images; each needs one.")
         splits = parse_split(options.split, len(pairs))
         intrinsics = None if given[0] is None else (given[0], given[1], given[2], given[3])
-        count = write_manifest(options.out, pairs, splits, depth_scale=options.depth_scale, intrinsics=intrinsics)
+        count = write_manifest(
+            options.out,
+            pairs,
+            splits,
+            depth_scale=options.depth_scale,
+            intrinsics=intrinsics,
+            kind=kind,
+            masks=masks,
+        )
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stderr.write(f"Wrote {count} rows to {options.out}.\n")
-    if "test" not in splits:
+    if "test" not in splits and kind is DepthKind.METRIC:
         sys.stderr.write(
             "None of them is for testing, and training refuses that: add rows of split 'test' (--split).\n"
         )

@@ -48,6 +48,7 @@ class RoomsSource:
         split: Which split.
         parts: Which parts of it.
         fields: Optional fields of the frames.
+        views: Which frames of every sequence, as a slice; None takes all.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class RoomsSource:
         *,
         parts: Sequenced[Part],
         fields: Sequenced[Field] = (),
+        views: slice | None = None,
     ) -> None:
         self.store = store
         self.labels = [name for name in LABELS if name in fields]
@@ -66,11 +68,10 @@ class RoomsSource:
         self.names: list[str] = []
         for start, sequence in zip(store.starts, store.sequences, strict=True):
             if sequence.split == split and sequence.part in parts:
-                self.frames += range(start, start + sequence.n_frames)
+                chosen = range(sequence.n_frames)[slice(None) if views is None else views]
+                self.frames += [start + k for k in chosen]
                 self.names += (
-                    [sequence.name]
-                    if sequence.n_frames == 1
-                    else [f"{sequence.name}/{k:04d}" for k in range(sequence.n_frames)]
+                    [sequence.name] if sequence.n_frames == 1 else [f"{sequence.name}/{k:04d}" for k in chosen]
                 )
 
     def __len__(self) -> int:
@@ -112,6 +113,8 @@ class RoomsDataModule(DepthDataModule):
         eval_parts: Parts to validate and test on.
         fields: Optional fields of the samples: ``semantic``, ``instance``, ``plane``, ``plain``, ``thin``, ``glossy``,
             ``camouflaged``, ``T_world_camera``.
+        held_out_views: That many views of every training still, the last ones, are validated on instead of trained on
+            and of the rooms of split ``val``; 0 validates on those rooms. Stills only.
         cache: Keep reduced frames in memory.
         oversampling: Frames are reduced to that many times ``image_size`` before augmentation.
         processes: Processes that make the data set; None takes one per core, 0 works in this one.
@@ -127,7 +130,7 @@ class RoomsDataModule(DepthDataModule):
         pin_memory: Whether to page-lock batches; None does it where there is a GPU.
 
     Raises:
-        ValueError: If a part or field is unknown.
+        ValueError: If a part or field is unknown, or views are held out of clips or leave none to train on.
     """
 
     def __init__(
@@ -138,6 +141,7 @@ class RoomsDataModule(DepthDataModule):
         parts: Sequenced[Part] = ("video", "still"),
         eval_parts: Sequenced[Part] = ("video", "still"),
         fields: Sequenced[Field] = (),
+        held_out_views: int = 0,
         cache: bool = True,
         oversampling: float = 1.0,
         processes: int | None = None,
@@ -167,6 +171,17 @@ class RoomsDataModule(DepthDataModule):
         check_choices("eval_parts", eval_parts, Part)
         check_choices("fields", fields, Field)
         self.settings = RoomsSettings() if settings is None else settings
+        if not 0 <= held_out_views < self.settings.views_per_still:
+            raise ValueError(
+                f"rooms: held_out_views is {held_out_views}, it has to be at least 0 and leave one of the "
+                f"views_per_still = {self.settings.views_per_still} to train on."
+            )
+        if held_out_views > 0 and {*parts, *eval_parts} != {"still"}:
+            raise ValueError(
+                f"rooms: held_out_views is {held_out_views}, but only stills have views: set parts and eval_parts to "
+                "[still], or held_out_views to 0."
+            )
+        self.held_out_views = held_out_views
         self.root = default_root() if root is None else Path(root)
         self.parts = tuple(parts)
         self.eval_parts = tuple(eval_parts)
@@ -198,9 +213,15 @@ class RoomsDataModule(DepthDataModule):
         """
         if self.store is None:
             self.store = open_store(self.path, self.settings)
+        held_out = self.held_out_views
+        if split == "val" and held_out > 0:
+            return RoomsSource(
+                self.store, "train", parts=self.eval_parts, fields=self.fields, views=slice(-held_out, None)
+            )
         return RoomsSource(
             self.store,
             split,
             parts=self.parts if split == "train" else self.eval_parts,
             fields=self.fields,
+            views=slice(-held_out) if split == "train" and held_out > 0 else None,
         )

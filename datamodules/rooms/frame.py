@@ -84,7 +84,9 @@ def render_sequence(settings: RoomsSettings, sequence: Sequence) -> dict[str, np
     if sequence.part == "video":
         poses = video_poses(settings, scene, k, camera, sequence.n_frames)
     else:
-        poses = np.repeat(still_pose(settings, scene, k, camera)[None], sequence.n_frames, axis=0)
+        # The first view goes on with the stream that drew K, as a single still does; the others have one each.
+        streams = [camera, *(stream(sequence.scene_seed, CAMERA, view) for view in range(1, sequence.n_frames))]
+        poses = np.stack([still_pose(settings, scene, k, rng) for rng in streams])
     sensor = stream(sequence.scene_seed, SENSOR)
     stops = float(sensor.uniform(*settings.exposure_range))
     read_noise = float(sensor.uniform(*settings.noise_range))
@@ -99,7 +101,7 @@ def render_sequence(settings: RoomsSettings, sequence: Sequence) -> dict[str, np
         depth, primitive, face = cast(g, pose, k, height, width, chosen, counts)
         seen = visibility(render, pose, k, depth, primitive, face)
         image = shade_centers(render, pose, k, depth, primitive, face, seen)
-        if index == 0:
+        if index == 0 or sequence.part == "still":  # a clip keeps the exposure it began with
             exposure = _exposure(image) * 2.0**stops
         image = antialias(render, pose, k, primitive, face, seen, chosen, counts, image, _WHITE / exposure)
         noise = stream(sequence.scene_seed, SENSOR, 1, index)

@@ -23,6 +23,9 @@ Split = Literal["train", "val", "test"]
 _PARTS: tuple[Part, ...] = ("video", "still")
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
+#: Settings that came after the first files were made: they count in the key only where they differ from their default.
+_ADDED_LATER = ("views_per_still",)
+
 
 @dataclasses.dataclass(frozen=True)
 class RoomsSettings:
@@ -48,6 +51,8 @@ class RoomsSettings:
         noise_range: Read noise (standard deviation, image scale 0-1), drawn once per scene.
         vignetting_range: Loss of light in the image corners as a fraction, drawn once per scene.
         flow_range: Aim for the median optical flow between neighbouring video frames, in units of the image width.
+        views_per_still: Views of each still scene, at least 1: poses drawn independently, one K, noise and metered
+            exposure of each view; the first one is the picture that a single view would have been.
 
     Raises:
         ValueError: If a value is outside of its range.
@@ -72,6 +77,7 @@ class RoomsSettings:
     noise_range: tuple[float, float] = (0.003, 0.014)
     vignetting_range: tuple[float, float] = (0.0, 0.35)
     flow_range: tuple[float, float] = (0.020, 0.032)
+    views_per_still: int = 1
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -82,6 +88,8 @@ class RoomsSettings:
             raise ValueError(f"rooms: seed is {self.seed}, it must not be negative")
         if self.frames_per_clip < 2:
             raise ValueError(f"rooms: frames_per_clip is {self.frames_per_clip}, a clip needs at least 2 frames")
+        if self.views_per_still < 1:
+            raise ValueError(f"rooms: views_per_still is {self.views_per_still}, a still scene needs at least 1 view")
         for total, val, test in (
             ("n_video_scenes", "n_video_val", "n_video_test"),
             ("n_stills", "n_stills_val", "n_stills_test"),
@@ -109,20 +117,26 @@ class RoomsSettings:
                 )
 
     def fingerprint(self) -> str:
-        """First 12 hex digits of the SHA-256 over all settings and :data:`GENERATOR_VERSION`."""
+        """First 12 hex digits of the SHA-256 over all settings and :data:`GENERATOR_VERSION`.
+
+        A setting that was added later is left out where it has its default, so that files made before stay valid.
+        """
         content = dict(dataclasses.asdict(self), generator_version=GENERATOR_VERSION)
+        for field in dataclasses.fields(self):
+            if field.name in _ADDED_LATER and content[field.name] == field.default:
+                del content[field.name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclasses.dataclass(frozen=True)
 class Sequence:
-    """One unit of rendering: a clip of a video scene or a single still.
+    """One unit of rendering: a clip of a video scene or the views of a still scene.
 
     Args:
         part: ``"video"`` or ``"still"``.
         split: ``"train"``, ``"val"`` or ``"test"``.
         scene_seed: Seed of everything in the scene; no two sequences of a plan share one.
-        n_frames: Frames to render, 1 for stills.
+        n_frames: Frames to render: those of a clip, or the views of a still scene.
         name: Unique name such as ``"video/train/0007"``.
     """
 
@@ -160,7 +174,7 @@ def plan(settings: RoomsSettings) -> list[Sequence]:
                         part=part,
                         split=split,
                         scene_seed=int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)),
-                        n_frames=settings.frames_per_clip if part == "video" else 1,
+                        n_frames=settings.frames_per_clip if part == "video" else settings.views_per_still,
                         name=f"{part}/{split}/{index:04d}",
                     )
                 )

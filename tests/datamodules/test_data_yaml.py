@@ -13,6 +13,8 @@ from lightning import LightningDataModule
 import cli
 from datamodules.base import DepthDataModule
 from datamodules.clips import ClipAugmentation
+from datamodules.instance_transforms import InstanceAugmentation
+from datamodules.instances import InstanceDataModule
 from datamodules.rooms.datamodule import RoomsDataModule
 from datamodules.rooms.settings import RoomsSettings
 from datamodules.transforms import DepthAugmentation
@@ -37,7 +39,11 @@ def load(path: Path, *arguments: str) -> DepthDataModule:
 def test_file_makes_a_data_module(path: Path) -> None:
     data = load(path)
     assert isinstance(data, DepthDataModule)
-    augmentation = data.clip_augmentation if isinstance(data, VideoDataModule) else data.augmentation
+    augmentation = data.augmentation
+    if isinstance(data, VideoDataModule):
+        augmentation = data.clip_augmentation
+    elif isinstance(data, InstanceDataModule):
+        augmentation = data.instance_augmentation
     assert (augmentation is None) == path.stem.endswith("_eval")  # on which nothing is trained
     assert isinstance(data.image_size, tuple)
 
@@ -80,20 +86,21 @@ def test_data_swapped_into_an_experiment_are_what_they_are_alone(
 
 
 def test_every_file_spells_out_every_key_that_the_data_sets_share() -> None:
-    arguments = []
+    arguments: dict[bool, list[tuple[set[str], set[str]]]] = {False: [], True: []}  # by whether data have instances
     augmentations: list[tuple[str, set[str]]] = []
     for path in FILES:
         content = yaml.safe_load(path.read_text())
         module, _, name = content["class_path"].rpartition(".")
-        accepted = set(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
-        arguments.append((accepted, set(content["init_args"])))
+        data_module = getattr(importlib.import_module(module), name)
+        accepted = set(inspect.signature(data_module).parameters)
+        arguments[issubclass(data_module, InstanceDataModule)].append((accepted, set(content["init_args"])))
         augmentation = content["init_args"]["augmentation"]
         if augmentation is not None:
             augmentations.append((augmentation["class_path"], set(augmentation["init_args"])))
-    shared = set.intersection(*(accepted for accepted, _ in arguments))
-    assert {"root", "seed", "cache", "train_subset", "augmentation"} <= shared
-    assert all(shared <= written for _, written in arguments)
-    known = {
-        f"{c.__module__}.{c.__name__}": inspect.signature(c).parameters for c in (DepthAugmentation, ClipAugmentation)
-    }
+    for group in arguments.values():
+        shared = set.intersection(*(accepted for accepted, _ in group))
+        assert {"root", "seed", "cache", "train_subset", "augmentation"} <= shared
+        assert all(shared <= written for _, written in group)
+    classes = (DepthAugmentation, ClipAugmentation, InstanceAugmentation)
+    known = {f"{c.__module__}.{c.__name__}": inspect.signature(c).parameters for c in classes}
     assert all(written == set(known[name]) for name, written in augmentations)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from datamodules.manifest import ManifestDataModule
+from datamodules.manifest_rows import read_manifest
+from structures.depth_kind import DepthKind
 from tests.data.make_manifest_data import HEIGHT, WIDTH, make_manifest_data, true_depth_mm
 from tools.make_manifest import main, parse_split
 
@@ -38,6 +40,9 @@ def test_written_manifest_is_read_with_its_camera_and_splits(tmp_path: Path, out
         (["--split", "learn:0-4"], "cannot be read"),
         (["--fx", "30"], "Give all of --fx"),
         (["--depths", "nothing/*.png"], "finds 8 images and 'nothing/*.png' 0 depths"),
+        (["--kind", "deep"], "kind of truth 'deep' is not known; choose among metric"),
+        (["--kind", "ordinal"], "--depth-scale is needed for metric depth, and for no other --kind"),
+        (["--masks", "nothing/*.png"], "'nothing/*.png' finds 0 masks for 8 images; each needs one"),
         (["--out", "x.txt"], "has to end in .csv or .jsonl"),
     ],
 )
@@ -58,3 +63,17 @@ def test_manifest_without_test_rows_is_written_with_a_warning(tmp_path: Path, ca
 
 def test_bare_split_takes_everything() -> None:
     assert parse_split("test", 3) == ["test"] * 3
+
+
+def test_kind_and_masks_are_written(tmp_path: Path, capsys) -> None:
+    make_manifest_data(tmp_path, name="other.csv")
+    given = ["--images", f"{tmp_path}/color/*.png", "--depths", f"{tmp_path}/depth/*.png", "--kind", "affine_disparity"]
+    given += ["--masks", f"{tmp_path}/color/*.png", "--out", str(tmp_path / "list.csv")]
+    assert main(given) == 0
+    assert "refuses" not in capsys.readouterr().err
+    rows = read_manifest(tmp_path / "list.csv")
+    assert {row.kind for row in rows} == {DepthKind.AFFINE_DISPARITY}
+    assert {row.depth_scale for row in rows} == {1.0}
+    assert rows[3].mask == tmp_path / "color" / "003.png"
+    assert main(given[:-4] + given[-2:]) == 0
+    assert read_manifest(tmp_path / "list.csv")[0].mask is None

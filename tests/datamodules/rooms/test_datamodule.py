@@ -59,6 +59,27 @@ def test_splits_and_parts(tmp_path: Path) -> None:
     assert all(name.startswith("video/test/") for name in names["test"])
 
 
+def test_views_of_training_rooms_are_held_out_for_validation(tmp_path: Path) -> None:
+    settings = dataclasses.replace(TINY, n_stills=5, n_stills_val=1, n_stills_test=2, views_per_still=4)
+    data = module(tmp_path, settings=settings, parts=["still"], eval_parts=["still"], held_out_views=1)
+    data.prepare_data()
+    data.setup()
+    names = {split: [str(dataset[k]["name"]) for k in range(len(dataset))] for split, dataset in data.datasets.items()}
+    assert names["train"] == [f"still/train/{room:04d}/{view:04d}" for room in range(2) for view in range(3)]
+    assert names["val"] == [f"still/train/{room:04d}/0003" for room in range(2)]
+    assert names["test"] == [f"still/test/{room:04d}/{view:04d}" for room in range(2) for view in range(4)]
+    (sequence,) = [s for s in plan(settings) if s.name == "still/train/0001"]
+    np.testing.assert_allclose(
+        module(tmp_path, settings=settings, parts=["still"], eval_parts=["still"], held_out_views=1)
+        .make_source("val").read(1).depth,
+        render_fake(settings, sequence)["depth"][3], atol=1.01e-4,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="held_out_views is 4, it has to be at least 0 and leave one of the views_per"):
+        module(tmp_path, settings=settings, parts=["still"], eval_parts=["still"], held_out_views=4)
+    with pytest.raises(ValueError, match="held_out_views is 1, but only stills have views"):
+        module(tmp_path, settings=settings, held_out_views=1)
+
+
 def test_cached_and_read_batches_are_equal(tmp_path: Path) -> None:
     augmentation = DepthAugmentation(crop=None, crop_scale=(0.7, 1.0), noise_std=0.01)
     loaded = []

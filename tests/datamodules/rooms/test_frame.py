@@ -15,7 +15,9 @@ import pytest
 from datamodules.rooms.arrays import CAMOUFLAGED, GLOSSY, PLAIN
 from datamodules.rooms.categories import CATEGORY_ID, THING_IDS
 from datamodules.rooms.frame import render_sequence
+from datamodules.rooms.scene import CAMERA, build_scene, stream
 from datamodules.rooms.settings import RoomsSettings, plan
+from datamodules.rooms.trajectory import intrinsics, still_pose
 
 SMALL = RoomsSettings(height=48, width=64)
 CLEAN = RoomsSettings(height=96, width=128, noise_range=(0.0, 0.0), vignetting_range=(0.0, 0.0))
@@ -80,6 +82,46 @@ def test_depth_poses_and_labels_are_sound() -> None:
     floor = (frames["semantic"] == CATEGORY_ID["floor"]).mean(axis=(1, 2))
     assert np.mean(floor > 0.03) > 0.8
     assert np.median([len(np.unique(instance)) for instance in frames["instance"]]) >= 5
+
+
+def test_views_of_a_still_share_room_and_camera_and_the_first_is_the_single_one() -> None:
+    many = sequence(dataclasses.replace(CLEAN, views_per_still=6), "still", 3)
+    single = sequence(CLEAN, "still", 3)
+    for name, values in single.items():
+        np.testing.assert_array_equal(many[name][:1], values, err_msg=name)
+    np.testing.assert_array_equal(many["K"], np.broadcast_to(single["K"], (6, 3, 3)))
+    # The single view is what it was before there were several: its pose follows K in one stream.
+    (plain,) = [s for s in plan(CLEAN) if s.name == "still/train/0003"]
+    camera = stream(plain.scene_seed, CAMERA)
+    k = intrinsics(CLEAN, camera)
+    pose = still_pose(CLEAN, build_scene(CLEAN, plain.scene_seed), k, camera)
+    np.testing.assert_array_equal(single["T_world_camera"], pose[None])
+    positions = many["T_world_camera"][:, :3, 3]
+    apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1) + 9 * np.eye(6)
+    assert apart.min() > 0.01
+    # The meter brings every view to about the same grey, which the light of one view would not do for the others.
+    grey = many["image"].mean(axis=(1, 2, 3))
+    assert grey.max() - grey.min() < 25
+    # One room: a plane id names the same plane in every view.
+    compared = 0
+    for plane in np.unique(many["plane"]):
+        chosen = [world_points(many, view)[many["plane"][view] == plane] for view in range(6)]
+        points = np.concatenate(chosen)
+        if plane == 0 or sum(len(c) > 30 for c in chosen) < 2:
+            continue
+        spread = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2]
+        assert np.abs((points - points.mean(axis=0)) @ spread[2]).max() < 1e-4
+        compared += 1
+    assert compared > 5
+
+
+def test_views_have_noise_of_their_own() -> None:
+    noisy = dataclasses.replace(SMALL, views_per_still=3, noise_range=(0.05, 0.05))
+    clean = dataclasses.replace(noisy, noise_range=(0.0, 0.0))
+    a, b = (sequence(s, "still", 1)["image"].astype(float) for s in (noisy, clean))
+    residual = (a - b).reshape(3, -1)
+    correlation = np.corrcoef(residual)
+    assert np.abs(correlation[np.triu_indices(3, 1)]).max() < 0.1
 
 
 def test_points_of_a_plane_id_lie_on_one_plane() -> None:

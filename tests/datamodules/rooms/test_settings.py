@@ -48,6 +48,18 @@ def test_fingerprint_depends_on_every_setting() -> None:
         assert dataclasses.replace(default, **{field.name: other}).fingerprint() != default.fingerprint(), field.name
 
 
+def test_files_made_before_a_setting_was_added_stay_valid() -> None:
+    assert RoomsSettings().fingerprint() == "17cca9434e88"
+    assert RoomsSettings(n_stills=6400).fingerprint() == "b674a7efb7e5"
+    assert RoomsSettings(views_per_still=1).fingerprint() == "17cca9434e88"
+
+
+def test_still_scenes_have_as_many_frames_as_views() -> None:
+    many, single = plan(RoomsSettings(views_per_still=5)), plan(RoomsSettings())
+    assert all(s.n_frames == (5 if s.part == "still" else 24) for s in many)
+    assert [dataclasses.replace(s, n_frames=1) for s in many] == [dataclasses.replace(s, n_frames=1) for s in single]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -59,6 +71,7 @@ def test_fingerprint_depends_on_every_setting() -> None:
         ({"frames_per_clip": 1}, "at least 2 frames"),
         ({"n_stills": 10}, "does not fit into n_stills = 10"),
         ({"seed": -1}, "seed is -1"),
+        ({"views_per_still": 0}, "views_per_still is 0, a still scene needs at least 1 view"),
     ],
 )
 def test_bad_values_are_named(change: dict[str, object], message: str) -> None:

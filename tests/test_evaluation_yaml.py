@@ -1,0 +1,51 @@
+"""The files of experiments/evaluation laid over experiments: data, caps, crop and alignment of zero-shot tests."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import cli
+from datamodules.manifest import ManifestDataModule
+from metrics.protocol import DepthProtocol
+
+ROOT = Path(__file__).parents[1] / "experiments"
+FILES = sorted((ROOT / "evaluation").glob("*.yaml"))
+
+pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+
+
+def resolved(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["test", *arguments, "--print_config"])
+    assert left.value.code == 0
+    content: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    return content
+
+
+def test_every_set_of_the_zero_shot_protocol_has_a_file() -> None:
+    assert {path.stem for path in FILES} == {"nyuv2", "kitti", "scannet", "eth3d", "diode", "sintel"}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "path"),
+    [("lite_unet", path) for path in FILES] + [(name, FILES[0]) for name in ("densenet_unet_nyuv2", "sc_depth")],
+    ids=lambda value: getattr(value, "stem", value),
+)
+def test_data_and_protocol_are_the_files_own(capsys: pytest.CaptureFixture[str], experiment: str, path: Path) -> None:
+    plain = resolved(capsys, "--config", str(ROOT / f"{experiment}.yaml"))
+    laid = resolved(capsys, "--config", str(ROOT / f"{experiment}.yaml"), "--config", str(path))
+    overlay = yaml.safe_load(path.read_text())
+    protocol = overlay["model"]["init_args"]
+    assert laid["data"]["class_path"] == "datamodules.manifest.ManifestDataModule"
+    shared = set(inspect.signature(ManifestDataModule).parameters) & set(plain["data"]["init_args"])
+    assert shared <= set(overlay["data"]["init_args"])  # so that nothing of the experiment's data survives
+    arguments = laid["data"]["init_args"]
+    assert {name: arguments[name] for name in overlay["data"]["init_args"]} == overlay["data"]["init_args"]
+    assert {name: laid["model"]["init_args"][name] for name in protocol} == protocol
+    assert plain["model"]["class_path"] == laid["model"]["class_path"]
+    DepthProtocol(**(protocol | {"crop": None if protocol["crop"] is None else tuple(protocol["crop"])}))
+    assert protocol["alignment"] == "least_squares"
+    assert all(side % 32 == 0 for side in arguments["image_size"])
