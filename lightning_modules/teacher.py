@@ -26,6 +26,7 @@ class Teacher(LightningModule):
             ``depth`` (any depth module or a depth estimation network).
         inverse: For Hugging Face depth networks, whether they give relative inverse depth; None lets their
             configuration say so.
+        common_unit: For those of relative depth, whether all images share the network's own unit (for calibration).
 
     Attributes:
         title: What the teacher is called in the files that it writes: its experiment, folder or id.
@@ -38,7 +39,9 @@ class Teacher(LightningModule):
         ImportError: If the source needs transformers, which is not installed.
     """
 
-    def __init__(self, source: str, kind: Kind = "semantic", inverse: bool | None = None) -> None:
+    def __init__(
+        self, source: str, kind: Kind = "semantic", inverse: bool | None = None, common_unit: bool = False
+    ) -> None:
         super().__init__()
         if kind not in get_args(Kind):
             raise ValueError(f"kind is '{kind}', but must be one of {', '.join(get_args(Kind))}")
@@ -57,7 +60,7 @@ class Teacher(LightningModule):
                 segmenter = HuggingFaceSegmenter(source)
                 self.model, self.class_names = segmenter, segmenter.class_names
             else:
-                network = HuggingFaceDepth(source, inverse=inverse)
+                network = HuggingFaceDepth(source, inverse=inverse, common_unit=common_unit)
                 self.model, self.relative = network, network.inverse
         self.eval().requires_grad_(False)
 

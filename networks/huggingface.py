@@ -109,6 +109,8 @@ class HuggingFaceDepth(nn.Module):
         source: folder with ``config.json``, weights and ``preprocessor_config.json``, or the id of a model of the hub.
         inverse: whether the network gives inverse depth; None believes its configuration (``depth_estimation_type:
             relative``) and takes every ``dpt`` for a MiDaS. Give False for a DPT that was trained for metres.
+        common_unit: whether relative depth keeps the network's own unit, one for all images, as a calibration needs it
+            that finds one shift for all; the numbers may then be tiny.
 
     Attributes:
         inverse: whether the network gives relative inverse depth.
@@ -118,8 +120,9 @@ class HuggingFaceDepth(nn.Module):
         ValueError: there is no such model, or it is one for another task.
     """
 
-    def __init__(self, source: str, *, inverse: bool | None = None) -> None:
+    def __init__(self, source: str, *, inverse: bool | None = None, common_unit: bool = False) -> None:
         super().__init__()
+        self.common_unit = common_unit
         self.processor, self.network = _load(source, "AutoModelForDepthEstimation")
         config: Any = self.network.config
         relative = getattr(config, "depth_estimation_type", None) == "relative"
@@ -146,20 +149,22 @@ class HuggingFaceDepth(nn.Module):
         padded = {"source_sizes": sizes} if "source_sizes" in inspect.signature(finish).parameters else {}
         results = finish(outputs, target_sizes=sizes, **padded)
         values = torch.stack([result["predicted_depth"] for result in results]).unsqueeze(1).clamp(min=0)
-        return depth_from_inverse(values) if self.inverse else values
+        return depth_from_inverse(values, common_unit=self.common_unit) if self.inverse else values
 
 
-def depth_from_inverse(inverse: Tensor) -> Tensor:
+def depth_from_inverse(inverse: Tensor, *, common_unit: bool = False) -> Tensor:
     """Relative depth from relative inverse depth.
 
     Args:
         inverse: (B, 1, H, W), not negative, larger is nearer.
+        common_unit: whether depth is the inverse as it is, in one unit for all images.
 
     Returns:
-        (B, 1, H, W), from 1 where an image is nearest to 1 / `MIN_INVERSE_FRACTION`; 0 (no measurement) everywhere in
-        an image without a positive value.
+        (B, 1, H, W), from 1 where an image is nearest to 1 / `MIN_INVERSE_FRACTION` (times the inverse of its largest
+        value in a common unit); 0 (no measurement) everywhere in an image without a positive value.
     """
     largest = inverse.amax(dim=(1, 2, 3), keepdim=True)
     something = largest > 0
-    fraction = inverse / torch.where(something, largest, 1)
-    return torch.where(something, 1 / fraction.clamp(min=MIN_INVERSE_FRACTION), 0)
+    unit = torch.where(something, largest, 1)
+    depth = 1 / (inverse / unit).clamp(min=MIN_INVERSE_FRACTION)
+    return torch.where(something, depth / unit if common_unit else depth, 0)

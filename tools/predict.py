@@ -1,8 +1,10 @@
 """Depth for a user's own images: ``python -m tools.predict --checkpoint best.ckpt --input photos --output depth``.
 
 For each image or video frame: a 16-bit PNG in millimetres, a colour map, a panel and, where a field of view or
-intrinsics are given, a coloured point cloud with a picture of it. The exit code is 0 if all went well, 1 if an image
-had to be skipped or a file could not be written, 2 for a wrong call.
+intrinsics are given, a coloured point cloud with a picture of it. ``--teacher`` takes any depth network of Hugging Face
+in place of a checkpoint, and ``--calibration`` a file with the shift and the field of view of a domain, which make the
+clouds of networks trained up to scale and shift right up to one factor. The exit code is 0 if all went well, 1 if an
+image had to be skipped or a file could not be written, 2 for a wrong call.
 """
 
 import argparse
@@ -19,17 +21,25 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.image_files import ImageFiles
 from lightning_modules.base import DepthModule
+from lightning_modules.calibrated import CalibratedDepth
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.loading import load_module
 from lightning_modules.quiet import quiet_lightning
+from lightning_modules.teacher import Teacher
+from structures.calibration import Calibration
 
 DEFAULT_SIZE = (96, 128)
 """Working size where neither the user nor the run's configuration says one."""
 
+TEACHER_SIZE = (384, 512)
+"""The same for networks of Hugging Face, whose own processors resize once more."""
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.predict", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint (.ckpt) of a trained depth model")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--checkpoint", type=Path, help="checkpoint (.ckpt) of a trained depth model")
+    model.add_argument("--teacher", help="depth network of Hugging Face: the id of one, or a folder")
     parser.add_argument("--input", required=True, help="image, video, folder, or glob in quotes")
     parser.add_argument("--output", type=Path, required=True, help="folder of the results")
     parser.add_argument("--config", type=Path, help="the run's config.yaml (default: the one in the checkpoint's run)")
@@ -49,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("FX", "FY", "CX", "CY"),
         help="intrinsics in pixels of the images, from the corner of the first pixel (OpenCV's cx, cy plus 0.5)",
     )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="YAML file with the shift of the model's output and the field of view; the camera given here goes first",
+    )
     flag = argparse.BooleanOptionalAction
     parser.add_argument("--ply", action=flag, default=True, help="point clouds, where the camera is known")
     parser.add_argument("--panel", action=flag, default=True, help="image and prediction side by side")
@@ -58,8 +74,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _data_settings(options: argparse.Namespace) -> dict[str, Any]:
     """``data.init_args`` of the run's ``config.yaml``, empty where the file or the entry is missing."""
-    beside = options.checkpoint.resolve().parent.parent / "config.yaml"
-    config = beside if options.config is None else options.config
+    config = options.config
+    if config is None and options.checkpoint is not None:
+        config = options.checkpoint.resolve().parent.parent / "config.yaml"
+    if config is None:
+        return {}
     try:
         settings: Any = yaml.safe_load(config.read_text())["data"]["init_args"]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
@@ -81,6 +100,8 @@ def _working_size(options: argparse.Namespace, settings: dict[str, Any]) -> tupl
     size = _training_size(settings)
     if size is None and options.config is not None:
         raise ValueError(f"'{options.config}' does not say data.init_args.image_size; give --size H W")
+    if size is None and options.teacher is not None:
+        return TEACHER_SIZE
     if size is None:
         height, width = DEFAULT_SIZE
         print(f"note: the training's image size is unknown, {height}x{width} is taken (--size H W)", file=sys.stderr)
@@ -100,10 +121,32 @@ def _check_output(data: ImageFiles, output: Path) -> None:
                 raise ValueError(f"the result for '{file.path}' would replace the input '{target}'")
 
 
-def _say_what_depth_means(module: LightningModule, options: argparse.Namespace, settings: dict[str, Any]) -> None:
+def _field_of_view_degrees(options: argparse.Namespace, calibration: Calibration | None) -> float | None:
+    """The user's own field of view or that of the calibration, and a line where the two contradict each other."""
+    calibrated = None if calibration is None else calibration.field_of_view_degrees
+    if options.k is None and options.field_of_view is None:
+        return calibrated
+    if calibrated is not None and options.field_of_view != calibrated:
+        given = "--k" if options.field_of_view is None else f"--field-of-view {options.field_of_view:g}"
+        print(f"note: {given} is used, not the calibration's field of view of {calibrated:g} degrees", file=sys.stderr)
+    return options.field_of_view
+
+
+def _say_what_was_calibrated(calibration: Calibration, options: argparse.Namespace) -> None:
+    source = str(options.checkpoint if options.teacher is None else options.teacher)
+    print(
+        f"note: the calibration adds {calibration.shift:g} to the {calibration.output} of '{source}'; it was found for "
+        f"'{calibration.teacher}' on {calibration.images} images of '{calibration.domain}'",
+        file=sys.stderr,
+    )
+
+
+def _say_what_depth_means(
+    module: LightningModule, options: argparse.Namespace, settings: dict[str, Any], *, camera_known: bool
+) -> None:
     """Print a line for each reason why the millimetres are not those of the user's own camera."""
     focal_px = getattr(module, "canonical_focal_px", None)
-    if focal_px is not None and options.field_of_view is None and options.k is None:
+    if focal_px is not None and not camera_known:
         print(
             f"note: depth is that of a camera whose focal length is {focal_px:g} pixels at the working size; for your "
             "own camera give --field-of-view DEGREES or --k FX FY CX CY",
@@ -111,8 +154,14 @@ def _say_what_depth_means(module: LightningModule, options: argparse.Namespace, 
         )
     if isinstance(module, DepthModule) and not module.scale_known:
         print(
-            "note: this model learnt depth from video alone, which does not tell its scale, so the millimetres are "
-            "right up to one factor",
+            "note: this model learnt from what does not tell the scale of depth, so the millimetres are right up to "
+            "one factor",
+            file=sys.stderr,
+        )
+    if isinstance(module, Teacher) and module.relative:
+        shift = "up to one factor" if options.calibration is not None else "up to a factor and a shift (--calibration)"
+        print(
+            f"note: '{options.teacher}' gives depth in a unit of each image, so the millimetres are right {shift}",
             file=sys.stderr,
         )
     if settings.get("depth_scale") == "image_max":
@@ -139,20 +188,30 @@ def main(args: list[str] | None = None) -> int:
     quiet_lightning()
     settings = _data_settings(options)
     try:
+        calibration = None if options.calibration is None else Calibration.load(options.calibration)
+        field_of_view_degrees = _field_of_view_degrees(options, calibration)
         data = ImageFiles(
             options.input,
             image_size=_working_size(options, settings),
-            field_of_view_degrees=options.field_of_view,
+            field_of_view_degrees=field_of_view_degrees,
             intrinsics=None if options.k is None else tuple(options.k),
         )
         data.setup("predict")
         _check_output(data, options.output)
-        module = load_module(options.checkpoint)
+        module = (
+            load_module(options.checkpoint)
+            if options.teacher is None
+            else Teacher(options.teacher, "depth", common_unit=options.calibration is not None)
+        )
         options.output.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    _say_what_depth_means(module, options, settings)
+    camera_known = field_of_view_degrees is not None or options.k is not None
+    _say_what_depth_means(module, options, settings, camera_known=camera_known)
+    if calibration is not None:
+        _say_what_was_calibrated(calibration, options)
+        module = CalibratedDepth(module, calibration)
     writer = DepthPredictionWriter(str(options.output), panel=options.panel, ply=options.ply)
     # What Lightning says about devices is of no use to someone who wants a picture.
     lightning_logger = logging.getLogger("lightning.pytorch")

@@ -5,7 +5,9 @@ import torch
 import yaml
 
 from lightning_modules.supervised_depth import SupervisedDepth
+from structures.calibration import Calibration
 from tests.data.make_constant_depth import ConstantDepth, write_checkpoint
+from tests.data.make_huggingface import make_depth_anything
 from tests.helpers import Affine
 from tools.predict import main
 
@@ -171,3 +173,110 @@ def test_relative_depth_is_said_to_be_no_metres(tmp_path, checkpoint, photos, ca
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"data": {"init_args": settings}}))
     assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", "--no-panel") == 0
     assert ("not metric" in capsys.readouterr().err) == said
+
+
+def write_calibration(path, **values):
+    defaults = {"output": "depth", "shift": 0.25, "shift_interval": (0.2, 0.3), "domain": "d", "teacher": "t"}
+    Calibration(**{**defaults, "images": 9, **values}).save(path)
+    return path
+
+
+def read_ply(path):
+    header, body = path.read_bytes().split(b"end_header\n", 1)
+    kinds = [line.split() for line in header.decode().splitlines() if line.startswith("property")]
+    types = {"float": "<f4", "uchar": "u1"}
+    return np.frombuffer(body, dtype=[(name, types[kind]) for _, kind, name in kinds])
+
+
+@pytest.mark.parametrize(("output", "metres"), [("depth", 2.3456 + 0.25), ("disparity", 1 / (1 / 2.3456 + 0.25))])
+def test_a_calibration_is_in_depth_and_cloud_at_once(tmp_path, checkpoint, photos, capsys, output, metres):
+    settings = {"field_of_view_degrees": 70.0, "field_of_view_interval": (60.0, 80.0)}
+    calibration = write_calibration(tmp_path / "c.yaml", output=output, **settings)
+    call = ("--calibration", str(calibration), "--no-panel", "--size", "97", "131")
+    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", *call) == 0
+    assert files(tmp_path / "out") == ["1.ply", "1_color.png", "1_depth.png", "1_side.png"]
+    assert (read_depth(tmp_path / "out" / "1_depth.png") == round(1000 * metres)).all()
+    cloud = read_ply(tmp_path / "out" / "1.ply")
+    np.testing.assert_allclose(cloud["z"], metres, rtol=1e-5)
+    half_width = np.tan(np.radians(35)) * metres * 130 / 131  # to the centres of the outermost pixels
+    np.testing.assert_allclose(cloud["x"].max(), half_width, rtol=1e-5)
+    (note,) = capsys.readouterr().err.splitlines()
+    assert f"adds 0.25 to the {output}" in note
+    assert "found for 't' on 9 images of 'd'" in note
+
+
+@pytest.mark.parametrize(
+    ("camera", "half_width", "said"),
+    [
+        (["--field-of-view", "90"], 1.0, "--field-of-view 90 is used, not the calibration's field of view of 70"),
+        (["--field-of-view", "70"], np.tan(np.radians(35)), None),
+        (["--k", "131", "131", "65.5", "48.5"], 0.5, "--k is used, not the calibration's field of view of 70"),
+    ],
+)
+def test_the_camera_of_the_call_goes_before_that_of_the_calibration(
+    tmp_path, checkpoint, photos, capsys, camera, half_width, said
+):
+    calibration = write_calibration(tmp_path / "c.yaml", field_of_view_degrees=70.0)
+    call = ("--calibration", str(calibration), "--no-panel", "--size", "97", "131", *camera)
+    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", *call) == 0
+    cloud = read_ply(tmp_path / "out" / "1.ply")
+    np.testing.assert_allclose(cloud["x"].max() / (2.3456 + 0.25), half_width * 130 / 131, rtol=1e-5)
+    notes = capsys.readouterr().err
+    assert ("is used, not" in notes) == (said is not None)
+    assert said is None or said in notes
+
+
+def test_the_field_of_view_of_a_calibration_is_the_camera_of_a_canonical_model(tmp_path, canonical, photos, capsys):
+    calibration = write_calibration(tmp_path / "c.yaml", shift=0.0, shift_interval=(0, 0), field_of_view_degrees=60.0)
+    call = ("--calibration", str(calibration), "--size", "48", "67", "--no-panel")
+    assert run(canonical, photos / "a" / "1.png", tmp_path / "out", *call) == 0
+    focal = 131 / 2 / np.tan(np.radians(30))
+    metres = focal * np.sqrt(66 / 131 * 49 / 97) / 50
+    np.testing.assert_allclose(read_depth(tmp_path / "out" / "1_depth.png"), 1000 * metres, atol=0.501)
+    assert "focal length" not in capsys.readouterr().err
+
+
+def test_a_calibration_without_a_camera_gives_no_cloud(tmp_path, checkpoint, photos):
+    call = ("--calibration", str(write_calibration(tmp_path / "c.yaml")), "--no-panel")
+    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", *call) == 0
+    assert files(tmp_path / "out") == ["1_color.png", "1_depth.png"]
+
+
+def test_a_broken_calibration_is_one_sentence(tmp_path, checkpoint, photos, capsys):
+    broken = tmp_path / "c.yaml"
+    broken.write_text("shift: 3\n")
+    for path, said in ((broken, "lacks output"), (tmp_path / "none.yaml", "none.yaml")):
+        assert run(checkpoint, photos, tmp_path / "out", "--calibration", str(path)) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert said in line
+    assert not (tmp_path / "out").exists()
+
+
+def teach(teacher, source, output, *more):
+    return main(["--teacher", str(teacher), "--input", str(source), "--output", str(output), *more])
+
+
+def test_a_network_of_hugging_face_takes_the_place_of_a_checkpoint(tmp_path, photos, capsys):
+    make_depth_anything(tmp_path / "net")
+    call = ("--field-of-view", "60", "--size", "64", "64", "--no-panel")
+    assert teach(tmp_path / "net", photos / "a" / "1.png", tmp_path / "plain", *call) == 0
+    assert "gives depth in a unit of each image" in (said := capsys.readouterr().err)
+    assert "factor and a shift (--calibration)" in said
+    calibration = write_calibration(tmp_path / "c.yaml", output="disparity")
+    call = (*call, "--calibration", str(calibration))
+    assert teach(tmp_path / "net", photos / "a" / "1.png", tmp_path / "right", *call) == 0
+    assert "right up to one factor" in capsys.readouterr().err
+    before, after = (read_ply(tmp_path / folder / "1.ply")["z"] for folder in ("plain", "right"))
+    assert before.std() > 0
+    np.testing.assert_allclose(after, 1 / (1 / before + 0.25), rtol=1e-4)
+    assert teach(tmp_path / "net", photos / "a" / "1.png", tmp_path / "size") == 0
+    assert "image size is unknown" not in capsys.readouterr().err
+
+
+def test_a_teacher_or_a_checkpoint_and_not_both(tmp_path, checkpoint, photos, capsys):
+    assert teach(tmp_path / "net", photos, tmp_path / "out", "--checkpoint", str(checkpoint)) == 2
+    assert "not allowed with" in capsys.readouterr().err
+    assert teach(tmp_path, photos, tmp_path / "out") == 2
+    assert "has to be a folder or the id of a model" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

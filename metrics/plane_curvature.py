@@ -1,0 +1,239 @@
+"""How bent and how turned known planes come out of a prediction, after a scale-only alignment.
+
+The predicted points of each true plane are taken apart by total least squares: n is the direction of their smallest
+variance, turned towards the camera, and h the height of a point over their mean along n. The true points give the
+normal m, the position p of a point in the plane, and the extent L = sqrt(12 v) with their largest variance v: the
+length of an evenly covered strip of that variance.
+
+    plane_rms_rel        sqrt(mean h^2) / L
+    plane_bend_deg       k L in degrees, with the curvature k (1 / metres) of h ~ a + b . p - k |p|^2 / 2, least squares
+    plane_bend_abs_deg   |k L| in degrees
+    plane_normal_deg     angle between the lines of n and m, 0 to 90 degrees
+
+``k`` is the mean of the two curvatures of an evenly covered square. It is positive where the plane bulges towards the
+camera. A constant s that is added to depth moves the point X of a plane a . X = 1 by s X / z, and so along the normal
+by s / (|a| z): it bends the plane towards the camera if s > 0, whichever way the plane faces, and not at all if the
+plane is parallel to the image. The mean bend of many planes therefore has the sign of the shift that is too much. A
+constant added to *disparity*, and a wrong focal length, keep planes planar and show in the normals alone. Heights are
+fitted over the true positions, since noise moves a predicted point in height and position at once.
+
+Each pixel weighs the same in the fits and each plane as many as it has in the mean of its image; results are means
+over the images that have a plane of some size.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metrics.image_means import ImageValues, MeanOverImages
+from metrics.point_cloud import ScaledClouds, scaled_clouds
+from metrics.protocol import DepthProtocol
+from metrics.regions import Regions, find_regions
+
+_ROUNDING = 1e-10
+"""Part of the largest variance below which a variance is that of float32 points without any."""
+
+PLANE_ERRORS = ("plane_rms_rel", "plane_bend_deg", "plane_bend_abs_deg", "plane_normal_deg")
+"""Names of the errors, in the order of the result."""
+
+_MIN_PIXELS = 16
+"""Pixels that a plane needs however small the image is: the fit has four unknowns."""
+
+
+class PlaneShapes(NamedTuple):
+    """What became of each plane of a batch that is large enough; G planes in all."""
+
+    image: Tensor
+    """int64 ``(G,)``: its image."""
+    ids: Tensor
+    """int64 ``(G,)``: its id."""
+    n_pixels: Tensor
+    """int64 ``(G,)``: its valid pixels."""
+    extent_m: Tensor
+    """float64 ``(G,)``: extent L of the true plane, metres."""
+    rms_m: Tensor
+    """float64 ``(G,)``: root mean square distance of the predicted points from their best plane, metres."""
+    curvature_per_m: Tensor
+    """float64 ``(G,)``: curvature k, 1 / metres, positive where the plane bulges towards the camera."""
+    normal_angle: Tensor
+    """float64 ``(G,)``: angle between the predicted and the true normal, radians, 0 to pi / 2."""
+
+
+class _Fits(NamedTuple):
+    normals: Tensor  # (G, 3), towards the camera
+    axes: Tensor  # (G, 3, 2), the longer one last
+    variances: Tensor  # (G, 3), ascending
+    centred: Tensor  # (B H W, 3)
+
+
+def _fit_planes(points: Tensor, regions: Regions) -> _Fits:
+    """Total least squares plane of each region; all NaN where a point is."""
+    mean = regions.means(points)
+    # Pixels outside of all regions may hold anything; their sums are thrown away.
+    centred = points - regions.at_pixels(mean)
+    products = (centred.unsqueeze(2) * centred.unsqueeze(1)).flatten(1)
+    covariance = regions.means(products).view(-1, 3, 3)
+    known = covariance.isfinite().all(dim=(1, 2))
+    # The solver raises an error at a NaN.
+    eye = torch.eye(3, dtype=points.dtype, device=points.device)
+    variances, vectors = torch.linalg.eigh(torch.where(known.view(-1, 1, 1), covariance, eye))
+    variances = torch.where(known.unsqueeze(1), variances.clamp(min=0), torch.nan)
+    normals = vectors[..., 0]
+    away = (normals * mean).sum(dim=1, keepdim=True) > 0
+    return _Fits(torch.where(away, -normals, normals), vectors[..., 1:], variances, centred)
+
+
+def _curvatures(fits: _Fits, true_fits: _Fits, regions: Regions) -> Tensor:
+    """Curvature ``k`` of each region, ``(G,)``, positive towards the camera."""
+    height = (fits.centred * regions.at_pixels(fits.normals)).sum(dim=1)
+    axes = regions.at_pixels(true_fits.axes.flatten(1)).view(-1, 3, 2)
+    position = (true_fits.centred.unsqueeze(2) * axes).sum(dim=1)
+    square = position.square().sum(dim=1) / 2
+    square = square - regions.at_pixels(regions.means(square.unsqueeze(1))).squeeze(1)
+    # Along its own axes the two coordinates are uncorrelated, so that the linear terms of the regression come down to
+    # taking from |p|^2 / 2 what each coordinate explains of it.
+    columns = (height * square, square.square(), *(v * p for v in (square, height) for p in position.unbind(dim=1)))
+    of_height, of_square, *of_axes = regions.means(torch.stack(columns, dim=1)).unbind(dim=1)
+    short, long = true_fits.variances[:, 1], true_fits.variances[:, 2]
+    for variance, square_on_axis, height_on_axis in ((short, of_axes[0], of_axes[2]), (long, of_axes[1], of_axes[3])):
+        slope = torch.where(variance > _ROUNDING * long, square_on_axis / variance, 0.0)  # a row of pixels has one axis
+        of_height, of_square = of_height - slope * height_on_axis, of_square - slope * square_on_axis
+    return torch.where(of_square > _ROUNDING * long.square(), -of_height / of_square, 0.0)
+
+
+def _angles(a: Tensor, b: Tensor) -> Tensor:
+    """Angle between the lines of unit vectors ``(G, 3)``, without the loss of digits of an arc cosine."""
+    return torch.atan2(torch.linalg.cross(a, b).norm(dim=1), (a * b).sum(dim=1).abs())
+
+
+def plane_shapes(clouds: ScaledClouds, plane: Tensor, *, min_share: float = 0.01) -> PlaneShapes:
+    """Fit the planes of a batch.
+
+    Args:
+        clouds: the aligned clouds.
+        plane: int64 ``(B, H, W)``: plane ids from 1, 0 = not planar.
+        min_share: a plane needs this share of the image's pixels, all of them valid.
+
+    Raises:
+        ValueError: if ``plane`` has another shape or type, or ``min_share`` is not in [0, 1].
+    """
+    _check_share(min_share)
+    n_pixels = clouds.valid.shape[-2] * clouds.valid.shape[-1]
+    regions = find_regions(plane, clouds.valid, min_pixels=max(_MIN_PIXELS, math.ceil(min_share * n_pixels)))
+    points, true_points = (cloud.movedim(1, -1).reshape(-1, 3).double() for cloud in clouds[:2])
+    fits, true_fits = _fit_planes(points, regions), _fit_planes(true_points, regions)
+    unknown = fits.variances[:, 0].isnan()
+    return PlaneShapes(
+        image=regions.image,
+        ids=regions.ids,
+        n_pixels=regions.n_pixels,
+        extent_m=(12 * true_fits.variances[:, 2]).sqrt(),
+        rms_m=fits.variances[:, 0].sqrt(),
+        curvature_per_m=_curvatures(fits, true_fits, regions),
+        normal_angle=torch.where(unknown, torch.nan, _angles(fits.normals, true_fits.normals)),
+    )
+
+
+def _check_share(min_share: float) -> None:
+    if not 0 <= min_share <= 1:
+        raise ValueError(f"min_share is {min_share}, but it must be between 0 and 1.")
+
+
+def plane_values(clouds: ScaledClouds, plane: Tensor, *, min_share: float = 0.01) -> dict[str, ImageValues]:
+    """The errors of each image by name, see :func:`plane_errors`."""
+    shapes = plane_shapes(clouds, plane, min_share=min_share)
+    bend = torch.rad2deg(shapes.curvature_per_m * shapes.extent_m)
+    numbers = torch.stack([shapes.rms_m / shapes.extent_m, bend, bend.abs(), torch.rad2deg(shapes.normal_angle)], dim=1)
+    weight = shapes.n_pixels.unsqueeze(1).to(numbers.dtype)
+    rows = torch.cat([numbers * weight, weight], dim=1)
+    *totals, weights = rows.new_zeros(len(plane), rows.shape[1]).index_add(0, shapes.image, rows).unbind(dim=1)
+    return {
+        name: ImageValues(total / weights.clamp(min=1), weights > 0)
+        for name, total in zip(PLANE_ERRORS, totals, strict=True)
+    }
+
+
+def plane_errors(
+    prediction: Tensor,
+    *,
+    target_m: Tensor,
+    mask: Tensor,
+    K: Tensor,
+    plane: Tensor,
+    prediction_K: Tensor | None = None,
+    min_depth_m: float = 1e-3,
+    max_depth_m: float = 10.0,
+    min_share: float = 0.01,
+) -> dict[str, Tensor]:
+    """Errors of the planes of each image; :class:`PlaneErrors` averages them over many.
+
+    Args:
+        prediction: depth of any scale, ``(B, 1, H, W)``.
+        target_m: ``(B, 1, H, W)``, metres.
+        mask: bool ``(B, 1, H, W)``.
+        K: true intrinsics ``(B, 3, 3)``, pixels.
+        plane: int64 ``(B, H, W)``: true plane ids from 1, 0 = not planar.
+        prediction_K: intrinsics of the prediction, if they are others.
+        min_depth_m: lower end of the valid targets, metres.
+        max_depth_m: upper end of the valid targets, metres.
+        min_share: share of the image's pixels that a plane needs in order to count.
+
+    Returns:
+        float64 ``(B,)`` for each name of :data:`PLANE_ERRORS`; NaN for an image without a plane that counts.
+
+    Raises:
+        ValueError: if an argument is out of range, or a shape or type is wrong.
+    """
+    clouds = scaled_clouds(
+        prediction,
+        target_m=target_m,
+        mask=mask,
+        K=K,
+        prediction_K=prediction_K,
+        min_depth_m=min_depth_m,
+        max_depth_m=max_depth_m,
+    )
+    return {name: value.or_nan() for name, value in plane_values(clouds, plane, min_share=min_share).items()}
+
+
+class PlaneErrors(MeanOverImages):
+    """How bent and how turned known planes come out, accumulated over batches and ranks.
+
+    Args:
+        min_depth_m: valid targets begin here, metres.
+        max_depth_m: valid targets end here, metres.
+        min_share: share of the image's pixels that a plane needs in order to count, in [0, 1].
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    def __init__(self, min_depth_m: float = 1e-3, max_depth_m: float = 10.0, min_share: float = 0.01) -> None:
+        _check_share(min_share)
+        DepthProtocol("median", min_depth_m, max_depth_m)  # checks the limits
+        super().__init__(PLANE_ERRORS)
+        self.min_depth_m, self.max_depth_m, self.min_share = min_depth_m, max_depth_m, min_share
+
+    def update(
+        self,
+        prediction: Tensor,
+        *,
+        target_m: Tensor,
+        mask: Tensor,
+        K: Tensor,
+        plane: Tensor,
+        prediction_K: Tensor | None = None,
+    ) -> None:
+        """Add a batch; the arguments are those of :func:`plane_errors`."""
+        clouds = scaled_clouds(
+            prediction,
+            target_m=target_m,
+            mask=mask,
+            K=K,
+            prediction_K=prediction_K,
+            min_depth_m=self.min_depth_m,
+            max_depth_m=self.max_depth_m,
+        )
+        self.add(plane_values(clouds, plane, min_share=self.min_share))

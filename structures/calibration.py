@@ -1,0 +1,199 @@
+"""What a calibration found out about a frozen depth network in one domain: the shift of its output, and the camera.
+
+A network that was trained up to scale and shift gives depth, or disparity, that lacks a constant. The same constant is
+missing in all images of a domain, so that it can be found once, written down, and added to every prediction:
+
+    depth        D = output + shift
+    disparity    D = 1 / (output + shift)
+
+``output`` is what the network says, in its own unit: the depth of a prediction, or the inverse of that depth. The
+factor that remains is not known; an image alone does not tell it.
+"""
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import torch
+import yaml
+from torch import Tensor
+
+from geometry.camera import intrinsics_from_field_of_view
+from structures.files import write_atomically
+
+Output = Literal["depth", "disparity"]
+Interval = tuple[float, float]
+
+MIN_FRACTION = 1e-3
+"""Shifted output below this part of the largest in its image counts as this much; it would not be positive else."""
+
+_HEADER = "# Calibration of a depth network: depth = output + shift, and 1 / (output + shift) for disparity\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Shift and field of view of a domain, with the intervals in which they lie.
+
+    Args:
+        output: Whether the shift belongs to the depth of the network or to its disparity (inverse depth).
+        shift: What is added to the network's output, in its unit.
+        shift_interval: Lower and upper end of the interval of the shift; holds the shift.
+        domain: What was calibrated on: a data set, a folder.
+        teacher: What was calibrated: a checkpoint, or a model of the hub.
+        images: How many images the result rests on.
+        field_of_view_degrees: Horizontal field of view in (0, 180), or None where it was not looked for.
+        field_of_view_interval: Its interval, or None where there is none.
+
+    Raises:
+        ValueError: If a value is not finite, out of its range or outside its interval; the message names it.
+    """
+
+    output: Output
+    shift: float
+    shift_interval: Interval
+    domain: str
+    teacher: str
+    images: int
+    field_of_view_degrees: float | None = None
+    field_of_view_interval: Interval | None = None
+
+    def __post_init__(self) -> None:
+        if self.output not in get_args(Output):
+            raise ValueError(f"output is {self.output!r}, but must be one of {', '.join(get_args(Output))}")
+        _check_number("shift", self.shift, self.shift_interval)
+        if self.field_of_view_degrees is not None:
+            interval = self.field_of_view_interval
+            _check_number("field_of_view_degrees", self.field_of_view_degrees, interval)
+            ends = (self.field_of_view_degrees,) if interval is None else interval
+            if not all(0 < end < 180 for end in ends):
+                raise ValueError(f"the field of view is {_said(ends)} degrees, but must be between 0 and 180")
+        elif self.field_of_view_interval is not None:
+            raise ValueError("field_of_view_interval is given without field_of_view_degrees")
+        for name in ("domain", "teacher"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be a text")
+        if isinstance(self.images, bool) or not isinstance(self.images, int) or self.images < 1:
+            raise ValueError(f"images is {self.images!r}, but must be a whole number of at least 1")
+
+    def to_depth(self, output: Tensor) -> Tensor:
+        """Depth from the output of the network.
+
+        Args:
+            output: Float ``(B, 1, H, W)``, depth or disparity as ``self.output`` says, in the network's unit.
+
+        Returns:
+            ``(B, 1, H, W)`` in at least float32, positive, up to one factor. Where ``output + shift`` is below
+            ``MIN_FRACTION`` of the largest in its image it counts as that; 0 (no measurement) everywhere in an image
+            without a positive value. NaN stays NaN.
+
+        Raises:
+            ValueError: If the output has another shape.
+        """
+        if output.ndim != 4 or output.shape[1] != 1:
+            raise ValueError(f"the output has shape {tuple(output.shape)}, but (B, 1, H, W) is needed")
+        values = output.to(torch.promote_types(output.dtype, torch.float32)) + self.shift
+        largest = values.amax(dim=(1, 2, 3), keepdim=True)
+        nothing = largest <= 0
+        values = values.clamp(min=torch.where(nothing, 1.0, MIN_FRACTION * largest))
+        return torch.where(nothing, 0.0, values if self.output == "depth" else 1 / values)
+
+    def correct(self, depth: Tensor) -> Tensor:
+        """Depth of a prediction with the shift added where it belongs: to the depth or to its inverse.
+
+        Args:
+            depth: Float ``(B, 1, H, W)``, as a network predicts it without calibration; positive where the shift is
+                one of disparity.
+
+        Returns:
+            See :meth:`to_depth`.
+
+        Raises:
+            ValueError: If the depth has another shape.
+        """
+        return self.to_depth(depth if self.output == "depth" else 1 / depth)
+
+    def intrinsics(self, height: int, width: int) -> Tensor:
+        """K of an image of the domain: square pixels, principal point in the middle.
+
+        Args:
+            height: Rows.
+            width: Columns.
+
+        Returns:
+            float32 ``(3, 3)``, pixels, corner convention.
+
+        Raises:
+            ValueError: If the calibration holds no field of view.
+        """
+        if self.field_of_view_degrees is None:
+            raise ValueError("the calibration holds no field of view, so there are no intrinsics")
+        return intrinsics_from_field_of_view(math.radians(self.field_of_view_degrees), height=height, width=width)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a YAML file atomically; numbers keep all their digits.
+
+        Args:
+            path: Target; missing folders are made, an existing file is replaced.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
+        values = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()
+        }
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None)
+        write_atomically(path, [(_HEADER + text).encode("utf-8")])
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what :meth:`save` wrote, or a user has.
+
+        Args:
+            path: A YAML file with the arguments of this class; those with a default may be left out.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If it is no such file; one sentence that names the file and what is wrong.
+        """
+        try:
+            values: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"calibration '{path}' is no YAML file: {' '.join(str(error).split())}") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"calibration '{path}' holds no keys with values")
+        fields = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(cls)}
+        missing = [name for name, needed in fields.items() if needed and name not in values]
+        unknown = [str(name) for name in values if name not in fields]
+        if missing or unknown:
+            said = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(
+                unknown
+            )
+            raise ValueError(f"calibration '{path}' {' and '.join(said)}; its keys are {', '.join(fields)}")
+        for name in ("shift_interval", "field_of_view_interval"):
+            if isinstance(values.get(name), list):
+                values[name] = tuple(values[name])
+        try:
+            return cls(**values)
+        except ValueError as error:
+            raise ValueError(f"calibration '{path}': {error}") from error
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_number(name: str, value: object, interval: object) -> None:
+    if not _is_number(value):
+        raise ValueError(f"{name} is {value!r}, but must be a finite number")
+    if interval is None:
+        return
+    if not isinstance(interval, tuple) or len(interval) != 2 or not all(map(_is_number, interval)):
+        raise ValueError(f"the interval of {name} is {interval!r}, but must be two finite numbers")
+    if not interval[0] <= value <= interval[1]:
+        raise ValueError(f"{name} is {value}, but its interval is {_said(interval)}, which does not hold it")
+
+
+def _said(numbers: tuple[Any, ...]) -> str:
+    return " to ".join(f"{number:g}" for number in numbers)
