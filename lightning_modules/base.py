@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_modules.schedules import WarmupCosine
@@ -71,6 +72,24 @@ class PaperModule(LightningModule):
     def loss_terms(self, batch: Any) -> dict[str, Tensor]:
         """Unweighted scalar loss terms of a batch, keyed like ``loss_weights``."""
 
+    def weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Loss terms times their weights, float32; a paper whose weights change in training extends this."""
+        return {name: self.loss_weights[name] * term.float() for name, term in terms.items()}
+
+    def progress(self) -> float:
+        """Part of the training that is done, 0 to 1, as a function of ``global_step`` alone; 0 outside a training.
+
+        Raises:
+            ValueError: If the training has no end that schedules could run to.
+        """
+        # Outside, the trainer would make the training data to count their batches.
+        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return 0.0
+        steps = float(self.trainer.estimated_stepping_batches)
+        if math.isinf(steps):
+            raise ValueError("the schedules need the length of the training: set trainer.max_steps or max_epochs")
+        return min(self.global_step / max(steps, 1.0), 1.0)
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Weighted sum of the loss terms.
 
@@ -82,7 +101,7 @@ class PaperModule(LightningModule):
             raise KeyError(
                 f"loss_terms returned {sorted(terms)}, but weights are given for {sorted(self.loss_weights)}"
             )
-        loss = torch.stack([self.loss_weights[name] * term.float() for name, term in terms.items()]).sum()
+        loss = torch.stack(list(self.weighted(terms).values())).sum()
         batch_size = len(batch["image"])
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=batch_size)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=batch_size)

@@ -50,9 +50,14 @@ class ClipPictures(SamplePictures):
         """
         if not callable(getattr(pl_module, "pictures", None)):
             raise ValueError(
-                f"ClipPictures draws what a module's pictures(batch) returns, but {type(pl_module).__name__} has no "
-                "such method: leave the callback out."
+                f"{type(self).__name__} draws what a module's pictures(batch) returns, but {type(pl_module).__name__} "
+                "has no such method: leave the callback out."
             )
+
+    def maps(self, pl_module: LightningModule, sample: Any) -> dict[str, Tensor]:
+        """What is drawn of a batch of the chosen samples: RGB maps ``(B, 3, H, W)`` by the title of their column."""
+        pictures: dict[str, Tensor] = pl_module.pictures(sample)  # type: ignore[operator]  # checked in setup
+        return pictures
 
     def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
         """Put the maps of each sample side by side.
@@ -60,7 +65,7 @@ class ClipPictures(SamplePictures):
         Raises:
             ValueError: If the maps are not RGB maps of one size, or not those of the other samples.
         """
-        maps: dict[str, Tensor] = pl_module.pictures(sample)  # type: ignore[operator]  # checked in setup
+        maps = self.maps(pl_module, sample)
         size = (len(sample["image"]), 3, *next(iter(maps.values())).shape[2:]) if maps else ()
         for name, picture in maps.items():
             if picture.ndim != 4 or tuple(picture.shape) != size:

@@ -1,0 +1,159 @@
+"""Pictures of what render consistency does: the views it looks at, and the scene before and after."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import wandb
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_modules.base import DepthModule
+from lightning_modules.callbacks.clip_pictures import ClipPictures
+from renderers.cloud_sections import cloud_sections
+from renderers.point_cloud import depth_edges, point_cloud
+
+logger = logging.getLogger(__name__)
+
+
+class ViewPictures(ClipPictures):
+    """Draws what a module's ``pictures(batch)`` returns and, beside it, sections through the scene before and now.
+
+    The sections show the truth in green and the prediction, brought to its median, in orange; see
+    :mod:`renderers.cloud_sections`. *Before* is what was predicted for the same image when it was first drawn in this
+    training, or last drawn up to ``reference_step``; it is kept in checkpoints, so that a training that is continued
+    goes on with it. Outside a training there is no before. Files: ``pictures/views_step_000200.png`` in the trainer's
+    folder, ``pictures/views_test.png``, ``pictures/views_validate.png``; all else is as in
+    :class:`~lightning_modules.callbacks.clip_pictures.ClipPictures`.
+
+    Args:
+        every_n_epochs: Draw in every n-th training epoch, counted so that the first one is drawn; >= 1.
+        count: Number of samples, >= 1.
+        reference_step: Up to this step of the training the reference is renewed: the end of a warm-up, after which
+            the effect of what comes then is seen.
+        cloud_every: W&B gets point clouds with every n-th picture; 0 sends none. They are large.
+        max_points: Largest number of points of such a cloud, >= 1.
+        max_jump: Points at depth edges with a relative jump above this are left out of it, > 0.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    file_prefix = "views_"
+    log_name = "views"
+
+    def __init__(
+        self,
+        every_n_epochs: int = 1,
+        count: int = 4,
+        reference_step: int = 0,
+        cloud_every: int = 0,
+        max_points: int = 20_000,
+        max_jump: float = 0.05,
+    ) -> None:
+        super().__init__(every_n_epochs, count)
+        if min(reference_step, cloud_every) < 0 or max_points < 1 or not max_jump > 0:
+            raise ValueError(
+                f"reference_step={reference_step} and cloud_every={cloud_every} must not be negative, "
+                f"max_points={max_points} at least 1 and max_jump={max_jump} positive"
+            )
+        self.reference_step = reference_step
+        self.cloud_every = cloud_every
+        self.max_points = max_points
+        self.max_jump = max_jump
+        self._before: dict[str, Tensor] = {}
+        self._clouds: list[Tensor] = []
+        self._n_pictures = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a module without depth.
+
+        Raises:
+            ValueError: If the module has no method ``pictures`` or predicts no depth.
+        """
+        super().setup(trainer, pl_module, stage)
+        if not isinstance(pl_module, DepthModule):
+            raise ValueError(
+                f"ViewPictures draws the depth of a DepthModule, but {type(pl_module).__name__} is none: leave the "
+                "callback out."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The depth that later pictures show as *before*."""
+        return {"before": dict(self._before), "n_pictures": self._n_pictures}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._before = dict(state_dict["before"])
+        self._n_pictures = state_dict["n_pictures"]
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start a new picture."""
+        super().on_validation_start(trainer, pl_module)
+        self._clouds = []
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start a new picture."""
+        super().on_test_start(trainer, pl_module)
+        self._clouds = []
+
+    def maps(self, pl_module: LightningModule, sample: Any) -> dict[str, Tensor]:
+        """The module's own pictures and the sections."""
+        maps = super().maps(pl_module, sample)
+        assert isinstance(pl_module, DepthModule)  # checked in setup
+        now = pl_module.predict_depth(sample).detach().float()
+        size = next(iter(maps.values())).shape[-2:] if maps else sample["image"].shape[-2:]
+        depths = {"now": now}
+        if pl_module.trainer.state.fn == "fit":
+            depths = {"before": self._remembered(sample["name"], now, pl_module.global_step), "now": now}
+        sections = {
+            name: cloud_sections(
+                depth, sample["K"], truth=sample["depth"], mask=sample["depth_mask"], size=(size[0], size[1])
+            )
+            for name, depth in depths.items()
+        }
+        if self._sends_clouds():
+            self._clouds.extend(self._cloud(image, depth, K) for image, depth, K in _each(sample, now))
+        return maps | {
+            f"{view}, {name}": pair[position]
+            for position, view in enumerate(("from above", "from the side"))
+            for name, pair in sections.items()
+        }
+
+    def _remembered(self, names: list[str], now: Tensor, step: int) -> Tensor:
+        """Depth of the same images at the reference, which is renewed where it is due."""
+        for name, depth in zip(names, now.cpu(), strict=True):
+            known = self._before.get(name)
+            if known is None or step <= self.reference_step or known.shape != depth.shape:
+                self._before[name] = depth.clone()
+        return torch.stack([self._before[name] for name in names]).to(now.device)
+
+    def _sends_clouds(self) -> bool:
+        return self.cloud_every > 0 and self._n_pictures % self.cloud_every == 0
+
+    def _cloud(self, image: Tensor, depth: Tensor, K: Tensor) -> Tensor:
+        """Points and colours ``(N, 6)``: metres or any unit with y upwards, RGB in [0, 255]."""
+        keep = ~depth_edges(depth[None], max_jump=self.max_jump)[0] & depth.isfinite()
+        points, colours = point_cloud(image, depth, K, mask=keep, max_points=self.max_points)
+        flipped = points * points.new_tensor([1.0, -1.0, -1.0])  # the viewer's y points upwards, its z backwards
+        return torch.cat([flipped, (colours * 255).round()], dim=1).cpu()
+
+    def _write(self, trainer: Trainer, name: str, stage: str) -> None:
+        drawn, clouds = bool(self._rows), self._clouds
+        super()._write(trainer, name, stage)
+        self._clouds = []
+        self._n_pictures += drawn
+        for run_logger in trainer.loggers if clouds else []:
+            if isinstance(run_logger, WandbLogger) and not getattr(run_logger.experiment, "disabled", False):
+                objects: Any = [wandb.Object3D(cloud.numpy()) for cloud in clouds]
+                run_logger.log_metrics({f"{stage}/clouds": objects}, step=trainer.global_step)
+                logger.info("%d point clouds go to W&B", len(clouds))
+
+
+def _each(sample: Mapping[str, Any], depth: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Image, depth and K of each sample, the image at the size of the depth."""
+    image = F.interpolate(sample["image"], size=depth.shape[-2:], mode="bilinear", align_corners=False)
+    return zip(image, depth, sample["K"], strict=True)

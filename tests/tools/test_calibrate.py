@@ -1,0 +1,99 @@
+"""Calibration as a user calls it: tiny rooms, a tiny network, a file that predict takes."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from structures.calibration import Calibration
+from tests.data.make_huggingface import make_depth_anything
+from tests.data.make_rooms import RENDERER, TINY
+from tests.data.make_teachers import save_depth_checkpoint
+from tools.calibrate import main
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Arguments of a call, with the data set in a YAML file."""
+    arguments = {
+        "settings": dataclasses.asdict(TINY),
+        "root": str(tmp_path / "rooms"),
+        "parts": ["still"],
+        "eval_parts": ["still"],
+        "image_size": [64, 96],
+        "processes": 0,
+        "renderer": RENDERER,
+    }
+    arguments["settings"] = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in arguments["settings"].items()
+    }
+    data = tmp_path / "data.yaml"
+    data.write_text(
+        yaml.safe_dump({"class_path": "datamodules.rooms.datamodule.RoomsDataModule", "init_args": arguments})
+    )
+    teacher = tmp_path / "teacher.ckpt"
+    save_depth_checkpoint(teacher, depth_m=2.0)
+    out = tmp_path / "found" / "calibration.yaml"
+    out.parent.mkdir()
+    common = ["--data", str(data), "--teacher", str(teacher), "--out", str(out), "--images", "3", "--pitch"]
+    return lambda *more: main([*common, *more]), out
+
+
+def test_it_writes_a_file_that_predict_takes_and_draws_the_curve(call, capsys):
+    run, out = call
+    assert run() == 0
+    calibration = Calibration.load(out)
+    assert calibration.output == "depth"
+    assert calibration.images == 3
+    assert calibration.shift_interval[0] <= calibration.shift <= calibration.shift_interval[1]
+    assert (out.parent / "calibration.shift.png").is_file()
+    said = capsys.readouterr().out
+    assert "no slope along the turn (the result)" in said
+    assert "smallest relative disagreement" in said
+
+
+def test_the_field_of_view_is_looked_for_when_it_is_asked_for(call):
+    run, out = call
+    assert run("--find", "focal", "--shift", "0.0") == 0
+    calibration = Calibration.load(out)
+    assert calibration.shift == 0.0
+    assert 40 <= calibration.field_of_view_degrees <= 90
+    assert (out.parent / "calibration.focal.png").is_file()
+
+
+def test_scenes_can_be_turned_and_rendered_instead(call):
+    run, out = call
+    assert run("--about", "scene", "--images", "2") == 0
+    assert Calibration.load(out).images == 2
+
+
+def test_a_network_of_disparity_gets_a_shift_of_disparity(call, tmp_path):
+    pytest.importorskip("transformers")
+    run, out = call
+    teacher = tmp_path / "depth_anything"
+    make_depth_anything(teacher)
+    assert run("--teacher", str(teacher)) == 0
+    assert Calibration.load(out).output == "disparity"
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        (["--images", "1"], 1, "at least 2"),
+        (["--find", "focal"], 1, "needs the shift"),
+        (["--find", "both", "--about", "scene"], 1, "leave out --about scene"),
+        (["--yaw", "60"], 1, "angles are inside (0, 45) degrees"),
+        (["--teacher", "missing.ckpt"], 1, "missing.ckpt"),
+        (["--find", "nothing"], 2, "find"),
+    ],
+)
+def test_wrong_calls_get_one_sentence(call, capsys, more, code, said):
+    run, out = call
+    assert run() == 0  # makes the rooms, of which it would tell
+    out.unlink()
+    capsys.readouterr()
+    assert run(*more) == code
+    error = capsys.readouterr().err
+    assert said in error
+    assert code == 2 or len(error.strip().splitlines()) == 1
+    assert not out.exists()

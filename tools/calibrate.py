@@ -1,0 +1,245 @@
+"""Find the shift of a depth network's output in a domain, and the focal length, from images alone.
+
+``python -m tools.calibrate --data experiments/data/rooms.yaml --teacher X.ckpt --out calibration.yaml``
+
+The network is a checkpoint of this project, a folder with a Hugging Face model, or the id of one; it stays as it is. It
+is asked about photos and about what cameras see that turned a little, and the constant is sought with which its answers
+fit together. The result is printed with 95 % intervals over images, drawn as curves beside the YAML file, and taken by
+``python -m tools.predict --calibration``.
+"""
+
+import logging
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import torch
+from jsonargparse import ArgumentError, ArgumentParser
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from datamodules.base import Split
+from datamodules.frame import Sample
+from geometry.camera import field_of_view_from_focal
+from lightning_modules.calibration_search import (
+    FIELDS_OF_VIEW,
+    USUAL_FIELD_OF_VIEW,
+    About,
+    Domain,
+    FocalResult,
+    ShiftResult,
+    find_focal,
+    find_shift,
+)
+from lightning_modules.loading import innermost_reason
+from lightning_modules.quiet import quiet_lightning
+from lightning_modules.self_calibration import Estimate, Output, opposite_turns, trimmed_mean
+from lightning_modules.teacher import Teacher
+from networks.huggingface import HuggingFaceDepth
+from renderers.curves import plot_curves
+from renderers.display import to_uint8
+from structures.calibration import Calibration
+from structures.files import write_png
+from tools.pseudo_labels import unaugmented_frames
+
+BATCH = 16
+Find = Literal["shift", "focal", "both"]
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="python -m tools.calibrate", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
+    )
+    parser.add_subclass_arguments(LightningDataModule, "data", required=True)
+    parser.add_argument(
+        "--teacher", type=str, required=True, help="checkpoint, folder with a Hugging Face model, or id"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="calibration file to write (.yaml)")
+    parser.add_argument(
+        "--find", type=Find, default="shift", help="the shift with the camera known, the camera, or both"
+    )
+    parser.add_argument("--about", type=About, default="camera", help="what the views turn about")
+    parser.add_argument("--output", type=Output | None, help="whether the shift is one of depth or of disparity")
+    parser.add_argument("--inverse", type=bool | None, help="whether a Hugging Face model gives relative inverse depth")
+    parser.add_argument("--split", type=str, choices=get_args(Split), default="train", help="whose images are used")
+    parser.add_argument("--images", type=int, default=200, help="how many images, evenly over the split")
+    parser.add_argument("--yaw", type=float, nargs="*", default=[8.0], help="angles of yaw, degrees")
+    parser.add_argument("--pitch", type=float, nargs="*", default=[6.0], help="angles of pitch, degrees")
+    parser.add_argument("--shift", type=float, help="for --find focal: the known shift, in the unit of the output")
+    parser.add_argument("--field-of-view", type=float, help="horizontal, where the data do not know their camera")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    return parser
+
+
+def evenly(frames: Dataset[Sample], count: int) -> Subset[Sample]:
+    """As many frames as wanted (or all), evenly over the data set."""
+    length = len(cast(Any, frames))
+    return Subset(frames, torch.linspace(0, length - 1, min(count, length)).round().long().unique().tolist())
+
+
+def load_frames(frames: Dataset[Sample], names: Sequence[str]) -> dict[str, Tensor]:
+    """Chosen fields of all samples, ``(N, ...)`` each."""
+    batches = list(DataLoader(frames, batch_size=BATCH))
+    return {name: torch.cat([batch[name] for batch in batches]) for name in names}
+
+
+def make_network(teacher: Teacher, output: Output) -> Callable[[Tensor, Tensor], Tensor]:
+    """The teacher's depth, or its inverse, as a function of images and intrinsics."""
+
+    def network(image: Tensor, K: Tensor) -> Tensor:
+        with torch.no_grad():
+            depth = teacher.predict_step({"image": image, "K": K}, 0).float().clamp(min=1e-6)
+        return depth if output == "depth" else 1 / depth
+
+    return network
+
+
+def _line(name: str, estimate: Estimate, unit: str = "") -> str:
+    note = "" if estimate.found else "  (none inside the range that was tried: the nearest end)"
+    return f"{name}: {estimate.value:.4g}{unit}  [{estimate.low:.4g}, {estimate.high:.4g}]{note}\n"
+
+
+def _report_shift(result: ShiftResult, output: Output) -> str:
+    unit = result.unit
+    in_medians = [f"{value / unit:+.3f}" for value in (result.signed.value, result.signed.low, result.signed.high)]
+    return (
+        f"shift of {output}, in the unit of the network's output (its median over the images is {unit:.4g})\n"
+        + _line("  no slope along the turn (the result)", result.signed)
+        + f"    in medians: {in_medians[0]} [{in_medians[1]}, {in_medians[2]}]\n"
+        + _line("  smallest disagreement in spreads of depth", result.smallest)
+        + _line("  smallest relative disagreement", result.relative)
+    )
+
+
+def _draw_shift(result: ShiftResult, path: Path) -> None:
+    grid = (result.shifts / result.unit).tolist()
+    slope, spread = trimmed_mean(result.curves.slope), trimmed_mean(result.curves.spread)
+    estimate = result.signed
+    picture = plot_curves(
+        grid,
+        {"slope along the turn": slope.tolist(), "disagreement in spreads of depth": spread.tolist()},
+        title="disagreement over the constant that is added",
+        x_label="constant, in medians of the output",
+        marks={f"{estimate.value / result.unit:+.3f}": estimate.value / result.unit},
+        band=(estimate.low / result.unit, estimate.high / result.unit),
+    )
+    write_png(path, to_uint8(picture).numpy())
+
+
+def _draw_focal(result: FocalResult, path: Path) -> None:
+    picture = plot_curves(
+        [float(degrees) for degrees in FIELDS_OF_VIEW],
+        {
+            "disagreement in spreads of depth": trimmed_mean(result.curves.spread).tolist(),
+            "relative disagreement": trimmed_mean(result.curves.relative).tolist(),
+        },
+        title="disagreement over the field of view that is assumed",
+        x_label="horizontal field of view, degrees",
+        marks={f"{result.smallest.value:.1f}": result.smallest.value},
+        band=(result.smallest.low, result.smallest.high),
+    )
+    write_png(path, to_uint8(picture).numpy())
+
+
+def _domain(config: Any, data: LightningDataModule, teacher: Teacher) -> tuple[Domain, bool]:
+    """Images and network, and whether the cameras are those of the data (or one that the user gave)."""
+    output = config.output
+    if output is None:
+        model = teacher.model
+        output = "disparity" if isinstance(model, HuggingFaceDepth) and model.inverse else "depth"
+    turns = tuple(opposite_turns(config.yaw, config.pitch))
+    frames = evenly(unaugmented_frames(data, [config.split]), config.images)
+    image, K, known = load_frames(frames, ("image", "K", "K_known")).values()
+    domain = Domain(image, K, make_network(teacher, output), output, turns)
+    if config.field_of_view is not None:
+        return domain.at_field_of_view(config.field_of_view), True
+    if config.find == "shift" and not bool(known.all()):
+        sys.stderr.write(
+            f"warning: the data do not know their camera, so a field of view of {USUAL_FIELD_OF_VIEW:g} degrees is "
+            "taken (--field-of-view gives another, --find both looks for it)\n"
+        )
+        return domain.at_field_of_view(USUAL_FIELD_OF_VIEW), False
+    return domain, True
+
+
+def run(config: Any, data: LightningDataModule) -> str:
+    """Calibrate, write file and pictures, and return the report.
+
+    Raises:
+        ValueError: If something is wrong with data, network or arguments.
+        OSError: If a file cannot be read or written.
+    """
+    if config.images < 2:
+        raise ValueError(f"--images is {config.images}, but at least 2 are needed for an interval")
+    if config.find == "focal" and config.shift is None:
+        raise ValueError("--find focal needs the shift: --shift S, or --find both")
+    if config.find != "shift" and config.about == "scene":
+        raise ValueError("--find focal and both turn the camera: leave out --about scene")
+    teacher = Teacher(config.teacher, "depth", config.inverse, common_unit=True)
+    domain, camera_known = _domain(config, data, teacher)
+    report, focal = "", None
+    if config.find != "shift":
+        focal = find_focal(domain, shift=config.shift if config.find == "focal" else None, seed=config.seed)
+        report += "horizontal field of view, degrees\n"
+        report += _line("  smallest disagreement in spreads of depth (the result)", focal.smallest)
+        report += _line("  no slope along the turn", focal.signed)
+        domain = domain.at_field_of_view(focal.smallest.value)
+        _draw_focal(focal, config.out.with_suffix(".focal.png"))
+    if config.find == "focal":
+        shift, interval = config.shift, (config.shift, config.shift)
+    else:
+        found = find_shift(domain, about=config.about, seed=config.seed)
+        report += _report_shift(found, domain.output)
+        _draw_shift(found, config.out.with_suffix(".shift.png"))
+        shift, interval = found.signed.value, (found.signed.low, found.signed.high)
+    if focal is not None:
+        view: float | None = focal.smallest.value
+        view_interval: tuple[float, float] | None = (focal.smallest.low, focal.smallest.high)
+    else:
+        # Written down only where it is one for all: images of different cameras have their own.
+        views = [math.degrees(field_of_view_from_focal(float(f), domain.image.shape[-1])) for f in domain.K[:, 0, 0]]
+        one = camera_known and max(views) - min(views) < 0.5
+        view, view_interval = (sum(views) / len(views) if one else None), None
+    Calibration(
+        output=domain.output,
+        shift=shift,
+        shift_interval=interval,
+        domain=type(data).__name__,
+        teacher=teacher.title,
+        images=len(domain.image),
+        field_of_view_degrees=view,
+        field_of_view_interval=view_interval,
+    ).save(config.out)
+    return f"{teacher.title} on {len(domain.image)} images\n{report}{config.out}: for tools.predict --calibration\n"
+
+
+def main(args: list[str] | None = None) -> int:
+    """Calibrate a network in a domain.
+
+    Args:
+        args: Arguments in place of ``sys.argv[1:]``.
+
+    Returns:
+        0, 1 with one sentence if something is wrong with network, data or file, 2 for a wrong call.
+    """
+    parser = _parser()
+    try:
+        config = parser.parse_args(args)
+    except ArgumentError as error:
+        sys.stderr.write(f"error: {innermost_reason(error)}\n")
+        return 2
+    quiet_lightning()
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    try:
+        sys.stdout.write(run(config, parser.instantiate(config).data))
+    except (ValueError, OSError, ImportError) as error:
+        sys.stderr.write(f"error: {innermost_reason(error)}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""What a constant does for the shape of a network's scenes: none, the learned one, those found without truth, the best.
+
+``python -m tools.shape_study runs/render_consistency/*/checkpoints/last.ckpt``
+
+For each checkpoint of :class:`~lightning_modules.render_consistency.RenderConsistency` one line for each way to choose
+the constant that is added to its depth, with errors on the test rooms of rooms_mixed, which no training saw. *Found* is
+what ``tools.calibrate`` finds on photos of the training domains, without truth; *best* is the constant with the least
+error, after an alignment by medians, on the same photos with their truth.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jsonargparse import ArgumentParser
+from torch import Tensor
+
+from geometry.alignment import median_scale
+from lightning_modules.calibration_search import SHIFTS, Domain, find_shift
+from lightning_modules.loading import load_module
+from lightning_modules.render_consistency import RenderConsistency
+from lightning_modules.self_calibration import opposite_turns
+from metrics.depth import DepthMetrics
+from metrics.shape import ShapeMetrics
+from tools.calibration_study import LONG, STILLS, WIDE, Rooms, load
+
+COLUMNS = ("chamfer_m", "f_score_5cm", "plane_normal_deg", "plane_bend_deg", "residual_shift", "lsiv")
+TEST = replace(
+    STILLS,
+    seed=105,
+    n_stills=40,
+    n_stills_val=16,
+    n_stills_test=24,
+    plain_wall_fraction=0.5,
+    focal_range=(0.55, 1.20),
+    views_per_still=8,
+)
+
+
+def best_constant(said: Tensor, depth: Tensor, unit: float) -> float:
+    """The constant of the grid with the least mean relative error after an alignment by medians, with truth."""
+    mask = depth > 0
+    errors = []
+    for shift in (SHIFTS * unit).tolist():
+        shifted = (said + shift).clamp(min=1e-2 * unit)
+        scale = median_scale(shifted, target=depth, mask=mask).view(-1, 1, 1, 1)
+        errors.append(float((((scale * shifted - depth).abs() / depth.clamp(min=1e-3))[mask]).mean()))
+    return float(SHIFTS[int(torch.tensor(errors).argmin())]) * unit
+
+
+@torch.no_grad()
+def raw_depth(module: RenderConsistency, rooms: Rooms) -> Tensor:
+    """The network's depth of all images, without any constant."""
+    return torch.cat([module.raw_depth(image) for image in rooms.image.split(16)])
+
+
+def errors(said: Tensor, rooms: Rooms) -> dict[str, float]:
+    """Shape errors and AbsRel after scale and shift."""
+    shape, depth = ShapeMetrics(), DepthMetrics(alignment="least_squares", edges=False)
+    mask, ten = rooms.depth > 0, torch.full((len(said),), 10.0)
+    shape.update(said, target_m=rooms.depth, mask=mask, K=rooms.K, plane=rooms.plane)
+    depth.update(said, target_m=rooms.depth, mask=mask, depth_scale_m=ten)
+    values = {name: float(value) for name, value in shape.compute().items()}
+    (absrel,) = (float(value) for name, value in depth.compute().items() if name.startswith("abs_rel"))
+    return {name: values[name] for name in COLUMNS} | {"abs_rel_lsq": absrel}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Print the lines.
+
+    Returns:
+        0.
+    """
+    parser = ArgumentParser(prog="python -m tools.shape_study", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("checkpoints", nargs="+", type=Path, help="checkpoints of RenderConsistency")
+    parser.add_argument("--images", type=int, default=200, help="photos of each training domain")
+    parser.add_argument("--size", type=int, nargs=2, default=[64, 96], help="height and width")
+    config = parser.parse_args(args)
+    size = (config.size[0], config.size[1])
+    domains = [load(name, settings, config.images, size) for name, settings in (("wide", WIDE), ("long", LONG))]
+    fields = ("image", "K", "depth", "plane")
+    trained_on = Rooms("both", *(torch.cat([getattr(domain, field) for domain in domains]) for field in fields))
+    test = load("test", TEST, 10_000, size, split="test")
+    for checkpoint in config.checkpoints:
+        module = load_module(checkpoint)
+        if not isinstance(module, RenderConsistency):
+            raise ValueError(f"'{checkpoint}' holds a {type(module).__name__}, but a RenderConsistency is needed")
+        module.eval()
+
+        def network(image: Tensor, _K: Tensor, module: RenderConsistency = module) -> Tensor:
+            with torch.no_grad():
+                return module.raw_depth(image)
+
+        domain = Domain(trained_on.image, trained_on.K, network, "depth", tuple(opposite_turns([7.0], [5.0])))
+        found = find_shift(domain)
+        said = raw_depth(module, test)
+        constants = {
+            "none": 0.0,
+            "learned": float(module.shift.detach()),
+            "found": found.signed.value,
+            "smallest spread": found.smallest.value,
+            "best, with truth": best_constant(raw_depth(module, trained_on), trained_on.depth, found.unit),
+        }
+        sys.stdout.write(f"{checkpoint} (median of its depth {found.unit:.3f})\n")
+        sys.stdout.write(f"  found {found.signed.value:.3f} [{found.signed.low:.3f}, {found.signed.high:.3f}]\n")
+        for name, constant in constants.items():
+            shifted = (said + constant).clamp(min=1e-2 * found.unit)
+            row = ", ".join(f"{key} {value:.4f}" for key, value in errors(shifted, test).items())
+            sys.stdout.write(f"  {name} ({constant:.3f}): {row}\n")
+        sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
