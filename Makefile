@@ -53,6 +53,20 @@ pseudo-labels: data-exists needs-DATA needs-TEACHER needs-OUT $(STAMP) ## a teac
 vanishing: data-exists needs-DATA needs-OUT $(STAMP) ## Manhattan directions of a data set's frames: DATA= OUT=file.h5 [ROOT=]
 	$(BIN)/python -m tools.vanishing $(DATA_ARGS) --out $(call quote,$(OUT)) $(ARGS)
 
+pseudo-depth: needs-DATA needs-TEACHER $(STAMP) ## a teacher writes depth maps for instances: DATA=coco (or cityscapes, rooms) ROOT= TEACHER=
+	@$(if $(call is_one_of,$(DATA)_instances,$(DATA_NAMES)),:,echo 'There is no instance data '$(call quote,'$(DATA)')'. Known: $(patsubst %_instances,%,$(filter %_instances,$(DATA_NAMES))).' >&2; exit 2)
+	$(BIN)/python -m tools.pseudo_labels --data experiments/data/$(DATA)_instances.yaml $(if $(ROOT),--data.init_args.root $(call quote,$(ROOT))) --teacher $(call quote,$(TEACHER)) --kind depth --out $(call quote,$(or $(OUT),data/labels/$(patsubst rooms,rooms_instances,$(DATA))_depth.h5)) $(ARGS)
+
+coco-check: needs-JSON needs-IMAGES $(STAMP) ## look at a COCO data set before training on it: JSON=file IMAGES=folder
+	$(BIN)/python -m tools.coco_check --json $(call quote,$(JSON)) --images $(call quote,$(IMAGES)) $(ARGS)
+
+rooms-coco: needs-OUT $(STAMP) ## rooms as a COCO data set, for other tools: OUT=folder
+	$(BIN)/python -m tools.rooms_coco --out $(call quote,$(OUT)) $(ARGS)
+
+calibrate: data-exists needs-DATA needs-OUT $(STAMP) ## shift and focal length of a network in a domain: DATA= OUT=file.yaml CKPT=file or TEACHER=model [ARGS="--find both"]
+	@$(if $(CKPT)$(TEACHER),:,echo "neither CKPT nor TEACHER is set: make calibrate CKPT=file or TEACHER=model" >&2; exit 2)
+	$(BIN)/python -m tools.calibrate $(DATA_ARGS) --teacher $(call quote,$(or $(CKPT),$(TEACHER))) --out $(call quote,$(OUT)) $(ARGS)
+
 evaluate: experiment-exists data-exists needs-CKPT $(STAMP) ## test a checkpoint: EXP=name CKPT=file [DATA= ROOT=]
 	$(BIN)/lightning test --config $(CONFIG) $(DATA_ARGS) --ckpt_path $(call quote,$(CKPT)) $(ARGS)
 
@@ -95,4 +109,4 @@ data-exists:
 needs-%:
 	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)
 
-.PHONY: help setup doctor train ablation pseudo-labels vanishing evaluate predict data test test-all lint bench clean experiment-exists ablation-exists data-exists
+.PHONY: help setup doctor train ablation pseudo-labels pseudo-depth coco-check rooms-coco calibrate vanishing evaluate predict data test test-all lint bench clean experiment-exists ablation-exists data-exists

@@ -7,7 +7,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import data_loading, metrics_vs_numpy, photometric, self_supervised_step, training_step
+from benchmarks import (
+    data_loading,
+    metrics_vs_numpy,
+    pairwise,
+    photometric,
+    point_rendering,
+    self_supervised_step,
+    training_step,
+)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -32,8 +40,12 @@ def main(args: list[str] | None = None) -> int:
     for part, ours, reference in photometric.run():
         rows.append((f"{part}, steps/s: ours | straightforward", 1 / ours, 1 / reference))
     rows += self_supervised_step.rows()
+    rows += point_rendering.rows()
+    rows += pairwise.rows()
     if torch.cuda.is_available():
         rows += self_supervised_step.rows("cuda")
+        rows += point_rendering.rows("cuda")
+        rows += pairwise.rows("cuda")
         for part, ours, reference in photometric.run("cuda"):
             rows.append((f"{part}, on the GPU, steps/s: ours | straightforward", 1 / ours, 1 / reference))
         gpu = training_step.seconds_per_image("cuda")

@@ -5,7 +5,9 @@
 
 Where the data of the experiment name a file of proxy labels or of vanishing directions that does not exist, this
 trains the light teacher of the embedded data (``experiments/segmenter.yaml``), lets it label the training frames, and
-looks for the directions. Data of other kinds need a teacher that only their user can name; a sentence then says how.
+looks for the directions. A file of pseudo depth is made by a small supervised network (``experiments/lite_unet.yaml``)
+trained on the video clips alone, whose scenes are not those of the stills that it labels. Data of other kinds need a
+teacher that only their user can name; a sentence then says how.
 An experiment that needs nothing costs a fraction of a second. Other arguments of the training are left alone.
 """
 
@@ -27,12 +29,20 @@ USAGE = (
     "usage: python -m tools.prepare_inputs --config experiments/NAME.yaml [arguments of fit]\n"
     "       python -m tools.prepare_inputs --ablation experiments/ablations/NAME.yaml\n"
 )
+DEPTH_TEACHER = ROOT / "experiments" / "lite_unet.yaml"
 TEACHER_RUN = "teacher"
+DEPTH_TEACHER_RUN = "depth_teacher"
+DEPTH_TEACHER_ARGUMENTS = (
+    *("--data.init_args.parts", "[video]"),
+    *("--trainer.max_steps", "600", "--trainer.val_check_interval", "200"),
+)
 ROOMS = "datamodules.rooms.video.RoomsVideoDataModule"
-LABEL_SIZE = "[96, 128]"  # what the light teacher was trained on
+ROOMS_INSTANCES = "datamodules.rooms.instances.RoomsInstanceDataModule"
+LABEL_SIZE = "[96, 128]"  # what the light teachers were trained on
 MIN_LINE = 0.05
 """Shortest line in image widths: with the default more of these small pictures find no frame."""
 TEACHER_MINUTES, LABEL_MINUTES = 15, 1  # measured once, on one core of a very busy machine: upper bounds
+DEPTH_TEACHER_MINUTES = 10  # not measured itself: the 1000 steps of its experiment took 14
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -92,9 +102,10 @@ def data_settings(config: Path, arguments: list[str]) -> tuple[dict[str, Any], l
 
 
 def missing_inputs(settings: dict[str, Any]) -> dict[str, Path]:
-    """Files by kind (``semantic``, ``vanishing``) that the data name and that do not exist."""
+    """Files by kind (``semantic``, ``vanishing``, ``depth``) that the data name and that do not exist."""
     init_args = settings.get("init_args") or {}
     named = {"semantic": init_args.get("proxy_labels"), "vanishing": init_args.get("vanishing")}
+    named["depth"] = init_args.get("pseudo_depth_file")
     return {kind: Path(path) for kind, path in named.items() if path is not None and not Path(path).is_file()}
 
 
@@ -107,18 +118,25 @@ def run(*words: str, environment: dict[str, str] | None = None) -> None:
     subprocess.run([sys.executable, "-m", *words], check=True, env={**os.environ, **(environment or {})})
 
 
-def train_teacher(data_words: list[str]) -> Path:
-    """The checkpoint of the light teacher, trained first if there is none."""
-    folder = Path("runs") / "segmenter" / TEACHER_RUN / "checkpoints"
+def train_teacher(data_words: list[str], kind: str = "semantic") -> Path:
+    """The checkpoint of the light teacher of a kind of labels, trained first if there is none."""
+    arguments: tuple[str, ...]
+    experiment, run_id, arguments, minutes = SEGMENTER, TEACHER_RUN, (), TEACHER_MINUTES
+    what = "proxy labels"
+    if kind == "depth":
+        experiment, run_id, what = DEPTH_TEACHER, DEPTH_TEACHER_RUN, "pseudo depth"
+        arguments, minutes = DEPTH_TEACHER_ARGUMENTS, DEPTH_TEACHER_MINUTES
+    folder = Path("runs") / experiment.stem / run_id / "checkpoints"
     best, last = folder / "best.ckpt", folder / "last.ckpt"
     finished = folder.parent / "run.json"
     if best.is_file() and finished.is_file() and '"test"' in finished.read_text():
         return best
-    sys.stdout.write(f"training the light teacher of the proxy labels first: at most about {TEACHER_MINUTES} minutes\n")
+    sys.stdout.write(f"training the light teacher of the {what} first: at most about {minutes} minutes\n")
     sys.stdout.flush()
     resumed = ["--ckpt_path", "last"] if last.is_file() else []
     overrides = data_words[2:]  # where the data lie and what is in them, but not which part of them
-    run("cli", "fit", "--config", str(SEGMENTER), *overrides, *resumed, environment={"PLUMBLINE_RUN_ID": TEACHER_RUN})
+    words = ["cli", "fit", "--config", str(experiment), *overrides, *arguments, *resumed]
+    run(*words, environment={"PLUMBLINE_RUN_ID": run_id})
     return best
 
 
@@ -138,9 +156,12 @@ def prepare(config: Path, arguments: list[str]) -> bool:
     """
     settings, handed_on = data_settings(config, arguments)
     missing = missing_inputs(settings)
-    if missing and settings.get("class_path") != ROOMS:
-        kind, path = next(iter(missing.items()))
-        how = "make pseudo-labels DATA=... TEACHER=... OUT=..." if kind == "semantic" else "make vanishing"
+    own = {ROOMS: ("semantic", "vanishing"), ROOMS_INSTANCES: ("depth",)}.get(settings.get("class_path", ""), ())
+    for kind, path in missing.items():
+        if kind in own:
+            continue
+        how = "make pseudo-labels DATA=... TEACHER=... OUT=..." if kind != "vanishing" else "make vanishing"
+        how += " KIND=depth" if kind == "depth" else ""
         raise ValueError(f"{path} does not exist: {how} makes it, or set it to null and leave its loss terms out")
     if "semantic" in missing:
         teacher = train_teacher(handed_on)
@@ -154,6 +175,13 @@ def prepare(config: Path, arguments: list[str]) -> bool:
         lines = ["--settings.min_length", str(MIN_LINE)]
         run("tools.vanishing", *handed_on, *lines, "--out", str(missing["vanishing"]))
         LabelStore(missing["vanishing"])
+    if "depth" in missing:
+        teacher = train_teacher(handed_on, "depth")
+        sys.stdout.write(f"pseudo depth of the training images: about {LABEL_MINUTES} minute\n")
+        sys.stdout.flush()
+        labels = ["--teacher", str(teacher), "--kind", "depth", "--out", str(missing["depth"])]
+        run("tools.pseudo_labels", *handed_on, "--data.init_args.image_size", LABEL_SIZE, *labels)
+        LabelStore(missing["depth"])
     return bool(missing)
 
 

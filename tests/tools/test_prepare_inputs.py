@@ -11,7 +11,15 @@ import yaml
 
 import tools.prepare_inputs as prepare_inputs
 from structures.label_store import LabelWriter
-from tools.prepare_inputs import ROOMS, SEGMENTER, data_settings, main, trainings
+from tools.prepare_inputs import (
+    DEPTH_TEACHER,
+    DEPTH_TEACHER_ARGUMENTS,
+    ROOMS,
+    SEGMENTER,
+    data_settings,
+    main,
+    trainings,
+)
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
@@ -74,6 +82,37 @@ def test_a_fresh_experiment_gets_teacher_labels_and_directions_in_this_order(com
     assert main(["--config", GAM]) == 0
     assert len(commands) == 3
     assert capsys.readouterr().out == ""
+
+
+def test_pseudo_depth_comes_from_a_network_that_saw_other_scenes(commands, capsys):
+    config = str(EXPERIMENTS / "boxinst_depth.yaml")
+    where = ["--data.init_args.root", "/some where"]
+    assert main(["--config", config, *where]) == 0
+    (teacher, environment), (labels, _) = commands
+    assert teacher == ["cli", "fit", "--config", str(DEPTH_TEACHER), *where, *DEPTH_TEACHER_ARGUMENTS]
+    assert teacher[teacher.index("--data.init_args.parts") + 1] == "[video]"
+    assert environment == {"PLUMBLINE_RUN_ID": "depth_teacher"}
+    assert labels == [
+        *("tools.pseudo_labels", "--data", str(EXPERIMENTS / "data" / "rooms_instances_depth.yaml"), *where),
+        *("--data.init_args.image_size", "[96, 128]"),
+        *("--teacher", "runs/lite_unet/depth_teacher/checkpoints/best.ckpt", "--kind", "depth"),
+        *("--out", "data/labels/rooms_instances_depth.h5"),
+    ]
+    assert "about 10 minutes" in capsys.readouterr().out
+    assert main(["--config", config, *where]) == 0
+    assert len(commands) == 2
+    exact = ["--data.init_args.pseudo_depth=exact", "--data.init_args.pseudo_depth_file=null"]
+    Path("data/labels/rooms_instances_depth.h5").unlink()
+    assert main(["--config", config, *exact]) == 0
+    assert len(commands) == 2
+
+
+def test_depth_of_other_data_is_for_their_user_to_make(commands, capsys):
+    assert main(["--config", str(EXPERIMENTS / "boxinst_depth_coco.yaml")]) == 1
+    assert capsys.readouterr().err.startswith(
+        "error: data/labels/coco_depth.h5 does not exist: make pseudo-labels DATA=... TEACHER=... OUT=... KIND=depth "
+    )
+    assert not commands
 
 
 def test_only_what_is_missing_is_made(commands):

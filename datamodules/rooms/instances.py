@@ -1,0 +1,290 @@
+"""Rooms as an instance segmentation data set: boxes and classes of every piece of furniture, exact masks and depth."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from datamodules.base import Split
+from datamodules.frame import Frame
+from datamodules.instance_frame import InstanceFrame
+from datamodules.instance_transforms import InstanceAugmentation
+from datamodules.instances import InstanceDataModule, PseudoDepth
+from datamodules.pseudo_depth import nearness
+from datamodules.rooms.categories import CATEGORIES
+from datamodules.rooms.datamodule import Part, RoomsSource, check_choices, open_store
+from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
+from datamodules.rooms.settings import RoomsSettings
+from datamodules.rooms.store import RoomsStore
+from datamodules.run_lengths import encode_masks
+from structures.instances import Truth
+
+THINGS = {name: index for index, name, is_thing in CATEGORIES if is_thing}
+"""Id of every class whose objects are instances, by name."""
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The visible objects of a frame, those below the size limits included.
+
+    Attributes:
+        ids: int64 ``(N,)``, values of the instance map.
+        boxes: float32 ``(N, 4)``, xyxy pixels around what is visible of each object.
+        labels: int64 ``(N,)``, from 1.
+        area: int64 ``(N,)``, visible pixels.
+        camouflaged: bool ``(N,)``, whether most of the pixels are marked so.
+        small: bool ``(N,)``, whether the object is below a limit.
+    """
+
+    ids: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    area: npt.NDArray[np.int64]
+    camouflaged: npt.NDArray[np.bool_]
+    small: npt.NDArray[np.bool_]
+
+
+def find_objects(frame: Frame, labels: dict[int, int], *, min_side: float, min_area: int) -> Objects:
+    """Find the objects of a frame by its instance map.
+
+    Args:
+        frame: With the labels ``instance`` and ``semantic`` and the flag ``camouflaged``.
+        labels: Label by class id; objects of other classes, told by most of their pixels, are left out.
+        min_side: Objects whose box has a shorter side count as small, pixels.
+        min_area: Objects with fewer visible pixels count as small.
+    """
+    instance, semantic = (frame.labels[name].astype(np.int64) for name in ("instance", "semantic"))
+    camouflaged = frame.flags["camouflaged"]
+    rows: list[tuple[int, tuple[int, int, int, int], int, int, bool]] = []
+    for number in np.unique(instance[instance > 0]).tolist():
+        mask = instance == number
+        category, _ = Counter(semantic[mask].tolist()).most_common(1)[0]
+        if category not in labels:
+            continue
+        y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        box = (int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1)
+        rows.append((number, box, labels[category], int(mask.sum()), bool(camouflaged[mask].mean() > 0.5)))
+    boxes = np.array([row[1] for row in rows], dtype=np.float32).reshape(-1, 4)
+    area = np.array([row[3] for row in rows], dtype=np.int64)
+    shorter = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
+    return Objects(
+        ids=np.array([row[0] for row in rows], dtype=np.int64),
+        boxes=boxes,
+        labels=np.array([row[2] for row in rows], dtype=np.int64),
+        area=area,
+        camouflaged=np.array([row[4] for row in rows], dtype=np.bool_),
+        small=(shorter < min_side) | (area < min_area),
+    )
+
+
+class RoomsInstanceSource:
+    """Frames of rooms with their objects. Small objects are left out of what is read and ignored in the truth.
+
+    Args:
+        source: Frames with the fields ``semantic``, ``instance`` and ``camouflaged``.
+        labels: Label by class id.
+        min_side: See :func:`find_objects`.
+        min_area: See :func:`find_objects`.
+        exact_depth: Whether images get their true depth as pseudo depth.
+    """
+
+    def __init__(
+        self,
+        source: RoomsSource,
+        labels: dict[int, int],
+        *,
+        min_side: float,
+        min_area: int,
+        exact_depth: bool = False,
+    ) -> None:
+        self.source = source
+        self.labels = labels
+        self.min_side = min_side
+        self.min_area = min_area
+        self.exact_depth = exact_depth
+
+    @property
+    def names(self) -> list[str]:
+        """Name of every frame."""
+        return self.source.names
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.source)
+
+    def read(self, index: int, *, masks: bool) -> InstanceFrame:
+        """Return a frame with the objects that are large enough."""
+        frame = self.source.read(index)
+        objects = self._objects(frame)
+        large = ~objects.small
+        instances = InstanceFrame(
+            image=frame.image.astype(np.uint8),
+            boxes=objects.boxes[large],
+            labels=objects.labels[large],
+            name=frame.name,
+            image_id=self.source.frames[index],
+            original_size=(frame.image.shape[0], frame.image.shape[1]),
+            masks=frame.labels["instance"] == objects.ids[large, None, None] if masks else None,
+            flags={"camouflaged": objects.camouflaged[large]},
+        )
+        if self.exact_depth:
+            depth, known = nearness(frame.depth)
+            instances = replace(instances, pseudo_depth=depth, depth_mask=known)
+        return instances
+
+    def truth(self, index: int) -> Truth:
+        """Return what predictions for a frame are scored on."""
+        frame = self.source.read(index)
+        objects = self._objects(frame)
+        return Truth(
+            boxes=torch.from_numpy(objects.boxes),
+            labels=torch.from_numpy(objects.labels),
+            crowd=torch.zeros(len(objects.ids), dtype=torch.bool),
+            ignored=torch.from_numpy(objects.small),
+            area=torch.from_numpy(objects.area.astype(np.float64)),
+            masks=encode_masks(frame.labels["instance"] == objects.ids[:, None, None]),
+            camouflaged=torch.from_numpy(objects.camouflaged),
+        )
+
+    def _objects(self, frame: Frame) -> Objects:
+        return find_objects(frame, self.labels, min_side=self.min_side, min_area=self.min_area)
+
+
+class RoomsInstanceDataModule(InstanceDataModule):
+    """Rooms with a box, a class, an exact mask and a camouflage flag for every object that is large enough.
+
+    Args:
+        settings: What to render; None takes the defaults. Every value is part of the file's key.
+        root: Folder of the file; None is ``$PLUMBLINE_DATA``, else ``data`` in the working directory.
+        parts: Parts to train on: ``video`` (clips) and ``still`` (single frames of many rooms).
+        eval_parts: Parts to validate and test on.
+        classes: Classes of the objects; None takes all seventeen.
+        min_box_side: Objects whose visible part has a box with a shorter side are not trained on and ignored in
+            evaluation; pixels of the stored frame.
+        min_area: The same for objects with fewer visible pixels.
+        processes: Processes that make the data set; None takes one per core, 0 works in this one.
+        renderer: ``module:function`` that renders a sequence.
+        batch_size: Images per batch and process.
+        image_size: Length of the shorter side of evaluation images, and limit of their longer side, in pixels.
+        augmentation: Applied to training images, or None.
+        mask_share: Share of the training images whose masks may be used.
+        pseudo_depth: ``file`` (a teacher's), ``exact`` or ``noise`` (ablations), or None.
+        pseudo_depth_file: Label file for ``pseudo_depth: file``.
+        train_subset: Train on that many images only.
+        num_workers: Loader processes.
+        seed: Seed of order, augmentation, ``mask_share``, noise and ``train_subset``; None takes the run's.
+        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
+        oversampling: Training images are reduced to cover that many times ``image_size`` before augmentation.
+        cache: Keep images in memory once they were read.
+
+    Raises:
+        ValueError: If a part or class is unknown, or a limit is negative.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: RoomsSettings | None = None,
+        root: str | None = None,
+        parts: Sequence[Part] = ("still",),
+        eval_parts: Sequence[Part] = ("still",),
+        classes: Sequence[str] | None = None,
+        min_box_side: float = 12.0,
+        min_area: int = 60,
+        processes: int | None = None,
+        renderer: str = DEFAULT_RENDERER,
+        batch_size: int = 8,
+        image_size: tuple[int, int] = (96, 128),
+        augmentation: InstanceAugmentation | None = None,
+        mask_share: float = 0.0,
+        pseudo_depth: PseudoDepth | None = None,
+        pseudo_depth_file: str | None = None,
+        train_subset: int | None = None,
+        num_workers: int = 0,
+        seed: int | None = None,
+        pin_memory: bool | None = None,
+        oversampling: float | None = 1.25,
+        cache: bool = True,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            image_size=image_size,
+            augmentation=augmentation,
+            mask_share=mask_share,
+            pseudo_depth=pseudo_depth,
+            pseudo_depth_file=pseudo_depth_file,
+            train_subset=train_subset,
+            num_workers=num_workers,
+            seed=seed,
+            pin_memory=pin_memory,
+            oversampling=oversampling,
+            cache=cache,
+        )
+        check_choices("parts", parts, Part)
+        check_choices("eval_parts", eval_parts, Part)
+        chosen = list(THINGS) if classes is None else list(classes)
+        unknown = [name for name in chosen if name not in THINGS]
+        if unknown or not chosen or len(set(chosen)) < len(chosen):
+            raise ValueError(f"rooms: classes is {chosen}, but different ones of {', '.join(THINGS)} are needed.")
+        if min_box_side < 0 or min_area < 0:
+            raise ValueError(f"rooms: min_box_side ({min_box_side}) and min_area ({min_area}) must not be negative.")
+        self.settings = RoomsSettings() if settings is None else settings
+        self.root = default_root() if root is None else Path(root)
+        self.parts = tuple(parts)
+        self.eval_parts = tuple(eval_parts)
+        self.classes = chosen
+        self.min_box_side = min_box_side
+        self.min_area = min_area
+        self.processes = processes
+        self.renderer = renderer
+        self.store: RoomsStore | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the finished file is or will be."""
+        return store_path(self.settings, self.root)
+
+    @property
+    def content_key(self) -> str:
+        """The key of the settings."""
+        return f"rooms-{self.settings.fingerprint()}"
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes; that of label k is at k - 1."""
+        return list(self.classes)
+
+    @property
+    def category_ids(self) -> list[int]:
+        """Ids of the classes in the category table of rooms; that of label k is at k - 1."""
+        return [THINGS[name] for name in self.classes]
+
+    def prepare_data(self) -> None:
+        """Make the data set if it is not there, with a progress bar; a killed run is taken up again."""
+        build_store(self.settings, self.root, processes=self.processes, renderer=self.renderer)
+
+    def make_source(self, split: Split) -> RoomsSource:
+        """Return the frames of a split with their depth, for a teacher of pseudo depth and for its errors.
+
+        Raises:
+            FileNotFoundError: If ``prepare_data`` did not run.
+            ValueError: If the file is truncated or foreign.
+        """
+        if self.store is None:
+            self.store = open_store(self.path, self.settings)
+        parts = self.parts if split == "train" else self.eval_parts
+        return RoomsSource(self.store, split, parts=parts, fields=("semantic", "instance", "camouflaged"))
+
+    def make_instances(self, split: Split) -> RoomsInstanceSource:
+        """Return the frames of a split with their objects; see :meth:`make_source` for errors."""
+        return RoomsInstanceSource(
+            self.make_source(split),
+            {index: label for label, index in enumerate(self.category_ids, start=1)},
+            min_side=self.min_box_side,
+            min_area=self.min_area,
+            exact_depth=split == "train" and self.pseudo_depth == "exact",
+        )

@@ -1,0 +1,60 @@
+"""Masks, boxes, labels and scores on a picture."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+OPACITY = 0.5
+"""Share of the colour where a mask covers the picture."""
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw_instances(
+    pixels: npt.NDArray[np.uint8],
+    *,
+    boxes: npt.NDArray[np.float32],
+    labels: Sequence[int],
+    masks: npt.NDArray[np.bool_] | None,
+    scores: Sequence[float] | None = None,
+    class_names: Sequence[str] | None = None,
+    min_side: int = 384,
+) -> npt.NDArray[np.uint8]:
+    """Draw instances, the last one first, so that the best of detections in falling order lies on top.
+
+    Args:
+        pixels: uint8 ``(H, W, 3)``, RGB.
+        boxes: ``(M, 4)`` xyxy, pixels.
+        labels: Class of each, from 1.
+        masks: bool ``(M, H, W)``, or None for boxes alone.
+        scores: In [0, 1], written beside the class; None for a truth.
+        class_names: Name of label k at k - 1; None writes the numbers.
+        min_side: A smaller picture is enlarged, so that letters fit.
+
+    Returns:
+        uint8 ``(H', W', 3)``, larger by a whole factor.
+    """
+    height, width = pixels.shape[:2]
+    scale = max(-(-min_side // max(height, width)), 1)
+    canvas = np.repeat(np.repeat(pixels, scale, axis=0), scale, axis=1).copy()
+    for k in reversed(range(len(labels))):
+        colour = instance_colour(k)
+        if masks is not None:
+            inside = np.repeat(np.repeat(masks[k], scale, axis=0), scale, axis=1)
+            canvas[inside] = (1 - OPACITY) * canvas[inside] + OPACITY * np.array(colour)
+        x1, y1, x2, y2 = (round(float(value) * scale) for value in boxes[k])
+        cv2.rectangle(canvas, (x1, y1), (max(x2 - 1, x1), max(y2 - 1, y1)), colour, 1)
+        name = str(labels[k]) if class_names is None else class_names[labels[k] - 1]
+        text = name if scores is None else f"{name} {scores[k]:.2f}"
+        cv2.putText(canvas, text, (x1 + 2, max(y1 + 11, 11)), _FONT, 0.38, (0, 0, 0), 2, cv2.LINE_AA)
+        cv2.putText(canvas, text, (x1 + 2, max(y1 + 11, 11)), _FONT, 0.38, (255, 255, 255), 1, cv2.LINE_AA)
+    return canvas
+
+
+def instance_colour(number: int) -> tuple[int, int, int]:
+    """A colour (red, green, blue) that differs well from those of the neighbouring numbers."""
+    hue = np.array([[[number * 67 % 180, 220, 255]]], dtype=np.uint8)
+    red, green, blue = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0].tolist()
+    return red, green, blue

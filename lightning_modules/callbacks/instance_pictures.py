@@ -1,0 +1,89 @@
+"""Pictures of true and found instances, drawn while a module is validated and tested."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from lightning_modules.callbacks.instance_drawing import draw_instances
+from lightning_modules.callbacks.instance_writer import draw_detections, original_pixels
+from lightning_modules.callbacks.pictures import SamplePictures
+from lightning_modules.instance_base import InstanceSegmentationModule
+from renderers.display import GAP_GREY
+from structures.instances import Truth
+
+CELL = (288, 384)
+"""Height and width of a drawn image; images fit into it in their own proportions."""
+
+
+class InstancePictures(SamplePictures):
+    """Draws image | truth | found, see :class:`~lightning_modules.callbacks.pictures.SamplePictures`.
+
+    Files: ``pictures/instances_step_000200.png`` in the trainer's folder, ``pictures/instances_test.png``,
+    ``pictures/instances_validate.png``.
+
+    Args:
+        every_n_epochs: Draw in every n-th training epoch, counted so that the first one is drawn; >= 1.
+        count: Number of samples, >= 1.
+        draw_score: Only detections with at least this score are drawn.
+
+    Raises:
+        ValueError: If a count is below 1 or the score outside of [0, 1].
+    """
+
+    file_prefix = "instances_"
+    log_name = "instances"
+
+    def __init__(self, every_n_epochs: int = 1, count: int = 4, draw_score: float = 0.3) -> None:
+        super().__init__(every_n_epochs, count)
+        if not 0 <= draw_score <= 1:
+            raise ValueError(f"draw_score is {draw_score}, but must lie in [0, 1]")
+        self.draw_score = draw_score
+
+    def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
+        """Draw the images of a batch, what is true in them and what is found.
+
+        Raises:
+            ValueError: If the module finds no instances.
+        """
+        if not isinstance(pl_module, InstanceSegmentationModule):
+            raise ValueError(
+                f"InstancePictures draws what an InstanceSegmentationModule finds, but {type(pl_module).__name__} is "
+                "none: leave the callback out."
+            )
+        names = getattr(getattr(pl_module.trainer, "datamodule", None), "class_names", None)
+        rows = []
+        for index, found in enumerate(pl_module.detect(sample)):
+            pixels = original_pixels(sample, index)
+            panels = [pixels, draw_truth(pixels, sample["truth"][index], names)]
+            panels.append(draw_detections(pixels, found, self.draw_score, names))
+            rows.append(np.concatenate([cell(panel) for panel in panels], axis=1))
+        return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
+
+
+def draw_truth(pixels: np.ndarray, truth: Truth | None, class_names: Sequence[str] | None) -> np.ndarray:
+    """An image with its true objects, those that need not be found left out."""
+    from faster_coco_eval.core import mask as coco_masks
+
+    if truth is None:
+        return pixels
+    kept = ~(truth["crowd"] | truth["ignored"])
+    masks = None
+    if truth["masks"]:
+        masks = coco_masks.decode(truth["masks"]).transpose(2, 0, 1).astype(bool)[kept.numpy()]
+    boxes, labels = truth["boxes"][kept].numpy(), truth["labels"][kept].tolist()
+    return draw_instances(pixels, boxes=boxes, labels=labels, masks=masks, class_names=class_names)
+
+
+def cell(picture: np.ndarray) -> np.ndarray:
+    """A picture in the middle of a cell of fixed size."""
+    factor = min(CELL[0] / picture.shape[0], CELL[1] / picture.shape[1])
+    height, width = (max(round(side * factor), 1) for side in picture.shape[:2])
+    full = np.full((*CELL, 3), round(255 * GAP_GREY), dtype=np.uint8)
+    top, left = (CELL[0] - height) // 2, (CELL[1] - width) // 2
+    full[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return full

@@ -1,0 +1,50 @@
+"""What the head of FCOS is told at every location: class, box and quality of the box."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from geometry.stencils import at_least_float32, fill_outside
+from losses.fcos import box_overlaps, focal_loss, giou_loss, quality_loss
+from losses.fcos_targets import FCOSTargets, centerness
+from networks.fcos_head import HeadOutputs
+
+BoxQuality = Literal["centerness", "iou"]
+
+
+def fcos_terms(head: HeadOutputs, targets: FCOSTargets, *, box_quality: BoxQuality = "centerness") -> dict[str, Tensor]:
+    """Scalars ``classification``, ``boxes`` and ``quality`` (Tian et al. 2019, https://arxiv.org/abs/1904.01355).
+
+    With ``centerness`` boxes are weighted by it; with ``iou`` all count alike. Normalisers are means over processes.
+
+    Args:
+        head: What the head says.
+        targets: What it should say.
+        box_quality: What the quality branch predicts.
+    """
+    positive = targets.labels > 0
+    n_positives = mean_over_processes(positive.sum().float())
+    if box_quality == "centerness":
+        quality = centerness(targets.ltrb)
+        weights = fill_outside(quality, positive)
+        normaliser = mean_over_processes(weights.sum())
+    else:
+        inside = positive.unsqueeze(-1)
+        predicted = fill_outside(at_least_float32(head.ltrb.detach()), inside, 1.0)
+        quality, _ = box_overlaps(predicted, target=fill_outside(targets.ltrb, inside, 1.0))
+        weights, normaliser = positive.to(quality), n_positives.clamp(min=1)
+    return {
+        "classification": focal_loss(head.logits, labels=targets.labels, n_positives=n_positives),
+        "boxes": giou_loss(head.ltrb, target=targets.ltrb, weights=weights, normaliser=normaliser),
+        "quality": quality_loss(head.quality, target=quality, positive=positive, n_positives=n_positives),
+    }
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """A scalar averaged over all processes; it has no gradient."""
+    value = value.detach().clone()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(value)
+        value = value / torch.distributed.get_world_size()
+    return value

@@ -1,0 +1,128 @@
+"""From raw outputs of a CondInst to detections: thresholds, non-maximum suppression, masks at the original size."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops import batched_nms
+
+from geometry.boxes import clip_boxes, has_area
+from geometry.resampling import aligned_bilinear
+
+MASKS_AT_ONCE = 16
+"""Masks of the original size are made in portions: a hundred of a large image in float32 would take gigabytes."""
+
+
+class Candidates(NamedTuple):
+    """M detections of one image, best first."""
+
+    boxes: Tensor
+    """(M, 4) xyxy, pixels of the network's input."""
+    labels: Tensor
+    """int64 (M,), from 1."""
+    scores: Tensor
+    """(M,) in [0, 1]."""
+    location: Tensor
+    """int64 (M,), location within the L of the image."""
+
+
+def decode_boxes(locations: Tensor, strides: Tensor, ltrb: Tensor) -> Tensor:
+    """Boxes from distances.
+
+    Args:
+        locations: (L, 2) image positions (x, y), pixels.
+        strides: (L,) stride of each location's level, pixels.
+        ltrb: (B, L, 4) distances to the edges in strides.
+
+    Returns:
+        (B, L, 4) xyxy, pixels.
+    """
+    distances = ltrb * strides[:, None]
+    return torch.cat((locations - distances[..., :2], locations + distances[..., 2:]), dim=-1)
+
+
+def detect(
+    probabilities: Tensor,
+    boxes: Tensor,
+    *,
+    level_lengths: Sequence[int],
+    score_threshold: float = 0.05,
+    per_level: int = 1000,
+    iou_threshold: float = 0.6,
+    max_detections: int = 100,
+) -> Candidates:
+    """Choose the detections of one image.
+
+    Of each level the best pairs of location and class above the threshold stay; then non-maximum suppression within
+    each class over all levels; then the best of all.
+
+    Args:
+        probabilities: (L, n_classes) class probability times quality.
+        boxes: (L, 4) xyxy, pixels.
+        level_lengths: how many of the L locations each level has.
+        score_threshold: least probability times quality.
+        per_level: most pairs of a level.
+        iou_threshold: of two boxes of one class with a larger IoU the worse goes.
+        max_detections: most detections.
+
+    Returns:
+        The detections; their score is the square root of probability times quality.
+    """
+    n_classes = probabilities.shape[1]
+    products, pairs, offset = [], [], 0
+    for level in probabilities.split(list(level_lengths)):
+        best, index = level.flatten().topk(min(per_level, level.numel()))
+        products.append(best)
+        pairs.append(index + offset * n_classes)
+        offset += len(level)
+    product, pair = torch.cat(products), torch.cat(pairs)
+    kept = product > score_threshold
+    product, pair = product[kept], pair[kept]
+    location, label = pair // n_classes, pair % n_classes + 1
+    best = batched_nms(boxes[location], product, label, iou_threshold)[:max_detections]
+    return Candidates(boxes[location[best]], label[best], product[best].sqrt(), location[best])
+
+
+def paste_masks(
+    logits: Tensor, *, upsampling: int, resized: tuple[int, int], original: tuple[int, int], threshold: float = 0.5
+) -> Tensor:
+    """Masks at the size of the original image.
+
+    Probabilities are enlarged to the network's input, cut to the part that the image fills, resized, and compared.
+
+    Args:
+        logits: (M, 1, h, w).
+        upsampling: stride of the logits: factor from them to the network's input.
+        resized: height and width of the image within the network's input.
+        original: height and width of the original image.
+        threshold: probability from which on (exclusive) a pixel belongs to the instance.
+
+    Returns:
+        bool (M, H, W).
+    """
+    masks = logits.new_zeros((len(logits), *original), dtype=torch.bool)
+    for start in range(0, len(logits), MASKS_AT_ONCE):
+        some = aligned_bilinear(logits[start : start + MASKS_AT_ONCE].sigmoid(), upsampling)
+        some = some[..., : resized[0], : resized[1]]
+        if original != resized:
+            some = F.interpolate(some, size=original, mode="bilinear", align_corners=False)
+        masks[start : start + MASKS_AT_ONCE] = some.squeeze(1) > threshold
+    return masks
+
+
+def fit_boxes(boxes: Tensor, *, resized: tuple[int, int], original: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Bring boxes to the original image and cut them to it.
+
+    Args:
+        boxes: (M, 4) xyxy, pixels of the network's input.
+        resized: height and width of the image within the network's input.
+        original: height and width of the original image.
+
+    Returns:
+        (M, 4) xyxy in pixels of the original image, and bool (M,): whether anything is left of the box.
+    """
+    scale = boxes.new_tensor([original[1] / resized[1], original[0] / resized[0]] * 2)
+    fitted = clip_boxes(boxes * scale, original)
+    return fitted, has_area(fitted)

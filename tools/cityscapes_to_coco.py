@@ -1,0 +1,119 @@
+"""Convert the fine annotations of Cityscapes to COCO format.
+
+``python -m tools.cityscapes_to_coco --root data/cityscapes``
+
+Reads ``gtFine/<split>/<city>/*_gtFine_instanceIds.png`` and writes ``annotations/instances_{train,val}.json``, whose
+``file_name`` starts from ``leftImg8bit/<split>``. An id of 1000 or more is an object (class * 1000 + number); the bare
+id of one of the eight classes is a group that nobody told apart, which becomes a crowd. Category ids are the label ids
+of Cityscapes.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datamodules.reading import read_values
+from datamodules.run_lengths import encode_masks
+from structures.files import write_atomically
+
+CLASSES = {
+    24: "person",
+    25: "rider",
+    26: "car",
+    27: "truck",
+    28: "bus",
+    31: "train",
+    32: "motorcycle",
+    33: "bicycle",
+}
+"""The eight classes whose objects Cityscapes tells apart, by label id."""
+
+ENDING = "_gtFine_instanceIds.png"
+FIRST_OBJECT = 1000
+
+
+def convert(root: Path, split: str) -> dict[str, Any]:
+    """The content of the JSON of a split.
+
+    Args:
+        root: Folder with ``gtFine`` and ``leftImg8bit``.
+        split: Folder below both.
+
+    Raises:
+        FileNotFoundError: If there are no annotations, or an image is missing.
+        ValueError: If a file is no 16-bit PNG.
+    """
+    folder = root / "gtFine" / split
+    paths = sorted(folder.glob(f"*/*{ENDING}"))
+    if not paths:
+        raise FileNotFoundError(f"There is no */*{ENDING} in {folder}: unpack gtFine_trainvaltest.zip into {root}.")
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, path in enumerate(paths, start=1):
+        file_name = f"{path.parent.name}/{path.name.removesuffix(ENDING)}_leftImg8bit.png"
+        if not (root / "leftImg8bit" / split / file_name).is_file():
+            raise FileNotFoundError(
+                f"There is no image {root / 'leftImg8bit' / split / file_name}: unpack leftImg8bit_trainvaltest.zip "
+                f"into {root}."
+            )
+        ids = read_values(path).astype(np.int64)
+        height, width = ids.shape
+        images.append({"id": number, "file_name": file_name, "height": height, "width": width})
+        for value in np.unique(ids).tolist():
+            crowd = value < FIRST_OBJECT
+            category = value if crowd else value // FIRST_OBJECT
+            if category not in CLASSES:
+                continue
+            mask = ids == value
+            y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            (encoded,) = encode_masks(mask[None])
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": category,
+                    "bbox": [int(x[0]), int(y[0]), int(x[-1] - x[0]) + 1, int(y[-1] - y[0]) + 1],
+                    "area": int(mask.sum()),
+                    "iscrowd": int(crowd),
+                    "segmentation": {"size": [height, width], "counts": encoded["counts"].decode("ascii")},
+                }
+            )
+    categories = [{"id": number, "name": name} for number, name in CLASSES.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Convert splits.
+
+    Args:
+        args: Arguments in place of ``sys.argv[1:]``.
+
+    Returns:
+        0, or 1 with one sentence if a file is missing or broken.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.cityscapes_to_coco", description=(__doc__ or "").split("\n\n")[0]
+    )
+    parser.add_argument("--root", type=Path, required=True, help="folder with gtFine and leftImg8bit")
+    parser.add_argument("--splits", nargs="+", default=["train", "val"], help="folders below gtFine")
+    options = parser.parse_args(args)
+    try:
+        for split in options.splits:
+            content = convert(options.root, split)
+            path = options.root / "annotations" / f"instances_{split}.json"
+            write_atomically(path, [json.dumps(content).encode()])
+            crowds = sum(annotation["iscrowd"] for annotation in content["annotations"])
+            objects = len(content["annotations"]) - crowds
+            sys.stdout.write(f"{path}: {len(content['images'])} images, {objects} objects, {crowds} groups as crowds\n")
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
