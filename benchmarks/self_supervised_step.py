@@ -68,6 +68,7 @@ def make_module() -> GAMDepth:
     parser.add_subclass_arguments(LightningModule, "model")
     module: GAMDepth = parser.instantiate(parser.parse_object({"model": settings})).model
     module.setup("fit")
+    module.depth_from = module.minimum_from = 0.0  # all terms, as in most of a training
     return module.train()
 
 

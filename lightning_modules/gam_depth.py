@@ -3,8 +3,7 @@
 Depth of the middle of five frames predicts how the other four look from its camera. Plain walls give no photometric
 signal but drown the rest, so the error of a pixel counts by how strong the image's gradient is there. A second decoder
 on the shared encoder learns the classes that a teacher saw, which sharpens depth at the edges of objects. Motion is
-found in two steps: the second looks at the warped image and corrects the first. Planar regions and a Manhattan frame
-constrain the walls.
+found in two steps, the second from the warped image. Planar regions and a Manhattan frame constrain the walls.
 
 Paper: "GAM-Depth: Self-Supervised Indoor Depth Estimation Leveraging a Gradient-Aware Mask and Semantic Constraints",
 ICRA 2024, https://arxiv.org/abs/2402.14354, equation 5 for the mask; planar and normal terms from StructDepth,
@@ -15,9 +14,8 @@ Deviations:
     - Motions chain as ``T_2_0 = T_2_1 T_1_0``; the released code multiplies in the other order.
     - Cross-entropy on logits with class 0 as "no label"; the code applies it to probabilities and ignores its class 0,
       which is likely the wall.
-    - Normals belong to their own pixel and pixels count from their corners; the grey of the mask is that of RGB images.
-    - One colour jitter a clip, as in the text; the code draws one a frame.
-    - Schedules run over the whole training, whatever its length: 15 of 50 epochs of labels are the first 30 %.
+    - Normals belong to their own pixel, pixels count from corners, grey is that of RGB images; one jitter a clip.
+    - Schedules run over the whole training, whatever its length; walls constrain depth from ``minimum_from`` on.
 """
 
 from collections.abc import Mapping
@@ -52,6 +50,8 @@ class GAMDepth(VideoDepthModule):
             ``poses: exact``.
         weighting: How pixels of the photometric error count; None is the gradient-aware mask with the paper's values.
         poses: ``learned`` or ``exact`` (those of the data).
+        depth_from: See :class:`~lightning_modules.video_base.VideoDepthModule`.
+        minimum_from: See :class:`~lightning_modules.video_base.VideoDepthModule`.
         loss_weights: ``photometric``, ``smoothness``, ``segmentation``, ``planar``, ``normal``; None is the paper's.
         segmentation_until: Part of the training after which the labels are left alone (15 of 50 epochs).
         normal_radius: Distance in pixels of the neighbours that a normal is taken from (3 at 384x288, StructDepth).
@@ -71,8 +71,7 @@ class GAMDepth(VideoDepthModule):
         average: See :class:`~lightning_modules.base.DepthModule`.
 
     Raises:
-        ValueError: If a loss term is unknown, labels are to be learned by a network without a decoder for them, or a
-            number is out of range.
+        ValueError: If a loss term is unknown, labels have no decoder to learn them, or a number is out of range.
     """
 
     paper_weights: ClassVar[Mapping[str, float]] = {
@@ -86,6 +85,8 @@ class GAMDepth(VideoDepthModule):
         pose_network: PoseNet | None = None,
         weighting: PhotometricWeighting | None = None,
         poses: Literal["learned", "exact"] = "learned",
+        depth_from: float = 0.0,
+        minimum_from: float = 0.0,
         loss_weights: Mapping[str, float] | None = None,
         segmentation_until: float = 0.3,
         normal_radius: int = 3,
@@ -110,6 +111,8 @@ class GAMDepth(VideoDepthModule):
             pose_network=pose_network,
             weighting=GradientAwareMask() if weighting is None else weighting,
             poses=poses,
+            depth_from=depth_from,
+            minimum_from=minimum_from,
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
             lr_scheduler_interval=lr_scheduler_interval,
@@ -206,21 +209,17 @@ class GAMDepth(VideoDepthModule):
             terms["segmentation"] = self.segmentation_loss(batch, logits)
         else:
             disparity = self.depth_network(image)
+        disparity = self.held(disparity)
         depth = self.to_depth(disparity)
         warped = self.synthesize(batch, depth, self.relative_poses(batch, depth))
-        error, _ = self.candidates(batch, warped.image, noise=True)
-        terms["photometric"] = self.weigh(batch, error)
+        terms["photometric"] = self.photometric_loss(batch, warped.image)
         terms["smoothness"] = edge_aware_smoothness(disparity, image=batch["image"])
         if self.loss_weights.keys() & {"planar", "normal"}:
             found = self.planes(batch, depth)
-            terms["normal"] = normal_alignment_loss(found["normals"], aligned=found["aligned"], mask=found["mask"])
-            terms["planar"] = planar_loss(
-                depth,
-                planar_depth_m=found["planar"],
-                segments=found["segments"],
-                min_area=self.min_plane_px,
-                border=self.border_px,
-            )
+            normal = normal_alignment_loss(found["normals"], aligned=found["aligned"], mask=found["mask"])
+            planar, segments, area = found["planar"], found["segments"], self.min_plane_px
+            planar = planar_loss(depth, planar_depth_m=planar, segments=segments, min_area=area, border=self.border_px)
+            terms |= {"normal": normal * float(self.takes_minimum), "planar": planar * float(self.takes_minimum)}
         return {name: terms[name] for name in self.loss_weights}
 
     def segmentation_loss(self, batch: ClipBatch, logits: Tensor) -> Tensor:

@@ -37,6 +37,8 @@ class Monodepth2(VideoDepthModule):
         pose_network: Maps pairs of images to their motion; None with ``poses: exact``.
         weighting: How pixels of the photometric error count; None is the paper's mean.
         poses: ``learned`` or ``exact`` (those of the data).
+        depth_from: See :class:`~lightning_modules.video_base.VideoDepthModule`.
+        minimum_from: See :class:`~lightning_modules.video_base.VideoDepthModule`.
         loss_weights: Weights of ``photometric`` (1) and ``smoothness`` (1e-3), the paper's.
         optimizer: Adam, as in the paper.
         lr_scheduler: See :class:`~lightning_modules.base.PaperModule`.
@@ -57,6 +59,8 @@ class Monodepth2(VideoDepthModule):
         pose_network: PoseNet | None = None,
         weighting: PhotometricWeighting | None = None,
         poses: Literal["learned", "exact"] = "learned",
+        depth_from: float = 0.0,
+        minimum_from: float = 0.0,
         loss_weights: Mapping[str, float] | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -74,6 +78,8 @@ class Monodepth2(VideoDepthModule):
             pose_network=pose_network,
             weighting=weighting,
             poses=poses,
+            depth_from=depth_from,
+            minimum_from=minimum_from,
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
             lr_scheduler_interval=lr_scheduler_interval,
@@ -91,12 +97,11 @@ class Monodepth2(VideoDepthModule):
 
     def loss_terms(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Photometric error and smoothness, as far as they are among ``loss_weights``."""
-        disparity = self.depth_network(target_of(batch["frames_jittered"]))
+        disparity = self.held(self.depth_network(target_of(batch["frames_jittered"])))
         depth = self.to_depth(disparity)
         warped = self.synthesize(batch, depth, self.relative_poses(batch, depth))
-        error, _ = self.candidates(batch, warped.image, noise=True)
         terms = {
-            "photometric": self.weigh(batch, error),
+            "photometric": self.photometric_loss(batch, warped.image),
             "smoothness": edge_aware_smoothness(disparity, image=batch["image"]),
         }
         return {name: terms[name] for name in self.loss_weights}

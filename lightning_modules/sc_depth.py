@@ -45,6 +45,8 @@ class SCDepth(VideoDepthModule):
         pose_network: Maps pairs of images to their motion; None with ``poses: exact``.
         weighting: How pixels of the photometric error count; None is the paper's mean.
         poses: ``learned`` or ``exact`` (those of the data).
+        depth_from: See :class:`~lightning_modules.video_base.VideoDepthModule`.
+        minimum_from: See :class:`~lightning_modules.video_base.VideoDepthModule`.
         loss_weights: Weights of ``photometric`` (1), ``geometry`` (0.1) and ``smoothness`` (1e-3).
         ssim_window: Side of the SSIM window in pixels; the released code's 7.
         optimizer: Adam, as in the paper (at 1e-4).
@@ -66,6 +68,8 @@ class SCDepth(VideoDepthModule):
         pose_network: PoseNet | None = None,
         weighting: PhotometricWeighting | None = None,
         poses: Literal["learned", "exact"] = "learned",
+        depth_from: float = 0.0,
+        minimum_from: float = 0.0,
         loss_weights: Mapping[str, float] | None = None,
         ssim_window: int = 7,
         optimizer: OptimizerCallable = torch.optim.Adam,
@@ -84,6 +88,8 @@ class SCDepth(VideoDepthModule):
             pose_network=pose_network,
             weighting=weighting,
             poses=poses,
+            depth_from=depth_from,
+            minimum_from=minimum_from,
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
             lr_scheduler_interval=lr_scheduler_interval,
@@ -119,6 +125,7 @@ class SCDepth(VideoDepthModule):
             sampled_depth_m=warped.image[:, :, 3:],
             valid=warped.valid,
             ssim_window=self.ssim_window,
+            auto_mask=self.takes_minimum,
         )
 
     def loss_terms(self, batch: ClipBatch) -> dict[str, Tensor]:
@@ -126,7 +133,7 @@ class SCDepth(VideoDepthModule):
         frames, jittered = batch["frames"], batch["frames_jittered"]
         batch_size, n_frames = frames.shape[:2]
         middle, others = n_frames // 2, source_positions(n_frames)
-        disparity = self.depth_network(jittered.flatten(0, 1))
+        disparity = self.held(self.depth_network(jittered.flatten(0, 1)))
         depth = self.to_depth(disparity).view(batch_size, n_frames, 1, *frames.shape[-2:])
         T_frame_target = self.relative_poses(batch, depth[:, middle])[:, others]
 
@@ -150,7 +157,17 @@ class SCDepth(VideoDepthModule):
         return {name: found[name] for name in self.loss_weights}
 
     def view_terms(self, errors: ViewErrors, image: Tensor, keypoints: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Weighted photometric and plain geometric mean over the pixels that some source explains."""
+        """Weighted photometric and plain geometric mean over the pixels that some source explains.
+
+        Before ``minimum_from`` every source counts by itself, wherever its warp is valid.
+        """
+        if not self.takes_minimum:
+            mask = errors.mask
+            alone = [
+                self.weighting(errors.photometric[:, k], image=image, keypoints=keypoints, mask=mask[:, k])
+                for k in range(mask.shape[1])
+            ]
+            return torch.stack(alone).mean(), masked_mean(errors.depth, mask)
         best = best_view(errors)
         photometric = self.weighting(best.photometric, image=image, keypoints=keypoints, mask=best.mask)
         return photometric, masked_mean(best.depth, best.mask)

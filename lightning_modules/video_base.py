@@ -3,14 +3,12 @@
 A paper adds ``loss_terms`` and ``relative_poses``; depth, view synthesis, evaluation and pictures stand here.
 """
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -63,6 +61,12 @@ class VideoDepthModule(DepthModule):
         pose_network: Maps pairs of images to their motion; None with ``poses: exact``.
         weighting: How pixels of the photometric error count.
         poses: ``learned`` takes the pose network's, ``exact`` those of the data, to study depth alone.
+        depth_from: Part of the training after which depth is learned; before, motion alone. 0 is the papers'. While a
+            motion network from scratch knows nothing, depth only follows smoothness, to where it is flat for good.
+        minimum_from: Part of the training after which a pixel counts the least error of all neighbours, warped and
+            unwarped; before, the mean over all that are warped. 0 is the papers'. The minimum hides a wrong motion: any
+            that is worse than none costs no more than none and has no gradient, so a pose network that starts from
+            scratch first needs to feel its errors.
         optimizer: See :class:`~lightning_modules.base.PaperModule`.
         lr_scheduler: See :class:`~lightning_modules.base.PaperModule`.
         lr_scheduler_interval: See :class:`~lightning_modules.base.PaperModule`.
@@ -74,7 +78,8 @@ class VideoDepthModule(DepthModule):
         average: See :class:`DepthModule`.
 
     Raises:
-        ValueError: If a loss term is unknown, or poses are learned without a pose network, or exact ones with one.
+        ValueError: If a loss term is unknown, or poses are learned without a pose network, or exact ones with one, or
+            ``depth_from`` or ``minimum_from`` is not in [0, 1].
     """
 
     paper_weights: ClassVar[Mapping[str, float]]
@@ -89,6 +94,8 @@ class VideoDepthModule(DepthModule):
         pose_network: PoseNet | None,
         weighting: PhotometricWeighting | None = None,
         poses: Literal["learned", "exact"] = "learned",
+        depth_from: float = 0.0,
+        minimum_from: float = 0.0,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["step", "epoch"] = "step",
@@ -118,10 +125,15 @@ class VideoDepthModule(DepthModule):
             raise ValueError(f"poses is '{poses}', but must be 'learned' or 'exact'")
         if (poses == "learned") != (pose_network is not None):
             raise ValueError(f"poses is '{poses}': 'learned' needs a pose_network, 'exact' must have none")
+        for name, part in (("depth_from", depth_from), ("minimum_from", minimum_from)):
+            if not 0 <= part <= 1:
+                raise ValueError(f"{name} is {part}, but must be a part of the training, 0 to 1")
         self.depth_network = depth_network
         self.pose_network = pose_network
         self.weighting = Averaging() if weighting is None else weighting
         self.poses = poses
+        self.depth_from = depth_from
+        self.minimum_from = minimum_from
         self.min_depth_m = min_depth_m
         self.max_depth_m = max_depth_m
         # What no term trains must not ask for gradients: DDP waits for those of every parameter.
@@ -161,15 +173,12 @@ class VideoDepthModule(DepthModule):
         """Depth ``(B, 1, H, W)`` of the network's disparity in [0, 1]."""
         return depth_from_disparity(disparity, min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
 
-    def progress(self) -> float:
-        """Part of the training that is done, 0 to 1, as a function of ``global_step`` alone; 0 outside a training."""
-        # Outside, the trainer would make the training data to count their batches.
-        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
-            return 0.0
-        steps = float(self.trainer.estimated_stepping_batches)
-        if math.isinf(steps):
-            raise ValueError("the schedules need the length of the training: set trainer.max_steps or max_epochs")
-        return min(self.global_step / max(steps, 1.0), 1.0)
+    def held(self, disparity: Tensor) -> Tensor:
+        """The network's disparity in training, without gradient (zero in the graph, for DDP) before ``depth_from``.
+
+        Smoothness is held as well: alone it would flatten disparity at a limit of its range, where no gradient is left.
+        """
+        return disparity if self.progress() >= self.depth_from else disparity.detach() + 0.0 * disparity
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Refuse labels that the network has no class for, while they are on the CPU, where looking costs no wait.
@@ -250,6 +259,19 @@ class VideoDepthModule(DepthModule):
         identity, error = compare(sources_of(batch["frames"])), compare(warped)
         tie_breaker = IDENTITY_NOISE * torch.randn_like(identity) if noise else None
         return minimum_error(error, identity, noise=tie_breaker)
+
+    @property
+    def takes_minimum(self) -> bool:
+        """Whether a pixel counts its least error by now, see ``minimum_from``."""
+        return self.progress() >= self.minimum_from
+
+    def photometric_loss(self, batch: ClipBatch, warped: Tensor) -> Tensor:
+        """The weighted error of the warped sources ``(B, S, 3, H, W)`` in training, a scalar."""
+        if self.takes_minimum:
+            error, _ = self.candidates(batch, warped, noise=True)
+        else:
+            error = Photometric(batch["image"])(warped).mean(dim=1)
+        return self.weigh(batch, error)
 
     def weigh(self, batch: ClipBatch, error: Tensor) -> Tensor:
         """The photometric loss: errors ``(B, H, W)`` weighted and averaged to a scalar."""

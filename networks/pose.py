@@ -6,21 +6,32 @@ import torch
 from torch import Tensor, nn
 
 from networks.encoders import Encoder, check_image
+from networks.pose_encoder import PlainPairEncoder, keep_variance
+
+PLAIN = "plain"
+"""Name of the small encoder without pretrained weights, beside timm's names."""
 
 
-def make_pair_encoder(name: str, *, weights: str | None) -> Encoder:
+def make_pair_encoder(name: str, *, weights: str | None) -> Encoder | PlainPairEncoder:
     """An encoder that takes two images, stacked along the channels.
 
-    The first convolution's weights are repeated for the second image and halved, so that two equal images give the
-    features of one. Both images are normalised.
+    Of timm's encoders the first convolution's weights are repeated for the second image and halved, so that two equal
+    images give the features of one. Both images are normalised.
 
     Args:
-        name: see `networks.encoders.Encoder`.
-        weights: see `networks.encoders.Encoder`; they are those of an encoder for single images.
+        name: see `networks.encoders.Encoder`; or ``"plain"``, a `networks.pose_encoder.PlainPairEncoder`.
+        weights: see `networks.encoders.Encoder`; they are those of an encoder for single images. ``"plain"`` has none.
 
     Returns:
         An encoder for (P, 6, H, W).
+
+    Raises:
+        ValueError: ``"plain"`` with weights, or what `networks.encoders.Encoder` refuses.
     """
+    if name == PLAIN:
+        if weights is not None:
+            raise ValueError(f"The encoder 'plain' is not pretrained: encoder_weights must be null, not {weights!r}.")
+        return PlainPairEncoder()
     encoder = Encoder(name, weights=weights)
     first = next(layer for layer in encoder.body.modules() if isinstance(layer, nn.Conv2d))
     first.weight = nn.Parameter(first.weight.detach().repeat(1, 2, 1, 1) / 2)
@@ -56,11 +67,15 @@ class PoseNet(nn.Module):
     (x - 0.45) / 0.225.
 
     Args:
-        encoder: timm's name of the encoder, see `networks.encoders.Encoder`.
+        encoder: timm's name of the encoder, see `networks.encoders.Encoder`; or ``"plain"``, a small one that is
+            trained from scratch (`networks.pose_encoder.PlainPairEncoder`).
         encoder_weights: ``"imagenet"``, ``"bundled"`` (``tf_efficientnet_lite0`` alone), None or the path of a
             state-dict file.
         decoder_width: channels inside the decoder.
         motion_scale: factor on the decoder's output; the paper's keeps first motions near zero.
+        antisymmetric: half the difference of what both orders of a pair give, in place of one order's answer: the way
+            back is exactly opposite, no motion is exactly none, and no constant has to be unlearned first. Takes twice
+            the time.
 
     Attributes:
         stride: the height and width of an image must be multiples of it.
@@ -76,6 +91,7 @@ class PoseNet(nn.Module):
         encoder_weights: str | None = "imagenet",
         decoder_width: int = 256,
         motion_scale: float = 0.01,
+        antisymmetric: bool = False,
     ) -> None:
         super().__init__()
         if decoder_width < 1:
@@ -84,8 +100,9 @@ class PoseNet(nn.Module):
             raise ValueError(f"motion_scale must be positive, got {motion_scale}.")
         self.stride = 32
         self.motion_scale = motion_scale
+        self.antisymmetric = antisymmetric
         self.encoder = make_pair_encoder(encoder, weights=encoder_weights)
-        self.decoder = make_pose_decoder(self.encoder.channels[-1], decoder_width)
+        self.decoder = self._make_decoder(decoder_width)
 
     def encode(self, first: Tensor, second: Tensor) -> Tensor:
         """The coarsest features (P, C, H / 32, W / 32) of pairs of images, each (P, 3, H, W) RGB in [0, 1].
@@ -114,14 +131,26 @@ class PoseNet(nn.Module):
         Raises:
             ValueError: another shape, or two different ones.
         """
-        return self._motion(self.decoder, self.encode(first, second))
+        return self._motion(self.decoder, first, second)
 
-    def _motion(self, decoder: nn.Module, features: Tensor) -> tuple[Tensor, Tensor]:
+    def _make_decoder(self, width: int) -> nn.Sequential:
+        """A decoder for the encoder at hand."""
+        decoder = make_pose_decoder(self.encoder.channels[-1], width)
+        if isinstance(self.encoder, PlainPairEncoder):
+            keep_variance(decoder)
+        return decoder
+
+    def _motion(self, decoder: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of a decoder's output over all positions, scaled and taken apart."""
-        motions = cast(Tensor, decoder(features))
+        if self.antisymmetric and first.shape == second.shape:  # encode() refuses other shapes
+            first, second = torch.cat((first, second)), torch.cat((second, first))
+        motions = cast(Tensor, decoder(self.encode(first, second)))
         # Small angles and translations in half precision would move distant pixels in visible steps.
         dtype = torch.promote_types(motions.dtype, torch.float32)
         motion = self.motion_scale * motions.mean(dim=(2, 3), dtype=dtype)
+        if self.antisymmetric:
+            there, back = motion.chunk(2)
+            motion = (there - back) / 2
         return motion[:, :3], motion[:, 3:]
 
 
@@ -137,6 +166,7 @@ class ResidualPoseNet(PoseNet):
         encoder_weights: see `PoseNet`.
         decoder_width: channels inside each decoder.
         motion_scale: see `PoseNet`; it applies to both.
+        antisymmetric: see `PoseNet`; it applies to both.
     """
 
     def __init__(
@@ -146,12 +176,17 @@ class ResidualPoseNet(PoseNet):
         encoder_weights: str | None = "imagenet",
         decoder_width: int = 256,
         motion_scale: float = 0.01,
+        antisymmetric: bool = False,
     ) -> None:
         super().__init__(
-            encoder, encoder_weights=encoder_weights, decoder_width=decoder_width, motion_scale=motion_scale
+            encoder,
+            encoder_weights=encoder_weights,
+            decoder_width=decoder_width,
+            motion_scale=motion_scale,
+            antisymmetric=antisymmetric,
         )
-        self.residual_decoder = make_pose_decoder(self.encoder.channels[-1], decoder_width)
+        self.residual_decoder = self._make_decoder(decoder_width)
 
     def residual(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Predict what is left of the motions; arguments and result as for `forward`."""
-        return self._motion(self.residual_decoder, self.encode(first, second))
+        return self._motion(self.residual_decoder, first, second)

@@ -10,10 +10,15 @@
     variants:
       full: {}
       no_mask: {args: [--model.init_args.weighting, losses.weighting.Averaging], note: what is left out and why}
+    start: {name: motion, experiment: monodepth2, args: [--trainer.max_steps, 1000]}     # optional
 
-Runs land in ``<runs_dir>/<experiment>/<ablation>_<variant>_s<seed>/`` as any other, their output in ``console.log``
-there. The same command goes on where an earlier one stopped: finished runs are kept, interrupted ones continue from
-their last checkpoint. The table goes to the standard output and to ``<runs_dir>/<ablation>.md``.
+With ``start``, that experiment is trained first, once a seed, and all variants of a seed begin with its last weights as
+far as they fit (``lightning_modules/callbacks/start_from.py``); ablations with the same start share its runs.
+
+Runs land in ``<runs_dir>/<experiment>/<ablation>_<variant>_s<seed>/`` as any other, starts in
+``<runs_dir>/<its experiment>/start_<name>_s<seed>/``, their output in ``console.log`` there. The same command goes on
+where an earlier one stopped: finished runs are kept, interrupted ones continue from their last checkpoint. The table
+goes to the standard output and to ``<runs_dir>/<ablation>.md``.
 """
 
 import argparse
@@ -47,8 +52,11 @@ CONFIDENCE = 0.95
 _POLL_S = 0.5
 _LONGEST_REASON = 300
 _REQUIRED = ("experiment", "seeds", "baseline", "metrics", "variants")
-_KEYS = ("common", *_REQUIRED)
+_KEYS = ("common", *_REQUIRED, "start")
 _VARIANT_KEYS = ("args", "note")
+_START_KEYS = ("name", "experiment", "args")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_START_FROM = "lightning_modules.callbacks.start_from.StartFrom"
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,15 @@ class Variant:
 
     args: tuple[str, ...] = ()
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The training whose last weights all variants of a seed begin with."""
+
+    name: str
+    experiment: str
+    args: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,7 @@ class Ablation:
     baseline: str
     metrics: tuple[str, ...]
     variants: dict[str, Variant]
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +131,16 @@ def _check_keys(given: Any, known: Sequence[str], required: Sequence[str], where
         raise ValueError(f"{where} lacks the key '{missing[0]}'.")
 
 
+def _check_name(name: Any, where: str) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"{where} becomes a folder's name: letters, digits and _ . - are allowed.")
+
+
+def _check_experiment(name: Any, path: Path) -> None:
+    if not (EXPERIMENTS / f"{name}.yaml").is_file():
+        raise ValueError(f"{path}: there is no experiment '{name}' in {os.path.relpath(EXPERIMENTS)}/.")
+
+
 def read_ablation(path: Path) -> Ablation:
     """Read and check an ablation file.
 
@@ -126,8 +154,14 @@ def read_ablation(path: Path) -> Ablation:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     _check_keys(content, _KEYS, _REQUIRED, str(path))
     experiment, seeds, metrics = content["experiment"], content["seeds"], content["metrics"]
-    if not (EXPERIMENTS / f"{experiment}.yaml").is_file():
-        raise ValueError(f"{path}: there is no experiment '{experiment}' in {os.path.relpath(EXPERIMENTS)}/.")
+    _check_experiment(experiment, path)
+    start = None
+    if content.get("start") is not None:
+        _check_keys(content["start"], _START_KEYS, ("name", "experiment"), f"{path}: start")
+        name, args = content["start"]["name"], content["start"].get("args", [])
+        _check_name(name, f"{path}: start '{name}'")
+        _check_experiment(content["start"]["experiment"], path)
+        start = Start(name, content["start"]["experiment"], _arguments(args, f"{path}: start: args"))
     plain = isinstance(seeds, list) and all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds)
     if not plain or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"{path}: seeds is {seeds!r}, but a list of different whole numbers is needed.")
@@ -138,8 +172,7 @@ def read_ablation(path: Path) -> Ablation:
     variants = {}
     for name, settings in content["variants"].items():
         where = f"{path}: variant '{name}'"
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-            raise ValueError(f"{where} becomes a folder's name: letters, digits and _ . - are allowed.")
+        _check_name(name, where)
         settings = {} if settings is None else settings
         _check_keys(settings, _VARIANT_KEYS, (), where)
         args = _arguments(settings.get("args", []), f"{where}: args")
@@ -154,7 +187,21 @@ def read_ablation(path: Path) -> Ablation:
         baseline=content["baseline"],
         metrics=tuple(metrics),
         variants=variants,
+        start=start,
     )
+
+
+def starts_of(ablation: Ablation, runs_dir: Path) -> list[Run]:
+    """The trainings that the variants begin from, one a seed; none where the ablation has no start."""
+    start = ablation.start
+    return [] if start is None else [_start_run(start, seed, runs_dir) for seed in ablation.seeds]
+
+
+def _start_run(start: Start, seed: int, runs_dir: Path) -> Run:
+    config = os.path.relpath(EXPERIMENTS / f"{start.experiment}.yaml")
+    place = ("--experiment", start.experiment, "--runs_dir", str(runs_dir), "--seed_everything", str(seed))
+    folder = runs_dir / start.experiment / f"start_{start.name}_s{seed}"
+    return Run(f"start {start.name}", seed, folder, ("fit", "--config", config, *start.args, *place), start.args)
 
 
 def runs_of(ablation: Ablation, runs_dir: Path) -> list[Run]:
@@ -164,6 +211,9 @@ def runs_of(ablation: Ablation, runs_dir: Path) -> list[Run]:
     for seed in ablation.seeds:
         for name, variant in ablation.variants.items():
             settings = (*ablation.common, *variant.args)
+            if ablation.start is not None:
+                weights = _start_run(ablation.start, seed, runs_dir).folder / "checkpoints" / "last.ckpt"
+                settings += (f"--trainer.callbacks+={_START_FROM}", f"--trainer.callbacks.checkpoint={weights}")
             place = ("--experiment", ablation.experiment, "--runs_dir", str(runs_dir), "--seed_everything", str(seed))
             folder = runs_dir / ablation.experiment / f"{ablation.name}_{name}_s{seed}"
             runs.append(Run(name, seed, folder, ("fit", "--config", config, *settings, *place), settings))
@@ -369,6 +419,9 @@ def tables(ablation: Ablation, records: Mapping[tuple[str, int], dict[str, Any]]
         f"- experiment `{ablation.experiment}`, seeds {', '.join(map(str, ablation.seeds))}"
         + (f", all with `{shlex.join(ablation.common)}`" if ablation.common else "")
     ]
+    if ablation.start is not None:
+        given = f" with `{shlex.join(ablation.start.args)}`" if ablation.start.args else ""
+        lines.append(f"- all of a seed begin with the last weights of `{ablation.start.experiment}`{given}")
     for name, variant in ablation.variants.items():
         parts = [f"`{shlex.join(variant.args)}`" if variant.args else "as it is", variant.note]
         lines.append(f"- **{name}**: {'; '.join(part for part in parts if part)}")
@@ -428,12 +481,14 @@ def main(args: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         _tell(f"error: {error}")
         return 1
-    runs = runs_of(ablation, options.runs_dir)
+    starts, runs = starts_of(ablation, options.runs_dir), runs_of(ablation, options.runs_dir)
     failures: list[str] = []
     if not options.table_only:
         previous = signal.signal(signal.SIGTERM, _leave)  # so that no training is left behind
         try:
-            failures = train(runs, jobs=options.jobs)
+            failures = train(starts, jobs=options.jobs)
+            begun = {seed for _, seed in finished_records(starts)}
+            failures += train([run for run in runs if run.seed in begun or not starts], jobs=options.jobs)
         except KeyboardInterrupt:
             _tell("interrupted; the same command goes on from here")
             return 130

@@ -47,6 +47,7 @@ from tools.pseudo_labels import unaugmented_frames
 
 BATCH = 16
 Find = Literal["shift", "focal", "both"]
+By = Literal["spread", "slope"]
 
 
 def _parser() -> ArgumentParser:
@@ -60,6 +61,9 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="calibration file to write (.yaml)")
     parser.add_argument(
         "--find", type=Find, default="shift", help="the shift with the camera known, the camera, or both"
+    )
+    parser.add_argument(
+        "--by", type=By, default="spread", help="smallest disagreement in spreads of depth, or no slope"
     )
     parser.add_argument("--about", type=About, default="camera", help="what the views turn about")
     parser.add_argument("--output", type=Output | None, help="whether the shift is one of depth or of disparity")
@@ -102,22 +106,21 @@ def _line(name: str, estimate: Estimate, unit: str = "") -> str:
     return f"{name}: {estimate.value:.4g}{unit}  [{estimate.low:.4g}, {estimate.high:.4g}]{note}\n"
 
 
-def _report_shift(result: ShiftResult, output: Output) -> str:
+def _report_shift(result: ShiftResult, estimate: Estimate, output: Output) -> str:
     unit = result.unit
-    in_medians = [f"{value / unit:+.3f}" for value in (result.signed.value, result.signed.low, result.signed.high)]
+    in_medians = [f"{value / unit:+.3f}" for value in (estimate.value, estimate.low, estimate.high)]
     return (
         f"shift of {output}, in the unit of the network's output (its median over the images is {unit:.4g})\n"
-        + _line("  no slope along the turn (the result)", result.signed)
-        + f"    in medians: {in_medians[0]} [{in_medians[1]}, {in_medians[2]}]\n"
         + _line("  smallest disagreement in spreads of depth", result.smallest)
-        + _line("  smallest relative disagreement", result.relative)
+        + _line("  no slope along the turn", result.signed)
+        + _line("  smallest relative disagreement (the paper's)", result.relative)
+        + f"  taken, in medians: {in_medians[0]} [{in_medians[1]}, {in_medians[2]}]\n"
     )
 
 
-def _draw_shift(result: ShiftResult, path: Path) -> None:
+def _draw_shift(result: ShiftResult, estimate: Estimate, path: Path) -> None:
     grid = (result.shifts / result.unit).tolist()
     slope, spread = trimmed_mean(result.curves.slope), trimmed_mean(result.curves.spread)
-    estimate = result.signed
     picture = plot_curves(
         grid,
         {"slope along the turn": slope.tolist(), "disagreement in spreads of depth": spread.tolist()},
@@ -129,17 +132,17 @@ def _draw_shift(result: ShiftResult, path: Path) -> None:
     write_png(path, to_uint8(picture).numpy())
 
 
-def _draw_focal(result: FocalResult, path: Path) -> None:
+def _draw_focal(result: FocalResult, camera: Estimate, path: Path) -> None:
     picture = plot_curves(
         [float(degrees) for degrees in FIELDS_OF_VIEW],
         {
             "disagreement in spreads of depth": trimmed_mean(result.curves.spread).tolist(),
-            "relative disagreement": trimmed_mean(result.curves.relative).tolist(),
+            "slope along the turn": trimmed_mean(result.curves.slope).tolist(),
         },
         title="disagreement over the field of view that is assumed",
         x_label="horizontal field of view, degrees",
-        marks={f"{result.smallest.value:.1f}": result.smallest.value},
-        band=(result.smallest.low, result.smallest.high),
+        marks={f"{camera.value:.1f}": camera.value},
+        band=(camera.low, camera.high),
     )
     write_png(path, to_uint8(picture).numpy())
 
@@ -184,20 +187,24 @@ def run(config: Any, data: LightningDataModule) -> str:
     if config.find != "shift":
         focal = find_focal(domain, shift=config.shift if config.find == "focal" else None, seed=config.seed)
         report += "horizontal field of view, degrees\n"
-        report += _line("  smallest disagreement in spreads of depth (the result)", focal.smallest)
         report += _line("  no slope along the turn", focal.signed)
-        domain = domain.at_field_of_view(focal.smallest.value)
-        _draw_focal(focal, config.out.with_suffix(".focal.png"))
+        report += _line("  smallest disagreement in spreads of depth", focal.smallest)
+        # With the shift known the slope tells the focal length; beside an unknown shift it is zero at every one.
+        camera = focal.signed if config.find == "focal" else focal.smallest
+        report += f"  taken: {camera.value:.1f}\n"
+        domain = domain.at_field_of_view(camera.value)
+        _draw_focal(focal, camera, config.out.with_suffix(".focal.png"))
     if config.find == "focal":
         shift, interval = config.shift, (config.shift, config.shift)
     else:
         found = find_shift(domain, about=config.about, seed=config.seed)
-        report += _report_shift(found, domain.output)
-        _draw_shift(found, config.out.with_suffix(".shift.png"))
-        shift, interval = found.signed.value, (found.signed.low, found.signed.high)
+        taken = found.smallest if config.by == "spread" else found.signed
+        report += _report_shift(found, taken, domain.output)
+        _draw_shift(found, taken, config.out.with_suffix(".shift.png"))
+        shift, interval = taken.value, (taken.low, taken.high)
     if focal is not None:
-        view: float | None = focal.smallest.value
-        view_interval: tuple[float, float] | None = (focal.smallest.low, focal.smallest.high)
+        view: float | None = camera.value
+        view_interval: tuple[float, float] | None = (camera.low, camera.high)
     else:
         # Written down only where it is one for all: images of different cameras have their own.
         views = [math.degrees(field_of_view_from_focal(float(f), domain.image.shape[-1])) for f in domain.K[:, 0, 0]]

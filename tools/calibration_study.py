@@ -82,42 +82,44 @@ def fitted_shifts(rooms: Rooms, network: Callable[[Tensor, Tensor], Tensor], out
 
 def _interval(estimate: Estimate, unit: float, offset: float = 0.0) -> str:
     value, low, high = (number / unit - offset for number in estimate[:3])
-    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]{'' if estimate.found else ' (an end)'}"
 
 
 def shift_table(domains: list[Rooms], network: Callable[[Tensor, Tensor], Tensor], output: Output) -> str:
     """A line for each domain and a summary."""
     text = (
-        f"{output}: hidden | found, 95 % | error | nothing done | less the null domain's | smallest, relative | floor\n"
+        f"{output}: hidden | smallest spread, 95 % | error | no slope, 95 % | error | less the null domain's, spread, "
+        "slope | nothing done | smallest relative | floor\n"
     )
-    errors, nothing, less_null, null = [], [], [], 0.0
+    errors: list[list[float]] = []
+    null = (0.0, 0.0)
     for rooms, hidden in zip(domains, HIDDEN, strict=True):
         plain = rooms.domain(network, output)
         unit = plain.unit
         found = find_shift(rooms.domain(lacking(network, hidden * unit), output), unit=unit)
-        value = found.signed.value / unit
+        values = (found.smallest.value / unit, found.signed.value / unit)
         if hidden == 0.0:
-            null = value
+            null = values
         quartiles = fitted_shifts(rooms, network, output, unit).quantile(torch.tensor([0.25, 0.75])).tolist()
-        errors.append(abs(value - hidden))
-        nothing.append(abs(hidden))
-        less_null.append(abs(value - null - hidden))
+        by_spread, by_slope = (abs(value - hidden) for value in values)
+        less = [abs(value - zero - hidden) for value, zero in zip(values, null, strict=True)]
+        errors.append([by_spread, by_slope, *less, abs(hidden)])
         text += (
-            f"  {rooms.name} ({len(rooms.image)} images): {hidden:+.2f} | {_interval(found.signed, unit)} | "
-            f"{errors[-1]:.3f} | {nothing[-1]:.3f} | {less_null[-1]:.3f} | {found.smallest.value / unit:+.3f}, "
-            f"{found.relative.value / unit:+.3f}{'' if found.relative.found else ' (an end)'} | "
+            f"  {rooms.name} ({len(rooms.image)} images): {hidden:+.2f} | {_interval(found.smallest, unit)} | "
+            f"{by_spread:.3f} | {_interval(found.signed, unit)} | {by_slope:.3f} | {less[0]:.3f}, {less[1]:.3f} | "
+            f"{abs(hidden):.3f} | {found.relative.value / unit:+.3f}{'' if found.relative.found else ' (an end)'} | "
             f"quartiles {quartiles[0]:+.3f} {quartiles[1]:+.3f}\n"
         )
-    count = len(errors)
+    means = torch.tensor(errors).mean(dim=0).tolist()
     return text + (
-        f"  mean error {sum(errors) / count:.3f}, with nothing done {sum(nothing) / count:.3f}, "
-        f"less the null domain's {sum(less_null[1:]) / (count - 1):.3f} (over the other four)\n"
+        f"  mean error by spread {means[0]:.3f}, by slope {means[1]:.3f}, nothing done {means[4]:.3f}; less the null "
+        f"domain's, over the other four: {means[2] * 5 / 4:.3f}, {means[3] * 5 / 4:.3f}\n"
     )
 
 
 def focal_table(ranges: list[Rooms], network: Callable[[Tensor, Tensor], Tensor]) -> str:
     """A line for each range of focal lengths."""
-    text = "field of view, degrees: true median | found, 95 % | median error of f | of 60 degrees | without slope\n"
+    text = "field of view: true | no slope, 95 % | error of f | smallest spread, 95 % | error of f | of 60 degrees\n"
     for rooms in ranges:
         width = rooms.image.shape[-1]
         true = rooms.K[:, 0, 0]
@@ -130,8 +132,9 @@ def focal_table(ranges: list[Rooms], network: Callable[[Tensor, Tensor], Tensor]
         for label, shift in (("shift known", 0.0), ("both unknown", None)):
             found = find_focal(rooms.domain(network, "depth"), shift=shift)
             text += (
-                f"  {rooms.name}, {label}: {true_degrees:.1f} | {_interval(found.smallest, 1.0)} | "
-                f"{error(found.smallest.value):.3f} | {error(USUAL_FIELD_OF_VIEW):.3f} | {found.signed.value:.1f}\n"
+                f"  {rooms.name}, {label}: {true_degrees:.1f} | {_interval(found.signed, 1.0)} | "
+                f"{error(found.signed.value):.3f} | {_interval(found.smallest, 1.0)} | {error(found.smallest.value):.3f} | "
+                f"{error(USUAL_FIELD_OF_VIEW):.3f}\n"
             )
     return text
 

@@ -3,9 +3,9 @@
 ``python -m tools.shape_study runs/render_consistency/*/checkpoints/last.ckpt``
 
 For each checkpoint of :class:`~lightning_modules.render_consistency.RenderConsistency` one line for each way to choose
-the constant that is added to its depth, with errors on the test rooms of rooms_mixed, which no training saw. *Found* is
-what ``tools.calibrate`` finds on photos of the training domains, without truth; *best* is the constant with the least
-error, after an alignment by medians, on the same photos with their truth.
+the constant that is added to its depth, with errors on the test rooms of rooms_mixed, which no training saw. *No slope*
+and *smallest spread* are what ``tools.calibrate`` finds on photos of the training domains, without truth; *best* is the
+constant with the least error, after an alignment by medians, on the same photos with their truth.
 """
 
 import sys
@@ -98,12 +98,11 @@ def main(args: list[str] | None = None) -> int:
         constants = {
             "none": 0.0,
             "learned": float(module.shift.detach()),
-            "found": found.signed.value,
+            "no slope": found.signed.value,
             "smallest spread": found.smallest.value,
             "best, with truth": best_constant(raw_depth(module, trained_on), trained_on.depth, found.unit),
         }
         sys.stdout.write(f"{checkpoint} (median of its depth {found.unit:.3f})\n")
-        sys.stdout.write(f"  found {found.signed.value:.3f} [{found.signed.low:.3f}, {found.signed.high:.3f}]\n")
         for name, constant in constants.items():
             shifted = (said + constant).clamp(min=1e-2 * found.unit)
             row = ", ".join(f"{key} {value:.4f}" for key, value in errors(shifted, test).items())

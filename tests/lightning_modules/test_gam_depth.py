@@ -135,6 +135,20 @@ def test_terms_are_those_that_have_a_weight(names):
     assert torch.isfinite(module.training_step(batch, 0))
 
 
+def test_walls_shape_depth_only_once_the_minimum_counts(monkeypatch):
+    batch = labelled(plane_clips(5))
+    module = make(batch, minimum_from=0.5, depth=batch["depth"] * (1 + 0.02 * torch.rand_like(batch["depth"])))
+    norms = []
+    for progress in (0.4, 0.5):
+        monkeypatch.setattr(GAMDepth, "progress", lambda self, progress=progress: progress)
+        terms = module.loss_terms(batch)
+        module.zero_grad()
+        (terms["normal"] + terms["planar"]).backward()  # in the graph either way, for DDP
+        norms.append((terms["normal"].item(), terms["planar"].item(), module.depth_network.fixed.disparity.grad.norm()))
+    assert norms[0] == (0, 0, 0)
+    assert min(norms[1]) > 0
+
+
 def test_the_paper_is_the_default():
     module = make(plane_clips(5))
     assert module.loss_weights == {

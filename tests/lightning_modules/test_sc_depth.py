@@ -175,3 +175,27 @@ def test_networks_see_jittered_colours_and_errors_are_taken_on_clean_ones():
         terms.append({name: term.item() for name, term in module.loss_terms(batch).items()})
         assert torch.equal(seen[-1], batch["frames_jittered"].flatten(0, 1))
     assert terms[0] == terms[1]
+
+
+@pytest.mark.parametrize("weighting", [Averaging(), GradientAwareMask(gamma2=10.0), KeypointWeighting()])
+def test_before_its_minimum_every_source_counts_wherever_its_warp_is_valid(weighting, monkeypatch):
+    batch = plane_clips(3)
+    module, depths = make(batch, weighting=weighting, minimum_from=0.5)
+    # A motion that is none is worse than none nearly everywhere.
+    wrong = batch | {"frames": batch["frames"][:, [MIDDLE] * 3]}
+    monkeypatch.setattr(SCDepth, "progress", lambda self: 0.5)
+    assert not forward_errors(module, wrong, depths).mask.any()
+    monkeypatch.setattr(SCDepth, "progress", lambda self: 0.49)
+    assert forward_errors(module, wrong, depths).mask.float().mean() > 0.8
+    photometric, color, depth = torch.rand(3, 2, 2, *batch["image"].shape[-2:])
+    errors = ViewErrors(photometric, color, depth, torch.rand_like(color) < 0.4)
+    keypoints = torch.rand_like(batch["depth"]) < 0.2
+    weights = weighting.weights(batch["image"], keypoints) * getattr(weighting, "factor", 1.0)
+    means = []
+    for source in range(2):
+        counted = errors.mask[:, source]
+        counted = counted & (keypoints[:, 0] if isinstance(weighting, KeypointWeighting) else True)
+        means.append((weights * photometric[:, source])[counted].mean().item())
+    found = module.view_terms(errors, batch["image"], keypoints)
+    assert found[0].item() == pytest.approx(sum(means) / 2, rel=1e-5)
+    assert found[1].item() == pytest.approx(depth[errors.mask].mean().item(), rel=1e-5)

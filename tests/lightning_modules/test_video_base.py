@@ -118,6 +118,67 @@ def test_noise_breaks_ties_between_unwarped_frames():
     assert torch.bincount(winner.flatten(), minlength=8)[:4].min() > 0.2 * winner.numel()
 
 
+@pytest.mark.parametrize("weighting", [Averaging(), KeypointWeighting()])
+def test_before_its_minimum_every_warped_neighbour_counts(weighting, monkeypatch):
+    batch = plane_clips(3) | {"keypoints": torch.rand(2, 1, HEIGHT, WIDTH) < 0.3}
+    module = exact_module(Monodepth2, batch, minimum_from=0.25, weighting=weighting)
+    counted = batch["keypoints"][:, 0] if isinstance(weighting, KeypointWeighting) else torch.ones(2, HEIGHT, WIDTH) > 0
+    warped = torch.rand(2, 2, 3, HEIGHT, WIDTH)
+    target = batch["image"].double()
+    errors = []
+    for image in warped.double().unbind(dim=1):
+        similarity = ssim_map(image, target, window_size=3, window="box", padding="reflect")
+        errors.append((0.85 * (1 - similarity) / 2 + 0.15 * (image - target).abs()).mean(dim=1))
+    expected = torch.stack(errors).mean(dim=0)[counted].mean().item()
+    monkeypatch.setattr(Monodepth2, "progress", lambda self: 0.24)
+    assert module.photometric_loss(batch, warped).item() == pytest.approx(expected, rel=1e-4)
+    monkeypatch.setattr(Monodepth2, "progress", lambda self: 0.25)
+    error, _ = module.candidates(batch, warped, noise=False)
+    assert module.photometric_loss(batch, warped).item() == pytest.approx(error[counted].mean().item(), rel=1e-3)
+    assert error[counted].mean() < 0.8 * expected  # so that one is not the other
+
+
+def test_a_motion_worse_than_none_is_felt_only_before_the_minimum(monkeypatch):
+    batch = plane_clips(3, speed=0.0)
+    gradients = []
+    for progress in (0.0, 0.5):
+        network = ConstantMotion()
+        module = exact_module(Monodepth2, batch, poses="learned", pose_network=network, minimum_from=0.5)
+        monkeypatch.setattr(Monodepth2, "progress", lambda self, progress=progress: progress)
+        module.loss_terms(batch)["photometric"].backward()
+        gradients.append(network.motion.grad.norm().item())
+    assert gradients[0] > 0.1
+    assert gradients[1] < 0.01 * gradients[0]
+
+
+@PAPERS
+def test_motion_learns_alone_until_depth_may(paper, monkeypatch):
+    batch = plane_clips(3)
+    batch["depths"] = batch["depths"] * 1.1
+    network = ConstantMotion()
+    module = exact_module(paper, batch, poses="learned", pose_network=network, depth_from=0.2)
+    if paper is SCDepth:
+        module.depth_network = FixedDisparity(batch["depths"].flatten(0, 1))
+    gradients = []
+    for progress in (0.19, 0.2):
+        monkeypatch.setattr(paper, "progress", lambda self, progress=progress: progress)
+        module.zero_grad()
+        terms = module.loss_terms(batch)
+        (terms["photometric"] + terms["smoothness"]).backward()
+        assert network.motion.grad.norm() > 0
+        # A zero and not None: the depth network stays in the graph, for DDP.
+        gradients.append(module.depth_network.disparity.grad.norm().item())
+    assert gradients[0] == 0 < gradients[1]
+
+
+@pytest.mark.parametrize("name", ["depth_from", "minimum_from"])
+@PAPERS
+def test_first_steps_are_a_part_of_the_training(paper, name):
+    assert getattr(exact_module(paper, plane_clips(3)), name) == 0  # the papers'
+    with pytest.raises(ValueError, match=rf"{name} is 1\.5, but must be a part of the training, 0 to 1"):
+        exact_module(paper, plane_clips(3), **{name: 1.5})
+
+
 @PAPERS
 def test_poses_are_learned_or_exact(paper):
     batch = plane_clips(3)

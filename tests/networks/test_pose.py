@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from networks.encoders import Encoder
-from networks.pose import PoseNet, ResidualPoseNet, make_pair_encoder
+from networks.pose import PoseNet, ResidualPoseNet, make_pair_encoder, make_pose_decoder
+from networks.pose_encoder import PlainPairEncoder, keep_variance
 
 
 def count(module: nn.Module) -> int:
@@ -132,3 +133,77 @@ def test_wrong_shapes_and_arguments_are_named(network):
         PoseNet(encoder_weights=None, decoder_width=0)
     with pytest.raises(ValueError, match=r"motion_scale must be positive, got 0\.0"):
         PoseNet(encoder_weights=None, motion_scale=0.0)
+
+
+def test_plain_encoder_is_five_convolutions_of_an_image_and_a_difference():
+    encoder = PlainPairEncoder()
+    assert f"{count(encoder):,}" in PlainPairEncoder.__doc__
+    first, second = make_pairs()
+    x = torch.cat(((first - 0.45) / 0.225, (second - first) / 0.225), dim=1)
+    convolutions = [layer for layer in encoder.body if isinstance(layer, nn.Conv2d)]
+    assert [layer.kernel_size for layer in convolutions] == [(7, 7), (5, 5), (3, 3), (3, 3), (3, 3)]
+    with torch.no_grad():
+        for layer in convolutions:
+            x = nn.functional.conv2d(x, layer.weight, layer.bias, stride=2, padding=layer.kernel_size[0] // 2).relu()
+        (found,) = encoder(torch.cat((first, second), dim=1))
+    assert found.shape == (3, 128, 2, 3)
+    assert encoder.channels == (128,)
+    torch.testing.assert_close(found, x, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("antisymmetric", [False, True])
+def test_plain_network_tells_pairs_and_their_orders_apart_before_any_training(antisymmetric):
+    torch.manual_seed(0)
+    network = ResidualPoseNet("plain", encoder_weights=None, decoder_width=64, antisymmetric=antisymmetric)
+    first, second = make_pairs()
+    with torch.no_grad():
+        for call in (network, network.residual):
+            forward, backward = torch.cat(call(first, second), dim=1), torch.cat(call(second, first), dim=1)
+            assert forward.shape == (3, 6)
+            size = forward.abs().max()
+            assert 1e-4 < size < 0.02  # a picture moves by a few pixels at most
+            assert (forward - backward).abs().max() > 0.02 * size
+            assert forward.std(dim=0).max() > 0.02 * size
+
+
+def test_convolutions_keep_the_variance_of_what_they_see():
+    torch.manual_seed(0)
+    layers = make_pose_decoder(128, 128)
+    keep_variance(layers)
+    x = torch.randn(2, 128, 16, 16).relu()
+    size = x.square().mean()
+    with torch.no_grad():
+        for layer in layers[:-1]:
+            x = layer(x)
+            if isinstance(layer, nn.Conv2d):
+                assert not layer.bias.any()
+        assert 0.3 < x.square().mean() / size < 3
+        assert not layers[-1].bias.any()
+    assert layers[-1].weight.abs().max() <= 128**-0.5  # as PyTorch draws them
+
+
+def test_antisymmetric_motion_is_half_the_difference_of_both_orders(network):
+    network.load_state_dict(
+        {k: v + 0.01 * torch.randn_like(v) for k, v in network.state_dict().items() if v.ndim}
+        | {k: v for k, v in network.state_dict().items() if not v.ndim}
+    )  # so that both orders differ
+    both = ResidualPoseNet(encoder_weights=None, decoder_width=8, antisymmetric=True).eval()
+    both.load_state_dict(network.state_dict())
+    first, second = make_pairs()
+    with torch.no_grad():
+        for call, expected in ((both, network), (both.residual, network.residual)):
+            found, opposite, none = (
+                torch.cat(call(*pair), dim=1) for pair in ((first, second), (second, first), (first, first))
+            )
+            there, back = (torch.cat(expected(*pair), dim=1) for pair in ((first, second), (second, first)))
+            assert (there - back).abs().max() > 1e-6
+            torch.testing.assert_close(found, (there - back) / 2, rtol=1e-4, atol=1e-8)
+            assert torch.equal(found, -opposite)
+            assert not none.any()
+    with pytest.raises(ValueError, match=r"\(3, 3, 64, 96\) and \(2, 3, 64, 96\)"):
+        both(first, second[:2])
+
+
+def test_plain_encoder_has_no_weights_to_load():
+    with pytest.raises(ValueError, match=r"'plain' is not pretrained: encoder_weights must be null, not 'imagenet'\."):
+        PoseNet("plain")

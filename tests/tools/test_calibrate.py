@@ -48,7 +48,8 @@ def test_it_writes_a_file_that_predict_takes_and_draws_the_curve(call, capsys):
     assert calibration.shift_interval[0] <= calibration.shift <= calibration.shift_interval[1]
     assert (out.parent / "calibration.shift.png").is_file()
     said = capsys.readouterr().out
-    assert "no slope along the turn (the result)" in said
+    assert "no slope along the turn" in said
+    assert "taken, in medians" in said
     assert "smallest relative disagreement" in said
 
 
