@@ -133,8 +133,8 @@ def focal_table(ranges: list[Rooms], network: Callable[[Tensor, Tensor], Tensor]
             found = find_focal(rooms.domain(network, "depth"), shift=shift)
             text += (
                 f"  {rooms.name}, {label}: {true_degrees:.1f} | {_interval(found.signed, 1.0)} | "
-                f"{error(found.signed.value):.3f} | {_interval(found.smallest, 1.0)} | {error(found.smallest.value):.3f} | "
-                f"{error(USUAL_FIELD_OF_VIEW):.3f}\n"
+                f"{error(found.signed.value):.3f} | {_interval(found.smallest, 1.0)} | "
+                f"{error(found.smallest.value):.3f} | {error(USUAL_FIELD_OF_VIEW):.3f}\n"
             )
     return text
 
