@@ -11,18 +11,18 @@ from structures.calibration import Calibration
 class CalibratedDepth(LightningModule):
     """Adds the shift of a calibration to the depth of a model, or to its inverse: for prediction only.
 
-    What comes from disparity is brought to the nearest point of each image, as its unit may be tiny and files hold
-    millimetres; the factor is not known anyway.
-
     Args:
         model: Any module whose ``forward`` and ``predict_step`` give depth ``(B, 1, H, W)``.
         calibration: What was found for the domain of the images.
+        from_nearest: Bring the nearest depth of each image to 1: for networks whose own unit may be so small that
+            nothing is left of it in millimetres. The factor is not known anyway.
     """
 
-    def __init__(self, model: LightningModule, calibration: Calibration) -> None:
+    def __init__(self, model: LightningModule, calibration: Calibration, from_nearest: bool = False) -> None:
         super().__init__()
         self.model = model
         self.calibration = calibration
+        self.from_nearest = from_nearest
 
     def forward(self, image: Tensor) -> Tensor:
         """Calibrated depth of images alone."""
@@ -33,7 +33,7 @@ class CalibratedDepth(LightningModule):
         return self._in_a_usual_unit(self.calibration.correct(self.model.predict_step(batch, batch_idx)))
 
     def _in_a_usual_unit(self, depth: Tensor) -> Tensor:
-        if self.calibration.output == "depth":
+        if not self.from_nearest:
             return depth
         nearest = depth.amin(dim=(1, 2, 3), keepdim=True)
         return depth / nearest.masked_fill(nearest <= 0, 1.0)

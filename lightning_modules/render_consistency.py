@@ -17,10 +17,9 @@ Deviations:
       ``relative`` is the bounded form of SC-Depth.
     - The term ``signed`` is new: the slope of the disagreement along the direction of the turn, with the turn's sign,
       averaged over opposite views and multiplied between images, so that errors cancel that do not change sign with
-      the turn, and noise adds nothing. The absolute differences of the paper are smallest for a flat scene as soon as
-      the network is not exact (docs/results.md).
-    - The shift may be a parameter of its own (``learn_shift``), which the consistency terms then train alone: a network
-      that trains on its own disagreement learns to answer views otherwise instead of moving its shift.
+      the turn, and noise adds nothing.
+    - The shift may be a parameter of its own (``learn_shift``), which the consistency terms then train alone: about the
+      camera, a network that trained on its own disagreement learned to agree without moving its shift.
     - Scale alone is aligned, by the factor of the least absolute error.
 
 What is detached: the factor, the colours of rendered pictures (a picture depends on depth only through where its points

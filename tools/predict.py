@@ -211,7 +211,7 @@ def main(args: list[str] | None = None) -> int:
     _say_what_depth_means(module, options, settings, camera_known=camera_known)
     if calibration is not None:
         _say_what_was_calibrated(calibration, options)
-        module = CalibratedDepth(module, calibration)
+        module = CalibratedDepth(module, calibration, from_nearest=options.teacher is not None)
     writer = DepthPredictionWriter(str(options.output), panel=options.panel, ply=options.ply)
     # What Lightning says about devices is of no use to someone who wants a picture.
     lightning_logger = logging.getLogger("lightning.pytorch")
