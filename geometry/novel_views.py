@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from geometry.camera import pixel_grid
 from geometry.se3 import matrix_product
 
 
@@ -42,6 +43,26 @@ def rotation_from_yaw_pitch(yaw: Tensor, pitch: Tensor) -> Tensor:
         [one, zero, zero, zero, pitch.cos(), -pitch.sin(), zero, pitch.sin(), pitch.cos()], dim=-1
     ).unflatten(-1, (3, 3))
     return matrix_product(turn_down, turn_right)
+
+
+def turn_direction(yaw: Tensor, pitch: Tensor, *, K: Tensor, size: tuple[int, int]) -> Tensor:
+    """``sin(yaw) x / f + sin(pitch) y / f``: the direction in the image in which a turn changes z.
+
+    ``z' / z`` is about one minus this, so a depth with a constant too much disagrees with its turned self along it.
+
+    Args:
+        yaw: ``(B,)``, radians.
+        pitch: ``(B,)``, radians.
+        K: ``(B, 3, 3)``, pixels of the turned view; the skew is not looked at.
+        size: height and width of the view.
+
+    Returns:
+        ``(B, 1, H, W)``.
+    """
+    x, y = pixel_grid(*size, like=K)
+    ray_x = (x - K[:, 0, 2].view(-1, 1, 1)) / K[:, 0, 0].view(-1, 1, 1)
+    ray_y = (y - K[:, 1, 2].view(-1, 1, 1)) / K[:, 1, 1].view(-1, 1, 1)
+    return (yaw.sin().view(-1, 1, 1) * ray_x + pitch.sin().view(-1, 1, 1) * ray_y).unsqueeze(1)
 
 
 def turn_about(R_view_source: Tensor, *, pivot: Tensor, translation: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from lightning_modules.self_calibration import (
     Turn,
     ask,
     bootstrap,
+    comparable,
     join,
     lowest_point,
     rendered_disagreement,
@@ -113,7 +114,9 @@ class ShiftResult:
     """Where the bounded relative disagreement is smallest: the paper's, which often has no minimum."""
     unit: float
     shifts: Tensor
+    """``(G,)``, the constants that could be tried."""
     curves: Disagreement
+    """``(G, N)`` each, of the images that could be compared at all of them."""
 
 
 def find_shift(domain: Domain, *, about: About = "camera", unit: float | None = None, seed: int = 0) -> ShiftResult:
@@ -131,6 +134,7 @@ def find_shift(domain: Domain, *, about: About = "camera", unit: float | None = 
         curves = shift_curves(domain.answers(), shifts, output=domain.output)
     else:
         curves = domain.rendered_curves(shifts)
+    shifts, curves = comparable(shifts, curves)
     return ShiftResult(
         bootstrap(shifts, curves.slope, place=zero_crossing, seed=seed),
         bootstrap(shifts, curves.spread, place=lowest_point, seed=seed),
@@ -170,7 +174,8 @@ def find_focal(domain: Domain, *, shift: float | None, seed: int = 0) -> FocalRe
         here = shift
         if here is None:
             grid = SHIFTS * unit
-            here, _ = zero_crossing(grid, trimmed_mean(shift_curves(answers, grid, output=domain.output).slope))
+            grid, tried = comparable(grid, shift_curves(answers, grid, output=domain.output))
+            here, _ = zero_crossing(grid, trimmed_mean(tried.slope))
         rows.append(shift_curves(answers, torch.tensor([here]), output=domain.output))
         shifts.append(here)
     curves = Disagreement(*(torch.cat(values) for values in zip(*rows, strict=True)))

@@ -38,22 +38,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geometry.alignment import least_absolute_scale, median_scale
-from geometry.camera import pixel_grid, scale_intrinsics
+from geometry.camera import scale_intrinsics
 from geometry.masks import shrink
-from geometry.novel_views import Views
+from geometry.novel_views import Views, turn_direction
 from geometry.se3 import invert_transform, matrix_product
-from geometry.stencils import fill_outside, masked_deviation_per_image, masked_mean_per_image, masked_median_per_image
+from geometry.stencils import fill_outside, masked_median_per_image
 from lightning_modules.base import DepthModule
 from lightning_modules.batch_norm import running_statistics
 from lightning_modules.view_sampling import SampledViews, ViewSampler
 from losses.by_kind import BaseLoss, mixed_truth_loss
-from losses.consistency import image_consistency, relative_difference, signed_inconsistency, signed_slope
+from losses.consistency import (
+    image_consistency,
+    relative_difference,
+    signed_inconsistency,
+    signed_slope,
+    spread_difference,
+)
 from metrics.shape import ShapeMetrics
 from networks.uncertainty import UncertaintyWeights
 from renderers.display import colorize, depth_range
 from renderers.point_render import PointRenderer, scene_points
 from renderers.splat import SplatRenderer
-from renderers.turned_view import turn_view
+from renderers.turned_view import carry_between, turn_view
 from structures.batch import DepthBatch
 from structures.depth_kind import DepthKind, MixedBatch
 
@@ -347,13 +353,11 @@ class RenderConsistency(DepthModule):
             R = views.T_view_source[:, :3, :3]
             turned = turn_view(image, image[:, :1], K=K, K_view=K_view, R_view_source=R, size=size)
             predicted = self._ask(turned.image, network_learns)
-            partner = torch.cat([predicted[pairs:], predicted[:pairs]])
-            there = torch.cat([turned.visible[pairs:], turned.visible[:pairs]]).to(predicted)
-            R_between = matrix_product(R, torch.cat([R[pairs:], R[:pairs]]).transpose(1, 2))
-            if self.detach_carried:
-                partner = partner.detach()
-            other = turn_view(there, partner, K=K_view, K_view=K_view, R_view_source=R_between, size=size)
-            visible = turned.visible & other.visible & (other.image > 0.99)
+            swapped = [torch.cat([maps[pairs:], maps[:pairs]]) for maps in (predicted, turned.visible, R)]
+            partner = swapped[0].detach() if self.detach_carried else swapped[0]
+            between = matrix_product(R, swapped[2].transpose(1, 2))
+            other = carry_between(partner, partner, there=swapped[1], K=K_view, R_view_source=between, size=size)
+            visible = turned.visible & other.visible
             return self._aligned(
                 turned.image, other.depth, visible, predicted, 2 * sampled.yaw, 2 * sampled.pitch, K_view
             )
@@ -387,11 +391,8 @@ class RenderConsistency(DepthModule):
         self, image: Tensor, carried: Tensor, visible: Tensor, predicted: Tensor, yaw: Tensor, pitch: Tensor, K: Tensor
     ) -> SeenAgain:
         factor = least_absolute_scale(predicted.detach(), target=carried.detach(), mask=visible)
-        x, y = pixel_grid(image.shape[-2], image.shape[-1], like=K)
-        ray_x = (x - K[:, 0, 2].view(-1, 1, 1)) / K[:, 0, 0].view(-1, 1, 1)
-        ray_y = (y - K[:, 1, 2].view(-1, 1, 1)) / K[:, 1, 1].view(-1, 1, 1)
-        turn = yaw.sin().view(-1, 1, 1) * ray_x + pitch.sin().view(-1, 1, 1) * ray_y
-        return SeenAgain(image, carried, visible, factor.view(-1, 1, 1, 1) * predicted, turn.unsqueeze(1))
+        turn = turn_direction(yaw, pitch, K=K, size=(image.shape[-2], image.shape[-1]))
+        return SeenAgain(image, carried, visible, factor.view(-1, 1, 1, 1) * predicted, turn)
 
     def _view_camera(self, image: Tensor, views: Views) -> tuple[tuple[int, int], Tensor]:
         """Size and intrinsics of the views: a share of the photo's, in multiples of the network's stride."""
@@ -435,15 +436,7 @@ class RenderConsistency(DepthModule):
         mask = mask & (predicted > 0) & (carried > 0)
         if self.residual == "relative":
             return relative_difference(predicted, carried, mask=mask)
-        # Units keep their gradient: with constant ones a smaller depth everywhere would lower the loss for nothing.
-        # Sums over the batch are divided, not those of each image: a picture of a single wall has next to no spread.
-        median = masked_median_per_image(carried, mask)
-        usable = median > 0
-        median = fill_outside(median, usable, 1.0)
-        error = masked_mean_per_image((fill_outside(predicted, mask) - fill_outside(carried, mask)).abs(), mask)
-        spread = masked_deviation_per_image(carried, mask)
-        total = fill_outside(spread / median, usable).sum()
-        return fill_outside(error / median, usable).sum() / fill_outside(total, total > 0, 1.0)
+        return spread_difference(predicted, carried, mask=mask)
 
     def slopes(self, seen: SeenAgain) -> Tensor:
         """Signed slope of the disagreement of each view along its turn, in medians of depth, ``(V,)``."""

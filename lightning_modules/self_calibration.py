@@ -17,14 +17,13 @@ import torch
 from torch import Tensor
 
 from geometry.alignment import least_absolute_scale
-from geometry.camera import pixel_grid
 from geometry.masks import shrink
-from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about, zoomed_intrinsics
+from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about, turn_direction, zoomed_intrinsics
 from geometry.se3 import matrix_product
 from geometry.stencils import fill_outside, masked_deviation_per_image, masked_mean_per_image, masked_median_per_image
 from losses.consistency import signed_slope
 from renderers.point_render import PointRenderer, scene_points
-from renderers.turned_view import turn_view
+from renderers.turned_view import carry_between, turn_view
 
 Output = Literal["depth", "disparity"]
 Network = Callable[[Tensor, Tensor], Tensor]
@@ -79,6 +78,8 @@ class Disagreement(NamedTuple):
     """Mean of ``|a - b| / (a + b)``, the bounded form."""
     spread: Tensor
     """Mean of ``|a - b|`` over the spread of depth, which no constant changes."""
+    compared: Tensor
+    """Share of the view's pixels that could be compared: visible, and with a depth in both predictions."""
 
 
 def turn_map(turn: Turn, K_view: Tensor, size: tuple[int, int]) -> Tensor:
@@ -92,10 +93,8 @@ def turn_map(turn: Turn, K_view: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         ``(N, 1, H, W)``.
     """
-    x, y = pixel_grid(*size, like=K_view)
-    ray_x = (x - K_view[:, 0, 2].view(-1, 1, 1)) / K_view[:, 0, 0].view(-1, 1, 1)
-    ray_y = (y - K_view[:, 1, 2].view(-1, 1, 1)) / K_view[:, 1, 1].view(-1, 1, 1)
-    return (math.sin(turn.yaw) * ray_x + math.sin(turn.pitch) * ray_y).unsqueeze(1)
+    yaw, pitch = (K_view.new_full((len(K_view),), angle) for angle in turn)
+    return turn_direction(yaw, pitch, K=K_view, size=size)
 
 
 def _rotation(turn: Turn, K: Tensor) -> Tensor:
@@ -134,12 +133,13 @@ def ask(network: Network, image: Tensor, K: Tensor, turns: Sequence[Turn]) -> An
     columns: list[tuple[Tensor, ...]] = []
     for index, (turn, view) in enumerate(zip(turns, views, strict=True)):
         other = index ^ 1
-        there = torch.cat([asked[other], views[other].visible.to(one)], dim=1)
         between = matrix_product(R[index], R[other].transpose(1, 2))
-        carried = turn_view(there, one, K=K_view, K_view=K_view, R_view_source=between, size=size)
-        visible = view.visible & carried.visible & (carried.image[:, 1:] > 0.99)
+        carried = carry_between(
+            asked[other], one, there=views[other].visible, K=K_view, R_view_source=between, size=size
+        )
+        visible = view.visible & carried.visible
         turn_between = turn_map(Turn(2 * turn.yaw, 2 * turn.pitch), K_view, size)
-        columns.append((carried.image[:, :1], 1 / carried.depth, asked[index], visible, turn_between))
+        columns.append((carried.image, 1 / carried.depth, asked[index], visible, turn_between))
     return Answers(*(torch.stack(maps) for maps in zip(*columns, strict=True)))
 
 
@@ -157,7 +157,7 @@ def _to_depth(output: Tensor, shift: Tensor | float, kind: Output) -> tuple[Tens
     return (values if kind == "depth" else 1 / values), usable
 
 
-def compare_depths(asked: Tensor, carried: Tensor, mask: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def compare_depths(asked: Tensor, carried: Tensor, mask: Tensor, turn: Tensor) -> Disagreement:
     """Disagreement of two depths of each image, after aligning the scale of the first.
 
     Args:
@@ -167,7 +167,7 @@ def compare_depths(asked: Tensor, carried: Tensor, mask: Tensor, turn: Tensor) -
         turn: See :func:`turn_map`.
 
     Returns:
-        Slope along the turn in medians of depth, relative, and spread-normalised disagreement, ``(N,)`` each.
+        The disagreement, ``(N,)`` each; 0 for an image of which nothing is compared.
     """
     scale = least_absolute_scale(asked, target=carried, mask=mask).view(-1, 1, 1, 1)
     residual = fill_outside(scale * asked - carried, mask)
@@ -178,7 +178,8 @@ def compare_depths(asked: Tensor, carried: Tensor, mask: Tensor, turn: Tensor) -
     spread = masked_deviation_per_image(carried, mask)
     spread = fill_outside(spread, spread > 0, 1.0)
     relative = masked_mean_per_image(residual.abs() / total, mask)
-    return slope, relative, masked_mean_per_image(residual.abs(), mask) / spread
+    spread_error = masked_mean_per_image(residual.abs(), mask) / spread
+    return Disagreement(slope, relative, spread_error, mask.float().mean(dim=(1, 2, 3)))
 
 
 def disagreement(answers: Answers, shift: float | Tensor, *, output: Output) -> Disagreement:
@@ -254,7 +255,7 @@ class Estimate(NamedTuple):
 
 
 def zero_crossing(grid: Tensor, curve: Tensor) -> tuple[float, bool]:
-    """Where a sampled curve first falls through zero from above, by linear interpolation.
+    """Where a sampled curve falls through zero from above, by linear interpolation; the steepest such place.
 
     A depth that is too large has a negative slope here, so the right constant is where the curve changes from positive
     to negative; without such a place the end of the grid with the smaller absolute value is returned.
@@ -269,7 +270,7 @@ def zero_crossing(grid: Tensor, curve: Tensor) -> tuple[float, bool]:
     falls = (curve[:-1] > 0) & (curve[1:] <= 0)
     if not bool(falls.any()):
         return float(grid[0] if curve[0].abs() < curve[-1].abs() else grid[-1]), False
-    # The crossing nearest to the middle of the curve's values: noise at the ends of the range must not win.
+    # A flat stretch along zero may cross it many times by noise.
     candidates = falls.nonzero().flatten()
     steepest = candidates[(curve[candidates] - curve[candidates + 1]).argmax()]
     left, right = curve[steepest], curve[steepest + 1]
@@ -347,6 +348,35 @@ def shift_curves(answers: Answers, shifts: Tensor, *, output: Output) -> Disagre
     """
     rows = [disagreement(answers, float(shift), output=output) for shift in shifts]
     return Disagreement(*(torch.stack([view.mean(dim=0) for view in values]) for values in zip(*rows, strict=True)))
+
+
+def comparable(grid: Tensor, curves: Disagreement) -> tuple[Tensor, Disagreement]:
+    """The constants that can be tried, and the images that can be compared at all of them.
+
+    A constant far below zero puts much of a scene behind the camera. What is left there agrees for lack of anything
+    else, and a curve that went down for that would have its minimum at the end of the range. An image is compared where
+    at least half of the pixels are that are compared at best; constants at which more than a fifth of the images are
+    not are left out, then the images that are not compared at one that is left.
+
+    Args:
+        grid: ``(G,)``, ascending.
+        curves: ``(G, N)`` each.
+
+    Returns:
+        The shorter grid and curves.
+
+    Raises:
+        ValueError: If fewer than three constants or no image are left.
+    """
+    enough = (curves.compared >= 0.5 * curves.compared.amax(dim=0)) & (curves.compared > 0)
+    tried = enough.float().mean(dim=1) >= 0.8
+    images = enough[tried].all(dim=0)
+    if int(tried.sum()) < 3 or not bool(images.any()):
+        raise ValueError(
+            f"{int(tried.sum())} of {len(grid)} constants leave enough of the images in front of the camera, but at "
+            "least three are needed: the network's output is not positive enough"
+        )
+    return grid[tried], Disagreement(*(values[tried][:, images] for values in curves))
 
 
 def thin_out(answers: Answers, step: int) -> Answers:

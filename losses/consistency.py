@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from geometry.alignment import scale_and_shift
-from geometry.stencils import at_least_float32, fill_outside, masked_mean, masked_mean_per_image
+from geometry.stencils import (
+    at_least_float32,
+    fill_outside,
+    masked_deviation_per_image,
+    masked_mean,
+    masked_mean_per_image,
+    masked_median_per_image,
+)
 from losses.inputs import prepare
 from losses.ssim import ssim_loss
 
@@ -35,12 +42,16 @@ def relative_difference(a: Tensor, b: Tensor, *, mask: Tensor) -> Tensor:
     return masked_mean((a - b).abs() / (a + b), mask)
 
 
-def plain_relative(a: Tensor, b: Tensor, *, mask: Tensor) -> Tensor:
-    """Mean of ``|a - b| / b`` over the masked pixels of the batch; unbounded, and ``b`` is the reference.
+def spread_difference(a: Tensor, b: Tensor, *, mask: Tensor) -> Tensor:
+    """Mean ``|a - b|`` over the spread of ``b``, both in medians of ``b``: no constant added to both makes it smaller.
+
+    The spread is the mean absolute deviation from the median. Sums over the batch are divided, not those of each image,
+    since a picture of a single wall has next to no spread. All units keep their gradient: with constant ones a smaller
+    depth everywhere would lower the loss for nothing.
 
     Args:
         a: ``(B, 1, H, W)``.
-        b: ``(B, 1, H, W)``, positive inside the mask, the unit of ``a``.
+        b: ``(B, 1, H, W)``, the unit of ``a``; an image whose median is not positive does not count.
         mask: bool ``(B, 1, H, W)``.
 
     Returns:
@@ -49,8 +60,13 @@ def plain_relative(a: Tensor, b: Tensor, *, mask: Tensor) -> Tensor:
     Raises:
         ValueError: if the shapes differ or the mask is not bool.
     """
-    a, b = prepare(a, b, mask, fill=1.0)
-    return masked_mean((a - b).abs() / b, mask)
+    a, b = prepare(a, b, mask)
+    median = masked_median_per_image(b, mask)
+    usable = ~(median <= 0)  # a NaN has to stay visible
+    median = fill_outside(median, usable, 1.0)
+    error = fill_outside(masked_mean_per_image((a - b).abs(), mask) / median, usable).sum()
+    spread = fill_outside(masked_deviation_per_image(b, mask) / median, usable).sum()
+    return error / fill_outside(spread, ~(spread <= 0), 1.0)
 
 
 def image_consistency(

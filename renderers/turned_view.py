@@ -83,3 +83,25 @@ def turn_view(
     )
     visible = (grid.abs() <= 1).all(dim=-1).unsqueeze(1)
     return TurnedView(sampled[:, :-1], sampled[:, -1:] / p_z.unsqueeze(1), visible)
+
+
+def carry_between(
+    values: Tensor, depth: Tensor, *, there: Tensor, K: Tensor, R_view_source: Tensor, size: tuple[int, int]
+) -> TurnedView:
+    """What one view of a photo says, seen from another view of the same photo and of the same intrinsics.
+
+    Args:
+        values: ``(B, C, H, W)``, any maps of the one view.
+        depth: ``(B, 1, H, W)``, its z.
+        there: bool ``(B, 1, H, W)``, its pixels that show the photo.
+        K: ``(B, 3, 3)``, pixels of both views.
+        R_view_source: ``(B, 3, 3)``, from the one view to the other.
+        size: height and width of the views.
+
+    Returns:
+        :class:`TurnedView` of the values; visible is what the one view shows and where it shows the photo.
+    """
+    maps = torch.cat([values, there.to(values.dtype)], dim=1)
+    turned = turn_view(maps, depth, K=K, K_view=K, R_view_source=R_view_source, size=size)
+    # A pixel that is blended with one beyond the photo is none of it.
+    return TurnedView(turned.image[:, :-1], turned.depth, turned.visible & (turned.image[:, -1:] > 0.99))

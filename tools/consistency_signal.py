@@ -109,9 +109,9 @@ def oracle_disagreement(
             seen, carried, visible = drawn.features, drawn.depth_m, shrink(drawn.visible, 2)
         answer = apply_transform(T_true, seen)[:, 2:] + added
         visible = visible & (answer > 0) & (carried > 0)
-        slope, relative, _ = compare_depths(answer, carried, visible, turn_map(turn, K_view, size))
-        relatives.append(relative.mean())
-        slopes.append(slope.mean())
+        found = compare_depths(answer, carried, visible, turn_map(turn, K_view, size))
+        relatives.append(found.relative.mean())
+        slopes.append(found.slope.mean())
     return Signal(float(torch.stack(relatives).mean()), float(torch.stack(slopes).mean()))
 
 

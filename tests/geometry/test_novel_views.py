@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from geometry.camera import intrinsics_from_field_of_view, unproject
-from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about, zoomed_intrinsics
+from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about, turn_direction, zoomed_intrinsics
 from geometry.se3 import apply_transform
 
 
@@ -81,3 +81,16 @@ def test_zoomed_intrinsics_keep_the_principal_point():
     depth = torch.ones(1, 1, 48, 64).double()
     # the same pixels see half the width
     torch.testing.assert_close(unproject(depth, zoomed)[:, :2], unproject(depth, K)[:, :2] / 2)
+
+
+@pytest.mark.parametrize(("yaw", "pitch"), [(0.05, 0.0), (0.0, -0.04), (0.03, 0.02)])
+def test_z_changes_along_the_turn_direction(yaw, pitch):
+    """To first order z of a point in the view over its z in the source is one minus the turn's direction there."""
+    K = _camera()
+    angles = [torch.tensor([angle]).double() for angle in (yaw, pitch)]
+    R = rotation_from_yaw_pitch(*angles)
+    view_rays = unproject(torch.ones(1, 1, 48, 64).double(), K)
+    source_z = torch.einsum("i,ihw->hw", R[0, :, 2], view_rays[0])  # the third row of R^T
+    direction = turn_direction(*angles, K=K, size=(48, 64))
+    torch.testing.assert_close(source_z, 1 - direction[0, 0], rtol=0, atol=yaw**2 + pitch**2)
+    assert direction.abs().max() > 4 * (yaw**2 + pitch**2)

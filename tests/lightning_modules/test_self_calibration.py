@@ -11,8 +11,10 @@ from geometry.se3 import apply_transform
 from lightning_modules.calibration_search import Domain, find_focal, find_shift
 from lightning_modules.self_calibration import (
     Answers,
+    Disagreement,
     ask,
     bootstrap,
+    comparable,
     disagreement,
     join,
     lowest_point,
@@ -184,6 +186,30 @@ def test_shifted_output_below_zero_is_left_out_and_not_compared():
     answers = ask(Oracle(), image, K, opposite_turns([8.0]))
     far_below = disagreement(answers, -100.0, output="depth")
     assert all((values == 0).all() for values in far_below)
+
+
+def test_constants_that_put_scenes_behind_the_camera_are_not_tried():
+    """There an image agrees for lack of anything else: the curve falls to zero, and must not have its minimum there."""
+    grid = torch.linspace(-3, 3, 13)
+    compared = (grid > -1.2).float()[:, None].repeat(1, 10)
+    compared[:, 9] = (grid > 2).float()  # one image that can hardly be compared
+    curve = torch.where(compared > 0, (grid[:, None] - 0.5).square() + 1, 0.0)
+    assert lowest_point(grid, trimmed_mean(curve))[0] == -3.0
+    shifts, curves = comparable(grid, Disagreement(curve, curve, curve, compared))
+    assert shifts.min() == -1.0
+    assert curves.spread.shape == (9, 9)
+    assert lowest_point(shifts, trimmed_mean(curves.spread)) == (pytest.approx(0.5), True)
+    nothing = torch.zeros(13, 10)
+    with pytest.raises(ValueError, match=r"0 of 13 constants"):
+        comparable(grid, Disagreement(nothing, nothing, nothing, nothing))
+
+
+def test_a_constant_is_found_beside_one_that_is_below_every_depth():
+    image, _ = painted_rooms(K)
+    near = Domain(
+        image, K, lambda picture, K_view: 0.3 * Oracle()(picture, K_view), "depth", tuple(opposite_turns([8.0]))
+    )
+    assert find_shift(near, unit=3 * near.unit).smallest.value == pytest.approx(0.0, abs=0.1)
 
 
 def test_answers_of_batches_join_and_thin_out():

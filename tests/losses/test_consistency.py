@@ -8,10 +8,10 @@ import torch
 
 from losses.consistency import (
     image_consistency,
-    plain_relative,
     relative_difference,
     signed_inconsistency,
     signed_slope,
+    spread_difference,
 )
 from losses.ssim import ssim_map
 
@@ -29,15 +29,47 @@ def test_relative_differences_equal_numpy():
     a, b, mask = sample()
     x, y = a[mask].numpy(), b[mask].numpy()
     assert relative_difference(a, b, mask=mask).item() == pytest.approx(np.mean(np.abs(x - y) / (x + y)), rel=1e-12)
-    assert plain_relative(a, b, mask=mask).item() == pytest.approx(np.mean(np.abs(x - y) / y), rel=1e-12)
 
 
-def test_the_bounded_form_is_symmetric_and_the_plain_one_has_a_reference():
+def test_the_spread_form_equals_numpy_and_batches_divide_sums():
+    a, b, mask = sample()
+    errors, spreads = [], []
+    for x, y, m in zip(a.numpy(), b.numpy(), mask.numpy(), strict=True):
+        median = np.median(y[m])
+        errors.append(np.mean(np.abs(x[m] - y[m])) / median)
+        spreads.append(np.mean(np.abs(y[m] - median)) / median)
+    assert spread_difference(a, b, mask=mask).item() == pytest.approx(sum(errors) / sum(spreads), rel=1e-12)
+
+
+def test_the_spread_form_does_not_change_with_a_constant_and_the_bounded_one_falls():
+    a, b, mask = (values[:1] for values in sample())
+    spread = [spread_difference(a + c, b + c, mask=mask).item() for c in (0.0, 5.0)]
+    bounded = [relative_difference(a + c, b + c, mask=mask).item() for c in (0.0, 5.0)]
+    assert spread[0] == pytest.approx(spread[1], rel=1e-9)
+    assert bounded[1] < bounded[0] / 3
+
+
+def test_the_spread_form_gains_nothing_from_a_smaller_depth():
+    a, b, mask = sample()
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(spread_difference(scale * a, scale * b, mask=mask), scale)
+    assert gradient.item() == pytest.approx(0.0, abs=1e-10)
+
+
+def test_a_flat_wall_and_an_empty_mask_give_finite_spread_differences():
+    flat = torch.full((1, 1, 4, 4), 2.0, requires_grad=True)
+    assert torch.isfinite(spread_difference(flat + 1, flat, mask=torch.ones(1, 1, 4, 4, dtype=torch.bool)))
+    unknown = torch.full((1, 1, 4, 4), float("nan"))
+    nothing = spread_difference(flat, unknown, mask=torch.zeros(1, 1, 4, 4, dtype=torch.bool))
+    (gradient,) = torch.autograd.grad(nothing, flat)
+    assert nothing.item() == 0
+    assert torch.isfinite(gradient).all()
+
+
+def test_the_bounded_form_is_symmetric():
     one, three = torch.full((1, 1, 2, 2), 1.0), torch.full((1, 1, 2, 2), 3.0)
     mask = torch.ones(1, 1, 2, 2, dtype=torch.bool)
     assert relative_difference(one, three, mask=mask) == relative_difference(three, one, mask=mask) == 0.5
-    assert plain_relative(three, one, mask=mask) == 2
-    assert plain_relative(one, three, mask=mask).item() == pytest.approx(2 / 3)
 
 
 def test_image_consistency_counts_only_whole_windows():
@@ -147,7 +179,7 @@ def test_slopes_without_images_and_limits_of_nothing_are_refused(shape, limit, s
 def losses(channels: int = 1):
     return {
         "relative": lambda a, b, mask: relative_difference(a, b, mask=mask),
-        "plain": lambda a, b, mask: plain_relative(a, b, mask=mask),
+        "spread": lambda a, b, mask: spread_difference(a, b, mask=mask),
         "image": lambda a, b, mask: image_consistency(a, image=b, mask=mask),
         "slope": lambda a, b, mask: signed_inconsistency(signed_slope(a, regressor=b, mask=mask).view(1, -1)),
         "weighted": lambda a, b, mask: signed_slope(a, regressor=b, mask=mask, weight=torch.ones_like(a)).sum(),
