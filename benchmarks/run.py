@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    consistency_step,
     data_loading,
     metrics_vs_numpy,
     pairwise,
@@ -41,10 +42,12 @@ def main(args: list[str] | None = None) -> int:
         rows.append((f"{part}, steps/s: ours | straightforward", 1 / ours, 1 / reference))
     rows += self_supervised_step.rows()
     rows += point_rendering.rows()
+    rows += consistency_step.rows()
     rows += pairwise.rows()
     if torch.cuda.is_available():
         rows += self_supervised_step.rows("cuda")
         rows += point_rendering.rows("cuda")
+        rows += consistency_step.rows("cuda")
         rows += pairwise.rows("cuda")
         for part, ours, reference in photometric.run("cuda"):
             rows.append((f"{part}, on the GPU, steps/s: ours | straightforward", 1 / ours, 1 / reference))

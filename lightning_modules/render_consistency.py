@@ -244,10 +244,11 @@ class RenderConsistency(DepthModule):
         """The network's positive depth ``(B, 1, H, W)`` before any shift, in its own unit."""
         return self.network(image).float().clamp(-15.0, 15.0).exp()
 
-    def shifted(self, raw: Tensor) -> Tensor:
+    def shifted(self, raw: Tensor, *, shift_learns: bool = True) -> Tensor:
         """Depth with the shift, not below a small share of each image's median, which a negative one may cross."""
+        shift = self.shift if shift_learns else self.shift.detach()
         median = masked_median_per_image(raw.detach(), torch.ones_like(raw, dtype=torch.bool)).view(-1, 1, 1, 1)
-        return torch.maximum(raw + self.shift, MIN_FRACTION * median)
+        return torch.maximum(raw + shift, MIN_FRACTION * median)
 
     def forward(self, image: Tensor) -> Tensor:
         """Depth of an image, up to one unknown scale.
@@ -280,7 +281,9 @@ class RenderConsistency(DepthModule):
         """The truth's terms and, after the warm-up, those of consistency (zero before)."""
         raw = self.raw_depth(batch["image"])
         truth, mask, kind = self._truth(batch)
-        data = mixed_truth_loss(self.shifted(raw), truth=truth, truth_mask=mask, kind=kind, base=self.base_loss)
+        # The truth has a free constant of its own, in depth or in disparity: it does not train the shift.
+        depth = self.shifted(raw, shift_learns=False)
+        data = mixed_truth_loss(depth, truth=truth, truth_mask=mask, kind=kind, base=self.base_loss)
         terms = {name: term for name, term in data._asdict().items() if name in self.loss_weights}
         wanted = [name for name in CONSISTENCY_TERMS if name in self.loss_weights]
         if not wanted:

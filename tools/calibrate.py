@@ -202,6 +202,11 @@ def run(config: Any, data: LightningDataModule) -> str:
         report += _report_shift(found, taken, domain.output)
         _draw_shift(found, taken, config.out.with_suffix(".shift.png"))
         shift, interval = taken.value, (taken.low, taken.high)
+        if not taken.found:
+            sys.stderr.write(
+                "warning: the constant lies at an end of the range that was tried, so it was not found: the network "
+                "may lack more than one (mixed depth and disparity), or be too inaccurate\n"
+            )
     if focal is not None:
         view: float | None = camera.value
         view_interval: tuple[float, float] | None = (camera.low, camera.high)

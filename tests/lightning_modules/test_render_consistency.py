@@ -218,6 +218,19 @@ def test_a_learned_constant_finds_what_the_network_lacks_and_leaves_the_network_
     assert module.shift.item() == pytest.approx(-lacking, abs=0.1)
 
 
+def test_truth_in_disparity_does_not_train_the_constant():
+    module = make_module("camera", learn_shift=True, loss_weights={"ssi": 1.0, "forward": 1.0}, warmup=0.5)
+    batch = make_batch()
+    batch |= {
+        "truth": 2 / (batch["depth"] + 1),
+        "truth_mask": batch["depth_mask"],
+        "kind": torch.full((2,), int(DepthKind.AFFINE_DISPARITY)),
+    }
+    module.loss_terms(batch)["ssi"].backward()
+    assert module.network.shift.grad.abs() > 0
+    assert module.scaled_shift.grad is None
+
+
 def test_a_constant_far_below_zero_leaves_depth_positive():
     module = make_module("camera", options_shift=-100.0)
     depth = module(make_batch()["image"])
