@@ -143,16 +143,17 @@ class CondInst(nn.Module):
             n_classes,
             channels=channels,
             levels=len(strides),
-            controller_parameters=self.mask_head.parameters_per_instance,
+            controller_parameters=self.mask_head.parameters_of_mask,
+            depth_parameters=self.mask_head.parameters_of_depth,
             convs=head_convs,
             norm_groups=norm_groups,
             controller_std=controller_std,
         )
-        if depth_guided:
-            bias = self.head.controller.bias
+        if self.head.depth_controller is not None:
+            bias = self.head.depth_controller.bias
             assert bias is not None
             with torch.no_grad():
-                bias[-1] = log(first_depth / (1 - first_depth))  # the depth layer's bias comes last
+                bias[-1] = log(first_depth / (1 - first_depth))  # the weights come first
         sizes = torch.tensor(sizes_of_interest, dtype=torch.float32)
         bounds = torch.cat((sizes.new_tensor([-1.0]), sizes[:-1], sizes.new_tensor([float("inf")])))
         self.register_buffer("level_strides", torch.tensor(strides, dtype=torch.float32), persistent=False)

@@ -32,20 +32,18 @@ class MaskOutputs(NamedTuple):
     """(N, 1, h, w) predicted nearness in [0, 1], 1 = near; None without a depth layer."""
 
 
-def layer_shapes(mask_channels: int, *, channels: int = 8, depth_guided: bool = False) -> list[tuple[int, int]]:
-    """(out, in) of every layer: two hidden ones, the mask's, and the depth's if there is one.
+def layer_shapes(mask_channels: int, *, channels: int = 8) -> list[tuple[int, int]]:
+    """(out, in) of every layer of a mask head: two hidden ones, and the mask's.
 
     Args:
         mask_channels: channels of the shared features.
         channels: channels of the hidden layers.
-        depth_guided: whether there is a depth layer.
     """
-    shapes = [(channels, mask_channels + COORDINATES), (channels, channels), (1, channels)]
-    return [*shapes, (1, channels)] if depth_guided else shapes
+    return [(channels, mask_channels + COORDINATES), (channels, channels), (1, channels)]
 
 
 def count_parameters(shapes: list[tuple[int, int]]) -> int:
-    """Length of the vector of all weights and biases: 233 for 16 mask channels, 242 with a depth layer."""
+    """Length of the vector of all weights and biases: 233 for 16 mask channels, and 9 for a depth layer."""
     return sum(out * inputs + out for out, inputs in shapes)
 
 
@@ -104,7 +102,9 @@ class DynamicMaskHead(nn.Module):
         depth_guided: whether there is a depth layer.
 
     Attributes:
-        parameters_per_instance: length of the vector that the controller has to write.
+        parameters_per_instance: length of the whole vector, the depth layer's part last.
+        parameters_of_mask: length of the vector that makes a mask, which is the same with and without a depth layer.
+        parameters_of_depth: length of the vector of the depth layer, 0 without one.
         upsampling: factor of enlargement of the result against the features.
 
     Raises:
@@ -119,8 +119,11 @@ class DynamicMaskHead(nn.Module):
             raise ValueError(f"mask_channels and channels must be positive, got {mask_channels} and {channels}.")
         if stride < 2 or stride % 2 != 0:
             raise ValueError(f"The stride must be even and positive, got {stride}.")
-        self.shapes = layer_shapes(mask_channels, channels=channels, depth_guided=depth_guided)
-        self.parameters_per_instance = count_parameters(self.shapes)
+        self.shapes = layer_shapes(mask_channels, channels=channels)
+        self.depth_shapes = [(1, channels)] if depth_guided else []
+        self.parameters_of_mask = count_parameters(self.shapes)
+        self.parameters_of_depth = count_parameters(self.depth_shapes)
+        self.parameters_per_instance = self.parameters_of_mask + self.parameters_of_depth
         self.stride = stride
         self.depth_guided = depth_guided
         self.upsampling = 2
@@ -146,9 +149,10 @@ class DynamicMaskHead(nn.Module):
         """
         # The logits meet logarithms in the losses, and the layers are too small for half precision to save time.
         with torch.autocast(features.device.type, enabled=False):
-            layers = parse_parameters(at_least_float32(parameters), self.shapes)
+            of_mask, of_depth = self._split(at_least_float32(parameters))
+            first, second, mask_layer = parse_parameters(of_mask, self.shapes)
+            depth_layer = parse_parameters(of_depth, self.depth_shapes)
             inputs = self._inputs(at_least_float32(features), image_index, locations, sizes)
-            first, second, mask_layer, *depth_layer = layers
             hidden = F.relu(_apply(second, F.relu(_apply(first, inputs))))
             logits = _apply(mask_layer, hidden)
             if not depth_layer:
@@ -157,6 +161,13 @@ class DynamicMaskHead(nn.Module):
             return MaskOutputs(
                 aligned_bilinear(logits * depth, self.upsampling), aligned_bilinear(depth, self.upsampling)
             )
+
+    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Parameters of the mask and of the depth layer."""
+        expected = self.parameters_per_instance
+        if parameters.ndim != 2 or parameters.shape[1] != expected:
+            raise ValueError(f"The parameters must be (N, {expected}) for this head, got {tuple(parameters.shape)}.")
+        return parameters[:, : self.parameters_of_mask], parameters[:, self.parameters_of_mask :]
 
     def _inputs(self, features: Tensor, image_index: Tensor, locations: Tensor, sizes: Tensor) -> Tensor:
         """Relative coordinates and features of each instance, (N, 2 + mask_channels, h, w)."""

@@ -24,7 +24,7 @@ class HeadOutputs(NamedTuple):
     quality: Tensor
     """(B, L) logit of the centerness, or of the IoU of the box."""
     parameters: Tensor
-    """(B, L, G) weights and biases of the instance's mask head."""
+    """(B, L, G) weights and biases of the instance's mask head, those of its depth layer last."""
 
 
 class FCOSHead(nn.Module):
@@ -38,7 +38,9 @@ class FCOSHead(nn.Module):
         n_classes: number of classes, without background.
         channels: channels of the pyramid and of the towers, a multiple of `norm_groups`.
         levels: number of levels of the pyramid.
-        controller_parameters: length G of the vector that the controller writes.
+        controller_parameters: length of the vector that the controller writes.
+        depth_parameters: length of the vector for a depth layer, which a second controller writes, so that weights of a
+            training without depth go on in one with it; 0 for none.
         convs: convolutions of each tower.
         norm_groups: groups of the group norms.
         controller_std: deviation of the controller's first weights; the paper's 0.01 belongs to 256 channels.
@@ -54,6 +56,7 @@ class FCOSHead(nn.Module):
         channels: int = 256,
         levels: int = 5,
         controller_parameters: int = 233,
+        depth_parameters: int = 0,
         convs: int = 4,
         norm_groups: int = 32,
         controller_std: float = 0.01,
@@ -72,6 +75,9 @@ class FCOSHead(nn.Module):
         self.ltrb = _make_conv(channels, 4)
         self.quality = _make_conv(channels, 1)
         self.controller = _make_conv(channels, controller_parameters, std=controller_std)
+        self.depth_controller = (
+            _make_conv(channels, depth_parameters, std=controller_std) if depth_parameters > 0 else None
+        )
         self.scales = nn.Parameter(torch.ones(levels))
 
     def forward(self, features: Sequence[Tensor]) -> HeadOutputs:
@@ -93,7 +99,10 @@ class FCOSHead(nn.Module):
             box = self.box_tower(level)
             # Half precision would leave steps of half a pixel in boxes of a few hundred.
             ltrb = F.relu(at_least_float32(self.ltrb(box)) * scale)
-            levels.append((self.logits(self.class_tower(level)), ltrb, self.quality(box), self.controller(box)))
+            parameters = self.controller(box)
+            if self.depth_controller is not None:
+                parameters = torch.cat((parameters, self.depth_controller(box)), dim=1)
+            levels.append((self.logits(self.class_tower(level)), ltrb, self.quality(box), parameters))
         logits, distances, quality, parameters = (_join(maps) for maps in zip(*levels, strict=True))
         return HeadOutputs(logits, distances, quality.squeeze(-1), parameters)
 

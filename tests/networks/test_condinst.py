@@ -126,6 +126,19 @@ def test_depth_starts_at_the_given_nearness(first_depth):
     assert (depth < 1).all()
 
 
+def test_a_depth_guided_network_goes_on_from_the_weights_of_one_without():
+    plain, guided = (make_network(depth_guided=depth).eval() for depth in (False, True))
+    missing, unexpected = guided.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert {name.rsplit(".", 1)[0] for name in missing} == {"head.depth_controller"}
+    torch.nn.init.constant_(guided.head.depth_controller.weight, 0.0)
+    torch.nn.init.constant_(guided.head.depth_controller.bias, 0.0)  # half near everywhere, whatever the features
+    where = {"image": torch.zeros(5).long(), "location": torch.arange(5)}
+    with torch.no_grad():
+        expected, found = (network.masks(network(make_image()), **where).logits for network in (plain, guided))
+    torch.testing.assert_close(found, expected / 2)
+
+
 def test_boxes_of_the_training_targets_decode_to_the_true_boxes():
     network = make_network().eval()
     with torch.no_grad():

@@ -56,16 +56,19 @@ def pixel_by_pixel(features, parameters, image, location, size):
 
 
 def _take_apart(parameters):
-    weights = parameters[:20], parameters[20:36], parameters[36:40], parameters[40:44]
-    biases = parameters[44:48], parameters[48:52], parameters[52], parameters[53]
+    """Of the mask's three layers the weights, then the biases; then the depth layer's."""
+    weights = parameters[:20], parameters[20:36], parameters[36:40], parameters[49:53]
+    biases = parameters[40:44], parameters[44:48], parameters[48], parameters[53]
     return weights, biases
 
 
 def test_parameters_of_the_papers():
     assert count_parameters(layer_shapes(16)) == 233
     assert count_parameters(layer_shapes(8)) == 169
-    assert count_parameters(layer_shapes(16, depth_guided=True)) == 242
-    assert DynamicMaskHead(16, depth_guided=True).parameters_per_instance == 242
+    guided = DynamicMaskHead(16, depth_guided=True)
+    assert (guided.parameters_of_mask, guided.parameters_of_depth, guided.parameters_per_instance) == (233, 9, 242)
+    plain = DynamicMaskHead(16)
+    assert (plain.parameters_of_mask, plain.parameters_of_depth, plain.parameters_per_instance) == (233, 0, 233)
 
 
 def test_parsing_equals_the_released_code(golden):
@@ -151,7 +154,7 @@ def test_half_precision_inputs_are_computed_in_full():
 
 def test_bad_input_is_named():
     head, features, case = make_case()
-    with pytest.raises(ValueError, match=r"must be \(N, 49\) for these layers, got \(3, 48\)"):
+    with pytest.raises(ValueError, match=r"must be \(N, 49\) for this head, got \(3, 48\)"):
         head(features, **case | {"parameters": case["parameters"][:, :-1]})
     with pytest.raises(ValueError, match="stride must be even and positive, got 7"):
         DynamicMaskHead(3, stride=7)
