@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from geometry.alignment import median_scale
@@ -179,6 +180,19 @@ class VideoDepthModule(DepthModule):
         Smoothness is held as well: alone it would flatten disparity at a limit of its range, where no gradient is left.
         """
         return disparity if self.progress() >= self.depth_from else disparity.detach() + 0.0 * disparity
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Leave what is held out of the step: Adam would count its zeros, and begin with steps several times too long.
+
+        Its estimate of the squared gradient would start from nothing long after the correction for that has ended, and
+        depth has been seen to jump to where it is flat for good.
+        """
+        if self.progress() >= self.depth_from:
+            return
+        # Labels train the encoder meanwhile.
+        held = self.depth_network.decoder if "segmentation" in self.loss_weights else self.depth_network
+        for parameter in held.parameters():
+            parameter.grad = None
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Refuse labels that the network has no class for, while they are on the CPU, where looking costs no wait.

@@ -13,6 +13,7 @@ from lightning_modules.monodepth2 import Monodepth2
 from lightning_modules.sc_depth import SCDepth
 from losses.ssim import ssim_map
 from losses.weighting import Averaging, KeypointWeighting
+from networks.disparity import DisparitySegmentationNet
 from structures.batch import PADDING_INDEX
 from tests.data.make_clips import HEIGHT, WIDTH, ConstantMotion, ExactPoses, FixedDisparity, plane_clips, quiet_trainer
 
@@ -169,6 +170,48 @@ def test_motion_learns_alone_until_depth_may(paper, monkeypatch):
         # A zero and not None: the depth network stays in the graph, for DDP.
         gradients.append(module.depth_network.disparity.grad.norm().item())
     assert gradients[0] == 0 < gradients[1]
+
+
+@PAPERS
+def test_depth_begins_with_steps_of_the_learning_rate(paper, monkeypatch):
+    batch = plane_clips(3)
+    batch["depths"] = batch["depths"] * 1.1
+    module = exact_module(paper, batch, poses="learned", pose_network=ConstantMotion(), depth_from=0.5)
+    if paper is SCDepth:
+        module.depth_network = FixedDisparity(batch["depths"].flatten(0, 1))
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-4)
+    disparity, moved = module.depth_network.disparity, []
+    for progress in [0.0] * 20 + [0.5]:
+        monkeypatch.setattr(paper, "progress", lambda self, progress=progress: progress)
+        optimizer.zero_grad()
+        terms = module.loss_terms(batch)
+        (terms["photometric"] + terms["smoothness"]).backward()
+        before = disparity.detach().clone()
+        module.on_before_optimizer_step(optimizer)
+        optimizer.step()
+        moved.append((disparity.detach() - before).abs().max().item())
+    assert max(moved[:-1]) == 0
+    # Adam's first step; had it counted twenty zeros, half as long, and the next ones several times too long.
+    assert moved[-1] == pytest.approx(1e-4, rel=0.05)
+
+
+def test_labels_train_the_encoder_while_depth_is_held(monkeypatch):
+    network = DisparitySegmentationNet(4, encoder="resnet18", encoder_weights=None)
+    weights = {"photometric": 1.0, "segmentation": 1.0}
+    for loss_weights, trained in ((weights, True), ({"photometric": 1.0}, False)):
+        module = GAMDepth(network, poses="exact", loss_weights=loss_weights, depth_from=0.5)
+        monkeypatch.setattr(GAMDepth, "progress", lambda self: 0.0)
+        for parameter in network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        module.on_before_optimizer_step(torch.optim.Adam(network.parameters()))
+        kept = {name.split(".")[0] for name, parameter in network.named_parameters() if parameter.grad is not None}
+        assert kept == ({"encoder", "segmentation_decoder"} if trained else set())
+        monkeypatch.setattr(GAMDepth, "progress", lambda self: 0.5)
+        network.decoder.zero_grad(set_to_none=True)
+        for parameter in network.decoder.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        module.on_before_optimizer_step(torch.optim.Adam(network.parameters()))
+        assert all(parameter.grad is not None for parameter in network.decoder.parameters())
 
 
 @pytest.mark.parametrize("name", ["depth_from", "minimum_from"])
