@@ -12,9 +12,11 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from lightning_modules.base import NonFiniteLossError
+from lightning_modules.callbacks.instance_writer import InstancePredictionWriter
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.callbacks.run_record import RunRecord
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.class_counts import fill_class_count
 from lightning_modules.loading import CheckpointError, check_checkpoint, innermost_reason, without_pretrained
 from lightning_modules.quiet import quiet_lightning
 from lightning_modules.run_folder import RUN_ID_VARIABLE, place_run, run_id
@@ -34,14 +36,16 @@ class PlumblineCLI(LightningCLI):
         parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best checkpoint after training")
 
     def before_instantiate_classes(self) -> None:
-        """Give the run its folder, and hold a checkpoint against the model before anything is built."""
+        """Complete the configuration, give the run its folder, and hold a checkpoint against the model."""
         config = self.config[self.subcommand]
+        named = config.get("ckpt_path")
+        checkpoint = None if named in {None, "best", "last", "hpc", "registry"} else Path(named)
+        fill_class_count(config, checkpoint)
         self.run_dir = place_run(config, str(self.subcommand))
         if "verbose" in config and not config.trainer.fast_dev_run:
             config.verbose = False  # the run's record shows the same table
-        checkpoint = config.get("ckpt_path")
-        if checkpoint not in {None, "best", "last", "hpc", "registry"}:
-            check_checkpoint(Path(checkpoint), config.model)
+        if checkpoint is not None:
+            check_checkpoint(checkpoint, config.model)
             config.model = without_pretrained(config.model)
 
     def _parse_ckpt_path(self) -> None:
@@ -75,7 +79,7 @@ class PlumblineCLI(LightningCLI):
     def after_predict(self) -> None:
         """Leave with 1 if an image could not be predicted; the others are written."""
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # the trainer has them, its type does not say so
-        writers = [c for c in callbacks if isinstance(c, DepthPredictionWriter)]
+        writers = [c for c in callbacks if isinstance(c, DepthPredictionWriter | InstancePredictionWriter)]
         if any(writer.failures for writer in writers):
             raise SystemExit(1)
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from benchmarks import (
     consistency_step,
     data_loading,
+    instances,
     metrics_vs_numpy,
     pairwise,
     photometric,
@@ -44,11 +45,13 @@ def main(args: list[str] | None = None) -> int:
     rows += point_rendering.rows()
     rows += consistency_step.rows()
     rows += pairwise.rows()
+    rows += instances.rows()
     if torch.cuda.is_available():
         rows += self_supervised_step.rows("cuda")
         rows += point_rendering.rows("cuda")
         rows += consistency_step.rows("cuda")
         rows += pairwise.rows("cuda")
+        rows += instances.rows("cuda")
         for part, ours, reference in photometric.run("cuda"):
             rows.append((f"{part}, on the GPU, steps/s: ours | straightforward", 1 / ours, 1 / reference))
         gpu = training_step.seconds_per_image("cuda")

@@ -85,7 +85,7 @@ class InstanceSegmentationModule(PaperModule):
         """Unweighted scalar loss terms of a batch, keyed like ``loss_weights``."""
 
     def setup(self, stage: str) -> None:
-        """Hold the classes of the network against those of the data.
+        """Hold the classes of the network against those of the data: the configuration may have set their number.
 
         Raises:
             ValueError: If their numbers differ.
@@ -95,7 +95,7 @@ class InstanceSegmentationModule(PaperModule):
         if of_data is not None and of_data != self.n_classes:
             raise ValueError(
                 f"the network tells {self.n_classes} classes apart, but the data have {of_data}: set "
-                f"model.init_args.network.init_args.n_classes to {of_data}"
+                f"model.init_args.network.init_args.n_classes to {of_data}, or to null, which takes that of the data"
             )
 
     def forward(

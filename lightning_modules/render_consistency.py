@@ -30,21 +30,17 @@ there; ``detach_carried`` cuts the former.
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, NamedTuple, cast
+from typing import Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from geometry.alignment import least_absolute_scale, median_scale
-from geometry.camera import scale_intrinsics
-from geometry.masks import shrink
-from geometry.novel_views import Views, turn_direction
-from geometry.se3 import invert_transform, matrix_product
 from geometry.stencils import fill_outside, masked_median_per_image
-from lightning_modules.base import DepthModule
 from lightning_modules.batch_norm import running_statistics
+from lightning_modules.consistency_pictures import consistency_pictures
+from lightning_modules.scene_viewer import SceneViewer, SeenAgain, SeenBack
+from lightning_modules.shifted_depth import ShiftedDepth
 from lightning_modules.view_sampling import SampledViews, ViewSampler
 from losses.by_kind import BaseLoss, mixed_truth_loss
 from losses.consistency import (
@@ -54,12 +50,9 @@ from losses.consistency import (
     signed_slope,
     spread_difference,
 )
-from metrics.shape import ShapeMetrics
 from networks.uncertainty import UncertaintyWeights
-from renderers.display import colorize, depth_range
-from renderers.point_render import PointRenderer, scene_points
+from renderers.point_render import PointRenderer
 from renderers.splat import SplatRenderer
-from renderers.turned_view import carry_between, turn_view
 from structures.batch import DepthBatch
 from structures.depth_kind import DepthKind, MixedBatch
 
@@ -68,33 +61,8 @@ CONSISTENCY_TERMS = ("forward", "back_depth", "back_image", "signed")
 
 Residual = Literal["relative", "spread"]
 
-SHIFT_RATE = 10.0
-"""The shift is that many times its parameter: a step of Adam moves all parameters alike, and depth is of order one."""
-MIN_FRACTION = 1e-2
-"""Shifted depth is at least this part of its image's median."""
 
-
-class SeenAgain(NamedTuple):
-    """A scene from a new camera, and what the network says of that picture."""
-
-    image: Tensor
-    """``(V, 3, H, W)``, the picture, holes filled with the middle grey."""
-    carried: Tensor
-    """``(V, 1, H, W)``, depth of the first prediction in the view."""
-    visible: Tensor
-    """bool ``(V, 1, H, W)``, False in holes and near them."""
-    predicted: Tensor
-    """``(V, 1, H, W)``, the network's own depth of the picture, times the factor that aligns it."""
-    turn: Tensor
-    """``(V, 1, H, W)``, ``sin(yaw) x / f + sin(pitch) y / f``: along it a wrong shift tilts the two apart."""
-
-
-def scale_to(K: Tensor, size: tuple[int, int], new_size: tuple[int, int]) -> Tensor:
-    """Intrinsics of an image of one size for the image resized to another, each ``(height, width)``."""
-    return scale_intrinsics(K, scale_x=new_size[1] / size[1], scale_y=new_size[0] / size[0])
-
-
-class RenderConsistency(DepthModule):
+class RenderConsistency(ShiftedDepth):
     """A depth network trained on mixed truth and on agreement with itself.
 
     Args:
@@ -171,6 +139,9 @@ class RenderConsistency(DepthModule):
             "back_image": 1.0,
         }
         super().__init__(
+            network=network,
+            shift=shift,
+            learn_shift=learn_shift,
             loss_weights=default_weights if loss_weights is None else loss_weights,
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
@@ -209,8 +180,15 @@ class RenderConsistency(DepthModule):
                 f"the term '{back[0]}' needs views.about: scene; views about the camera are parts of the photo, "
                 "whatever the depth, and are compared with each other both ways"
             )
-        self.network = network
-        self.renderer = SplatRenderer() if renderer is None else renderer
+        self.viewer = SceneViewer(
+            self.views.about,
+            SplatRenderer() if renderer is None else renderer,
+            render_scale=render_scale,
+            stride=getattr(network, "stride", 32),
+            edge_jump=edge_jump,
+            hole_margin_px=hole_margin_px,
+            detach_carried=detach_carried,
+        )
         consistency = [name for name in CONSISTENCY_TERMS if name in self.loss_weights]
         self.uncertainty = UncertaintyWeights(consistency) if weighting == "uncertainty" and consistency else None
         self.base_loss: BaseLoss = base_loss
@@ -219,47 +197,6 @@ class RenderConsistency(DepthModule):
         self.ramp = ramp
         self.view_share = view_share
         self.view_statistics = view_statistics
-        self.render_scale = render_scale
-        self.edge_jump = edge_jump
-        self.hole_margin_px = hole_margin_px
-        self.detach_carried = detach_carried
-        self.learn_shift = learn_shift
-        # A tensor with or without gradient, so that it is part of every checkpoint.
-        self.scaled_shift = nn.Parameter(torch.tensor(shift / SHIFT_RATE), requires_grad=learn_shift)
-        self.shape_metrics = nn.ModuleDict(
-            {stage: ShapeMetrics(min_depth_m=min_depth_m, max_depth_m=max_depth_m) for stage in ("val", "test")}
-        )
-
-    @property
-    def scale_known(self) -> bool:
-        """Depth is up to a factor: nothing in the training tells metres."""
-        return False
-
-    @property
-    def shift(self) -> Tensor:
-        """The constant that is added to the network's depth, a scalar in the network's unit."""
-        return SHIFT_RATE * self.scaled_shift
-
-    def raw_depth(self, image: Tensor) -> Tensor:
-        """The network's positive depth ``(B, 1, H, W)`` before any shift, in its own unit."""
-        return self.network(image).float().clamp(-15.0, 15.0).exp()
-
-    def shifted(self, raw: Tensor, *, shift_learns: bool = True) -> Tensor:
-        """Depth with the shift, not below a small share of each image's median, which a negative one may cross."""
-        shift = self.shift if shift_learns else self.shift.detach()
-        median = masked_median_per_image(raw.detach(), torch.ones_like(raw, dtype=torch.bool)).view(-1, 1, 1, 1)
-        return torch.maximum(raw + shift, MIN_FRACTION * median)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Depth of an image, up to one unknown scale.
-
-        Args:
-            image: float32 ``(B, 3, H, W)``, RGB in [0, 1].
-
-        Returns:
-            float32 ``(B, 1, H, W)``, positive.
-        """
-        return self.shifted(self.raw_depth(image))
 
     def strength(self) -> float:
         """Factor on the consistency terms: 0 in the warm-up, then a linear ramp to 1; a function of the step alone."""
@@ -324,23 +261,19 @@ class RenderConsistency(DepthModule):
         if "signed" in self.loss_weights:
             terms["signed"] = signed_inconsistency(self.slopes(seen).view(2, count))
         if "back_depth" in self.loss_weights or "back_image" in self.loss_weights:
-            back_image, back_depth, back_visible = self.render_back(seen, K, sampled.views, size)
+            back = self.viewer.back(seen, K, sampled.views, size)
             if "back_depth" in self.loss_weights:
                 before = self.shifted(raw.detach()) if self.learn_shift else depth
-                terms["back_depth"] = self.difference(back_depth, before.repeat(2, 1, 1, 1), back_visible)
+                terms["back_depth"] = self.difference(back.depth, before.repeat(2, 1, 1, 1), back.visible)
             if "back_image" in self.loss_weights:
                 photo = image.repeat(2, 1, 1, 1)
-                terms["back_image"] = image_consistency(back_image, image=photo, mask=back_visible)
+                terms["back_image"] = image_consistency(back.image, image=photo, mask=back.visible)
         return terms
 
     def see_again(
         self, image: Tensor, depth: Tensor, K: Tensor, sampled: SampledViews, *, network_learns: bool = True
     ) -> SeenAgain:
-        """Look at scenes from new cameras, ask the network what it sees, and hold that against what is known already.
-
-        About the scene that is the depth of the photo, carried into the view by rendering. About the camera it is what
-        the network says of the *opposite* view of the pair. The two are pictures of one sort; the photo, which shows
-        more, is of another, and a network could learn to answer views otherwise than photos.
+        """Look at scenes from new cameras and ask the network about it, see :class:`SceneViewer`.
 
         Args:
             image: ``(B, 3, H, W)``, the photos.
@@ -349,90 +282,17 @@ class RenderConsistency(DepthModule):
             sampled: ``2 B`` cameras, with intrinsics for the photos' size.
             network_learns: Whether what the network says of the views has a gradient for its weights.
         """
-        views, pairs = sampled.views, len(image)
-        size, K_view = self._view_camera(image, views)
-        image, K = image.repeat(2, 1, 1, 1), K.repeat(2, 1, 1)
-        if self.views.about == "camera":
-            R = views.T_view_source[:, :3, :3]
-            turned = turn_view(image, image[:, :1], K=K, K_view=K_view, R_view_source=R, size=size)
-            predicted = self._ask(turned.image, network_learns)
-            swapped = [torch.cat([maps[pairs:], maps[:pairs]]) for maps in (predicted, turned.visible, R)]
-            partner = swapped[0].detach() if self.detach_carried else swapped[0]
-            between = matrix_product(R, swapped[2].transpose(1, 2))
-            other = carry_between(partner, partner, there=swapped[1], K=K_view, R_view_source=between, size=size)
-            visible = turned.visible & other.visible
-            return self._aligned(
-                turned.image, other.depth, visible, predicted, 2 * sampled.yaw, 2 * sampled.pitch, K_view
-            )
-        carried_from = (depth.detach() if self.detach_carried else depth).repeat(2, 1, 1, 1)
-        points, kept, spacing = scene_points(carried_from, K, edge_jump=self.edge_jump)
-        drawn = self.renderer(
-            points,
-            image.flatten(2),
-            K=K_view,
-            T_view_source=views.T_view_source,
-            size=size,
-            mask=kept,
-            spacing_m=spacing,
-        )
-        picture = torch.where(drawn.visible, drawn.features, torch.full_like(drawn.features, 0.5)).detach()
-        visible = shrink(drawn.visible, self.hole_margin_px)
-        return self._aligned(
-            picture, drawn.depth_m, visible, self._ask(picture, network_learns), sampled.yaw, sampled.pitch, K_view
-        )
 
-    def _ask(self, picture: Tensor, network_learns: bool) -> Tensor:
-        """Shifted depth of pictures of views."""
-        statistics: AbstractContextManager[None] = nullcontext()
-        if self.training and self.view_statistics == "running":
-            statistics = running_statistics(self.network)
-        with torch.set_grad_enabled(network_learns and torch.is_grad_enabled()), statistics:
-            raw = self.raw_depth(picture.detach().clamp(0, 1))
-        return self.shifted(raw)
+        def ask(picture: Tensor) -> Tensor:
+            statistics: AbstractContextManager[None] = nullcontext()
+            if self.training and self.view_statistics == "running":
+                statistics = running_statistics(self.network)
+            with torch.set_grad_enabled(network_learns and torch.is_grad_enabled()), statistics:
+                raw = self.raw_depth(picture.detach().clamp(0, 1))
+            return self.shifted(raw)
 
-    def _aligned(
-        self, image: Tensor, carried: Tensor, visible: Tensor, predicted: Tensor, yaw: Tensor, pitch: Tensor, K: Tensor
-    ) -> SeenAgain:
-        factor = least_absolute_scale(predicted.detach(), target=carried.detach(), mask=visible)
-        turn = turn_direction(yaw, pitch, K=K, size=(image.shape[-2], image.shape[-1]))
-        return SeenAgain(image, carried, visible, factor.view(-1, 1, 1, 1) * predicted, turn)
-
-    def _view_camera(self, image: Tensor, views: Views) -> tuple[tuple[int, int], Tensor]:
-        """Size and intrinsics of the views: a share of the photo's, in multiples of the network's stride."""
-        height, width = image.shape[-2:]
-        if self.render_scale == 1:
-            return (height, width), views.K_view
-        stride = int(getattr(self.network, "stride", 32))
-        size = tuple(max(stride, round(side * self.render_scale / stride) * stride) for side in (height, width))
-        return (size[0], size[1]), scale_to(views.K_view, (height, width), (size[0], size[1]))
-
-    def render_back(
-        self, seen: SeenAgain, K: Tensor, views: Views, size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The photos and their depth as they follow from what the network said of the views.
-
-        Args:
-            seen: What it said, about ``2 B`` views.
-            K: ``(B, 3, 3)`` of the photos.
-            views: The views.
-            size: Height and width of the photos.
-
-        Returns:
-            Picture ``(2 B, 3, H, W)``, depth ``(2 B, 1, H, W)`` and bool ``(2 B, 1, H, W)``, False in holes and near
-            them.
-        """
-        K, K_view = K.repeat(2, 1, 1), scale_to(views.K_view, size, (seen.image.shape[-2], seen.image.shape[-1]))
-        back = invert_transform(views.T_view_source)
-        if self.views.about == "camera":
-            R = back[:, :3, :3]
-            turned = turn_view(seen.image, seen.predicted, K=K_view, K_view=K, R_view_source=R, size=size)
-            return turned.image, turned.depth, turned.visible
-        points, kept, spacing = scene_points(seen.predicted, K_view, edge_jump=self.edge_jump)
-        kept = kept & seen.visible.flatten(2)
-        drawn = self.renderer(
-            points, seen.image.flatten(2), K=K, T_view_source=back, size=size, mask=kept, spacing_m=spacing
-        )
-        return drawn.features, drawn.depth_m, shrink(drawn.visible, self.hole_margin_px)
+        seen: SeenAgain = self.viewer(image, depth, K, sampled, ask=ask)
+        return seen
 
     def difference(self, predicted: Tensor, carried: Tensor, mask: Tensor) -> Tensor:
         """Scalar disagreement of two depths under the chosen residual."""
@@ -450,8 +310,7 @@ class RenderConsistency(DepthModule):
     def pictures(self, batch: DepthBatch) -> dict[str, Tensor]:
         """What the module sees and says of a new view, as RGB pictures ``(B, 3, H, W)`` by name, for a callback.
 
-        The view has the largest yaw and no other movement. All depths of a row share one range of colours, after the
-        alignment by medians with the truth where there is some.
+        The view has the largest yaw and no other movement.
         """
         image, K = batch["image"], batch["K"]
         depth = self(image)
@@ -467,48 +326,8 @@ class RenderConsistency(DepthModule):
             size=size,
         )
         seen = self.see_again(image, depth, K, sampled)
-        back_image, back_depth, back_visible = (
-            half[: len(image)] for half in self.render_back(seen, K, sampled.views, size)
+        back = self.viewer.back(seen, K, sampled.views, size)
+        count = len(image)
+        return consistency_pictures(
+            batch, depth, SeenAgain(*(half[:count] for half in seen)), SeenBack(*(half[:count] for half in back))
         )
-        seen = SeenAgain(*(half[: len(image)] for half in seen))
-        truth, mask = batch["depth"], batch["depth_mask"]
-        near, far = depth_range(depth)
-        known = mask.flatten(1).any(dim=1)
-        to_metres = torch.where(known, median_scale(depth, target=truth, mask=mask), 1.0)
-
-        def coloured(values: Tensor, visible: Tensor | None = None) -> Tensor:
-            picture = colorize(values, mask=visible, near_m=near, far_m=far)
-            return F.interpolate(picture, size=size, mode="nearest")
-
-        def resized(picture: Tensor) -> Tensor:
-            return F.interpolate(picture, size=size, mode="nearest")
-
-        return {
-            "image": image,
-            "truth": colorize(truth, mask=mask, near_m=near * to_metres, far_m=far * to_metres),
-            "depth": coloured(depth),
-            "view": resized(seen.image),
-            "seen": resized(seen.visible.float().expand(-1, 3, -1, -1)),
-            "turned": coloured(seen.carried, seen.visible),
-            "said": coloured(seen.predicted, seen.visible),
-            "back": torch.where(back_visible, back_image, torch.zeros_like(back_image)),
-            "back depth": coloured(back_depth, back_visible),
-        }
-
-    def _update_metrics(self, stage: str, batch: DepthBatch) -> None:
-        depth = self.predict_depth(batch)
-        truth, mask = batch["depth"], batch["depth_mask"]
-        self._metrics(stage).update(depth, target_m=truth, mask=mask, depth_scale_m=batch["depth_scale_m"])
-        shape = cast(ShapeMetrics, self.shape_metrics[stage])
-        shape.update(depth, target_m=truth, mask=mask, K=batch["K"], plane=batch.get("plane"))
-
-    def stage_metrics(self, stage: str) -> dict[str, Tensor]:
-        """Depth errors after scale and shift, and errors of shape after scale alone."""
-        shape = cast(ShapeMetrics, self.shape_metrics[stage]).compute()
-        return super().stage_metrics(stage) | {
-            name: value.float() for name, value in shape.items() if not bool(value.isnan())
-        }
-
-    def _reset_metrics(self, stage: str) -> None:
-        super()._reset_metrics(stage)
-        cast(ShapeMetrics, self.shape_metrics[stage]).reset()

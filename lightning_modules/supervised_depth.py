@@ -38,7 +38,10 @@ class SupervisedDepth(DepthModule):
     Args:
         network: Maps an image ``(B, 3, H, W)`` in [0, 1] to scaled depth ``(B, 1, H, W)``.
         loss_weights: Loss terms by name with their weights: ``l1``, ``mse``, ``rmse``, ``berhu``, ``gradient``,
-            ``silog``, ``ssim``, ``ssi``, ``ssi_gradient`` (see ``losses/composite.py``). The report's models use L1.
+            ``silog``, ``ssim``, ``ssi``, ``ssi_trimmed``, ``ssi_gradient``, ``ilnr``, ``ilnr_gradient`` (see
+            ``losses/composite.py``). The report's models use L1. The ``ssi`` losses leave scale and shift open and
+            the ``ilnr`` losses teach depth normalised to mean 0, so that neither gives metres: evaluate with
+            ``alignment: least_squares``.
         loss_constants: Constants of the losses that differ from their defaults, by loss and name.
         optimizer: Adam with its default rate, as in the report.
         lr_scheduler: None, as in the report.

@@ -190,7 +190,9 @@ class VideoDepthModule(DepthModule):
         if self.progress() >= self.depth_from:
             return
         # Labels train the encoder meanwhile.
-        held = self.depth_network.decoder if "segmentation" in self.loss_weights else self.depth_network
+        held = (
+            cast(nn.Module, self.depth_network.decoder) if "segmentation" in self.loss_weights else self.depth_network
+        )
         for parameter in held.parameters():
             parameter.grad = None
 

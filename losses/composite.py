@@ -7,8 +7,13 @@ from typing import Protocol
 
 from torch import Tensor
 
-from losses.affine import multi_scale_gradient_matching, scale_and_shift_invariant
+from losses.affine import (
+    multi_scale_gradient_matching,
+    scale_and_shift_invariant,
+    trimmed_scale_and_shift_invariant,
+)
 from losses.depth import berhu, gradient_l1, l1, mse, rmse, scale_invariant_log
+from losses.ilnr import ilnr, multi_scale_gradient_ilnr
 from losses.ssim import ssim_loss
 
 
@@ -29,9 +34,16 @@ DEPTH_LOSSES: dict[str, DepthLoss] = {
     "silog": scale_invariant_log,
     "ssim": ssim_loss,
     "ssi": scale_and_shift_invariant,
+    "ssi_trimmed": trimmed_scale_and_shift_invariant,
     "ssi_gradient": multi_scale_gradient_matching,
+    "ilnr": ilnr,
+    "ilnr_gradient": multi_scale_gradient_ilnr,
 }
-"""Every depth loss by name, with its default constants."""
+"""Every depth loss by name, with its default constants.
+
+The two ``ilnr`` losses compare the prediction with the *normalised* truth of each image, which is negative where the
+scene is nearer than its mean: they belong together and to networks whose output is free to be negative.
+"""
 
 
 LossConstants = Mapping[str, Mapping[str, float | int | str]]

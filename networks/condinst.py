@@ -54,7 +54,8 @@ class CondInst(nn.Module):
     (exactly at a size of interest) go to both, as in the papers.
 
     Args:
-        n_classes: number of classes, without background.
+        n_classes: number of classes, without background. None is for configurations alone, in which the number of the
+            data takes its place before a network is built.
         encoder: see `networks.detection_backbone.DetectionBackbone`.
         encoder_weights: ``"imagenet"``, ``"bundled"`` (``tf_efficientnet_lite0`` alone), None or the path of a
             state-dict file.
@@ -94,7 +95,7 @@ class CondInst(nn.Module):
 
     def __init__(
         self,
-        n_classes: int,
+        n_classes: int | None,
         *,
         encoder: str = "resnet50",
         encoder_weights: str | None = "imagenet",
@@ -114,6 +115,8 @@ class CondInst(nn.Module):
         first_depth: float = 0.7,
     ) -> None:
         super().__init__()
+        if n_classes is None:
+            raise ValueError("n_classes is None, but a network needs the number of classes of its data, at least 1.")
         _check_levels(strides, sizes_of_interest)
         if not 0 < first_depth < 1:
             raise ValueError(f"first_depth must lie between 0 and 1, got {first_depth}.")

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -94,6 +96,30 @@ def test_validate_and_predict_run_from_the_command_line(fit, tmp_path, monkeypat
     assert (
         len(list((tmp_path / "runs" / "fcn_ssim" / "run-predict").rglob("*_depth.png"))) == 3
     )  # frames of the test split
+
+
+@pytest.mark.parametrize(
+    ("experiment", "settings", "written"),
+    [
+        ("fcn_ssim", [], "a_depth.png"),
+        ("boxinst", ["--model.init_args.network.init_args.n_classes", "2"], "a_instances.png"),
+    ],
+)
+def test_a_broken_image_is_skipped_and_predict_leaves_with_1(experiment, settings, written, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLUMBLINE_RUN_ID", "run")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    cv2.imwrite(str(photos / "a.png"), np.full((50, 70, 3), 200, np.uint8))
+    command = ["predict", "--config", str(ROOT / "experiments" / f"{experiment}.yaml"), *settings]
+    command += ["--data", "datamodules.image_files.ImageFiles", "--data.path", str(photos)]
+    main(command)
+    (photos / "b.png").write_bytes(b"no picture")
+    with pytest.raises(SystemExit) as error:
+        main(command)
+    assert error.value.code == 1
+    folder = tmp_path / "runs" / experiment / "run-predict" / "predictions"
+    assert (folder / written).is_file()
+    assert not (folder / written.replace("a_", "b_")).exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])

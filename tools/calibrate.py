@@ -12,6 +12,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -76,6 +77,14 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--field-of-view", type=float, help="horizontal, where the data do not know their camera")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
+
+
+def why_refused(words: Sequence[str], error: ArgumentError) -> str:
+    """Why a call could not be parsed; the parser has no words of its own for a ``--data`` file that is missing."""
+    for option, value in pairwise(words):
+        if option == "--data" and Path(value).suffix in (".yaml", ".yml") and not Path(value).is_file():
+            return f"data file '{value}' does not exist"
+    return str(innermost_reason(error))
 
 
 def evenly(frames: Dataset[Sample], count: int) -> Subset[Sample]:
@@ -238,10 +247,11 @@ def main(args: list[str] | None = None) -> int:
         0, 1 with one sentence if something is wrong with network, data or file, 2 for a wrong call.
     """
     parser = _parser()
+    words = sys.argv[1:] if args is None else args
     try:
-        config = parser.parse_args(args)
+        config = parser.parse_args(words)
     except ArgumentError as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
+        sys.stderr.write(f"error: {why_refused(words, error)}\n")
         return 2
     quiet_lightning()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from torch import Tensor
 
 from datamodules.base import Split
@@ -24,6 +24,7 @@ from datamodules.rooms.settings import RoomsSettings
 from geometry.alignment import scale_and_shift
 from geometry.camera import focal_from_field_of_view
 from lightning_modules.calibration_search import USUAL_FIELD_OF_VIEW, Domain, find_focal, find_shift
+from lightning_modules.loading import innermost_reason
 from lightning_modules.self_calibration import Estimate, Output, opposite_turns
 from lightning_modules.teacher import Teacher
 from tools.calibrate import evenly, load_frames, make_network
@@ -139,29 +140,57 @@ def focal_table(ranges: list[Rooms], network: Callable[[Tensor, Tensor], Tensor]
     return text
 
 
-def main(args: list[str] | None = None) -> int:
+def run(config: Namespace) -> None:
     """Print the study.
 
-    Returns:
-        0.
+    Raises:
+        ValueError: If the checkpoint or a number is not usable.
+        OSError: If a file is missing or cannot be read or written.
     """
-    parser = ArgumentParser(prog="python -m tools.calibration_study", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--checkpoint", type=str, required=True, help="a depth network that was trained in metres")
-    parser.add_argument("--images", type=int, default=750, help="how many images, over all domains")
-    parser.add_argument("--focal-images", type=int, default=100, help="how many of each range for the focal length")
-    parser.add_argument("--size", type=int, nargs=2, default=[96, 128], help="height and width")
-    config = parser.parse_args(args)
+    if config.images < 10 or config.focal_images < 2:
+        raise ValueError(
+            f"--images is {config.images} and --focal-images {config.focal_images}, but intervals need at least 2 of "
+            "each of the five domains, 10 in all, and 2 of each range"
+        )
     share = config.images // 5
     size = (config.size[0], config.size[1])
+    teacher = Teacher(config.checkpoint, "depth")  # before the rooms, which may take minutes
     ranges = [load("wide", WIDE, 2 * share, size), load("long", LONG, 3 * share, size)]
     domains = [ranges[1].part(0, 3), ranges[0].part(0, 2), ranges[1].part(1, 3), ranges[0].part(1, 2)]
     domains.append(ranges[1].part(2, 3))
-    teacher = Teacher(config.checkpoint, "depth")
     for output in ("depth", "disparity"):
         sys.stdout.write(shift_table(domains, make_network(teacher, output), output))
         sys.stdout.flush()
     few = [rooms.part(0, max(1, len(rooms.image) // config.focal_images)) for rooms in ranges]
     sys.stdout.write(focal_table(few, make_network(teacher, "depth")))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Print the study.
+
+    Args:
+        args: Arguments in place of ``sys.argv[1:]``.
+
+    Returns:
+        0, 1 with one sentence if something is wrong with checkpoint, number or file, 2 for a wrong call.
+    """
+    parser = ArgumentParser(
+        prog="python -m tools.calibration_study", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
+    )
+    parser.add_argument("--checkpoint", type=str, required=True, help="a depth network that was trained in metres")
+    parser.add_argument("--images", type=int, default=750, help="how many images, over all domains")
+    parser.add_argument("--focal-images", type=int, default=100, help="how many of each range for the focal length")
+    parser.add_argument("--size", type=int, nargs=2, default=[96, 128], help="height and width")
+    try:
+        config = parser.parse_args(args)
+    except ArgumentError as error:
+        sys.stderr.write(f"error: {innermost_reason(error)}\n")
+        return 2
+    try:
+        run(config)
+    except (ValueError, OSError, ImportError) as error:
+        sys.stderr.write(f"error: {innermost_reason(error)}\n")
+        return 1
     return 0
 
 

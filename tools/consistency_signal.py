@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about
 from geometry.se3 import apply_transform
 from geometry.stencils import masked_median_per_image
 from lightning_modules.calibration_search import About
+from lightning_modules.loading import innermost_reason
 from lightning_modules.self_calibration import Turn, compare_depths, opposite_turns, turn_map
 from renderers.curves import plot_curves
 from renderers.display import scalar_map, to_uint8
@@ -31,7 +32,7 @@ from renderers.point_render import PointRenderer, scene_points
 from renderers.splat import SplatRenderer
 from renderers.turned_view import turn_view
 from structures.files import write_png
-from tools.calibrate import evenly, load_frames
+from tools.calibrate import evenly, load_frames, why_refused
 from tools.pseudo_labels import unaugmented_frames
 
 ROOMS = Path(__file__).parents[1] / "experiments" / "data" / "rooms.yaml"
@@ -171,32 +172,56 @@ def draw(about: Literal["camera", "scene"], relative: Tensor, slope: Tensor, fol
     heat = (relative / relative.max()).sqrt()[None, None]
     heat = heat.repeat_interleave(HEAT_CELL_PX, dim=2).repeat_interleave(HEAT_CELL_PX, dim=3)
     pictures["surface"] = scalar_map(heat)[0]
-    folder.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
         write_png(folder / f"{about}_{name}.png", to_uint8(picture).numpy())
 
 
-def main(args: list[str] | None = None) -> int:
+def run(config: Namespace, data: LightningDataModule) -> None:
     """Print and draw what the oracle says.
 
-    Returns:
-        0.
+    Raises:
+        ValueError: If the data or a number are not usable.
+        OSError: If a file is missing or cannot be read or written.
     """
-    parser = ArgumentParser(prog="python -m tools.consistency_signal", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_subclass_arguments(LightningDataModule, "data", required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
-    parser.add_argument("--images", type=int, default=40, help="how many validation images")
-    parser.add_argument("--yaw", type=float, default=10.0, help="degrees")
-    words = sys.argv[1:] if args is None else args
-    config = parser.parse_args(words if "--data" in words else ["--data", str(ROOMS), *words])
-    data: LightningDataModule = parser.instantiate(config).data
-    batch = load_frames(evenly(unaugmented_frames(data, ["val"]), config.images), ("depth", "K"))
+    if config.images < 1:
+        raise ValueError(f"--images is {config.images}, but must be at least 1")
     turns = opposite_turns([config.yaw])
+    config.out.mkdir(parents=True, exist_ok=True)  # before the surfaces, which take minutes
+    batch = load_frames(evenly(unaugmented_frames(data, ["val"]), config.images), ("depth", "K"))
     for about in ("camera", "scene"):
         relative, slope = surface(batch["depth"], batch["K"], turns, about)
         sys.stdout.write(report(about, relative, slope))
         draw(about, relative, slope, config.out)
     sys.stdout.write(f"pictures: {config.out} (yaw {math.radians(config.yaw):.3f} rad)\n")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Print and draw what the oracle says.
+
+    Args:
+        args: Arguments in place of ``sys.argv[1:]``.
+
+    Returns:
+        0, 1 with one sentence if something is wrong with data, number or file, 2 for a wrong call.
+    """
+    parser = ArgumentParser(
+        prog="python -m tools.consistency_signal", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
+    )
+    parser.add_subclass_arguments(LightningDataModule, "data", required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
+    parser.add_argument("--images", type=int, default=40, help="how many validation images")
+    parser.add_argument("--yaw", type=float, default=10.0, help="degrees")
+    words = sys.argv[1:] if args is None else args
+    try:
+        config = parser.parse_args(words if "--data" in words else ["--data", str(ROOMS), *words])
+    except ArgumentError as error:
+        sys.stderr.write(f"error: {why_refused(words, error)}\n")
+        return 2
+    try:
+        run(config, parser.instantiate(config).data)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {innermost_reason(error)}\n")
+        return 1
     return 0
 
 

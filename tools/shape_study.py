@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from torch import Tensor
 
 from geometry.alignment import median_scale
 from lightning_modules.calibration_search import SHIFTS, Domain, find_shift
-from lightning_modules.loading import load_module
+from lightning_modules.loading import innermost_reason, load_module
 from lightning_modules.render_consistency import RenderConsistency
 from lightning_modules.self_calibration import opposite_turns
 from metrics.depth import DepthMetrics
@@ -66,48 +66,92 @@ def errors(said: Tensor, rooms: Rooms) -> dict[str, float]:
     return {name: values[name] for name in COLUMNS} | {"abs_rel_lsq": absrel}
 
 
-def main(args: list[str] | None = None) -> int:
-    """Print the lines.
+def load_modules(checkpoints: list[Path]) -> list[RenderConsistency]:
+    """The modules of all checkpoints.
 
-    Returns:
-        0.
+    Raises:
+        ValueError: If a file is no checkpoint of a RenderConsistency, or is damaged.
+        FileNotFoundError: If there is no such file.
     """
-    parser = ArgumentParser(prog="python -m tools.shape_study", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("checkpoints", nargs="+", type=Path, help="checkpoints of RenderConsistency")
-    parser.add_argument("--images", type=int, default=200, help="photos of each training domain")
-    parser.add_argument("--size", type=int, nargs=2, default=[64, 96], help="height and width")
-    config = parser.parse_args(args)
+    modules = []
+    for checkpoint in checkpoints:
+        module = load_module(checkpoint)
+        if not isinstance(module, RenderConsistency):
+            raise ValueError(f"'{checkpoint}' holds a {type(module).__name__}, but a RenderConsistency is needed")
+        modules.append(module)
+    return modules
+
+
+def study(module: RenderConsistency, trained_on: Rooms, test: Rooms) -> str:
+    """A line for each way to choose the constant, under one with the median of the module's depth."""
+
+    def network(image: Tensor, _K: Tensor) -> Tensor:
+        with torch.no_grad():
+            return module.raw_depth(image)
+
+    domain = Domain(trained_on.image, trained_on.K, network, "depth", tuple(opposite_turns([7.0], [5.0])))
+    found = find_shift(domain)
+    said = raw_depth(module, test)
+    constants = {
+        "none": 0.0,
+        "learned": float(module.shift.detach()),
+        "no slope": found.signed.value,
+        "smallest spread": found.smallest.value,
+        "best, with truth": best_constant(raw_depth(module, trained_on), trained_on.depth, found.unit),
+    }
+    text = f"(median of its depth {found.unit:.3f})\n"
+    for name, constant in constants.items():
+        shifted = (said + constant).clamp(min=1e-2 * found.unit)
+        row = ", ".join(f"{key} {value:.4f}" for key, value in errors(shifted, test).items())
+        text += f"  {name} ({constant:.3f}): {row}\n"
+    return text
+
+
+def run(config: Namespace) -> None:
+    """Print the lines of all checkpoints.
+
+    Raises:
+        ValueError: If a checkpoint or a number is not usable.
+        OSError: If a file is missing or cannot be read or written.
+    """
+    if config.images < 1:
+        raise ValueError(f"--images is {config.images}, but must be at least 1")
     size = (config.size[0], config.size[1])
+    modules = load_modules(config.checkpoints)  # all of them before the rooms, which may take minutes
     domains = [load(name, settings, config.images, size) for name, settings in (("wide", WIDE), ("long", LONG))]
     fields = ("image", "K", "depth", "plane")
     trained_on = Rooms("both", *(torch.cat([getattr(domain, field) for domain in domains]) for field in fields))
     test = load("test", TEST, 10_000, size, split="test")
-    for checkpoint in config.checkpoints:
-        module = load_module(checkpoint)
-        if not isinstance(module, RenderConsistency):
-            raise ValueError(f"'{checkpoint}' holds a {type(module).__name__}, but a RenderConsistency is needed")
-        module.eval()
-
-        def network(image: Tensor, _K: Tensor, module: RenderConsistency = module) -> Tensor:
-            with torch.no_grad():
-                return module.raw_depth(image)
-
-        domain = Domain(trained_on.image, trained_on.K, network, "depth", tuple(opposite_turns([7.0], [5.0])))
-        found = find_shift(domain)
-        said = raw_depth(module, test)
-        constants = {
-            "none": 0.0,
-            "learned": float(module.shift.detach()),
-            "no slope": found.signed.value,
-            "smallest spread": found.smallest.value,
-            "best, with truth": best_constant(raw_depth(module, trained_on), trained_on.depth, found.unit),
-        }
-        sys.stdout.write(f"{checkpoint} (median of its depth {found.unit:.3f})\n")
-        for name, constant in constants.items():
-            shifted = (said + constant).clamp(min=1e-2 * found.unit)
-            row = ", ".join(f"{key} {value:.4f}" for key, value in errors(shifted, test).items())
-            sys.stdout.write(f"  {name} ({constant:.3f}): {row}\n")
+    for checkpoint, module in zip(config.checkpoints, modules, strict=True):
+        sys.stdout.write(f"{checkpoint} {study(module, trained_on, test)}")
         sys.stdout.flush()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Print the lines.
+
+    Args:
+        args: Arguments in place of ``sys.argv[1:]``.
+
+    Returns:
+        0, 1 with one sentence if something is wrong with checkpoint, number or file, 2 for a wrong call.
+    """
+    parser = ArgumentParser(
+        prog="python -m tools.shape_study", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
+    )
+    parser.add_argument("checkpoints", nargs="+", type=Path, help="checkpoints of RenderConsistency")
+    parser.add_argument("--images", type=int, default=200, help="photos of each training domain")
+    parser.add_argument("--size", type=int, nargs=2, default=[64, 96], help="height and width")
+    try:
+        config = parser.parse_args(args)
+    except ArgumentError as error:
+        sys.stderr.write(f"error: {innermost_reason(error)}\n")
+        return 2
+    try:
+        run(config)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {innermost_reason(error)}\n")
+        return 1
     return 0
 
 

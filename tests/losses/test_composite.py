@@ -3,9 +3,24 @@
 import pytest
 import torch
 
+from losses.affine import trimmed_scale_and_shift_invariant
 from losses.composite import DEPTH_LOSSES, select
+from losses.ilnr import ilnr, multi_scale_gradient_ilnr, normalise_truth
 
-NAMES = ["l1", "mse", "rmse", "berhu", "gradient", "silog", "ssim", "ssi", "ssi_gradient"]
+NAMES = [
+    "l1",
+    "mse",
+    "rmse",
+    "berhu",
+    "gradient",
+    "silog",
+    "ssim",
+    "ssi",
+    "ssi_trimmed",
+    "ssi_gradient",
+    "ilnr",
+    "ilnr_gradient",
+]
 every_loss = pytest.mark.parametrize("name", NAMES)
 
 
@@ -26,16 +41,28 @@ def value_and_gradient(name, prediction, target, mask):
     return loss.detach(), gradient
 
 
+def best_prediction(name, target, mask):
+    """What a loss wants to be predicted: the target itself or, for ILNR, the normalised target."""
+    return normalise_truth(target, mask) if name.startswith("ilnr") else target
+
+
 def test_the_registry_is_complete():
     assert sorted(DEPTH_LOSSES) == sorted(NAMES)
+
+
+def test_each_name_is_the_loss_that_it_says():
+    assert DEPTH_LOSSES["ssi_trimmed"] is trimmed_scale_and_shift_invariant
+    assert DEPTH_LOSSES["ilnr"] is ilnr
+    assert DEPTH_LOSSES["ilnr_gradient"] is multi_scale_gradient_ilnr
 
 
 @every_loss
 def test_scalar_positive_and_decreasing_towards_the_target(name):
     prediction, target, mask = sample()
+    best = best_prediction(name, target, mask)
     far, _ = value_and_gradient(name, prediction, target, mask)
-    near, _ = value_and_gradient(name, target + 0.2 * (prediction - target), target, mask)
-    exact, gradient = value_and_gradient(name, target, target, mask)
+    near, _ = value_and_gradient(name, best + 0.2 * (prediction - best), target, mask)
+    exact, gradient = value_and_gradient(name, best, target, mask)
     assert far.shape == ()
     assert far > near > exact
     assert exact.item() == pytest.approx(0, abs=1e-5)
@@ -95,7 +122,7 @@ def test_wrong_shapes_and_masks_are_named(name):
 def test_select_keeps_the_order_and_names_what_it_does_not_know():
     assert list(select(["ssim", "l1"])) == ["ssim", "l1"]
     assert select(["ssim"])["ssim"] is DEPTH_LOSSES["ssim"]
-    with pytest.raises(ValueError, match=r"'huber', 'ssimm'; allowed are berhu, gradient, l1, .*silog"):
+    with pytest.raises(ValueError, match=r"'huber', 'ssimm'; allowed are berhu, gradient, ilnr, .*silog"):
         select(["l1", "huber", "ssimm"])
 
 
@@ -106,6 +133,18 @@ def test_constants_reach_their_loss():
     assert chosen["berhu"](prediction, target=target, mask=mask) == expected
     assert expected != DEPTH_LOSSES["berhu"](prediction, target=target, mask=mask)
     assert chosen["l1"] is DEPTH_LOSSES["l1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "constants"),
+    [("ssi_trimmed", {"trim": 0.5}), ("ilnr", {"trim": 0.3, "squash": 1.0}), ("ilnr_gradient", {"scales": 1})],
+)
+def test_constants_of_the_affine_losses_can_be_chosen(name, constants):
+    prediction, target, mask = sample()
+    loss = select([name], {name: constants})[name]
+    expected = DEPTH_LOSSES[name](prediction, target=target, mask=mask, **constants)
+    assert loss(prediction, target=target, mask=mask) == expected
+    assert expected != DEPTH_LOSSES[name](prediction, target=target, mask=mask)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ def test_a_network_of_disparity_gets_a_shift_of_disparity(call, tmp_path):
         (["--yaw", "60"], 1, "angles are inside (0, 45) degrees"),
         (["--teacher", "missing.ckpt"], 1, "missing.ckpt"),
         (["--find", "nothing"], 2, "find"),
+        (["--data", "missing.yaml"], 2, "data file 'missing.yaml' does not exist"),
     ],
 )
 def test_wrong_calls_get_one_sentence(call, capsys, more, code, said):
