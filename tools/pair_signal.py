@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from datamodules.instances import InstanceDataModule
 from geometry.boxes import NEIGHBOUR_OFFSETS, box_masks
 from geometry.stencils import fill_outside
+from lightning_modules.loading import innermost_reason
 from losses.pairwise_affinity import DILATION, colour_similarity, depth_similarity, pair_weights
 from structures.instances import InstanceBatch
 
@@ -75,15 +76,19 @@ def main(args: list[str] | None = None) -> int:
     """Print a line for each gate.
 
     Returns:
-        0, or 1 when the data have no masks or no pseudo depth.
+        0, or 1 when the data cannot be read, or have no masks or no pseudo depth.
     """
     parser = ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_subclass_arguments(InstanceDataModule, "data", required=True)
     words = sys.argv[1:] if args is None else args
     config = parser.parse_args(["--data", str(INSTANCES), "--data.init_args.mask_share=1.0", *words])
-    data: InstanceDataModule = parser.instantiate(config).data
-    data.prepare_data()
-    data.setup("fit")
+    try:
+        data: InstanceDataModule = parser.instantiate(config).data
+        data.prepare_data()
+        data.setup("fit")
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {innermost_reason(error)}\n")
+        return 1
     sums: dict[str, Tensor] = {}
     seen = 0
     for batch in data.train_dataloader():

@@ -70,3 +70,12 @@ def test_true_depth_says_more_of_edges_than_noise(rooms_root, capsys):
 def test_data_without_masks_are_refused_in_a_sentence(rooms_root, capsys):
     assert main([f"--data.init_args.root={rooms_root}", *SETTINGS, "--data.init_args.mask_share=0.0"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_missing_label_file_is_told_in_a_sentence(rooms_root, tmp_path, capsys):
+    missing = tmp_path / "none.h5"
+    arguments = ["--data.init_args.pseudo_depth=file", f"--data.init_args.pseudo_depth_file={missing}"]
+    assert main([f"--data.init_args.root={rooms_root}", *SETTINGS, *arguments]) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "none.h5" in told
