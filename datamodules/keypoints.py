@@ -9,6 +9,9 @@ p. Each block of p gives its pixel of largest gradient above the threshold; wher
 block of 2p tries again on the image halved in size with a lower threshold, and then the block of 4p on a quarter of the
 size with a still lower one. If far too few or too many points come of it, p is changed; a moderate excess is thinned
 out at random.
+
+Deviation: the excess is thinned by a table of numpy's generator, where the released selector fills one with ``rand`` of
+the C library. The same pixels are candidates and the same share of them stays, but it is not the same ones.
 """
 
 import math
@@ -53,8 +56,9 @@ TOO_FEW, TOO_MANY, ENOUGH = 1.25, 0.25, 0.95
 LARGEST_EXCESS = 1.25
 """Points returned at most, as a multiple of those wanted."""
 
-NEAR, FAR_X, FAR_Y = 4, 5, 4
-"""Border without points: pixels at the left and top, at the right, and at the bottom."""
+NEAR, FAR_X, FAR_Y = 4, 5, 3
+"""Border without points: pixels at the left and top, at the right, and at the bottom. It is not the same on all sides, as
+in the released selector, which takes ``4 <= x < w - 5`` and ``4 <= y <= h - 4``."""
 
 
 class KeypointSource:

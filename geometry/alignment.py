@@ -63,6 +63,47 @@ def scale_and_shift(prediction: Tensor, *, target: Tensor, mask: Tensor) -> tupl
     return scale, mean_target - scale * mean_prediction
 
 
+def mean_scale(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
+    """The factor that brings the mean of each prediction to the mean of its target.
+
+    Args:
+        prediction: ``(B, 1, H, W)``.
+        target: ``(B, 1, H, W)``.
+        mask: bool ``(B, 1, H, W)``, over which both means are taken.
+
+    Returns:
+        ``(B,)`` in at least float32, ``mean(target) / mean(prediction)``; 1 where the mask is empty or the mean of the
+        prediction is not positive, since no positive factor aligns it then.
+    """
+    mean_target = masked_mean_per_image(target, mask)
+    mean_prediction = masked_mean_per_image(prediction, mask)
+    # A NaN mean is not degenerate: it has to stay visible in the result.
+    degenerate = mean_prediction <= 0
+    return fill_outside(mean_target / fill_outside(mean_prediction, ~degenerate, 1.0), ~degenerate, 1.0)
+
+
+def increasing_scale_and_shift(prediction: Tensor, *, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Least-squares scale and shift of each image, or the ratio of means alone where that scale is not positive.
+
+    The alignment of evaluations (LeReS): a fit with a negative scale would turn a reversed prediction around and score
+    it as a good one. Where the released code takes the ratio of means even if it is negative, this one takes 1, see
+    :func:`mean_scale`. Losses take :func:`scale_and_shift`, the plain minimum.
+
+    Args:
+        prediction: ``(B, 1, H, W)``.
+        target: ``(B, 1, H, W)``.
+        mask: bool ``(B, 1, H, W)``.
+
+    Returns:
+        ``scale``, positive, and ``shift``, each ``(B,)``, in at least float32; the shift is 0 where the ratio is taken.
+    """
+    scale, shift = scale_and_shift(prediction, target=target, mask=mask)
+    # A NaN scale is not reversed: it has to stay visible in the result.
+    reversed_order = scale <= 0
+    ratio = mean_scale(prediction, target=target, mask=mask).to(scale.dtype)
+    return torch.where(reversed_order, ratio, scale), fill_outside(shift, ~reversed_order)
+
+
 def least_squares_scale(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
     """Closed-form ``argmin_a sum_mask (a * prediction - target)^2`` for each image: ``sum(p g) / sum(p^2)``.
 

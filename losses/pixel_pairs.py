@@ -2,6 +2,10 @@
 
 For losses on pairs (Xian et al. 2020, "Structure-Guided Ranking Loss"; LeReS, Yin et al. 2021). The numbers of pairs
 are fixed, so that shapes never depend on what an image shows and nothing waits for the GPU.
+
+Deviation: the line of an edge pair runs along the gradient of the picture. In the released code of LeReS the Sobel filter
+of the rows points up while rows count down, so that its lines run along the gradient mirrored in the horizontal: across
+upright and level edges alike, but beside a slanted edge instead of across it (along it, where it slants by 45 degrees).
 """
 
 from typing import NamedTuple
@@ -98,11 +102,14 @@ def random_pairs(mask: Tensor, count: int, *, generator: torch.Generator | None 
 
 
 def _sobel(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over the channels of the Sobel gradient to the right and down, zero on the border."""
-    padded = F.pad(image.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    down = padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]
-    right = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
-    return down[..., 2:] - down[..., :-2], right[..., 2:, :] - right[..., :-2, :]
+    """Mean over the channels of the Sobel gradient to the right and down, zero on the border of one pixel (LeReS)."""
+    grey = image.mean(dim=1, keepdim=True)
+    if min(grey.shape[-2:]) < 3:
+        return torch.zeros_like(grey), torch.zeros_like(grey)
+    down = grey[..., :-2, :] + 2 * grey[..., 1:-1, :] + grey[..., 2:, :]
+    right = grey[..., :-2] + 2 * grey[..., 1:-1] + grey[..., 2:]
+    inner = (down[..., 2:] - down[..., :-2], right[..., 2:, :] - right[..., :-2, :])
+    return F.pad(inner[0], (1, 1, 1, 1)), F.pad(inner[1], (1, 1, 1, 1))
 
 
 @torch.no_grad()
@@ -119,7 +126,7 @@ def edge_pairs(
 ) -> PixelPairs:
     """Pairs along the gradient of a picture, across its edges and beside them (Xian et al. 2020; LeReS).
 
-    Anchors are drawn among the edge pixels. On a line through each along the gradient lie four points, a and b before
+    Anchors are drawn among the edge pixels, of which the border of one pixel has none. On a line through each along the gradient lie four points, a and b before
     and c and d behind the edge, at whole distances of ``nearest`` to ``farthest`` pixels, moved onto the border where
     they would leave the image. The pairs are (a, b), (b, c) and (c, d).
 

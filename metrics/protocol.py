@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from geometry.alignment import median_scale, scale_and_shift
+from geometry.alignment import increasing_scale_and_shift, median_scale
 from geometry.stencils import at_least_float32, fill_outside
 
 Alignment = Literal["none", "median", "least_squares"]
@@ -25,7 +25,9 @@ class DepthProtocol:
     """The conditions under which depth errors are taken.
 
     Args:
-        alignment: how a prediction is first aligned with the target of its image, over the valid pixels.
+        alignment: how a prediction is first aligned with the target of its image, over the valid pixels:
+            ``none``, by the ratio of ``median``s, or by ``least_squares`` scale and shift, for which the ratio of means
+            stands in where the best scale is not positive (:func:`geometry.alignment.increasing_scale_and_shift`).
         min_depth_m: valid targets begin here, and predictions are clamped to it after the alignment, metres.
         max_depth_m: valid targets end here, and predictions are clamped to it after the alignment, metres.
         crop: fractions ``(top, bottom, left, right)`` of height and width; a pixel is inside if its centre is.
@@ -116,6 +118,6 @@ class DepthProtocol:
             scale = median_scale(prediction_m, target=target_m, mask=valid)
             prediction_m = scale.view(-1, 1, 1, 1) * prediction_m
         else:
-            scale, shift = scale_and_shift(prediction_m, target=target_m, mask=valid)
+            scale, shift = increasing_scale_and_shift(prediction_m, target=target_m, mask=valid)
             prediction_m = scale.view(-1, 1, 1, 1) * prediction_m + shift.view(-1, 1, 1, 1)
         return fill_outside(prediction_m, valid, self.min_depth_m)

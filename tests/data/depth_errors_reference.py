@@ -45,7 +45,8 @@ def image_errors(
     if alignment == "median":
         p = p * np.median(g) / np.median(p)
     if alignment == "least_squares":
-        p = np.polyval(np.polyfit(p, g, 1), p)
+        slope, intercept = np.polyfit(p, g, 1)
+        p = slope * p + intercept if slope > 0 else p * g.mean() / p.mean()
     q = np.minimum(np.maximum(p, low), high)
     d = np.log(q) - np.log(g)
     worst = np.maximum(q / g, g / q)

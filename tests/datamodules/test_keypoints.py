@@ -46,7 +46,7 @@ def reference(grey: np.ndarray, side: int) -> list[tuple[int, int]]:
         ]
         return (sum(near) / len(near)) ** 2
 
-    pixels = [(y, x) for y in range(4, height - 4) for x in range(4, width - 5)]
+    pixels = [(y, x) for y in range(4, height - 3) for x in range(4, width - 5)]
     blocks = {p: tuple((p[0] // (k * side), p[1] // (k * side)) for k in (4, 2, 1)) for p in pixels}
     pixels.sort(key=lambda p: (*blocks[p], p))  # block by block, so that the first of equals is the same
     chosen, served = [], set()
@@ -97,11 +97,12 @@ def test_plain_and_nearly_plain_images_have_no_points() -> None:
 def test_a_step_edge_gives_one_point_per_block_beside_it() -> None:
     # Gradients are 50 in the columns left and right of the edge at x=66 and 0 elsewhere. Blocks of 3 pixels begin at
     # multiples of 3, so the columns lie in different ones, 65 in [63, 66) and 66 in [66, 69), and whatever a smaller
-    # image sees of the edge lies in the same block of 12, [60, 72). The upper border cuts off rows 0 to 3.
+    # image sees of the edge lies in the same block of 12, [60, 72). The border cuts off rows 0 to 3
+    # and 93 to 95.
     grey = np.full((96, 128), 50.0)
     grey[:, 66:] = 150.0
     points = select_keypoints(grey, wanted=60)
-    rows = [4, *range(6, 92, 3)]
+    rows = [4, *range(6, 93, 3)]
     assert sorted(map(tuple, points.tolist())) == sorted((x + 0.5, y + 0.5) for x in (65, 66) for y in rows)
 
 
@@ -122,8 +123,15 @@ def test_textured_images_give_about_as_many_points_as_wanted(blur: float) -> Non
     assert 2000 / 1.25 <= len(points) <= 2000 * 1.1
     assert len({tuple(point) for point in points.tolist()}) == len(points)
     assert points.min(axis=0).tolist() >= [4.5, 4.5]
-    assert (points.max(axis=0) <= [640 - 5.5, 480 - 4.5]).all()
+    assert (points.max(axis=0) <= [640 - 5.5, 480 - 3.5]).all()
     assert (points % 1 == 0.5).all()
+
+
+def test_the_border_is_that_of_the_released_selector() -> None:
+    # Noise has points everywhere, so that the outermost ones lie on the border: 4 <= x < w - 5 and 4 <= y <= h - 4.
+    points = select_keypoints(texture(96, 128, blur=0), wanted=10_000, potential=1)
+    assert points.min(axis=0).tolist() == [4.5, 4.5]
+    assert points.max(axis=0).tolist() == [128 - 6 + 0.5, 96 - 4 + 0.5]
 
 
 def test_points_spread_over_the_whole_image() -> None:

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from geometry.alignment import least_absolute_scale, least_squares_scale, median_scale, scale_and_shift
+from geometry.alignment import (
+    increasing_scale_and_shift,
+    least_absolute_scale,
+    least_squares_scale,
+    median_scale,
+    scale_and_shift,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -61,6 +67,30 @@ def test_degenerate_least_squares():
     torch.testing.assert_close(shift, expected)
     (gradient,) = torch.autograd.grad((scale + shift).sum(), constant)
     assert torch.equal(gradient, torch.zeros_like(constant))
+
+
+def test_a_scale_that_is_not_positive_gives_way_to_the_ratio_of_means():
+    _, target, mask = pair()
+    prediction = torch.stack([2 * target[0] + 1, 20 - target[1], -target[2]])
+    scale, shift = increasing_scale_and_shift(
+        prediction.masked_fill(~mask, float("nan")), target=target.masked_fill(~mask, float("nan")), mask=mask
+    )
+    mean = [values[1][mask[1]].numpy().mean() for values in (target, prediction)]
+    torch.testing.assert_close(scale, torch.tensor([0.5, mean[0] / mean[1], 1.0], dtype=torch.float64))
+    torch.testing.assert_close(shift, torch.tensor([-0.5, 0.0, 0.0], dtype=torch.float64))
+    # The plain fit, which losses take, keeps its sign.
+    assert scale_and_shift(prediction, target=target, mask=mask)[0].sign().tolist() == [1, -1, -1]
+
+
+def test_a_constant_prediction_becomes_the_mean_and_a_nan_stays():
+    _, target, mask = pair()
+    prediction = torch.full_like(target, 4.0)
+    mask[1], prediction[2, 0, 2, 3] = False, float("nan")
+    mask[2, 0, 2, 3] = True
+    scale, shift = increasing_scale_and_shift(prediction, target=target, mask=mask)
+    assert scale[0].item() == pytest.approx(target[0][mask[0]].mean().item() / 4)
+    assert (scale[1].item(), shift[:2].tolist()) == (1, [0, 0])
+    assert scale[2].isnan()
 
 
 def test_median_scale_equals_numpy_and_ignores_the_rest():

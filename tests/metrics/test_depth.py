@@ -68,6 +68,33 @@ def test_mean_of_images_equals_the_reference(alignment, suffix, crop):
         assert ours[f"{name}_img{suffix}"].item() == pytest.approx(value, rel=2e-5), name
 
 
+def test_a_reversed_prediction_is_not_turned_around():
+    # Near is said to be far: the best straight line has a negative slope, and would score as no error at all.
+    target = torch.tensor([1.0, 2.0, 3.0, 6.0]).view(1, 1, 2, 2)
+    data = {"target_m": target, "mask": target > 0, "depth_scale_m": torch.ones(1), "edges": False}
+    reversed_m = depth_errors(7 - target, **data, alignment="least_squares")
+    # Means are 3 and 4, so that 6, 5, 4, 1 become 4.5, 3.75, 3, 0.75.
+    assert reversed_m["abs_rel_img_lsq"].item() == pytest.approx((3.5 + 1.75 / 2 + 0 + 5.25 / 6) / 4, rel=1e-6)
+    inverse = depth_errors(1 / target, **data, alignment="least_squares")
+    # Means are 3 and 1/2: 6 / g.
+    assert inverse["abs_rel_img_lsq"].item() == pytest.approx((5 + 1 / 2 + 1 / 3 + 5 / 6) / 4, rel=1e-6)
+
+
+@pytest.mark.parametrize("turn", [lambda g: 1 / g, lambda g: 12 - g, lambda g: -g, lambda g: 0.5 * g + 3])
+def test_least_squares_of_any_slope_equals_the_reference(turn):
+    data = sample()
+    keep, generator = data["mask"], torch.Generator().manual_seed(3)
+    noise = 0.2 * torch.rand(keep.shape, generator=generator)
+    data["prediction_m"] = torch.where(keep, turn(data["target_m"]) + noise, torch.nan)
+    ours = depth_errors(**data, alignment="least_squares", edges=False)
+    rows = reference_rows(data, "least_squares")
+    if turn(torch.tensor(1.0)) < 0:  # no positive factor brings a negative mean to the truth's: it is left as it is
+        rows = reference_rows(data, "none")
+    expected = mean_errors(rows)
+    for name in DEPTH_ERRORS:
+        assert ours[f"{name}_img_lsq"].item() == pytest.approx(expected[name], rel=5e-5), name
+
+
 def test_mean_of_pixels_equals_one_long_image():
     data = sample()
     ours = depth_errors(**data, average="pixel", edges=False)
@@ -195,7 +222,7 @@ def test_alignments_remove_what_they_should():
     data["target_m"] = data["target_m"].clamp(1, 9)
     data["prediction_m"] = 0.2 * data["target_m"]
     assert depth_errors(**data, alignment="median")["rmse_img_median"].item() == pytest.approx(0, abs=1e-5)
-    data["prediction_m"] = 3 - 0.2 * data["target_m"]
+    data["prediction_m"] = 3 + 0.2 * data["target_m"]
     assert depth_errors(**data, alignment="least_squares")["rmse_img_lsq"].item() == pytest.approx(0, abs=1e-5)
     assert depth_errors(**data, alignment="median")["rmse_img_median"].item() > 1
     # The mean predictor: a constant is aligned to the mean of each target.
