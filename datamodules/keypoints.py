@@ -57,8 +57,8 @@ LARGEST_EXCESS = 1.25
 """Points returned at most, as a multiple of those wanted."""
 
 NEAR, FAR_X, FAR_Y = 4, 5, 3
-"""Border without points: pixels at the left and top, at the right, and at the bottom. It is not the same on all sides, as
-in the released selector, which takes ``4 <= x < w - 5`` and ``4 <= y <= h - 4``."""
+"""Border without points: pixels at the left and top, at the right, and at the bottom. It is uneven, as in the released
+selector, which takes ``4 <= x < w - 5`` and ``4 <= y <= h - 4``."""
 
 
 class KeypointSource:

@@ -16,7 +16,9 @@ from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from lightning_modules.batch_needs import DEPTH, IMAGES, Loop, Need, check_batch, first_validation_batch
 from lightning_modules.schedules import WarmupCosine
+from lightning_modules.size_errors import explained
 from metrics.depth import DepthMetrics
 from structures.batch import DepthBatch
 
@@ -63,6 +65,7 @@ class PaperModule(LightningModule):
         self._make_lr_scheduler = lr_scheduler
         self._lr_scheduler_interval = lr_scheduler_interval
         self._lr_monitor = lr_monitor
+        self._checked: set[Loop] = set()
         # Under the command line the hyper-parameters are the plain configuration, so that a checkpoint loads with
         # weights_only=True; a module built by hand holds live objects, which do not belong into a checkpoint.
         if _given_hyperparameters.get() is not None:
@@ -71,6 +74,63 @@ class PaperModule(LightningModule):
     @abstractmethod
     def loss_terms(self, batch: Any) -> dict[str, Tensor]:
         """Unweighted scalar loss terms of a batch, keyed like ``loss_weights``."""
+
+    def needs(self, loop: Loop) -> tuple[Need, ...]:
+        """What the paper reads of the batches of a loop; a paper extends it by its own."""
+        return (IMAGES,)
+
+    def check_truth(self, batch: Any) -> None:
+        """Refuse a first training batch that has what is needed, but empty; by default nothing is."""
+
+    @property
+    def paper(self) -> str:
+        """The slug of the paper: the name of its module."""
+        parts = type(self).__module__.split(".")
+        return parts[1] if parts[0] == "lightning_modules" and len(parts) > 1 else type(self).__name__
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data module in use, for messages."""
+        data = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
+        return "the given loaders" if data is None else type(data).__name__
+
+    def check_first(self, loop: Loop, batch: Any) -> None:
+        """Hold the first batch of a loop against what the paper needs; later ones pass.
+
+        Raises:
+            BatchError: If the batch lacks something.
+            ValueError: If it is there, but empty.
+        """
+        if loop in self._checked:
+            return
+        check_batch(batch, self.needs(loop), paper=self.paper, loop=loop, data=self.data_name)
+        if loop == "train":
+            self.check_truth(batch)
+        self._checked.add(loop)
+
+    def on_fit_start(self) -> None:
+        """Look at a validation sample now: a run must not find out at its first validation that the data do not fit."""
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None and self.trainer.limit_val_batches != 0:
+            batch = first_validation_batch(data)
+            if batch is not None:
+                self.check_first("val", batch)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Check the first batch."""
+        self.check_first("train", batch)
+
+    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Check the first batch."""
+        self.check_first("val", batch)
+
+    def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Check the first batch."""
+        self.check_first("test", batch)
+
+    def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Check the first batch."""
+        self.check_first("predict", batch)
 
     def weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Loss terms times their weights, float32; a paper whose weights change in training extends this."""
@@ -95,8 +155,10 @@ class PaperModule(LightningModule):
 
         Raises:
             KeyError: If ``loss_terms`` and ``loss_weights`` do not have the same keys.
+            ValueError: If the batch or its images are too small for the network, or do not divide by its strides.
         """
-        terms = self.loss_terms(batch)
+        with explained(batch):
+            terms = self.loss_terms(batch)
         if terms.keys() != self.loss_weights.keys():
             raise KeyError(
                 f"loss_terms returned {sorted(terms)}, but weights are given for {sorted(self.loss_weights)}"
@@ -169,6 +231,10 @@ class DepthModule(PaperModule):
                 for stage in ("val", "test")
             }
         )
+
+    def needs(self, loop: Loop) -> tuple[Need, ...]:
+        """Images, and depth to be compared with in validation and test."""
+        return (*super().needs(loop), DEPTH) if loop in ("val", "test") else super().needs(loop)
 
     @property
     def scale_known(self) -> bool:

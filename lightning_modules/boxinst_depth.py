@@ -42,6 +42,7 @@ from torch.nn import functional as F
 
 from geometry.boxes import box_masks
 from geometry.stencils import fill_outside
+from lightning_modules.batch_needs import PSEUDO_DEPTH, Loop, Need
 from lightning_modules.fcos_terms import BoxQuality, fcos_terms
 from lightning_modules.instance_base import InstanceSegmentationModule, SelectBy
 from lightning_modules.self_distillation import MaskTeacher, SelfDistillation, sampled
@@ -184,6 +185,11 @@ class BoxInstDepth(InstanceSegmentationModule):
                 "masks are learned from masks alone, but the data allow none: set data.init_args.mask_share"
             )
 
+    def needs(self, loop: Loop) -> tuple[Need, ...]:
+        """Pseudo depth, too, where a loss term or the teacher takes it."""
+        own = super().needs(loop)
+        return (*own, PSEUDO_DEPTH) if loop == "train" and self._needs_depth() else own
+
     def weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Terms times their weights, those with a warm-up by their part of it too."""
         scaled, progress = super().weighted(terms), self.progress()
@@ -299,10 +305,7 @@ class BoxInstDepth(InstanceSegmentationModule):
             ValueError: If the batch has none.
         """
         if "pseudo_depth" not in batch or "depth_mask" not in batch:
-            raise ValueError(
-                "the loss terms need pseudo depth: set data.init_args.pseudo_depth and pseudo_depth_file (make "
-                "pseudo-labels KIND=depth makes the file), or leave the terms with depth out"
-            )
+            raise ValueError(PSEUDO_DEPTH.source)
         stride, known = self.network.mask_stride, batch["depth_mask"].float()
         part = F.avg_pool2d(known, stride)
         depth = F.avg_pool2d(fill_outside(batch["pseudo_depth"].float(), batch["depth_mask"]), stride)

@@ -8,6 +8,7 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import LightningDataModule
 
+from lightning_modules.batch_needs import OBJECTS
 from lightning_modules.loading import RECIPE_KEY, read_checkpoint
 
 _KEY = "n_classes"
@@ -39,8 +40,8 @@ def fill_class_count(config: Namespace, checkpoint: Path | None = None) -> None:
     if count is None:
         asked = "the run has no data" if data is None else f"the data of {data.class_path} have no classes"
         raise ValueError(
-            f"{asked} from which the network could take how many it tells apart: give the file of a trained checkpoint "
-            "as ckpt_path, or set model.init_args.network.init_args.n_classes"
+            f"{asked} from which the network could take how many it tells apart: {OBJECTS.source}, give the file of a "
+            "trained checkpoint as ckpt_path, or set model.init_args.network.init_args.n_classes"
         )
     network[_KEY] = int(count)
 

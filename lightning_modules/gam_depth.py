@@ -29,6 +29,7 @@ from geometry.camera import unproject
 from geometry.normals import normals_from_points
 from geometry.planes import fit_planes, planar_depth
 from geometry.se3 import compose_transforms, invert_transform, transform_from_axis_angle
+from lightning_modules.batch_needs import DIRECTIONS, PROXY_LABELS, Loop, Need
 from lightning_modules.video_base import VideoDepthModule, poses_around_target
 from losses.manhattan import align_normals, cosine_threshold, normal_alignment_loss
 from losses.planar import planar_loss, planar_mask, segment_planes
@@ -135,6 +136,14 @@ class GAMDepth(VideoDepthModule):
         self.border_px = border_px
         self.border_top_px = border_top_px
 
+    def needs(self, loop: Loop) -> tuple[Need, ...]:
+        """Labels and directions, too, where the terms that take them are among ``loss_weights``."""
+        own = super().needs(loop)
+        if loop != "train":
+            return own
+        own = (*own, PROXY_LABELS) if "segmentation" in self.loss_weights else own
+        return (*own, DIRECTIONS) if self.loss_weights.keys() & {"planar", "normal"} else own
+
     def first_poses(self, batch: ClipBatch) -> Tensor:
         """Motions from the target to every frame, chained from those between neighbours, ``(B, N, 4, 4)``."""
         if self.pose_network is None:
@@ -179,10 +188,7 @@ class GAMDepth(VideoDepthModule):
             ValueError: If the data gives no vanishing directions.
         """
         if "vanishing" not in batch:
-            raise ValueError(
-                "the terms 'planar' and 'normal' need vanishing directions: set data.init_args.vanishing to a file of "
-                "them (python -m tools.vanishing makes it), or leave the terms out of loss_weights"
-            )
+            raise ValueError(DIRECTIONS.source)
         points = unproject(depth, batch["K"])
         normals, defined = normals_from_points(points, radius=self.normal_radius)
         aligned, close = align_normals(
@@ -229,10 +235,7 @@ class GAMDepth(VideoDepthModule):
             ValueError: If the data gives no labels.
         """
         if "proxy_semantic" not in batch:
-            raise ValueError(
-                "the term 'segmentation' needs labels: set data.init_args.proxy_labels to a file of them (make "
-                "pseudo-labels makes it), or leave the term out of loss_weights"
-            )
+            raise ValueError(PROXY_LABELS.source)
         loss = proxy_cross_entropy(logits, labels=batch["proxy_semantic"], ignore_index=IGNORED_LABEL)
         return loss * float(self.progress() < self.segmentation_until)
 

@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from lightning_modules.base import PaperModule
+from lightning_modules.batch_needs import OBJECTS, SCORED_OBJECTS, Loop, Need
 from metrics.instances import InstanceMetrics
 from networks.condinst import CondInst
 from structures.instances import Detections, InstanceBatch
@@ -74,6 +75,13 @@ class InstanceSegmentationModule(PaperModule):
                 for stage in ("val", "test")
             }
         )
+
+    def needs(self, loop: Loop) -> tuple[Need, ...]:
+        """Images with boxes of objects, and in validation and test what they are scored on."""
+        own = super().needs(loop)
+        if loop == "predict":
+            return own
+        return (*own, OBJECTS if loop == "train" else SCORED_OBJECTS)
 
     @property
     def n_classes(self) -> int:

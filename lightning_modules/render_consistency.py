@@ -37,6 +37,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from geometry.stencils import fill_outside, masked_median_per_image
+from lightning_modules.batch_needs import DEPTH_AND_CAMERA, IMAGES, Loop, Need, check_measured
 from lightning_modules.batch_norm import running_statistics
 from lightning_modules.consistency_pictures import consistency_pictures
 from lightning_modules.scene_viewer import SceneViewer, SeenAgain, SeenBack
@@ -198,6 +199,15 @@ class RenderConsistency(ShiftedDepth):
         self.view_share = view_share
         self.view_statistics = view_statistics
 
+    def needs(self, loop: Loop) -> tuple[Need, ...]:
+        """Intrinsics, and depth to learn from; truth of other kinds comes beside it (``structures.depth_kind``)."""
+        return (IMAGES,) if loop == "predict" else (IMAGES, DEPTH_AND_CAMERA)
+
+    def check_truth(self, batch: MixedBatch) -> None:
+        """Refuse to train without a single measured pixel: the terms of the truth would be zero."""
+        if self.loss_weights.keys() & set(DATA_TERMS):
+            check_measured(batch.get("truth_mask", batch["depth_mask"]), paper=self.paper, data=self.data_name)
+
     def strength(self) -> float:
         """Factor on the consistency terms: 0 in the warm-up, then a linear ramp to 1; a function of the step alone."""
         after = self.progress() - self.warmup
@@ -232,7 +242,7 @@ class RenderConsistency(ShiftedDepth):
 
     def _truth(self, batch: MixedBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Truth, its mask and kind; batches of a single metric source have depth alone."""
-        if "truth" in batch:
+        if "truth_mask" in batch:
             return batch["truth"], batch["truth_mask"], batch["kind"]
         kind = torch.full_like(batch["index"], int(DepthKind.METRIC))
         return batch["depth"], batch["depth_mask"], kind

@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from lightning_modules.base import PaperModule
+from lightning_modules.batch_needs import CLASSES, Loop, Need
 from losses.semantic import proxy_cross_entropy
 from metrics.segmentation import SegmentationMetrics
 from networks.segmenter import SegmentationNet
@@ -59,6 +60,18 @@ class Segmenter(PaperModule):
         self.network = network
         self.val_metrics = SegmentationMetrics(network.n_classes)
         self.test_metrics = SegmentationMetrics(network.n_classes)
+
+    def needs(self, loop: Loop) -> tuple[Need, ...]:
+        """Class labels of pixels, but for predictions."""
+        return super().needs(loop) if loop == "predict" else (*super().needs(loop), CLASSES)
+
+    def check_truth(self, batch: LabelledImages) -> None:
+        """Refuse to train without a single labelled pixel: the loss would be zero."""
+        if not bool((_labels(batch) != IGNORED_LABEL).any()):
+            raise ValueError(
+                f"{self.paper} learns classes of pixels, but not one pixel of the first {len(batch['image'])} training "
+                f"images of {self.data_name} has any: every class id is {IGNORED_LABEL}, which means unknown"
+            )
 
     @property
     def n_classes(self) -> int:

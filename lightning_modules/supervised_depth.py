@@ -28,6 +28,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from lightning_modules.base import DepthModule
+from lightning_modules.batch_needs import DEPTH_AND_CAMERA, IMAGES, Loop, Need, check_measured
 from losses.composite import LossConstants, select
 from structures.batch import DepthBatch
 
@@ -100,6 +101,14 @@ class SupervisedDepth(DepthModule):
         self.depth_scale_m = depth_scale_m
         self.canonical_focal_px = canonical_focal_px
         self.activation = activation
+
+    def needs(self, loop: Loop) -> tuple[Need, ...]:
+        """Depth to learn from, and the intrinsics."""
+        return (IMAGES,) if loop == "predict" else (IMAGES, DEPTH_AND_CAMERA)
+
+    def check_truth(self, batch: DepthBatch) -> None:
+        """Refuse to train without a single measured pixel: every loss would be zero."""
+        check_measured(batch["depth_mask"], paper=self.paper, data=self.data_name)
 
     def canonical_depth(self, image: Tensor) -> Tensor:
         """Scaled depth ``(B, 1, H, W)`` for the canonical camera, of an image ``(B, 3, H, W)`` in [0, 1]."""

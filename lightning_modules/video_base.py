@@ -17,8 +17,9 @@ from geometry.alignment import median_scale
 from geometry.disparity import depth_from_disparity
 from geometry.se3 import invert_transform, transform_from_axis_angle
 from lightning_modules.base import DepthModule
+from lightning_modules.batch_needs import CLIP_DEPTH, CLIPS, IMAGES, KEYPOINTS, POSES, Loop, Need
 from losses.photometric import Photometric, minimum_error
-from losses.weighting import Averaging, PhotometricWeighting
+from losses.weighting import Averaging, KeypointWeighting, PhotometricWeighting
 from metrics.subset_depth import SubsetDepthErrors
 from metrics.trajectory import PoseErrors
 from networks.disparity import DisparitySegmentationNet
@@ -153,6 +154,14 @@ class VideoDepthModule(DepthModule):
         )
         self.pose_metrics = nn.ModuleDict({stage: PoseErrors() for stage in stages})
         self.photometric_metrics = nn.ModuleDict({stage: MeanMetric(nan_strategy="error") for stage in stages})
+
+    def needs(self, loop: Loop) -> tuple[Need, ...]:
+        """Clips to learn from, with poses or key points where the configuration takes them from the data."""
+        if loop != "train":
+            return (IMAGES,) if loop == "predict" else (IMAGES, CLIP_DEPTH)
+        own: tuple[Need, ...] = (IMAGES, CLIPS)
+        own = (*own, POSES) if self.poses == "exact" else own
+        return (*own, KEYPOINTS) if isinstance(self.weighting, KeypointWeighting) else own
 
     @property
     def scale_known(self) -> bool:

@@ -6,10 +6,10 @@ solution; ``align=False`` leaves it as it is, which a scale of the prediction do
 
 Deviations from the released code: the normals are those of ``geometry/normals.py`` (no box filter before, undefined
 instead of zero where a neighbour is missing) and so validity needs no separate erosion; the number of anchors is fixed;
-random triplets of a plane are drawn again at every call; images are averaged over those with something to compare. Which
-triplets span a plane is judged by the true points in space; the released code judges by pixel coordinates alone (divided
-by half the width), where sides may be parallel that are not so in space, and the reverse. It also drops a triplet of
-which any two points are near in x and any two, perhaps others, in y; here it has to be the same two.
+random triplets of a plane are drawn again at every call; images are averaged over those with something to compare.
+Which triplets span a plane is judged by the true points in space; the released code judges by pixel coordinates alone
+(divided by half the width), where sides may be parallel that are not so in space, and the reverse. It also drops a
+triplet of which any two points are near in x and any two, perhaps others, in y; here it has to be the same two.
 """
 
 from typing import NamedTuple

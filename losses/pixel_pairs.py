@@ -3,9 +3,9 @@
 For losses on pairs (Xian et al. 2020, "Structure-Guided Ranking Loss"; LeReS, Yin et al. 2021). The numbers of pairs
 are fixed, so that shapes never depend on what an image shows and nothing waits for the GPU.
 
-Deviation: the line of an edge pair runs along the gradient of the picture. In the released code of LeReS the Sobel filter
-of the rows points up while rows count down, so that its lines run along the gradient mirrored in the horizontal: across
-upright and level edges alike, but beside a slanted edge instead of across it (along it, where it slants by 45 degrees).
+Deviation: the line of an edge pair runs along the gradient of the picture. In the released code of LeReS the Sobel
+filter of the rows points up while rows count down, so that its lines run along the gradient mirrored in the horizontal:
+across upright and level edges alike, but not across a slanted one (along it, where it slants by 45 degrees).
 """
 
 from typing import NamedTuple
@@ -126,9 +126,10 @@ def edge_pairs(
 ) -> PixelPairs:
     """Pairs along the gradient of a picture, across its edges and beside them (Xian et al. 2020; LeReS).
 
-    Anchors are drawn among the edge pixels, of which the border of one pixel has none. On a line through each along the gradient lie four points, a and b before
-    and c and d behind the edge, at whole distances of ``nearest`` to ``farthest`` pixels, moved onto the border where
-    they would leave the image. The pairs are (a, b), (b, c) and (c, d).
+    Anchors are drawn among the edge pixels, of which the border of one pixel has none. On a line through each along the
+    gradient lie four points, a and b before and c and d behind the edge, at whole distances of ``nearest`` to
+    ``farthest`` pixels, moved onto the border where they would leave the image. The pairs are (a, b), (b, c) and
+    (c, d).
 
     Args:
         image: ``(B, C, H, W)``; the gradient is that of the mean of the channels (LeReS takes the red one).
