@@ -3,24 +3,28 @@
 A paper subclasses :class:`DepthModule` and adds ``forward`` and ``loss_terms``; nothing else is asked of it.
 """
 
+import logging
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torchmetrics import SumMetric
 
-from lightning_modules.batch_needs import DEPTH, IMAGES, Loop, Need, check_batch, first_validation_batch
+from lightning_modules.batch_needs import DEPTH, Loop, Need, validation_measured
+from lightning_modules.checked import CheckedModule
 from lightning_modules.schedules import WarmupCosine
 from lightning_modules.size_errors import explained
 from metrics.depth import DepthMetrics
 from structures.batch import DepthBatch
+
+logger = logging.getLogger(__name__)
 
 
 class NonFiniteLossError(RuntimeError):
@@ -32,7 +36,7 @@ class NonFiniteLossError(RuntimeError):
         self.batch_path = batch_path
 
 
-class PaperModule(LightningModule):
+class PaperModule(CheckedModule):
     """Base of every paper: checks, sums and logs the loss terms and builds the optimizer.
 
     Args:
@@ -65,7 +69,6 @@ class PaperModule(LightningModule):
         self._make_lr_scheduler = lr_scheduler
         self._lr_scheduler_interval = lr_scheduler_interval
         self._lr_monitor = lr_monitor
-        self._checked: set[Loop] = set()
         # Under the command line the hyper-parameters are the plain configuration, so that a checkpoint loads with
         # weights_only=True; a module built by hand holds live objects, which do not belong into a checkpoint.
         if _given_hyperparameters.get() is not None:
@@ -74,63 +77,6 @@ class PaperModule(LightningModule):
     @abstractmethod
     def loss_terms(self, batch: Any) -> dict[str, Tensor]:
         """Unweighted scalar loss terms of a batch, keyed like ``loss_weights``."""
-
-    def needs(self, loop: Loop) -> tuple[Need, ...]:
-        """What the paper reads of the batches of a loop; a paper extends it by its own."""
-        return (IMAGES,)
-
-    def check_truth(self, batch: Any) -> None:
-        """Refuse a first training batch that has what is needed, but empty; by default nothing is."""
-
-    @property
-    def paper(self) -> str:
-        """The slug of the paper: the name of its module."""
-        parts = type(self).__module__.split(".")
-        return parts[1] if parts[0] == "lightning_modules" and len(parts) > 1 else type(self).__name__
-
-    @property
-    def data_name(self) -> str:
-        """Name of the data module in use, for messages."""
-        data = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
-        return "the given loaders" if data is None else type(data).__name__
-
-    def check_first(self, loop: Loop, batch: Any) -> None:
-        """Hold the first batch of a loop against what the paper needs; later ones pass.
-
-        Raises:
-            BatchError: If the batch lacks something.
-            ValueError: If it is there, but empty.
-        """
-        if loop in self._checked:
-            return
-        check_batch(batch, self.needs(loop), paper=self.paper, loop=loop, data=self.data_name)
-        if loop == "train":
-            self.check_truth(batch)
-        self._checked.add(loop)
-
-    def on_fit_start(self) -> None:
-        """Look at a validation sample now: a run must not find out at its first validation that the data do not fit."""
-        data = getattr(self.trainer, "datamodule", None)
-        if data is not None and self.trainer.limit_val_batches != 0:
-            batch = first_validation_batch(data)
-            if batch is not None:
-                self.check_first("val", batch)
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Check the first batch."""
-        self.check_first("train", batch)
-
-    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Check the first batch."""
-        self.check_first("val", batch)
-
-    def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Check the first batch."""
-        self.check_first("test", batch)
-
-    def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Check the first batch."""
-        self.check_first("predict", batch)
 
     def weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Loss terms times their weights, float32; a paper whose weights change in training extends this."""
@@ -190,7 +136,9 @@ class PaperModule(LightningModule):
 class DepthModule(PaperModule):
     """Base of papers that predict depth: metrics on validation and test, depth in metres on predict.
 
-    ``val/score`` is AbsRel under the module's own protocol, lower is better: checkpoints are chosen by it.
+    ``val/score`` is AbsRel under the module's own protocol, lower is better: checkpoints are chosen by it. Where a
+    whole split has no measured depth, what needs it is left out of the table, and one line says so; a training whose
+    checkpoints could then not be chosen is refused before its first step.
 
     Args:
         loss_weights: See :class:`PaperModule`.
@@ -231,6 +179,28 @@ class DepthModule(PaperModule):
                 for stage in ("val", "test")
             }
         )
+        self.measured_images = torch.nn.ModuleDict({stage: SumMetric() for stage in ("val", "test")})
+        self._said_no_truth: set[str] = set()
+
+    scores_without_truth: ClassVar[bool] = False
+    """Whether ``val/score`` is another number where a split has no measured depth."""
+
+    def on_fit_start(self) -> None:
+        """Refuse validation data of which none has depth, if checkpoints are chosen by the errors of depth.
+
+        Raises:
+            ValueError: If not one validation image has a measured pixel.
+        """
+        super().on_fit_start()
+        data = getattr(self.trainer, "datamodule", None)
+        if self.scores_without_truth or data is None or self.trainer.limit_val_batches == 0:
+            return
+        if not validation_measured(data):
+            raise ValueError(
+                f"{self.paper} chooses checkpoints by the errors of depth (val/score), but no validation image of "
+                f"{self.data_name} has any measured depth: hold out images that have (data.init_args.val of a video of "
+                "your own), or validate not at all (--trainer.limit_val_batches 0) and take the last weights"
+            )
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
         """Images, and depth to be compared with in validation and test."""
@@ -280,9 +250,30 @@ class DepthModule(PaperModule):
 
     def _reset_metrics(self, stage: str) -> None:
         self._metrics(stage).reset()
+        cast(SumMetric, self.measured_images[stage]).reset()
+
+    def _count_measured(self, stage: str, batch: DepthBatch) -> None:
+        measured = batch["depth_mask"].flatten(1).any(dim=1)
+        cast(SumMetric, self.measured_images[stage]).update(measured.float())
+
+    def _without_truth(self, stage: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The metrics of a split, without those that its missing depth leaves empty, and a line that says so."""
+        if float(cast(SumMetric, self.measured_images[stage]).compute()) > 0:
+            return values
+        if stage not in self._said_no_truth and self.trainer.is_global_zero:
+            self._said_no_truth.add(stage)
+            split = "validation" if stage == "val" else "test"
+            score = ": val/score is the photometric error" if self.scores_without_truth and stage == "val" else ""
+            logger.warning(
+                "no ground truth depth in the %s images of %s, so errors of depth and panels of it are left out%s",
+                split,
+                self.data_name,
+                score,
+            )
+        return {name: value for name, value in values.items() if not bool(value.isnan())}
 
     def _log_metrics(self, stage: str) -> None:
-        for name, value in self.stage_metrics(stage).items():
+        for name, value in self._without_truth(stage, self.stage_metrics(stage)).items():
             # compute() has reduced the metric over all ranks, so every rank logs the same number.
             self.log(f"{stage}/{name}", value, prog_bar=name == "score" or name.startswith("delta1"))
         self._reset_metrics(stage)
@@ -293,7 +284,9 @@ class DepthModule(PaperModule):
 
     def validation_step(self, batch: DepthBatch, batch_idx: int) -> None:
         """Update the validation metrics."""
-        self._update_metrics("val", batch)
+        self._count_measured("val", batch)
+        with explained(batch):
+            self._update_metrics("val", batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
@@ -305,7 +298,9 @@ class DepthModule(PaperModule):
 
     def test_step(self, batch: DepthBatch, batch_idx: int) -> None:
         """Update the test metrics."""
-        self._update_metrics("test", batch)
+        self._count_measured("test", batch)
+        with explained(batch):
+            self._update_metrics("test", batch)
 
     def on_test_epoch_end(self) -> None:
         """Log the test metrics."""

@@ -156,11 +156,28 @@ def first_validation_batch(data: LightningDataModule) -> Any:
     It is read past the loader's sampler, so that nothing of the run to come depends on it.
     """
     with isolate_rng():
-        loader = data.val_dataloader()
-        while isinstance(loader, list | tuple) and loader:
-            loader = loader[0]
-        if not isinstance(loader, DataLoader) or not hasattr(loader.dataset, "__getitem__"):
-            return None
-        if getattr(loader, "collate_fn", None) is None or len(loader.dataset) == 0:  # type: ignore[arg-type]  # has len
-            return None
-        return loader.collate_fn([loader.dataset[0]])
+        loader = _validation_loader(data)
+        return None if loader is None else loader.collate_fn([loader.dataset[0]])
+
+
+def validation_measured(data: LightningDataModule) -> bool:
+    """Whether a validation sample has measured depth: they are read in order, up to the first one that has.
+
+    True where it cannot be told, as for loaders without a data set that can be indexed.
+    """
+    with isolate_rng():
+        loader = _validation_loader(data)
+        if loader is None:
+            return True
+        masks = (loader.dataset[k].get("depth_mask") for k in range(len(loader.dataset)))  # type: ignore[arg-type]  # has len
+        return any(mask is None or bool(mask.any()) for mask in masks)
+
+
+def _validation_loader(data: LightningDataModule) -> DataLoader[Any] | None:
+    """The (first) validation loader if its data set can be indexed and is not empty."""
+    loader = data.val_dataloader()
+    while isinstance(loader, list | tuple) and loader:
+        loader = loader[0]
+    if not isinstance(loader, DataLoader) or not hasattr(loader.dataset, "__getitem__"):
+        return None
+    return loader if len(loader.dataset) > 0 else None  # type: ignore[arg-type]  # has len

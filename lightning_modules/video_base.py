@@ -86,6 +86,8 @@ class VideoDepthModule(DepthModule):
 
     paper_weights: ClassVar[Mapping[str, float]]
     """All loss terms of the paper with their weights."""
+    scores_without_truth: ClassVar[bool] = True
+    """The photometric error chooses checkpoints where no frame has depth."""
     corrects_motion: ClassVar[bool] = False
     """Whether the paper uses the second decoder of a pose network that has one."""
 

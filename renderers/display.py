@@ -250,8 +250,9 @@ def depth_panels(
     prediction: Tensor,
     *,
     max_relative: float = 0.5,
+    keep_empty: bool = False,
 ) -> Tensor:
-    """Panels side by side: image | truth | prediction | error, or image | prediction where there is no truth.
+    """Panels side by side: image | truth | prediction | error, or image | prediction where no image has truth.
 
     Truth and prediction share one colour range per sample, that of the truth (of the prediction where there is none).
 
@@ -261,6 +262,7 @@ def depth_panels(
         mask: bool ``(B, 1, H, W)``, pixels with truth; None takes every positive depth of the truth.
         prediction: float ``(B, 1, H, W)``, metres.
         max_relative: See :func:`error_map`.
+        keep_empty: Draw the four panels even where no image has truth.
 
     Returns:
         float ``(B, 3, H, 4 W + 3 G)`` or ``(B, 3, H, 2 W + G)`` with white gaps of ``G = max(2, W // 64)`` pixels.
@@ -271,6 +273,8 @@ def depth_panels(
             f"image has shape {tuple(image.shape)} and prediction {tuple(prediction.shape)}, "
             "but (B, 3, H, W) and (B, 1, H, W) are needed"
         )
+    if truth is not None and not keep_empty and not bool((truth > 0 if mask is None else mask & (truth > 0)).any()):
+        truth = None
     near, far = depth_range(prediction)
     panels = [image.float().clamp(0, 1)]
     if truth is not None:

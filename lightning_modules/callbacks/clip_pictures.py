@@ -10,12 +10,15 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_modules.callbacks.pictures import SamplePictures
+from lightning_modules.callbacks.pictures import SamplePictures, gap_width, without_columns
 from renderers.display import GAP_GREY
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MAX_SCALE = 0.4
 """Size of the letters, in units of the font: about 7 pixels a letter."""
+
+TRUTH = "truth"
+"""Title of the column that is left out where no sample has truth."""
 
 
 class ClipPictures(SamplePictures):
@@ -84,14 +87,14 @@ class ClipPictures(SamplePictures):
         parts = [part for picture in maps.values() for part in (picture.detach().float().clamp(0, 1), gap.float())]
         return torch.cat(parts[:-1], dim=3)
 
+    def without_truth(self, row: Tensor) -> Tensor:
+        """The columns but that of the truth."""
+        return without_columns(row, {k for k, title in enumerate(self._titles) if title == TRUTH}, width=self._width)
+
     def headed(self, picture: Tensor) -> Tensor:
         """Write the titles above their columns."""
-        return torch.cat([title_strip(self._titles, width=self._width), picture], dim=1)
-
-
-def gap_width(width: int) -> int:
-    """Pixels between two columns of a width."""
-    return max(2, width // 64)
+        titles = [title for title in self._titles if title != TRUTH or self._has_truth]
+        return torch.cat([title_strip(titles, width=self._width), picture], dim=1)
 
 
 def title_strip(titles: Sequence[str], *, width: int) -> Tensor:

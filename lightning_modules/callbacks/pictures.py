@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from geometry.alignment import median_scale
 from lightning_modules.base import DepthModule
-from renderers.display import depth_panels, stack_rows, to_uint8
+from renderers.display import GAP_GREY, depth_panels, stack_rows, to_uint8
 from structures.files import write_png
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class SamplePictures(Callback):
         self.every_n_epochs = every_n_epochs
         self.count = count
         self._rows: list[Tensor] = []
+        self._has_truth = False
 
     @abstractmethod
     def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
@@ -61,17 +62,21 @@ class SamplePictures(Callback):
             float ``(B, 3, H, W)``, RGB in [0, 1].
         """
 
+    def without_truth(self, row: Tensor) -> Tensor:
+        """A row ``(3, H, W)`` without what only truth would fill; asked for where no drawn sample has any."""
+        return row
+
     def headed(self, picture: Tensor) -> Tensor:
         """A picture ``(3, H, W)`` of one or more rows with what is written above it; by default nothing is."""
         return picture
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a new picture."""
-        self._rows = []
+        self._rows, self._has_truth = [], False
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a new picture."""
-        self._rows = []
+        self._rows, self._has_truth = [], False
 
     def on_validation_batch_end(
         self,
@@ -132,11 +137,15 @@ class SamplePictures(Callback):
             for module, training in modes:
                 module.training = training
         self._rows.extend(rows.detach().cpu())
+        mask = sample.get("depth_mask")
+        self._has_truth = self._has_truth or not isinstance(mask, Tensor) or bool(mask.any())
 
     def _write(self, trainer: Trainer, name: str, stage: str) -> None:
         rows, self._rows = self._rows, []
         if not rows:
             return
+        if not self._has_truth:
+            rows = [self.without_truth(row) for row in rows]
         path = Path(trainer.default_root_dir) / "pictures" / f"{self.file_prefix}{name}.png"
         write_png(path, to_uint8(self.headed(stack_rows(torch.stack(rows)))).numpy())
         logger.info("pictures: %s", path)
@@ -148,7 +157,7 @@ class SamplePictures(Callback):
 
 
 class DepthPictures(SamplePictures):
-    """Draws image | truth | prediction | error, see :class:`SamplePictures`.
+    """Draws image | truth | prediction | error, or image | prediction without truth, see :class:`SamplePictures`.
 
     Files: ``pictures/step_000200.png`` in the trainer's folder, ``pictures/test.png``, ``pictures/validate.png``.
 
@@ -157,8 +166,17 @@ class DepthPictures(SamplePictures):
         count: See :class:`SamplePictures`.
     """
 
+    def __init__(self, every_n_epochs: int = 1, count: int = 4) -> None:
+        super().__init__(every_n_epochs, count)
+        self._width = 0
+
+    def without_truth(self, row: Tensor) -> Tensor:
+        """Image and prediction alone."""
+        return without_columns(row, {1, 3}, width=self._width)
+
     def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
         """Draw the four panels."""
+        self._width = sample["image"].shape[-1]
         # The scale of the depth may be a matter of the data, which `forward` does not see.
         predict = pl_module.predict_depth if isinstance(pl_module, DepthModule) else None
         prediction = pl_module(sample["image"]) if predict is None else predict(sample)
@@ -167,7 +185,30 @@ class DepthPictures(SamplePictures):
             scale = median_scale(prediction, target=sample["depth"], mask=sample["depth_mask"])
             known = sample["depth_mask"].flatten(1).any(dim=1)
             prediction = prediction * torch.where(known, scale, 1.0).view(-1, 1, 1, 1)
-        return depth_panels(sample["image"], sample["depth"], sample["depth_mask"], prediction)
+        return depth_panels(sample["image"], sample["depth"], sample["depth_mask"], prediction, keep_empty=True)
+
+
+def gap_width(width: int) -> int:
+    """Pixels between two columns of a width."""
+    return max(2, width // 64)
+
+
+def without_columns(row: Tensor, dropped: Collection[int], *, width: int) -> Tensor:
+    """A row of panels without some of them.
+
+    Args:
+        row: float ``(3, H, N W + (N - 1) G)``, N panels of width W with gaps of ``G = gap_width(W)`` pixels.
+        dropped: Positions of the panels to leave out, from 0.
+        width: W, pixels.
+
+    Returns:
+        float ``(3, H, ...)``, the other panels with the same gaps; without a panel the row as it is.
+    """
+    step = width + gap_width(width)
+    count = (row.shape[-1] + gap_width(width)) // step
+    kept = [row[..., k * step : k * step + width] for k in range(count) if k not in dropped]
+    gap = row.new_full((*row.shape[:2], gap_width(width)), GAP_GREY)
+    return torch.cat([part for panel in kept for part in (panel, gap)][:-1], dim=-1) if kept else row
 
 
 def chosen_samples(count: int, *, batch_idx: int, n_batches: int | float, batch_size: int) -> list[int]:
