@@ -6,7 +6,7 @@ A paper subclasses :class:`DepthModule` and adds ``forward`` and ``loss_terms``;
 import logging
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -19,6 +19,7 @@ from torchmetrics import SumMetric
 
 from lightning_modules.batch_needs import DEPTH, Loop, Need, validation_measured
 from lightning_modules.checked import CheckedModule
+from lightning_modules.flip_postprocessing import Quantity, blended_with_mirror_image
 from lightning_modules.schedules import WarmupCosine
 from lightning_modules.size_errors import explained
 from metrics.depth import DepthMetrics
@@ -181,7 +182,10 @@ class DepthModule(PaperModule):
         )
         self.measured_images = torch.nn.ModuleDict({stage: SumMetric() for stage in ("val", "test")})
         self._said_no_truth: set[str] = set()
+        self.flip_postprocessing = False
 
+    flip_quantity: ClassVar[Quantity] = "depth"
+    """What flip post-processing blends."""
     scores_without_truth: ClassVar[bool] = False
     """Whether ``val/score`` is another number where a split has no measured depth."""
 
@@ -226,6 +230,16 @@ class DepthModule(PaperModule):
         """Depth that is held against the truth of a batch, ``(B, 1, H, W)``, metres; by default ``forward``."""
         return self(batch["image"])
 
+    def evaluated_depth(self, batch: DepthBatch) -> Tensor:
+        """:meth:`predict_depth`, blended with that of the mirror images while ``flip_postprocessing`` is on."""
+        return self.with_flip(self.predict_depth, batch)
+
+    def with_flip(self, predict: Callable[[Any], Tensor], batch: Any) -> Tensor:
+        """What ``predict`` gives for a batch, blended with that of the mirror images if it is wanted."""
+        if not self.flip_postprocessing:
+            return predict(batch)
+        return blended_with_mirror_image(predict, batch, quantity=self.flip_quantity)
+
     def _metrics(self, stage: str) -> DepthMetrics:
         metrics = self.depth_metrics[stage]
         assert isinstance(metrics, DepthMetrics)  # for the type checker: a ModuleDict forgets
@@ -233,7 +247,7 @@ class DepthModule(PaperModule):
 
     def _update_metrics(self, stage: str, batch: DepthBatch) -> None:
         self._metrics(stage).update(
-            self.predict_depth(batch),
+            self.evaluated_depth(batch),
             target_m=batch["depth"],
             mask=batch["depth_mask"],
             depth_scale_m=batch["depth_scale_m"],
@@ -273,7 +287,10 @@ class DepthModule(PaperModule):
         return {name: value for name, value in values.items() if not bool(value.isnan())}
 
     def _log_metrics(self, stage: str) -> None:
-        for name, value in self._without_truth(stage, self.stage_metrics(stage)).items():
+        values = self._without_truth(stage, self.stage_metrics(stage))
+        if self.flip_postprocessing:
+            values = {name if name == "score" else f"{name}_pp": value for name, value in values.items()}
+        for name, value in values.items():
             # compute() has reduced the metric over all ranks, so every rank logs the same number.
             self.log(f"{stage}/{name}", value, prog_bar=name == "score" or name.startswith("delta1"))
         self._reset_metrics(stage)
@@ -308,4 +325,4 @@ class DepthModule(PaperModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Depth ``(B, 1, H, W)`` in metres for a batch of images."""
-        return self(batch["image"])
+        return self.with_flip(lambda one: self(one["image"]), batch)

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 Loop = Literal["train", "val", "test", "predict"]
 
@@ -178,6 +178,6 @@ def _validation_loader(data: LightningDataModule) -> DataLoader[Any] | None:
     loader = data.val_dataloader()
     while isinstance(loader, list | tuple) and loader:
         loader = loader[0]
-    if not isinstance(loader, DataLoader) or not hasattr(loader.dataset, "__getitem__"):
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return None
     return loader if len(loader.dataset) > 0 else None  # type: ignore[arg-type]  # has len

@@ -241,7 +241,7 @@ class GAMDepth(VideoDepthModule):
 
     def pictures(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Also the normals, the planar segments and, where the network has them, the classes."""
-        depth = self.predict_depth(batch)
+        depth = self.evaluated_depth(batch)
         normals, defined = normals_from_points(unproject(depth, batch["K"]), radius=self.normal_radius)
         pictures = super().pictures(batch) | {"normals": normal_map(normals, mask=defined)}
         if isinstance(self.depth_network, DisparitySegmentationNet):

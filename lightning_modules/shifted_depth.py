@@ -108,7 +108,7 @@ class ShiftedDepth(DepthModule):
         return cast(ShapeMetrics, self.shape_metrics[stage])
 
     def _update_metrics(self, stage: str, batch: DepthBatch) -> None:
-        depth = self.predict_depth(batch)
+        depth = self.evaluated_depth(batch)
         truth, mask = batch["depth"], batch["depth_mask"]
         self._metrics(stage).update(depth, target_m=truth, mask=mask, depth_scale_m=batch["depth_scale_m"])
         self._shape_metrics(stage).update(depth, target_m=truth, mask=mask, K=batch["K"], plane=batch.get("plane"))

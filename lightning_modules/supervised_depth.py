@@ -135,7 +135,7 @@ class SupervisedDepth(DepthModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Depth ``(B, 1, H, W)`` in metres, with the intrinsics where the batch has them."""
-        return self(batch["image"], batch.get("K"))
+        return self.with_flip(lambda one: self(one["image"], one.get("K")), batch)
 
     def predict_depth(self, batch: DepthBatch) -> Tensor:
         """Depth ``(B, 1, H, W)`` in metres, unclamped, in the scale that the data gives."""

@@ -18,6 +18,7 @@ from geometry.disparity import depth_from_disparity
 from geometry.se3 import invert_transform, transform_from_axis_angle
 from lightning_modules.base import DepthModule
 from lightning_modules.batch_needs import CLIP_DEPTH, CLIPS, IMAGES, KEYPOINTS, POSES, Loop, Need
+from lightning_modules.flip_postprocessing import Quantity
 from losses.photometric import Photometric, minimum_error
 from losses.weighting import Averaging, KeypointWeighting, PhotometricWeighting
 from metrics.subset_depth import SubsetDepthErrors
@@ -86,6 +87,7 @@ class VideoDepthModule(DepthModule):
 
     paper_weights: ClassVar[Mapping[str, float]]
     """All loss terms of the paper with their weights."""
+    flip_quantity: ClassVar[Quantity] = "disparity"
     scores_without_truth: ClassVar[bool] = True
     """The photometric error chooses checkpoints where no frame has depth."""
     corrects_motion: ClassVar[bool] = False
@@ -305,7 +307,7 @@ class VideoDepthModule(DepthModule):
         return self.weighting(error, image=batch["image"], keypoints=batch.get("keypoints"))
 
     def _update_metrics(self, stage: str, batch: DepthBatch) -> None:
-        depth = self.predict_depth(batch)
+        depth = self.evaluated_depth(batch)
         truth, mask = batch["depth"], batch["depth_mask"]
         self._metrics(stage).update(depth, target_m=truth, mask=mask, depth_scale_m=batch["depth_scale_m"])
         subsets = {name: cast(dict[str, Tensor], batch)[name] for name in PIXEL_SUBSETS if name in batch}
@@ -348,7 +350,7 @@ class VideoDepthModule(DepthModule):
         Depth is drawn up to its scale: prediction and truth each on the range of the truth's (or its own) quantiles,
         after the alignment by medians.
         """
-        depth = self.predict_depth(batch)
+        depth = self.evaluated_depth(batch)
         truth, mask = batch["depth"], batch["depth_mask"]
         known = mask.flatten(1).any(dim=1).view(-1, 1, 1, 1)
         scale = torch.where(known.flatten(), median_scale(depth, target=truth, mask=mask), 1.0)

@@ -22,6 +22,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from datamodules.image_files import ImageFiles
 from lightning_modules.base import DepthModule
 from lightning_modules.calibrated import CalibratedDepth
+from lightning_modules.callbacks.flip_postprocessing import turn_on
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.loading import load_module
 from lightning_modules.quiet import quiet_lightning
@@ -68,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     flag = argparse.BooleanOptionalAction
     parser.add_argument("--ply", action=flag, default=True, help="point clouds, where the camera is known")
     parser.add_argument("--panel", action=flag, default=True, help="image and prediction side by side")
+    parser.add_argument(
+        "--flip", action=flag, default=False, help="blend with the depth of the mirror image (flip post-processing)"
+    )
     parser.add_argument("--accelerator", choices=["auto", "cpu", "gpu"], default="auto", help="where to compute")
     return parser
 
@@ -203,6 +207,8 @@ def main(args: list[str] | None = None) -> int:
             if options.teacher is None
             else Teacher(options.teacher, "depth", common_unit=options.calibration is not None)
         )
+        if options.flip:
+            turn_on(module)
         options.output.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)

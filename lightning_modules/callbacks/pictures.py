@@ -178,7 +178,7 @@ class DepthPictures(SamplePictures):
         """Draw the four panels."""
         self._width = sample["image"].shape[-1]
         # The scale of the depth may be a matter of the data, which `forward` does not see.
-        predict = pl_module.predict_depth if isinstance(pl_module, DepthModule) else None
+        predict = pl_module.evaluated_depth if isinstance(pl_module, DepthModule) else None
         prediction = pl_module(sample["image"]) if predict is None else predict(sample)
         prediction = prediction.detach().float()
         if isinstance(pl_module, DepthModule) and not pl_module.scale_known:  # errors mean nothing in another unit

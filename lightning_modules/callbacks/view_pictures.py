@@ -104,7 +104,7 @@ class ViewPictures(ClipPictures):
         """The module's own pictures and the sections."""
         maps = super().maps(pl_module, sample)
         assert isinstance(pl_module, DepthModule)  # checked in setup
-        now = pl_module.predict_depth(sample).detach().float()
+        now = pl_module.evaluated_depth(sample).detach().float()
         size = next(iter(maps.values())).shape[-2:] if maps else sample["image"].shape[-2:]
         depths = {"now": now}
         if pl_module.trainer.state.fn == "fit":

@@ -1,0 +1,57 @@
+"""Flip post-processing: depth of an image blended with that of its mirror image, the "+PP" rows of depth papers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from geometry.mirrored import blend_mirrored, mirrored_intrinsics
+
+Quantity = Literal["depth", "disparity"]
+
+
+def mirrored_batch(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """A batch with its images and intrinsics mirrored; whatever else it holds stays.
+
+    Padding at the right of an image (``content_size``, of batches of one) stays there: its content alone is mirrored.
+
+    Args:
+        batch: ``image`` ``(B, 3, H, W)`` and, if known, ``K`` ``(B, 3, 3)``.
+    """
+    image, width = batch["image"], _content_width(batch)
+    mirrored = {**batch, "image": torch.cat([image[..., :width].flip(-1), image[..., width:]], dim=-1)}
+    if "K" in batch:
+        mirrored["K"] = mirrored_intrinsics(batch["K"], width=width)
+    return mirrored
+
+
+def blended_with_mirror_image(
+    predict: Callable[[Any], Tensor], batch: Mapping[str, Any], *, quantity: Quantity
+) -> Tensor:
+    """Depth of a batch, blended with that of its mirror images.
+
+    Args:
+        predict: Gives depth ``(B, 1, H, W)`` of a batch.
+        batch: See :func:`mirrored_batch`.
+        quantity: What is blended: ``disparity`` (1 / depth, as the papers that predict it do; depth has to be
+            positive), or ``depth``.
+
+    Returns:
+        ``(B, 1, H, W)``; padding is that of the images themselves.
+    """
+    depth, mirrored = predict(batch), predict(mirrored_batch(batch))
+    width = _content_width(batch)
+    pair = [values[..., :width] for values in (depth, mirrored)]
+    if quantity == "disparity":
+        blended = blend_mirrored(*(values.reciprocal() for values in pair)).reciprocal()
+    else:
+        blended = blend_mirrored(*pair)
+    return torch.cat([blended, depth[..., width:]], dim=-1)
+
+
+def _content_width(batch: Mapping[str, Any]) -> int:
+    """Columns of the images that are no padding."""
+    image = batch["image"]
+    content = batch.get("content_size")
+    return int(content[0, 1]) if isinstance(content, Tensor) and len(image) == 1 else image.shape[-1]
