@@ -203,7 +203,8 @@ class DepthModule(PaperModule):
             raise ValueError(
                 f"{self.paper} chooses checkpoints by the errors of depth (val/score), but no validation image of "
                 f"{self.data_name} has any measured depth: hold out images that have (data.init_args.val of a video of "
-                "your own), or validate not at all (--trainer.limit_val_batches 0) and take the last weights"
+                "your own), train a paper that needs none (gam_depth, monodepth2, sc_depth), or validate not at all "
+                "(--trainer.limit_val_batches 0) and take the last weights"
             )
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:

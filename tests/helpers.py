@@ -21,6 +21,20 @@ class Affine(nn.Module):
         return self.scale * image.mean(dim=1, keepdim=True) + self.shift
 
 
+class Slanted(nn.Module):
+    """0.2 at the left border and 0.3 at the right, whatever the image shows: a network with a bias to one side."""
+
+    stride = 1
+
+    def __init__(self, slope: float = 0.1) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(slope))
+
+    def forward(self, image: Tensor) -> Tensor:
+        ramp = 0.2 + self.slope * torch.linspace(0, 1, image.shape[-1], device=image.device)
+        return ramp.expand(len(image), 1, *image.shape[-2:])
+
+
 class RandomDepth(Dataset):
     """Seeded images with depth that is an affine function of brightness, so that :class:`Affine` can fit it."""
 

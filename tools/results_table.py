@@ -1,5 +1,7 @@
 """Compare runs without a server: a Markdown table of every finished training below a folder.
 
+A row names the run's folder and its data, since one experiment may run on several (``DATA=``).
+
 ``python -m tools.results_table runs --metrics l1_scaled_img abs_rel_img``
 """
 
@@ -8,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 DEFAULT_METRICS = (
     "l1_scaled_img",
@@ -35,21 +39,37 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is damaged ({error}); delete it to leave that run out") from None
         if "test" in record:
-            records.append({**record, "run": path.parent.name})
+            records.append({**record, "run": path.parent.name, "data": data_of(path.with_name("config.yaml"))})
     trainings = [record for record in records if "fit_minutes" in record]
     return sorted(
         trainings if trainings else records, key=lambda r: (str(r.get("experiment")), str(r.get("seed")), r["run"])
     )
 
 
+def data_of(config: Path) -> str:
+    """What a run was trained and tested on, by its ``config.yaml``: name of the data module and, if given, its root.
+
+    Blank where the file is missing or does not say.
+    """
+    try:
+        data: Any = yaml.safe_load(config.read_text())["data"]
+        name = str(data["class_path"]).rsplit(".", 1)[-1].removesuffix("DataModule")
+        root = (data.get("init_args") or {}).get("root")
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return ""
+    return name if root is None else f"{name} {root}"
+
+
 def table(records: list[dict[str, Any]], metrics: list[str]) -> str:
     """Markdown table with a row a run; a number that a run does not have stays blank."""
-    head = ["experiment", "seed", *metrics, "parameters", "minutes", "GB", "commit"]
+    head = ["experiment", "run", "data", "seed", *metrics, "parameters", "minutes", "GB", "commit"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for record in records:
         values = [record["test"].get(f"test/{metric}") for metric in metrics]
         cells = [
             str(record.get("experiment")),
+            str(record.get("run", "")),
+            str(record.get("data", "")).replace("|", "\\|"),
             str(record.get("seed")),
             *("" if value is None else f"{value:.4f}" for value in values),
             f"{record['parameters']:,}" if "parameters" in record else "",

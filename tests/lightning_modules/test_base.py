@@ -106,6 +106,69 @@ def test_metrics_of_an_epoch_forget_the_one_before(tmp_path):
     assert first["val/abs_rel_img"] == pytest.approx((np.abs(guess - truth) / truth).mean(), rel=1e-5)
 
 
+class PartlyMeasured(RandomDepth):
+    """Depth is known of the samples from a number on."""
+
+    def __init__(self, *args, known_from: int, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.known_from = known_from
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        known = index >= self.known_from
+        return sample | {"depth": sample["depth"] * known, "depth_mask": sample["depth_mask"] & known}
+
+
+class PartlyMeasuredModule(RandomDepthModule):
+    def __init__(self, known_from: int, train_known_from: int = 0) -> None:
+        super().__init__()
+        self.known_from, self.train_known_from = known_from, train_known_from
+
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader(PartlyMeasured(8, known_from=self.train_known_from), batch_size=4)
+
+    def val_dataloader(self):
+        return torch.utils.data.DataLoader(PartlyMeasured(5, known_from=self.known_from), batch_size=4)
+
+    test_dataloader = val_dataloader
+
+
+def test_without_any_truth_no_empty_row_is_left_and_a_line_says_why(tmp_path, caplog):
+    module, trainer = SupervisedDepth(Affine()), quiet_trainer(tmp_path)
+    assert trainer.test(module, PartlyMeasuredModule(99), verbose=False) == [{}]
+    said = [record.message for record in caplog.records if "no ground truth depth" in record.message]
+    assert said == [
+        "no ground truth depth in the test images of PartlyMeasuredModule, so errors of depth and panels of it are "
+        "left out"
+    ]
+    caplog.clear()
+    (one,) = trainer.test(module, PartlyMeasuredModule(4), verbose=False)
+    assert np.isfinite(one["test/abs_rel_img"])
+    assert not caplog.records
+
+
+def test_a_training_whose_checkpoints_could_not_be_chosen_is_refused(tmp_path):
+    module = SupervisedDepth(Affine())
+    with pytest.raises(
+        ValueError, match=r"no validation image of PartlyMeasuredModule has any measured depth: hold out"
+    ):
+        quiet_trainer(tmp_path, max_steps=1).fit(module, PartlyMeasuredModule(99))
+    trainer = quiet_trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    trainer.fit(module, PartlyMeasuredModule(99))
+    assert trainer.global_step == 1
+    trainer = quiet_trainer(tmp_path, max_steps=1)
+    trainer.fit(module, PartlyMeasuredModule(4))  # one is enough
+    assert trainer.global_step == 1
+
+
+def test_a_training_without_truth_is_refused_before_its_first_step(tmp_path):
+    module = SupervisedDepth(Affine())
+    trainer = quiet_trainer(tmp_path, max_steps=2)
+    with pytest.raises(ValueError, match=r"learns from measured depth, but not one pixel of the first 4 training"):
+        trainer.fit(module, PartlyMeasuredModule(0, train_known_from=99))
+    assert trainer.global_step == 0
+
+
 def test_non_finite_loss_stops_names_the_term_and_saves_the_batch(tmp_path):
     class Poisoned(RandomDepth):
         def __getitem__(self, index):

@@ -5,28 +5,13 @@ import json
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import nn
 
 from geometry.mirrored import blend_mirrored
 from lightning_modules.callbacks.flip_postprocessing import FlipPostprocessing, turn_on
 from lightning_modules.flip_postprocessing import blended_with_mirror_image, mirrored_batch
 from lightning_modules.monodepth2 import Monodepth2
 from lightning_modules.supervised_depth import SupervisedDepth
-from tests.helpers import RandomDepthModule
-
-
-class Slanted(nn.Module):
-    """Mean over the channels plus something that grows from left to right, whatever the image shows."""
-
-    stride = 1
-
-    def __init__(self, slope: float = 0.3) -> None:
-        super().__init__()
-        self.slope = nn.Parameter(torch.tensor(slope))
-
-    def forward(self, image):
-        ramp = torch.linspace(0, 1, image.shape[-1])
-        return (0.2 + 0.3 * image.mean(dim=1, keepdim=True) + self.slope * ramp).clamp(0, 1)
+from tests.helpers import RandomDepthModule, Slanted
 
 
 def some_batch(width=40):

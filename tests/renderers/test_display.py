@@ -181,16 +181,22 @@ def test_panels_stand_side_by_side_and_share_the_range_of_the_truth():
 
 
 def test_panels_without_truth_are_two():
-    panels = depth_panels(torch.rand(1, 3, 4, 64), None, None, torch.full((1, 1, 4, 64), 2.0))
+    image, prediction = torch.rand(1, 3, 4, 64), torch.full((1, 1, 4, 64), 2.0)
+    panels = depth_panels(image, None, None, prediction)
     assert panels.shape == (1, 3, 4, 2 * 64 + 2)
+    empty = torch.zeros_like(prediction)
+    assert torch.equal(depth_panels(image, empty, empty > 0, prediction), panels)
+    assert torch.equal(depth_panels(image, empty, None, prediction), panels)
+    assert depth_panels(image, empty, empty > 0, prediction, keep_empty=True).shape[-1] == 4 * 64 + 3 * 2
 
 
 def test_panels_of_a_sample_without_valid_truth_use_the_prediction():
     prediction = torch.linspace(3, 6, 64).expand(1, 1, 4, 64)
-    truth = torch.zeros(1, 1, 4, 64)
-    panels = depth_panels(torch.rand(1, 3, 4, 64), truth, truth > 0, prediction)
+    truth = torch.zeros(2, 1, 4, 64)
+    truth[1] = 2.0
+    panels = depth_panels(torch.rand(2, 3, 4, 64), truth, truth > 0, prediction.expand(2, -1, -1, -1))
     near, far = depth_range(prediction)
-    torch.testing.assert_close(panels[..., 132:196], colorize(prediction, near_m=near, far_m=far))
+    torch.testing.assert_close(panels[:1, ..., 132:196], colorize(prediction, near_m=near, far_m=far))
 
 
 def test_rows_are_stacked_and_become_bytes():

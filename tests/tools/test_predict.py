@@ -8,7 +8,7 @@ from lightning_modules.supervised_depth import SupervisedDepth
 from structures.calibration import Calibration
 from tests.data.make_constant_depth import ConstantDepth, write_checkpoint
 from tests.data.make_huggingface import make_depth_anything
-from tests.helpers import Affine
+from tests.helpers import Affine, Slanted
 from tools.predict import main
 
 
@@ -147,6 +147,27 @@ def canonical(tmp_path):
     checkpoint["plumbline"]["model"] = {"network": network, "canonical_focal_px": 50.0}
     torch.save(checkpoint, path)
     return path
+
+
+def test_flip_blends_with_the_mirror_image(tmp_path, photos, checkpoint, capsys):
+    path = tmp_path / "slanted" / "checkpoints" / "best.ckpt"
+    path.parent.mkdir(parents=True)
+    write_checkpoint(path, SupervisedDepth(Slanted()))
+    content = torch.load(path, weights_only=True)
+    content["plumbline"]["model"] = {"network": {"class_path": "tests.helpers.Slanted"}}
+    torch.save(content, path)
+    photo, size = photos / "a" / "1.png", ["--size", "97", "131", "--no-panel"]
+    assert run(path, photo, tmp_path / "plain", *size) == 0
+    assert run(path, photo, tmp_path / "flip", "--flip", *size) == 0
+    plain, flip = (read_depth(tmp_path / name / "1_depth.png")[10] / 1000.0 for name in ("plain", "flip"))
+    # 2 m at the left border of the network's picture (padded to 160 columns), 3 m at the right, whatever it shows.
+    ramp = 2 + np.linspace(0, 1, 160)[:131]
+    np.testing.assert_allclose(plain, ramp, atol=1e-3)
+    share = np.interp((np.arange(131) + 0.5) / 131, [0, 0.05, 0.1, 0.9, 0.95, 1], [0, 0, 0.5, 0.5, 1, 1])
+    np.testing.assert_allclose(flip, share * ramp + (1 - share) * ramp[::-1], atol=1e-3)
+    assert run(checkpoint, photo, tmp_path / "none", "--flip") == 2
+    assert "ConstantDepth is no depth module of this project: leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(("fx", "fy"), [(131.0, 131.0), (262.0, 262.0), (200.0, 128.0)])

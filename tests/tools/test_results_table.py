@@ -1,20 +1,25 @@
 import json
 
 import pytest
+import yaml
 
-from tools.results_table import main, read_runs, table
+from tools.results_table import data_of, main, read_runs, table
 
 
 def write_run(folder, name, **record):
     run = folder / record["experiment"] / name
     run.mkdir(parents=True)
     (run / "run.json").write_text(json.dumps(record))
+    return run
 
 
 @pytest.fixture
 def runs(tmp_path):
     trained = {"fit_minutes": 4.96, "parameters": 1234567, "peak_memory_gb": 1.26, "commit": "0123456789abcdef"}
-    write_run(tmp_path, "2", experiment="b", seed=0, test={"test/abs_rel_img": 0.25}, **trained)
+    run = write_run(tmp_path, "2", experiment="b", seed=0, test={"test/abs_rel_img": 0.25}, **trained)
+    (run / "config.yaml").write_text(
+        yaml.safe_dump({"data": {"class_path": "datamodules.x.NyuDataModule", "init_args": {"root": "my/n|yu"}}})
+    )
     write_run(tmp_path, "1", experiment="a", seed=1, test={"test/abs_rel_img": 0.5, "test/l1": 1}, **trained)
     write_run(tmp_path, "3", experiment="a", seed=2, fit_minutes=1.0)  # not tested
     return tmp_path
@@ -23,10 +28,10 @@ def runs(tmp_path):
 def test_a_row_a_training_in_order(runs, capsys):
     assert main([str(runs), "--metrics", "abs_rel_img", "edge_f1_img"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "| experiment | seed | abs_rel_img | edge_f1_img | parameters | minutes | GB | commit |",
-        "|---|---|---|---|---|---|---|---|",
-        "| a | 1 | 0.5000 |  | 1,234,567 | 5.0 | 1.3 | 01234567 |",
-        "| b | 0 | 0.2500 |  | 1,234,567 | 5.0 | 1.3 | 01234567 |",
+        "| experiment | run | data | seed | abs_rel_img | edge_f1_img | parameters | minutes | GB | commit |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        "| a | 1 |  | 1 | 0.5000 |  | 1,234,567 | 5.0 | 1.3 | 01234567 |",
+        "| b | 2 | Nyu my/n\\|yu | 0 | 0.2500 |  | 1,234,567 | 5.0 | 1.3 | 01234567 |",
     ]
 
 
@@ -36,7 +41,7 @@ def test_evaluations_are_rows_only_where_nothing_was_trained(runs, tmp_path):
     (alone := tmp_path / "alone").mkdir()
     write_run(alone, "1-test", experiment="b", seed=0, test={"test/abs_rel_img": 0.1})
     assert [record["run"] for record in read_runs(alone)] == ["1-test"]
-    assert table(read_runs(alone), ["abs_rel_img"]).endswith("| b | 0 | 0.1000 |  |  |  |  |")
+    assert table(read_runs(alone), ["abs_rel_img"]).endswith("| b | 1-test |  | 0 | 0.1000 |  |  |  |  |")
 
 
 def test_no_run_and_a_damaged_one_are_said(tmp_path, capsys):
@@ -45,3 +50,20 @@ def test_no_run_and_a_damaged_one_are_said(tmp_path, capsys):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
         read_runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("data: {class_path: datamodules.rooms.video.RoomsVideoDataModule, init_args: {root: null}}", "RoomsVideo"),
+        ("data: {class_path: a.FramesVideoDataModule, init_args: {root: my/color}}", "FramesVideo my/color"),
+        ("data: {class_path: a.Own}", "Own"),
+        ("data: null", ""),
+        ("[1, 2]", ""),
+        ("data: {class_path: [", ""),
+    ],
+)
+def test_data_are_named_by_their_module_and_root(tmp_path, text, expected):
+    (tmp_path / "config.yaml").write_text(text)
+    assert data_of(tmp_path / "config.yaml") == expected
+    assert data_of(tmp_path / "none.yaml") == ""

@@ -100,6 +100,28 @@ def test_a_row_a_sample_below_the_titles_of_its_columns(tmp_path):
         np.testing.assert_allclose(line[:, WIDTH + 2 :], 0.25, atol=0.51 / 255)  # without dropout
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_the_column_of_the_truth_is_there_only_with_truth(tmp_path, known):
+    class Truths(Clips):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            return sample | {"depth_mask": sample["depth_mask"] & (known and index == 8)}
+
+    class WithTruth(Showing):
+        def pictures(self, batch):
+            maps = super().pictures(batch)
+            return {"image": maps["image"], "truth": 0.5 * torch.ones_like(maps["image"]), "level": maps["level"]}
+
+    data = DataLoader(Truths(), batch_size=4)
+    trainer(tmp_path, [ClipPictures(count=4)]).test(WithTruth(), data, verbose=False)
+    picture = read(tmp_path / "pictures" / "clips_test.png")
+    titles = ["image", "truth", "level"] if known else ["image", "level"]
+    strip = title_strip(titles, width=WIDTH).permute(1, 2, 0).numpy()
+    assert picture.shape[1] == len(titles) * WIDTH + (len(titles) - 1) * 2
+    np.testing.assert_allclose(picture[: len(strip)], strip, atol=0.51 / 255)
+    np.testing.assert_allclose(picture[-HEIGHT:, -WIDTH:], 0.25, atol=0.51 / 255)
+
+
 def test_titles_stand_within_their_columns_and_long_ones_shrink():
     for width in (16, 64, 128, 320):
         titles = ["image", "", "a rather long title for it"]

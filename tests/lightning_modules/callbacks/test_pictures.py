@@ -10,8 +10,8 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_modules.callbacks.pictures import DepthPictures, chosen_samples
-from renderers.display import depth_panels, stack_rows, to_uint8
+from lightning_modules.callbacks.pictures import DepthPictures, chosen_samples, without_columns
+from renderers.display import GAP_GREY, depth_panels, stack_rows, to_uint8
 
 HEIGHT, WIDTH = 8, 16
 
@@ -93,6 +93,48 @@ def test_the_test_picture_shows_samples_from_all_over_the_set(tmp_path):
     trainer(tmp_path, [DepthPictures(count=4)]).test(Scaled(), loader(), verbose=False)
     assert names(tmp_path) == ["test.png"]
     np.testing.assert_array_equal(read(tmp_path / "pictures" / "test.png"), expected([0, 2, 4, 8], 1.0))
+
+
+class WithoutTruth(Samples):
+    """Depth is known of the samples from a number on."""
+
+    def __init__(self, first_known):
+        super().__init__()
+        self.first_known = first_known
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        known = index >= self.first_known
+        return sample | {"depth": sample["depth"] * known, "depth_mask": sample["depth_mask"] & known}
+
+
+def test_a_picture_without_truth_has_no_panels_of_it(tmp_path):
+    data = DataLoader(WithoutTruth(first_known=99), batch_size=4)
+    trainer(tmp_path, [DepthPictures(count=4)]).test(Scaled(), data, verbose=False)
+    image = torch.stack([Samples()[index]["image"] for index in (0, 2, 4, 8)])
+    ramp = torch.linspace(1, 5, WIDTH).expand(4, 1, HEIGHT, WIDTH)
+    rows = to_uint8(stack_rows(depth_panels(image, None, None, ramp))).numpy()
+    assert rows.shape[1] == 2 * WIDTH + 2
+    np.testing.assert_array_equal(read(tmp_path / "pictures" / "test.png"), rows)
+
+
+def test_one_sample_with_truth_keeps_the_panels_of_all(tmp_path):
+    data = DataLoader(WithoutTruth(first_known=8), batch_size=4)  # the last of the four that are drawn
+    trainer(tmp_path, [DepthPictures(count=4)]).test(Scaled(), data, verbose=False)
+    picture = read(tmp_path / "pictures" / "test.png")
+    assert picture.shape[1] == 4 * WIDTH + 3 * 2
+    np.testing.assert_array_equal(picture[-HEIGHT:], expected([8], 1.0))
+
+
+def test_columns_are_left_out_with_their_gaps():
+    width, gap = 130, 2
+    row = torch.cat([torch.full((3, 2, width + gap), float(k)) for k in range(4)], dim=-1)[..., :-gap]
+    left = without_columns(row, {0, 2}, width=width)
+    assert left.shape == (3, 2, 2 * width + gap)
+    assert (left[..., width : width + gap] == GAP_GREY).all()
+    assert (left[..., :width] == 1).all()
+    assert (left[..., width + gap :] == 3).all()
+    assert torch.equal(without_columns(row, set(), width=width)[..., :width], row[..., :width])
 
 
 @pytest.mark.parametrize(
