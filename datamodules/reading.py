@@ -1,17 +1,48 @@
 """Pixels of image files, read strictly: a file that is cut off is an error, never a picture that is half grey.
 
 OpenCV fills the missing part of a truncated file with grey and says nothing; Pillow refuses it.
+
+Every reader turns an image upright, as its EXIF entry says and as people see it, in training as in prediction. What lies
+beside it pixel by pixel, as depth, is turned with it where it is as the image is stored (``datamodules/
+orientation.py``). Only files in COCO format may have been annotated in the stored orientation.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 DEPTH_FORMATS = ("PNG", "TIFF")
 """Formats whose values Pillow gives as they are written; it stretches those of a PGM, for one."""
+
+MAX_MEGAPIXELS = 400
+"""Largest image that is read: its pixels alone take 1.2 GB. Pillow's own limit is 179, for fear of crafted files."""
+
+Image.MAX_IMAGE_PIXELS = None  # the limit above holds in its place
+
+ORIENTATION_TAG = 0x0112
+
+CONVERSION = {
+    "heic": "HEIC, as phones store photographs, cannot be read: convert it, e.g. with `heif-convert photo.heic photo.jpg`",
+    "raw": "a camera's raw format cannot be read: develop it into a JPEG or PNG",
+}
+RAW_SUFFIXES = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"})
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image as its file holds it.
+
+    Attributes:
+        pixels: uint8 ``(H, W, 3)`` RGB, not turned.
+        orientation: EXIF's number of how it is turned, 1 to 8; 1 is upright.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    orientation: int
 
 
 def read_rgb(path: Path, *, upright: bool) -> npt.NDArray[np.uint8]:
@@ -19,24 +50,67 @@ def read_rgb(path: Path, *, upright: bool) -> npt.NDArray[np.uint8]:
 
     Args:
         path: The file.
-        upright: Turn the image as its EXIF entry says. Leave it as it is stored where something else, as its depth,
-            lies beside it pixel by pixel.
+        upright: Turn the image as its EXIF entry says; else it is as stored.
 
     Raises:
-        ValueError: If the file is no image, truncated, or of floating-point pixels; the message has no full stop.
+        ValueError: If the file is no image, truncated, too large or of floating-point pixels; the message has no full
+            stop.
+    """
+    image = read_stored(path)
+    return turn(image.pixels, image.orientation) if upright else image.pixels
+
+
+def read_stored(path: Path) -> StoredImage:
+    """Read an image as it is stored, and how it has to be turned.
+
+    Raises:
+        ValueError: See :func:`read_rgb`.
     """
     try:
         with Image.open(path) as file:
-            image: Image.Image = ImageOps.exif_transpose(file) if upright else file
-            if image.mode == "F":
-                raise ValueError("it holds floating-point pixels, but 8 or 16 bits are needed")
-            if image.mode.startswith("I"):
-                grey = np.asarray(image).astype(np.float64) / 257
-                return np.repeat(grey.clip(0, 255).round().astype(np.uint8)[..., None], 3, axis=2)
-            return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # a copy that may be written to
+            check_size(file.size)
+            return StoredImage(_pixels(file), _orientation(file))
     # Pillow's decoders raise SyntaxError, struct.error, EOFError ... on broken files, besides OSError.
     except Exception as error:
-        raise ValueError(f"cannot read '{path}' as an image: {_reason(error)}") from error
+        raise ValueError(f"cannot read '{path}' as an image: {reason(error, path)}") from error
+
+
+def read_orientation(path: Path) -> tuple[int, tuple[int, int]]:
+    """EXIF's orientation of an image and its stored height and width, from its head.
+
+    Raises:
+        ValueError: If the file is no image; the message has no full stop.
+    """
+    try:
+        with Image.open(path) as file:
+            return _orientation(file), (file.height, file.width)
+    except Exception as error:
+        raise ValueError(f"cannot read '{path}' as an image: {reason(error, path)}") from error
+
+
+def turn(values: npt.NDArray[Any], orientation: int, *, back: bool = False) -> npt.NDArray[Any]:
+    """Turn an array upright, as EXIF's orientation of its image says.
+
+    Args:
+        values: ``(H, W)`` or ``(H, W, C)``, as the image is stored.
+        orientation: EXIF's number, 1 to 8.
+        back: Turn an upright array into the stored orientation instead.
+
+    Returns:
+        ``(H, W, ...)``, or ``(W, H, ...)`` for the orientations 5 to 8; of its own memory, but for orientation 1.
+    """
+    if back:
+        orientation = {6: 8, 8: 6}.get(orientation, orientation)
+    turned = {
+        2: lambda: values[:, ::-1],
+        3: lambda: values[::-1, ::-1],
+        4: lambda: values[::-1],
+        5: lambda: values.swapaxes(0, 1),
+        6: lambda: np.rot90(values, -1),
+        7: lambda: values[::-1, ::-1].swapaxes(0, 1),
+        8: lambda: np.rot90(values),
+    }
+    return np.ascontiguousarray(turned[orientation]()) if orientation in turned else values
 
 
 def read_values(path: Path) -> npt.NDArray[Any]:
@@ -50,20 +124,63 @@ def read_values(path: Path) -> npt.NDArray[Any]:
     """
     try:
         with Image.open(path, formats=DEPTH_FORMATS) as file:
-            if not (file.mode == "F" or file.mode.startswith("I")):
+            check_size(file.size)
+            if not is_deep_grey(file):
                 raise ValueError(
                     f"it has colours or only 8 bits (Pillow's mode {file.mode}: a picture of depth?), but 16 bits of "
                     "grey are needed"
                 )
             return np.array(file)
     except Exception as error:
-        raise ValueError(f"cannot read '{path}' as a 16-bit PNG or TIFF: {_reason(error)}") from error
+        raise ValueError(f"cannot read '{path}' as a 16-bit PNG or TIFF: {reason(error, path)}") from error
 
 
-def _reason(error: Exception) -> str:
-    """What went wrong, without the path that Pillow repeats."""
+def is_deep_grey(file: Image.Image) -> bool:
+    """Whether an open image has one channel of more than 8 bits, as depth has."""
+    return file.mode == "F" or file.mode.startswith("I")
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Raise ValueError if an image of that width and height is too large to be read."""
+    if size[0] * size[1] > MAX_MEGAPIXELS * 10**6:
+        raise ValueError(
+            f"it has {size[0]}x{size[1]} pixels, {size[0] * size[1] / 1e6:.0f} megapixels, and at most "
+            f"{MAX_MEGAPIXELS} are read; make it smaller, e.g. with `vipsthumbnail --size 8000`"
+        )
+
+
+def reason(error: Exception, path: Path) -> str:
+    """What went wrong with an image file, without the path that Pillow repeats and without a full stop."""
+    if path.is_dir():
+        return "it is a folder, but a file is needed"
     if isinstance(error, UnidentifiedImageError):
-        return "it is of no known format, or its head is damaged"
+        return _unknown_format(path)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
+
+
+def _pixels(file: Image.Image) -> npt.NDArray[np.uint8]:
+    if file.mode == "F":
+        raise ValueError("it holds floating-point pixels, but 8 or 16 bits are needed")
+    if file.mode.startswith("I"):
+        grey = np.asarray(file).astype(np.float64) / 257
+        return np.repeat(grey.clip(0, 255).round().astype(np.uint8)[..., None], 3, axis=2)
+    return np.array(file if file.mode == "RGB" else file.convert("RGB"))  # a copy that may be written to
+
+
+def _orientation(file: Image.Image) -> int:
+    orientation = file.getexif().get(ORIENTATION_TAG, 1)
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _unknown_format(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(32)
+    if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif"):
+        return CONVERSION["heic"]
+    if not head:
+        return "the file is empty"
+    if path.suffix.lower() in RAW_SUFFIXES:
+        return CONVERSION["raw"]
+    return "it is of no known format, or its head is damaged"

@@ -102,6 +102,40 @@ def scale_intrinsics(K: Tensor, *, scale_x: float, scale_y: float) -> Tensor:
     return K * torch.tensor([scale_x, scale_y, 1.0], dtype=K.dtype, device=K.device).unsqueeze(-1)
 
 
+def turn_intrinsics(K: Tensor, orientation: int, *, height: int, width: int) -> Tensor:
+    """Intrinsics of an image that is turned upright, as its EXIF orientation says.
+
+    The camera frame turns with the image, so that x stays right and y down; the mirrored orientations (2, 4, 5, 7) are
+    those of a mirrored scene.
+
+    Args:
+        K: ``(..., 3, 3)``, pixels of the stored image, without skew.
+        orientation: EXIF's number, 1 to 8.
+        height: rows of the image before it is turned.
+        width: columns of the image before it is turned.
+
+    Returns:
+        ``(..., 3, 3)``; the input is not written to.
+
+    Raises:
+        ValueError: if the orientation is no number from 1 to 8, or K has a skew.
+    """
+    if orientation not in range(1, 9):
+        raise ValueError(f"EXIF's orientation is a number from 1 to 8, got {orientation}.")
+    if bool((K[..., 0, 1] != 0).any()):
+        raise ValueError("K with a skew cannot be turned.")
+    turned = K.clone()
+    fx, fy, cx, cy = K[..., 0, 0], K[..., 1, 1], K[..., 0, 2], K[..., 1, 2]
+    if orientation in (2, 3, 7, 8):
+        cx = width - cx
+    if orientation in (3, 4, 6, 7):
+        cy = height - cy
+    if orientation >= 5:
+        fx, fy, cx, cy = fy, fx, cy, cx
+    turned[..., 0, 0], turned[..., 1, 1], turned[..., 0, 2], turned[..., 1, 2] = fx, fy, cx, cy
+    return turned
+
+
 def focal_from_field_of_view(field_of_view: float, size: float) -> float:
     """Focal length in pixels of a camera whose image of ``size`` pixels spans an angle.
 

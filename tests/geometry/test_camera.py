@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from geometry.camera import (
     field_of_view_from_focal,
@@ -12,6 +14,7 @@ from geometry.camera import (
     pixel_grid,
     project,
     scale_intrinsics,
+    turn_intrinsics,
     unproject,
 )
 
@@ -114,3 +117,34 @@ def test_field_of_view_and_focal():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+AXES = {
+    1: (lambda x, y: (x, y)), 2: (lambda x, y: (-x, y)), 3: (lambda x, y: (-x, -y)), 4: (lambda x, y: (x, -y)),
+    5: (lambda x, y: (y, x)), 6: (lambda x, y: (-y, x)), 7: (lambda x, y: (-y, -x)), 8: (lambda x, y: (y, -x)),
+}  # fmt: skip
+"""Where the right and the down of the stored image point once Pillow has turned it."""
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_k_projects_points_to_where_the_turned_image_shows_them(orientation: int) -> None:
+    height, width = 5, 7
+    straight = torch.tensor([[50.0, 0.0, 2.25], [0.0, 60.0, 3.5], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    image = Image.fromarray(np.arange(height * width, dtype=np.uint8).reshape(height, width))
+    image.getexif()[0x0112] = orientation
+    shown = np.array(ImageOps.exif_transpose(image))
+    turned = turn_intrinsics(straight, orientation, height=height, width=width)
+    for row in range(height):
+        for column in range(width):
+            x, y = (column + 0.5 - 2.25) / 50, (row + 0.5 - 3.5) / 60
+            point = torch.tensor([*AXES[orientation](x, y), 1.0], dtype=torch.float64)
+            x_shown, y_shown, _ = (turned @ point).tolist()
+            assert shown[math.floor(y_shown), math.floor(x_shown)] == row * width + column
+            assert (x_shown % 1, y_shown % 1) == pytest.approx((0.5, 0.5))
+
+
+def test_what_cannot_be_turned_is_refused():
+    with pytest.raises(ValueError, match="number from 1 to 8, got 9"):
+        turn_intrinsics(K, 9, height=5, width=7)
+    with pytest.raises(ValueError, match="skew cannot be turned"):
+        turn_intrinsics(K, 6, height=5, width=7)

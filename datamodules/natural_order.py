@@ -1,0 +1,112 @@
+"""The order of file names as a person reads them: numbers by value, a decimal number as one, never the extension.
+
+``frame_2`` comes before ``frame_10``, and ``0.15`` between ``0.1`` and ``0.9``. Values are exact fractions, because a
+time stamp in nanoseconds has more digits than a float.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+# A hyphen is a sign at the start of a name or after a separator (offset_-5), but not in scene-5 or 2026-03-05.
+NUMBER = re.compile(r"((?:(?<![0-9A-Za-z)-])-)?[0-9]+(?:\.[0-9]+)*)")
+
+
+EXTENSION = re.compile(r"(?<=.)\.[A-Za-z][A-Za-z0-9]*$")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number in a name.
+
+    Attributes:
+        value: Its exact value.
+        text: As it is written.
+    """
+
+    value: Fraction
+    text: str
+
+    @property
+    def is_decimal(self) -> bool:
+        """Whether it is written with a decimal point."""
+        return "." in self.text
+
+
+def stem_of(path: Path) -> str:
+    """The name without its extension, which begins with a letter: a folder ``1305031102.17`` has none.
+
+    >>> stem_of(Path("a/0.15.depth.png")), stem_of(Path("walk.10"))
+    ('0.15.depth', 'walk.10')
+    """
+    return EXTENSION.sub("", path.name)
+
+
+def split_name(name: str, *, decimals: bool = True) -> list[str | Number]:
+    """Take a name apart into text and numbers by turns, beginning and ending with text, which may be empty.
+
+    Args:
+        name: A file name without its extension; it is compared in Unicode's composed form and in lower case.
+        decimals: Whether ``1.5`` is one number, or a 1 and a 5 with a point between them. What has more points than
+            one, as ``2026.03.05``, is never one number.
+
+    >>> values(split_name("Frame_1.50"))
+    ('frame_', Fraction(3, 2), '')
+    >>> values(split_name("Frame_1.50", decimals=False))
+    ('frame_', Fraction(1, 1), '.', Fraction(50, 1), '')
+    """
+    parts: list[str | Number] = []
+    for position, word in enumerate(NUMBER.split(unicodedata.normalize("NFC", name).casefold())):
+        if position % 2 == 0:
+            parts.append(word)
+        elif decimals and word.count(".") == 1:
+            parts.append(Number(Fraction(word), word))
+        else:
+            for place, digits in enumerate(word.split(".")):
+                parts += [".", Number(Fraction(digits), digits)][place == 0 :]
+    return parts
+
+
+def points_are_decimal(stems: Iterable[str]) -> bool:
+    """Whether a point between digits is a decimal one in these names.
+
+    It is, unless two names would then be the same: ``shot1.1`` and ``shot1.10`` are the first and the tenth.
+
+    >>> points_are_decimal(["0.1", "0.15", "0.9"]), points_are_decimal(["1.1", "1.2", "1.10"])
+    (True, False)
+    """
+    seen: dict[tuple[str | Fraction, ...], tuple[str | Fraction, ...]] = {}
+    for stem in stems:
+        plain = values(split_name(stem, decimals=False))
+        if seen.setdefault(values(split_name(stem)), plain) != plain:
+            return False
+    return True
+
+
+def values(parts: Sequence[str | Number]) -> tuple[str | Fraction, ...]:
+    """The parts of a name with the numbers as their values."""
+    return tuple(part.value if isinstance(part, Number) else part for part in parts)
+
+
+def sort_naturally(paths: Iterable[Path]) -> list[Path]:
+    """Sort files by their folders and names, numbers by value; the extension counts only between equal names.
+
+    >>> [path.name for path in sort_naturally(map(Path, ["f10.png", "f2.png", "F1.png", "f1.5.jpg"]))]
+    ['F1.png', 'f1.5.jpg', 'f2.png', 'f10.png']
+    """
+    files = list(paths)
+    decimals = points_are_decimal("/".join(_names(path)) for path in files)
+
+    def key(path: Path) -> tuple[list[tuple[str | Fraction, ...]], str]:
+        return [values(split_name(name, decimals=decimals)) for name in _names(path)], str(path)
+
+    return sorted(files, key=key)
+
+
+def _names(path: Path) -> Iterator[str]:
+    """The folders of a path and its name without the extension."""
+    yield from path.parts[:-1]
+    yield stem_of(path)
