@@ -10,8 +10,9 @@ the depth is not named, it lies where the data set keeps it:
     ``3FO4IF0OYUX0_Study/cam0/data/1.png`` has ``3FO4IF0OYUX0_Study/depth0/data/1.png`` (540 lines in StructDepth's
     list).
 
-Nothing is cropped. The truth is valid where it is not 0 and is read at the nearest pixel of ``image_size``; the papers
-enlarge the prediction to the truth's size instead. It is taken as depth along z, as they do.
+Nothing is cropped. Images are turned upright as their EXIF entries say, and depth and K with them. The truth is valid
+where it is not 0 and is read at the nearest pixel of ``image_size``; the papers enlarge the prediction to the truth's
+size instead. It is taken as depth along z, as they do.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ import numpy as np
 
 from datamodules.base import DepthDataModule, Split
 from datamodules.frame import DepthScale, Frame, FrameSource, check_frame, default_intrinsics
-from datamodules.reading import read_rgb, read_values
+from datamodules.media_paths import find_path
+from datamodules.orientation import Companions
+from datamodules.reading import read_stored, read_values, turn
 from datamodules.transforms import DepthAugmentation
 
 Layout = Literal["scannet", "interiornet", "pairs"]
@@ -107,8 +110,9 @@ def _depth_of(image: str, layout: Layout, where: str) -> str:
 def _find(root: Path, path: str, where: str) -> Path:
     """The file, in its folders or with their names in front of its own."""
     for candidate in (root / path, root / path.replace("/", "_")):
-        if candidate.is_file():
-            return candidate
+        found = find_path(candidate)
+        if found is not None and found.is_file():
+            return found
     raise FileNotFoundError(
         f"{where}: {root / path} does not exist: set data.init_args.root to the folder that the paths of the list "
         "start at."
@@ -131,6 +135,8 @@ class DepthListSource:
         self.pairs = pairs
         self.units_per_metre = units_per_metre
         self.intrinsics = intrinsics
+        where = pairs[0].where.rpartition(", line")[0] if pairs else "The list"
+        self.companions = Companions(where, lambda: ((pair.image, pair.depth) for pair in self.pairs))
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -144,11 +150,13 @@ class DepthListSource:
         """
         pair = self.pairs[index]
         try:
-            image = read_rgb(pair.image, upright=False)
+            stored = read_stored(pair.image)
             values = read_values(pair.depth)
         except ValueError as error:
             raise ValueError(f"{pair.where}: {error}; copy the file again.") from error
+        image = turn(stored.pixels, stored.orientation)
         depth = (values.astype(np.float64) / self.units_per_metre).astype(np.float32)
+        depth = self.companions.upright(depth, stored)
         height, width = image.shape[:2]
         if abs(depth.shape[1] * height / (depth.shape[0] * width) - 1) > ASPECT_TOLERANCE:
             raise ValueError(
@@ -164,6 +172,7 @@ class DepthListSource:
         else:
             fx, fy, cx, cy = self.intrinsics
             K = np.array([[fx, 0, cx + 0.5], [0, fy, cy + 0.5], [0, 0, 1]], dtype=np.float64)
+            K = self.companions.upright_k(K, stored)
         frame = Frame(image=image, depth=depth, K=K, name=pair.name, K_known=self.intrinsics is not None)
         check_frame(frame, f"{pair.where} ({pair.depth.name})")
         return frame

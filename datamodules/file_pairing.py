@@ -24,6 +24,7 @@ DEFAULT_TOLERANCE_S = 0.02
 NAMED = 3
 """Files that a message names at most of each kind."""
 
+
 @dataclass
 class Pairing:
     """Files in pairs.
@@ -200,7 +201,6 @@ def _refusal(match: Match, images: list[Path], others: list[Path], kind: str) ->
     for lonely, files, noun in ((match.lonely[0], images, "images"), (match.lonely[1], others, kind)):
         if lonely:
             faults.append(f"{len(lonely)} {noun} have no partner ({name_some([files[i] for i in lonely])})")
-    return (
-        f"{head} by {match.rule}: {', and '.join(faults)}; add what is missing or take out what is too many, or, if "
-        "the numbers are time stamps, say in which unit (time_unit)."
-    )
+    stamps = ", or, if the numbers are time stamps, say in which unit (time_unit)" if "numbers" in match.rule else ""
+    faulty = ", and ".join(faults)
+    return f"{head} by {match.rule}: {faulty}; add what is missing or take out what is too many{stamps}."

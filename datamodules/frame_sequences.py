@@ -1,6 +1,5 @@
 """Sequences of frames as a user has them: a folder of images, with depth or without, or a video file."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -12,11 +11,9 @@ import numpy.typing as npt
 from datamodules.camera_file import Camera, FrameCamera
 from datamodules.frame import Frame, check_frame
 from datamodules.image_files import read_video
-from datamodules.media_paths import IMAGE_SUFFIXES
-from datamodules.reading import read_rgb, read_values
+from datamodules.orientation import Companions, Size, swaps_sides, turn_k
+from datamodules.reading import StoredImage, read_orientation, read_stored, read_values, turn
 from datamodules.reduced import covering_size
-
-DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
 
 
 class FrameSequence(Protocol):
@@ -34,13 +31,15 @@ class FrameSequence(Protocol):
 
 
 class FolderSequence:
-    """Image files in temporal order, read from disk each time.
+    """Image files in temporal order, read from disk each time and turned upright as their EXIF entries say.
+
+    Depth and camera are turned with them where they lie as the images are stored (``datamodules/orientation.py``).
 
     Args:
         name: Put before the names of the frames, with a slash; empty for none.
         images: The files, at least one.
         camera: Their camera.
-        depths: A 16-bit PNG or TIFF for each of them, or None: the depth of all frames is then 0 (unknown).
+        depths: A 16-bit PNG or TIFF for each of them, or None where depth is 0 (unknown); None for all of them.
         depth_units_per_metre: File units of depth per metre.
         same_size: Whether the frames have to be of one size, as clips need.
 
@@ -54,7 +53,7 @@ class FolderSequence:
         images: Sequence[Path],
         *,
         camera: Camera,
-        depths: Sequence[Path] | None = None,
+        depths: Sequence[Path | None] | None = None,
         depth_units_per_metre: float = 1000.0,
         same_size: bool = True,
     ) -> None:
@@ -73,7 +72,10 @@ class FolderSequence:
         self.depths = depths
         self.depth_units_per_metre = depth_units_per_metre
         self.same_size = same_size
-        self._cameras: dict[tuple[int, int], FrameCamera] = {}
+        self._cameras: dict[Size, FrameCamera] = {}
+        self._size: Size | None = None
+        beside: Sequence[Path | None] = [None] * len(self.images) if depths is None else depths
+        self._companions = Companions(str(self.images[0].parent), lambda: zip(self.images, beside, strict=True))
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -86,37 +88,60 @@ class FolderSequence:
             ValueError: If a file is broken or holds impossible values, or the frame is of another size than the first.
         """
         path = self.images[index]
-        image = _read_image(path)
-        height, width = image.shape[:2]
-        if self.same_size and not self._cameras and index != 0:
-            self._camera(*_read_image(self.images[0]).shape[:2])
-        if self.same_size and self._cameras and (height, width) not in self._cameras:
-            first_height, first_width = next(iter(self._cameras))
-            raise ValueError(
-                f"{path} is {width}x{height}, but {self.images[0].name} is {first_width}x{first_height}: all frames of "
-                "a sequence have one size."
-            )
-        camera = self._camera(height, width)
+        stored = _read_image(path)
+        height, width = _upright_size(stored.pixels.shape[:2], stored.orientation)
+        self._check_size(path, (height, width))
+        camera, turned = self._camera(stored)
+        # Distortion is taken out in the orientation that the camera was calibrated in.
+        image = stored.pixels if turned else turn(stored.pixels, stored.orientation)
+        image = camera.undistort(image)
         frame = Frame(
-            image=camera.undistort(image),
+            image=turn(image, stored.orientation) if turned else image,
             depth=np.zeros((height, width), dtype=np.float32),
-            K=camera.K.copy(),
+            K=turn_k(camera.K, stored) if turned else camera.K.copy(),
             name=self.names[index],
             K_known=camera.known,
         )
-        if self.depths is not None:
-            depth = _read_depth(self.depths[index], self.depth_units_per_metre)
+        depth_path = None if self.depths is None else self.depths[index]
+        if depth_path is not None:
+            depth = self._companions.upright(_read_depth(depth_path, self.depth_units_per_metre), stored)
+            if depth.shape == (height, width):
+                depth = turn(depth, stored.orientation, back=True) if turned else depth
+                depth = camera.undistort_depth(depth)
+                depth = turn(depth, stored.orientation) if turned else depth
             # Of another size it is left as it is, for check_frame to refuse.
-            frame.depth = camera.undistort_depth(depth) if depth.shape == (height, width) else depth
+            frame.depth = depth
             # A sensor may measure nothing in a frame; dropping it would cut the video.
             if frame.depth.shape != (height, width) or frame.depth.any():
-                check_frame(frame, str(self.depths[index]))
+                check_frame(frame, str(depth_path))
         return frame
 
-    def _camera(self, height: int, width: int) -> FrameCamera:
-        if (height, width) not in self._cameras:
-            self._cameras[height, width] = self.camera.for_frames(height, width)
-        return self._cameras[height, width]
+    def _check_size(self, path: Path, size: Size) -> None:
+        if not self.same_size:
+            return
+        if self._size is None:
+            orientation, stored = read_orientation(self.images[0])
+            self._size = _upright_size(stored, orientation)
+        if size != self._size:
+            raise ValueError(
+                f"{path} is {size[1]}x{size[0]}, but {self.images[0].name} is {self._size[1]}x{self._size[0]}: all "
+                "frames of a sequence have one size."
+            )
+
+    def _camera(self, image: StoredImage) -> tuple[FrameCamera, bool]:
+        """The camera of an image, and whether it is that of the stored image and not of the upright one."""
+        size: Size = (image.pixels.shape[0], image.pixels.shape[1])
+        K = self.camera.K
+        stored = K is not None and self._companions.k_is_stored(K, image, self.camera.size)
+        if not stored:
+            size = _upright_size(size, image.orientation)
+        if size not in self._cameras:
+            self._cameras[size] = self.camera.for_frames(*size)
+        return self._cameras[size], stored
+
+
+def _upright_size(size: tuple[int, ...], orientation: int) -> Size:
+    return (size[1], size[0]) if swaps_sides(orientation) else (size[0], size[1])
 
 
 class VideoFileSequence:
@@ -200,67 +225,9 @@ class SequenceSource:
         return sequence.read(position)
 
 
-def natural_order(path: Path) -> tuple[list[str | int], str]:
-    """Sort key of file names in which ``frame_2`` comes before ``frame_10``.
-
-    >>> [path.name for path in sorted(map(Path, ["f10.png", "f2.png", "F1.png"]), key=natural_order)]
-    ['F1.png', 'f2.png', 'f10.png']
-    """
-    words = re.split(r"([0-9]+)", path.name.lower())
-    return [int(word) if position % 2 else word for position, word in enumerate(words)], path.name
-
-
-def find_images(folder: Path) -> list[Path]:
-    """Image files directly in a folder, in natural order; hidden ones are left out."""
-    return find_files(folder, IMAGE_SUFFIXES)
-
-
-def match_depths(images: Sequence[Path], folder: Path) -> list[Path]:
-    """Find the depth of every frame: the file of the same name, or of the same rank where no name is shared.
-
-    Args:
-        images: The frames in temporal order.
-        folder: Folder of 16-bit PNG or TIFF files.
-
-    Returns:
-        One file for each frame.
-
-    Raises:
-        FileNotFoundError: If the folder or the depth of a frame is missing.
-        ValueError: If no name is shared and the numbers of files differ.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no depth folder {folder} for the frames in {images[0].parent}.")
-    found = find_files(folder, DEPTH_SUFFIXES)
-    by_stem = {path.stem: path for path in found}
-    missing = [path for path in images if path.stem not in by_stem]
-    if not missing:
-        return [by_stem[path.stem] for path in images]
-    if len(missing) < len(images):
-        raise FileNotFoundError(
-            f"{folder} has no depth of {len(missing)} of {len(images)} frames, the first being {missing[0].name}."
-        )
-    if len(found) != len(images):
-        raise ValueError(
-            f"{folder} holds {len(found)} depth files (PNG or TIFF) and {images[0].parent} {len(images)} frames: give "
-            "them the same names, or as many of the one as of the other."
-        )
-    return found
-
-
-def find_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    """Visible files of a folder with one of some suffixes, in natural order."""
-    found = (
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    )
-    return sorted(found, key=natural_order)
-
-
-def _read_image(path: Path) -> npt.NDArray[np.uint8]:
+def _read_image(path: Path) -> StoredImage:
     try:
-        return read_rgb(path, upright=False)
+        return read_stored(path)
     except ValueError as error:
         raise ValueError(f"{error}; replace the frame, or end the sequence before it.") from error
 

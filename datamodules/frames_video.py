@@ -10,19 +10,13 @@ from typing import Literal
 from datamodules.base import Split
 from datamodules.camera_file import CAMERA_FILE, Camera, read_camera
 from datamodules.clips import ClipAugmentation, Window
+from datamodules.file_pairing import DEFAULT_TOLERANCE_S
 from datamodules.frame import DepthScale, FrameSource
+from datamodules.frame_files import find_files, find_folders, find_images, list_files, match_depths
 from datamodules.frame_ranges import assign_frames
-from datamodules.frame_sequences import (
-    FolderSequence,
-    FrameSequence,
-    SequenceSource,
-    VideoFileSequence,
-    find_files,
-    find_images,
-    match_depths,
-    natural_order,
-)
-from datamodules.media_paths import VIDEO_SUFFIXES
+from datamodules.frame_sequences import FolderSequence, FrameSequence, SequenceSource, VideoFileSequence
+from datamodules.media_paths import VIDEO_SUFFIXES, describe_unknown
+from datamodules.name_matching import TimeUnit
 from datamodules.optical_flow import Motion, moving_clips
 from datamodules.video import VideoDataModule
 
@@ -47,6 +41,9 @@ class FramesVideoDataModule(VideoDataModule):
         depth_root: Folder of depth files to evaluate on, with a folder for each sequence if ``root`` has them; None
             leaves depth unknown everywhere.
         depth_units_per_metre: File units of depth per metre, e.g. 1000 for millimetres.
+        depth_tolerance_s: Where names are time stamps, a frame takes the nearest depth that is at most so many seconds
+            away; frames without one have unknown depth.
+        depth_time_unit: Unit of time stamps that are whole numbers, see :func:`~datamodules.file_pairing.pair_files`.
         train: Frames to train on, see :func:`assign_frames`; None takes all others.
         val: Frames to validate on; None takes those of ``test``, and ``val_is_test`` says so.
         test: Frames to test on; None takes those of ``val``, and without both the last tenth of every sequence.
@@ -86,6 +83,8 @@ class FramesVideoDataModule(VideoDataModule):
         default_field_of_view_degrees: float = 60.0,
         depth_root: str | None = None,
         depth_units_per_metre: float = 1000.0,
+        depth_tolerance_s: float = DEFAULT_TOLERANCE_S,
+        depth_time_unit: TimeUnit | None = None,
         train: str | None = None,
         val: str | None = None,
         test: str | None = None,
@@ -142,6 +141,8 @@ class FramesVideoDataModule(VideoDataModule):
         self.default_field_of_view_degrees = default_field_of_view_degrees
         self.depth_root = None if depth_root is None else Path(depth_root)
         self.depth_units_per_metre = depth_units_per_metre
+        self.depth_tolerance_s = depth_tolerance_s
+        self.depth_time_unit: TimeUnit | None = depth_time_unit
         self.frames_of: dict[Split, str | None] = {"train": train, "val": val, "test": test}
         self.evaluation: Evaluation = evaluation
         self.motion = Motion(min_flow=min_flow, max_flow=max_flow, target_flow=target_flow, max_stride=max_stride)
@@ -181,7 +182,7 @@ class FramesVideoDataModule(VideoDataModule):
         """
         assert isinstance(source, SequenceSource)  # make_source gave it
         if split != "train" and self.evaluation == "frames":
-            return [(position,) for position in range(len(source))]
+            return [(position,) for position in range(len(source)) if _has_depth(*source.frames[position])]
         return moving_clips(
             source.runs,
             lambda position: source.read(position).image,
@@ -225,8 +226,7 @@ class FramesVideoDataModule(VideoDataModule):
         images = find_images(self.root)
         if images:
             return [("", images)]
-        folders = sorted((path for path in self.root.iterdir() if path.is_dir()), key=natural_order)
-        found = {path.name: find_images(path) for path in folders if not path.name.startswith(".")}
+        found = {path.name: find_images(path) for path in find_folders(self.root)}
         found = {name: files for name, files in found.items() if files}
         depth = next((name for name in found if "depth" in name.lower()), None)
         if depth is not None:
@@ -237,6 +237,10 @@ class FramesVideoDataModule(VideoDataModule):
         if not found:
             videos = find_files(self.root, VIDEO_SUFFIXES)
             hint = f"; for a video let root be the file itself, as {videos[0]}" if videos else ""
+            unknown = describe_unknown(
+                path for folder in (self.root, *find_folders(self.root)) for path in list_files(folder)
+            )
+            hint += f"; there are {unknown}" if unknown else ""
             raise ValueError(f"There are no images in {self.root} or the folders in it{hint}.")
         return list(found.items())
 
@@ -246,9 +250,12 @@ class FramesVideoDataModule(VideoDataModule):
             name,
             images,
             camera=self._camera_of([folder, self.root], guessed),
-            depths=None if self.depth_root is None else match_depths(images, self.depth_root / name),
+            depths=None if self.depth_root is None else self._depths(images, self.depth_root / name),
             depth_units_per_metre=self.depth_units_per_metre,
         )
+
+    def _depths(self, images: list[Path], folder: Path) -> list[Path | None]:
+        return match_depths(images, folder, tolerance_s=self.depth_tolerance_s, time_unit=self.depth_time_unit)
 
     def _video_file(self, guessed: list[Path]) -> FrameSequence:
         if self.root.suffix.lower() not in VIDEO_SUFFIXES:
@@ -274,6 +281,11 @@ class FramesVideoDataModule(VideoDataModule):
                 return read_camera(folder / CAMERA_FILE)
         guessed.append(folders[0])
         return Camera(str(folders[0]), field_of_view_degrees=self.default_field_of_view_degrees)
+
+
+def _has_depth(sequence: FrameSequence, index: int) -> bool:
+    """Whether there is a depth file for a frame, which time stamps may leave without one."""
+    return not isinstance(sequence, FolderSequence) or sequence.depths is None or sequence.depths[index] is not None
 
 
 def check_evaluation(evaluation: str, depth_units_per_metre: float) -> None:

@@ -2,8 +2,9 @@
 
 Columns, of which only the first two are always needed::
 
-    image        path of an 8-bit image, relative to the manifest; EXIF entries do not turn it, for depth has none
-    depth        path of a 16-bit PNG or an .npy array of the same size; 0 = no measurement
+    image        path of an 8-bit image, relative to the manifest; it is turned upright as its EXIF entry says
+    depth        path of a 16-bit PNG or an .npy array of the same size; 0 = no measurement. Depth, mask and intrinsics
+                 of an image that is turned may lie as it is stored or upright (datamodules/orientation.py)
     split        train, val or test (default: train); some rows have to be for test
     kind         what the depth file means: metric (default), affine_depth, affine_disparity or ordinal; all but metric
                  are for training on mixed data (datamodules/mixed.py) and need no depth_scale
@@ -27,7 +28,8 @@ from PIL import Image
 from datamodules.base import DepthDataModule, Split
 from datamodules.frame import DepthScale, Frame, check_frame, default_intrinsics
 from datamodules.manifest_rows import Intrinsics, ManifestRow, read_manifest
-from datamodules.reading import read_rgb, read_values
+from datamodules.orientation import Companions
+from datamodules.reading import StoredImage, read_stored, read_values, turn
 from datamodules.transforms import DepthAugmentation
 from structures.depth_kind import DepthKind
 
@@ -36,14 +38,14 @@ logger = logging.getLogger(__name__)
 REPAIR = "repair the file or take its row out of the manifest"
 
 
-def read_image(path: Path, where: str) -> npt.NDArray[np.uint8]:
-    """Read an image as uint8 ``(H, W, 3)`` RGB, as it is stored: an EXIF entry does not turn it, for depth has none.
+def read_image(path: Path, where: str) -> StoredImage:
+    """Read an image as it is stored, and how it has to be turned.
 
     Raises:
         ValueError: If it cannot be read in full; a training set has to be right, so nothing is skipped.
     """
     try:
-        return read_rgb(path, upright=False)
+        return read_stored(path)
     except ValueError as error:
         raise ValueError(f"{where}: {error}; {REPAIR}.") from error
 
@@ -122,6 +124,8 @@ class ManifestSource:
         self.rows = rows
         self.shift = 0.5 if K_convention == "centre" else 0.0
         self.default_field_of_view_degrees = default_field_of_view_degrees
+        where = rows[0].where.rpartition(", line")[0] if rows else "The manifest"
+        self.companions = Companions(where, lambda: ((row.image, row.depth) for row in self.rows))
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -142,15 +146,20 @@ class ManifestSource:
 
     def read_unchecked(self, row: ManifestRow) -> tuple[Frame, npt.NDArray[np.bool_] | None]:
         """Read the files of a row: the frame, its depth as the file has it, and the mask if there is one."""
-        image = read_image(row.image, row.where)
-        depth = read_depth(row.depth, row.depth_scale, row.where)
-        mask = None if row.mask is None else read_mask(row.mask, depth.shape, row.where)
+        stored = read_image(row.image, row.where)
+        image = turn(stored.pixels, stored.orientation)
+        values = read_depth(row.depth, row.depth_scale, row.where)
+        mask = None if row.mask is None else read_mask(row.mask, values.shape, row.where)
+        depth = self.companions.upright(values, stored)
+        if mask is not None:
+            mask = self.companions.upright(mask, stored)
         height, width = image.shape[:2]
         if row.intrinsics is None:
             K = default_intrinsics(width=width, height=height, field_of_view_degrees=self.default_field_of_view_degrees)
         else:
             fx, fy, cx, cy = row.intrinsics
             K = np.array([[fx, 0, cx + self.shift], [0, fy, cy + self.shift], [0, 0, 1]], dtype=np.float64)
+            K = self.companions.upright_k(K, stored)
         return Frame(image=image, depth=depth, K=K, name=row.name, K_known=row.intrinsics is not None), mask
 
 

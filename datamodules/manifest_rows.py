@@ -1,7 +1,5 @@
 """The rows of a manifest of own RGB-D data, read from CSV or JSONL and checked."""
 
-import csv
-import io
 import json
 import math
 from dataclasses import dataclass
@@ -9,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import Split
+from datamodules.media_paths import find_path
+from datamodules.tables import read_csv, read_text
 from structures.depth_kind import DepthKind
 
 COLUMNS = ("image", "depth", "split", "kind", "mask", "depth_scale", "fx", "fy", "cx", "cy", "name")
 INTRINSICS = ("fx", "fy", "cx", "cy")
+NUMERIC = ("depth_scale", *INTRINSICS)
+TABLES = (".csv", ".tsv")
 
 Intrinsics = tuple[float, float, float, float]
 """``(fx, fy, cx, cy)`` in pixels."""
@@ -53,47 +55,34 @@ def read_records(path: Path) -> list[tuple[int, dict[str, Any]]]:
         ValueError: If it is neither CSV nor JSONL, not UTF-8, or a line cannot be read.
     """
     if not path.is_file():
+        found = f"{path} is a folder, but a manifest is a file" if path.is_dir() else f"There is no manifest at {path}"
         raise FileNotFoundError(
-            f"There is no manifest at {path}: write one with `python -m tools.make_manifest --help`, or set "
-            "data.init_args.root to where it is."
+            f"{found}: write one with `python -m tools.make_manifest --help`, or set data.init_args.root to where it "
+            "is."
         )
-    records: list[tuple[int, dict[str, Any]]] = []
-    if path.suffix == ".csv":
-        reader = csv.DictReader(io.StringIO(_read_text(path), newline=""))
-        try:
-            for record in reader:
-                if None in record:
-                    raise ValueError(f"{path}, line {reader.line_num}: there are more values than columns in the head.")
-                records.append((reader.line_num, dict(record)))
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {reader.line_num}: this is no CSV ({error}).") from error
-    elif path.suffix == ".jsonl":
-        for number, line in enumerate(_read_text(path).split("\n"), start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number}: this is no JSON object ({error}).") from error
-            if not isinstance(record, dict):
-                raise ValueError(f"{path}, line {number}: every line has to be a JSON object, this one is {record!r}.")
-            records.append((number, record))
-    else:
-        raise ValueError(f"A manifest ends in .csv or .jsonl, but this one is called {path.name}.")
-    return [
-        (number, {key: value for key, value in record.items() if value is not None and value != ""})
-        for number, record in records
-    ]
-
-
-def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")  # Excel puts a byte order mark in front
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x} at position {error.start}): save it as "
-            "UTF-8, which Excel calls 'CSV UTF-8'."
-        ) from error
+        if path.suffix.lower() in TABLES:
+            return [(number, dict(row)) for number, row in read_csv(path, COLUMNS, NUMERIC)]
+        if path.suffix.lower() == ".jsonl":
+            return _read_objects(path)
+    except OSError as error:
+        raise ValueError(f"The manifest {path} cannot be read: {error.strerror or error}.") from error
+    raise ValueError(f"A manifest ends in .csv, .tsv or .jsonl, but this one is called {path.name}.")
+
+
+def _read_objects(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    records: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: this is no JSON object ({error}).") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}, line {number}: every line has to be a JSON object, this one is {record!r}.")
+        records.append((number, {key: value for key, value in record.items() if value is not None and value != ""}))
+    return records
 
 
 def read_manifest(
@@ -131,14 +120,14 @@ def read_manifest(
         row_kind = _kind(record, kind, where)
         row = ManifestRow(
             where=where,
-            image=path.parent / str(record["image"]),
-            depth=path.parent / str(record["depth"]),
+            image=_file(path, record["image"]),
+            depth=_file(path, record["depth"]),
             split=record.get("split", "train"),
             depth_scale=_depth_scale(record, depth_scale if row_kind is DepthKind.METRIC else 1.0, where),
             intrinsics=_intrinsics(record, intrinsics, where),
             name=str(record.get("name", Path(str(record["image"])).with_suffix(""))).lstrip("./"),
             kind=row_kind,
-            mask=path.parent / str(record["mask"]) if "mask" in record else None,
+            mask=_file(path, record["mask"]) if "mask" in record else None,
         )
         if row.split not in ("train", "val", "test"):
             raise ValueError(f"{where}: split '{row.split}' is not known; use train, val or test.")
@@ -156,6 +145,12 @@ def read_manifest(
     return rows
 
 
+def _file(manifest: Path, value: Any) -> Path:
+    """The file that a manifest names, however its accents are encoded on the disk."""
+    path = manifest.parent / str(value)
+    return find_path(path) or path
+
+
 def _kind(record: dict[str, Any], default: DepthKind, where: str) -> DepthKind:
     if "kind" not in record:
         return default
@@ -166,12 +161,16 @@ def _kind(record: dict[str, Any], default: DepthKind, where: str) -> DepthKind:
 
 
 def _number(record: dict[str, Any], column: str, where: str) -> float:
+    given = record[column]
     try:
-        value = float(record[column])
-    except (TypeError, ValueError):
+        value = math.nan if isinstance(given, bool) else float(given)
+    except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{where}: {column} has to be a finite number, but it is '{record[column]}'.")
+        raise ValueError(
+            f"{where}: {column} has to be a finite number, but it is {given!r} (write it as 525.5, without a sign for "
+            "thousands)."
+        )
     return value
 
 

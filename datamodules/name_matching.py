@@ -1,4 +1,4 @@
-"""Matching two lists of names one to one, by what stands in them; ``datamodules/file_pairing.py`` says by which rules."""
+"""Matching two lists of names one to one by what they say; ``datamodules/file_pairing.py`` says by which rules."""
 
 import re
 import unicodedata
@@ -26,7 +26,7 @@ UNIT_OF_DIGITS: dict[int, TimeUnit] = {13: "ms", 16: "us", 19: "ns"}
 IMAGE_ROLES = frozenset({"color", "colour", "rgb", "rgba", "image", "images", "img", "imgs", "data", "raw"})
 OTHER_ROLES = frozenset(
     {"depth", "depths", "depthmap", "disparity", "disparities", "disp", "mask", "masks", "valid", "gt", "groundtruth",
-     "truth", "proj"}
+     "truth", "proj", "normal", "normals", "label", "labels", "semantic", "semantics", "segmentation", "confidence"}
 )  # fmt: skip
 """Words that say what a file is, not which one."""
 
@@ -67,6 +67,16 @@ def role_free(name: str) -> str:
         for part in unicodedata.normalize("NFC", name).split("/")
     )
     return "/".join(folder for folder in folders if folder)
+
+
+def words_of(name: str) -> set[str]:
+    """Words of a name, in lower case.
+
+    >>> sorted(words_of("Frame-0012.depth"))
+    ['depth', 'frame']
+    """
+    text = (part for part in split_name(name) if isinstance(part, str))
+    return {word for part in text for word in re.findall(r"[^\W_]+", part)}
 
 
 def plain_name(name: str, *, decimals: bool = True) -> tuple[str | Fraction, ...]:

@@ -66,7 +66,9 @@ def split_name(name: str, *, decimals: bool = True) -> list[str | Number]:
             parts.append(Number(Fraction(word), word))
         else:
             for place, digits in enumerate(word.split(".")):
-                parts += [".", Number(Fraction(digits), digits)][place == 0 :]
+                if place > 0:
+                    parts.append(".")
+                parts.append(Number(Fraction(digits), digits))
     return parts
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.frame import Frame, FrameSource, check_frame
+from datamodules.natural_order import sort_naturally
 from datamodules.nyuv2_labeled import (
     FILE,
     HEIGHT,
@@ -142,7 +143,7 @@ def open_test_images(root: Path) -> EvaluationSource:
     if (root / FILE).is_file():
         _, test = read_split(root, "795/654", count_frames(root / FILE))
         return EvaluationSource(NyuLabeledSource(root / FILE, test))
-    paths = sorted(root.glob("*.h5"))
+    paths = sort_naturally(root.glob("*.h5"))
     if not paths:
         raise FileNotFoundError(
             f"{root} holds neither {FILE} (with {SPLITS_FILE}) nor .h5 files with rgb and depth: set "

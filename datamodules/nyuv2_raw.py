@@ -21,9 +21,10 @@ import numpy.typing as npt
 from datamodules.base import Split
 from datamodules.clips import ClipAugmentation, Window
 from datamodules.frame import DepthScale, Frame, FrameSource
+from datamodules.media_paths import composed, find_path
 from datamodules.nyuv2_eval import open_test_images
 from datamodules.nyuv2_labeled import HEIGHT, K_PIXEL_CENTRES, WIDTH, camera
-from datamodules.reading import read_rgb
+from datamodules.reading import read_stored
 from datamodules.transforms import crop
 from datamodules.video import VideoDataModule
 
@@ -129,13 +130,21 @@ class NyuRawSource:
         Raises:
             ValueError: If its file is missing, truncated or of another size.
         """
+        path = self.root / self.paths[index]
         try:
-            image = read_rgb(self.root / self.paths[index], upright=False)
+            stored = read_stored(find_path(path) or path)
         except ValueError as error:
             raise ValueError(f"{self.where[index]}: {error}; copy the file again or take the line out.") from error
+        image = stored.pixels
+        if stored.orientation != 1:
+            raise ValueError(
+                f"{self.where[index]}: {path} has the EXIF orientation {stored.orientation}, "
+                "which no frame of the Kinect has, and the lens is known for the stored orientation only: copy the "
+                "file again."
+            )
         if image.shape != (HEIGHT, WIDTH, 3):
             raise ValueError(
-                f"{self.where[index]}: {self.root / self.paths[index]} is {image.shape[1]}x{image.shape[0]}, but the "
+                f"{self.where[index]}: {path} is {image.shape[1]}x{image.shape[0]}, but the "
                 f"raw frames have {WIDTH}x{HEIGHT} pixels, and the lens is known for that size only."
             )
         frame = Frame(
@@ -265,8 +274,10 @@ class NyuV2RawDataModule(VideoDataModule):
 def _check_exists(path: Path, folders: dict[Path, set[str]], where: str) -> None:
     """Refuse a missing file; each folder is listed once, for a hundred thousand look-ups take minutes on a network."""
     if path.parent not in folders:
-        folders[path.parent] = {file.name for file in path.parent.iterdir()} if path.parent.is_dir() else set()
-    if path.name not in folders[path.parent]:
+        folder = find_path(path.parent)
+        names = folder.iterdir() if folder is not None and folder.is_dir() else ()
+        folders[path.parent] = {composed(file.name) for file in names}
+    if composed(path.name) not in folders[path.parent]:
         raise FileNotFoundError(
             f"{where}: {path} does not exist: download the raw part of NYU Depth v2 and set data.init_args.root to the "
             "folder that the paths of the list start at."

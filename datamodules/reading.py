@@ -2,8 +2,8 @@
 
 OpenCV fills the missing part of a truncated file with grey and says nothing; Pillow refuses it.
 
-Every reader turns an image upright, as its EXIF entry says and as people see it, in training as in prediction. What lies
-beside it pixel by pixel, as depth, is turned with it where it is as the image is stored (``datamodules/
+Every reader turns an image upright, as its EXIF entry says and as people see it, in training as in prediction. What
+lies beside it pixel by pixel, as depth, is turned with it where it lies as the image is stored (``datamodules/
 orientation.py``). Only files in COCO format may have been annotated in the stored orientation.
 """
 
@@ -26,7 +26,7 @@ Image.MAX_IMAGE_PIXELS = None  # the limit above holds in its place
 ORIENTATION_TAG = 0x0112
 
 CONVERSION = {
-    "heic": "HEIC, as phones store photographs, cannot be read: convert it, e.g. with `heif-convert photo.heic photo.jpg`",
+    "heic": "HEIC, as phones write it, cannot be read: convert it, e.g. with `heif-convert photo.heic photo.jpg`",
     "raw": "a camera's raw format cannot be read: develop it into a JPEG or PNG",
 }
 RAW_SUFFIXES = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"})

@@ -25,8 +25,10 @@ from datamodules.base import Split
 from datamodules.camera_file import Camera
 from datamodules.clips import ClipAugmentation, Window
 from datamodules.frame import DepthScale, FrameSource
-from datamodules.frame_sequences import FolderSequence, SequenceSource, find_images, match_depths, natural_order
+from datamodules.frame_files import find_folders, find_images, match_depths
+from datamodules.frame_sequences import FolderSequence, SequenceSource
 from datamodules.frames_video import Evaluation, check_evaluation
+from datamodules.media_paths import composed, find_path
 from datamodules.optical_flow import Motion, moving_clips
 from datamodules.video import VideoDataModule
 
@@ -248,7 +250,11 @@ class ScDepthDataModule(VideoDataModule):
         for folder in (self._training(), self.root):
             path = folder / f"{name}.txt"
             if path.is_file():
-                return [line.strip().rstrip("/") for line in path.read_text().splitlines() if line.strip()]
+                try:
+                    lines = path.read_text(encoding="utf-8").splitlines()
+                except (UnicodeDecodeError, OSError) as error:
+                    raise ValueError(f"{path} cannot be read as UTF-8 text, a name of a scene on each line.") from error
+                return [line.strip().rstrip("/") for line in lines if line.strip()]
         return None
 
     def _scenes(self, split: Literal["train", "val"]) -> list[FolderSequence]:
@@ -258,14 +264,14 @@ class ScDepthDataModule(VideoDataModule):
         if shared:
             raise ValueError(f"{training}: the scene '{min(shared)}' is in both train.txt and val.txt.")
         if names is None:
-            folders = sorted((path for path in training.iterdir() if path.is_dir()), key=natural_order)
-            names = [path.name for path in folders if path.name not in (others or [])]
+            elsewhere = {composed(name) for name in others or []}
+            names = [path.name for path in find_folders(training) if composed(path.name) not in elsewhere]
         if not names:
             raise ValueError(f"{training} has no scene to {'train' if split == 'train' else 'validate'} on.")
         return [self._scene(training, name, with_depth=split == "val") for name in names]
 
     def _scene(self, training: Path, name: str, *, with_depth: bool) -> FolderSequence:
-        folder = training / name
+        folder = find_path(training / name) or training / name
         images = find_images(folder) if folder.is_dir() else []
         if not images:
             raise FileNotFoundError(f"The scene {folder} does not exist or holds no images.")

@@ -1,6 +1,8 @@
 """Write a manifest of own RGB-D data from folders: ``python -m tools.make_manifest --help``.
 
-Images and depths are paired in the order of their sorted names::
+Images and depths are paired by what their names say: equal names, equal numbers (``frame_10.jpg`` and ``00010.png``),
+or the nearest time stamps; where the names say nothing, the tool refuses. Splits count the images in natural order
+(``frame_2`` before ``frame_10``)::
 
     python -m tools.make_manifest --images 'room/color/*.jpg' --depths 'room/depth/*.png' --depth-scale 1000 \
         --fx 525 --fy 525 --cx 319.5 --cy 239.5 --split train:0-99,test:100-139 --out room/manifest.csv
@@ -19,7 +21,9 @@ import os
 import sys
 from pathlib import Path
 
+from datamodules.file_pairing import DEFAULT_TOLERANCE_S, Pairing, pair_files
 from datamodules.manifest_rows import INTRINSICS, read_manifest
+from datamodules.name_matching import UNITS, TimeUnit
 from structures.depth_kind import DepthKind
 
 
@@ -57,19 +61,69 @@ def parse_split(text: str, count: int) -> list[str | None]:
     return splits
 
 
-def find_pairs(images: str, depths: str) -> list[tuple[Path, Path]]:
-    """Pair the files of two patterns in sorted order.
+def find_files(pattern: str) -> list[Path]:
+    """Files that match a pattern, whose ``**`` goes into folders.
 
     Raises:
-        ValueError: If nothing is found or the numbers of files differ.
+        ValueError: If there is none.
     """
-    found = [sorted(glob.glob(pattern, recursive=True)) for pattern in (images, depths)]
-    if not found[0] or len(found[0]) != len(found[1]):
+    found = [Path(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)]
+    if not found:
         raise ValueError(
-            f"'{images}' finds {len(found[0])} images and '{depths}' {len(found[1])} depths; every image needs one "
-            "depth (quote the patterns, so that the shell does not expand them)."
+            f"'{pattern}' finds no file; quote the pattern, so that the shell does not expand it, and let it name "
+            "files, not a folder (room/depth/*.png)."
         )
-    return [(Path(image), Path(depth)) for image, depth in zip(*found, strict=True)]
+    return found
+
+
+def find_pairs(
+    images: str, depths: str, *, tolerance_s: float = DEFAULT_TOLERANCE_S, time_unit: TimeUnit | None = None
+) -> Pairing:
+    """Pair the files of two patterns by what their names say (``datamodules/file_pairing.py``).
+
+    Args:
+        images: Pattern of the images.
+        depths: Pattern of the depths.
+        tolerance_s: Largest difference of two time stamps that belong together, in seconds.
+        time_unit: Unit of time stamps that are whole numbers.
+
+    Raises:
+        ValueError: If nothing is found, a file is found by both patterns, or the names do not pair the files.
+    """
+    image_files, depth_files = find_files(images), find_files(depths)
+    both = {path.resolve() for path in image_files} & {path.resolve() for path in depth_files}
+    if both:
+        raise ValueError(
+            f"'{images}' and '{depths}' both find {min(both)}: let each pattern find one kind of file, as "
+            "'*.color.png' and '*.depth.png'."
+        )
+    return pair_files(image_files, depth_files, tolerance_s=tolerance_s, time_unit=time_unit)
+
+
+def find_masks(
+    pattern: str, pairing: Pairing, *, tolerance_s: float = DEFAULT_TOLERANCE_S, time_unit: TimeUnit | None = None
+) -> list[Path]:
+    """The mask of every pair, by the names of the images or, if those do not fit, by those of the depths.
+
+    Raises:
+        ValueError: If a pair has no mask, or the names do not say which.
+    """
+    files = find_files(pattern)
+    images, depths = ([pair[side] for pair in pairing.pairs] for side in (0, 1))
+    try:
+        with_images = [*images, *pairing.lonely_images] if pairing.lonely_images else images
+        masks = pair_files(with_images, files, kind="masks", tolerance_s=tolerance_s, time_unit=time_unit)
+    except ValueError:
+        if not pairing.lonely_images:
+            raise
+        # Masks were made for the depths, or for the pairs only.
+        masks = pair_files(depths, files, kind="masks", tolerance_s=tolerance_s, time_unit=time_unit)
+        images = depths
+    found = dict(masks.pairs)
+    missing = [image for image in images if image not in found]
+    if missing:
+        raise ValueError(f"{len(missing)} images have no mask among '{pattern}', the first is {missing[0]}.")
+    return [found[image] for image in images]
 
 
 def write_manifest(
@@ -85,7 +139,7 @@ def write_manifest(
     """Write the manifest with paths relative to it, and read it back to check it.
 
     Args:
-        out: ``.csv`` or ``.jsonl`` file to write; its folder has to exist.
+        out: ``.csv`` or ``.jsonl`` file to write; its folder is made if it is missing.
         pairs: Image and depth of every frame.
         splits: Split of every frame; None leaves it out.
         depth_scale: File units per metre; None where the kind is not metric.
@@ -97,10 +151,14 @@ def write_manifest(
         Number of rows.
 
     Raises:
-        ValueError: If ``out`` has another ending, or the rows are not right.
+        ValueError: If ``out`` has another ending, is a folder or cannot be written, or the rows are not right.
     """
     if out.suffix not in (".csv", ".jsonl"):
         raise ValueError(f"The manifest has to end in .csv or .jsonl, got {out.name}.")
+    if out.is_dir():
+        raise ValueError(
+            f"{out} is a folder, but the manifest is a file: give --out a path in it, as {out}/frames.csv."
+        )
     rows: list[dict[str, str | float]] = []
     for index, ((image, depth), split) in enumerate(zip(pairs, splits, strict=True)):
         if split is None:
@@ -125,6 +183,12 @@ def write_manifest(
         for row in rows:
             row["name"] = str(Path(str(row["image"])).with_suffix("")).replace("../", "").lstrip("./")
     temporary = out.with_name(f".new-{out.name}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a file stands where the folder should, or writing is not allowed
+        raise ValueError(
+            f"The folder {out.parent} of the manifest cannot be made: {error.strerror}; choose another --out."
+        ) from error
     try:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             if out.suffix == ".csv":
@@ -153,6 +217,18 @@ def main(args: list[str] | None = None) -> int:
         default="metric",
         help="what the depths mean: " + ", ".join(kind.name.lower() for kind in DepthKind) + " (default: metric)",
     )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=DEFAULT_TOLERANCE_S,
+        help="seconds that the time stamps in the names of an image and its depth may differ (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--time-unit",
+        choices=list(UNITS),
+        help="the numbers in the names are time stamps, and whole ones are in this unit (default: a point or 13, 16 or "
+        "19 digits tell a time stamp)",
+    )
     parser.add_argument("--masks", help="quoted pattern of maps whose non-zero pixels are valid (default: depth not 0)")
     for name in INTRINSICS:
         parser.add_argument(f"--{name}", type=float, help="pixels; give all four or none")
@@ -170,26 +246,28 @@ def main(args: list[str] | None = None) -> int:
         kind = DepthKind.from_name(options.kind)
         if (options.depth_scale is None) == (kind is DepthKind.METRIC):
             raise ValueError("--depth-scale is needed for metric depth, and for no other --kind.")
-        pairs = find_pairs(options.images, options.depths)
+        pairing = find_pairs(options.images, options.depths, tolerance_s=options.tolerance, time_unit=options.time_unit)
         masks = None
         if options.masks is not None:
-            masks = [Path(mask) for mask in sorted(glob.glob(options.masks, recursive=True))]
-            if len(masks) != len(pairs):
-                raise ValueError(f"'{options.masks}' finds {len(masks)} masks for {len(pairs)} images; each needs one.")
-        splits = parse_split(options.split, len(pairs))
+            masks = find_masks(options.masks, pairing, tolerance_s=options.tolerance, time_unit=options.time_unit)
+        splits = parse_split(options.split, len(pairing.pairs))
         intrinsics = None if given[0] is None else (given[0], given[1], given[2], given[3])
         count = write_manifest(
             options.out,
-            pairs,
+            pairing.pairs,
             splits,
             depth_scale=options.depth_scale,
             intrinsics=intrinsics,
             kind=kind,
             masks=masks,
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        sys.stderr.write(f"The manifest {options.out} cannot be written: {error.strerror or error}.\n")
+        return 1
+    except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    sys.stderr.write(f"{pairing.summary()}.\n")
     sys.stderr.write(f"Wrote {count} rows to {options.out}.\n")
     if "test" not in splits and kind is DepthKind.METRIC:
         sys.stderr.write(

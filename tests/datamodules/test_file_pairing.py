@@ -86,8 +86,8 @@ def test_time_stamps_leave_out_what_has_no_partner_and_no_neighbour_steps_in() -
     assert [path.stem for path in found.lonely_others] == ["12.5334"]
     assert found.largest_gap_s == pytest.approx(0.0007)
     assert found.summary() == (
-        "3 images and depths paired by nearest time stamps (largest gap 0.0007 s, tolerance 0.02 s); there are 1 images "
-        "without a partner within it (12.5.png) and 1 depths without a partner within it (12.5334.png): first "
+        "3 images and depths paired by nearest time stamps (largest gap 0.0007 s, tolerance 0.02 s); there are 1 "
+        "images without a partner within it (12.5.png) and 1 depths without a partner within it (12.5334.png): first "
         "12.4833.png + 12.484.png, middle 12.51667.png + 12.517.png, last 12.55.png + 12.5501.png"
     )
     assert len(pair(images, depths, tolerance_s=0.0005)) == 2

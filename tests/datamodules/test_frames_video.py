@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from datamodules.frame_files import match_depths
 from datamodules.frame_ranges import assign_frames
-from datamodules.frame_sequences import match_depths, natural_order
 from datamodules.frames_video import FramesVideoDataModule
 from tests.data.make_frames_video import (
     HEIGHT,
@@ -149,13 +149,6 @@ def test_default_split_holds_a_clip(tmp_path: Path) -> None:
     assert data.val_is_test
 
 
-def test_natural_order() -> None:
-    names = ["frame_10.png", "frame_2.png", "Frame_1.png", "frame_010.png"]
-    assert [path.name for path in sorted(map(Path, names), key=natural_order)] == [
-        "Frame_1.png", "frame_2.png", "frame_010.png", "frame_10.png",
-    ]  # fmt: skip
-
-
 def test_still_frames_are_left_out_of_training_only(tmp_path: Path) -> None:
     make_frames_video(tmp_path)
     for frame in range(5):
@@ -231,15 +224,82 @@ def test_image_and_depth_are_undistorted_together(tmp_path: Path) -> None:
     assert abs(frame.K[0, 0] - 60) > 0.5  # the new view is narrower or wider, and K says so
 
 
-def test_depth_is_matched_by_name_else_by_rank(tmp_path: Path) -> None:
+def test_depth_is_matched_by_number_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     images = [tmp_path / "color" / f"rgb_{i}.jpg" for i in (1, 2, 10)]
     (tmp_path / "depth").mkdir()
-    for name in ("d_2.png", "d_10.png", "d_1.png", "notes.txt"):
+    for name in ("d_00002.png", "d_00010.png", "d_00001.png", "notes.txt"):
         (tmp_path / "depth" / name).write_bytes(b"")
-    assert [path.name for path in match_depths(images, tmp_path / "depth")] == ["d_1.png", "d_2.png", "d_10.png"]
-    for image in images:
-        (tmp_path / "depth" / f"{image.stem}.png").write_bytes(b"")
-    assert [path.stem for path in match_depths(images, tmp_path / "depth")] == ["rgb_1", "rgb_2", "rgb_10"]
+    found = match_depths(images, tmp_path / "depth")
+    assert [path.name for path in found if path] == ["d_00001.png", "d_00002.png", "d_00010.png"]
+    assert caplog.messages == [
+        f"{tmp_path / 'depth'}: 3 images and depths paired by equal numbers: first rgb_1.jpg + d_00001.png, middle "
+        "rgb_2.jpg + d_00002.png, last rgb_10.jpg + d_00010.png."
+    ]
+
+
+def test_frames_without_a_depth_of_their_time_are_kept_but_not_evaluated(tmp_path: Path) -> None:
+    make_frames_video(tmp_path / "color", depth=tmp_path / "depth")
+    for frame in range(12):
+        (tmp_path / "color" / f"frame_{frame}.png").rename(tmp_path / "color" / f"{50 + frame / 10:.1f}.png")
+        (tmp_path / "depth" / f"frame_{frame}.png").rename(tmp_path / "depth" / f"{50.004 + frame / 10:g}.png")
+    (tmp_path / "depth" / "50.904.png").unlink()
+    data = module(tmp_path / "color", depth_root=str(tmp_path / "depth"), evaluation="frames")
+    data.setup()
+    assert len(data.datasets["test"]) == 3  # type: ignore[arg-type]
+    for index, frame in enumerate((8, 10, 11)):
+        sample = data.datasets["test"][index]
+        assert sample["name"] == f"{50 + frame / 10:.1f}"
+        np.testing.assert_allclose(sample["depth"][0], true_depth_mm(frame) / 1000, rtol=1e-6)
+    assert not data.make_source("test").read(1).depth.any()
+    strict = module(tmp_path / "color", depth_root=str(tmp_path / "depth"), depth_tolerance_s=0.001)
+    with pytest.raises(ValueError, match=r"nearest time stamps are 0.004 s apart, which is beyond the tolerance"):
+        strict.prepare_data()
+
+
+def test_depth_among_the_frames_is_no_frame_but_may_be_their_depth(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_frames_video(tmp_path, depth=tmp_path, name="frame-{:06d}.color.jpg")
+    for frame in range(12):
+        (tmp_path / f"frame-{frame:06d}.color.png").rename(tmp_path / f"frame-{frame:06d}.depth.png")
+        (tmp_path / f"frame-{frame:06d}.pose.txt").write_text("1 0 0 0")
+    data = module(tmp_path, depth_root=str(tmp_path), evaluation="frames")
+    data.setup()
+    names = [data.datasets["test"][index]["name"] for index in range(4)]
+    assert names == [f"frame-{frame:06d}.color" for frame in range(8, 12)]
+    np.testing.assert_allclose(data.datasets["test"][2]["depth"][0], true_depth_mm(10) / 1000, rtol=1e-6)
+    assert f"{tmp_path}: 12 depth maps or masks that lie among the 12 frames are no frames" in caplog.text
+    assert len(module(tmp_path).make_source("train")) == 8
+
+
+def test_only_the_heads_tell_depth_from_frames_where_names_do_not(tmp_path: Path) -> None:
+    make_frames_video(tmp_path)
+    for frame in range(12):
+        cv2.imwrite(str(tmp_path / f"z{frame}.png"), true_depth_mm(frame))
+    assert len(module(tmp_path).make_source("train")) == 8
+    for path in tmp_path.glob("frame_*.png"):
+        path.unlink()
+    # By themselves they are 16-bit grey photographs.
+    assert len(module(tmp_path).make_source("train")) == 8
+
+
+def test_left_out_files_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_frames_video(tmp_path / "a")
+    for name in ("x.heic", "y.HEIC", "z.cr2"):
+        (tmp_path / "a" / name).write_bytes(b"")
+    (tmp_path / "a" / "frame_3.png").rename(tmp_path / "a" / "frame_3.jfif")
+    assert len(module(tmp_path / "a").make_source("train")) == 8
+    assert (
+        caplog.messages.count(
+            f"{tmp_path / 'a'}: 3 files of kinds that are not read (2 .heic, 1 .cr2; convert HEIC to JPEG, e.g. with "
+            "`heif-convert`) are left out."
+        )
+        == 1
+    )
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x.heic").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"There are no images in .*; there are 1 files of kinds .*1 .heic; convert"):
+        module(tmp_path / "b").prepare_data()
 
 
 def spoil_size(root: Path) -> None:
@@ -285,7 +345,7 @@ BAD = {
         r"The train split of .*color: nothing moves, the median optical flow .* no depth can",
     ),
     "camera of another size": (spoil_camera_size, r"camera.yaml is the camera of 64x64 frames, but these are 64x48"),
-    "two images of a name": (spoil_names, r"holds both frame_3\.(png|jpg) and frame_3\.(png|jpg): every frame is one"),
+    "two images of a name": (spoil_names, r"frame_3.jpg and frame_3.png are the same by equal names; add what"),
 }
 
 
@@ -305,6 +365,13 @@ def test_wrong_files_have_one_sentence(tmp_path: Path, case: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         use()
     assert "\n" not in str(caught.value)
+
+
+def test_two_images_of_one_name_have_one_sentence(tmp_path: Path) -> None:
+    make_frames_video(tmp_path / "color")
+    spoil_names(tmp_path)
+    with pytest.raises(ValueError, match=r"holds both frame_3\.jpg and frame_3\.png: every frame is one"):
+        module(tmp_path / "color").prepare_data()
 
 
 def test_wrong_folders_have_one_sentence(tmp_path: Path) -> None:
@@ -333,12 +400,15 @@ def test_missing_depth_has_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"There is no depth folder .*deep for the frames in .*color"):
         module(tmp_path / "color", depth_root=str(tmp_path / "deep")).prepare_data()
     (tmp_path / "depth" / "frame_5.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"depth has no depth of 1 of 12 frames, the first being frame_5.png"):
+    with pytest.raises(ValueError, match=r"one to one by equal names: 1 images have no partner \(frame_5.png\)"):
         module(tmp_path / "color", depth_root=str(tmp_path / "depth")).prepare_data()
     for path in list((tmp_path / "depth").iterdir()):
         path.rename(path.with_name(f"d{path.name}"))
-    with pytest.raises(ValueError, match=r"depth holds 11 depth files \(PNG or TIFF\) and .*color 12 frames"):
+    with pytest.raises(ValueError, match=r"The 12 images in .*color and the 11 depths in .*depth cannot be paired"):
         module(tmp_path / "color", depth_root=str(tmp_path / "depth")).prepare_data()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileNotFoundError, match=r"file is a file, but depth_root has to be a folder"):
+        module(tmp_path / "color", depth_root=str(tmp_path / "file")).prepare_data()
 
 
 def test_clip_shorter_than_its_window_has_one_sentence(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Own RGB-D data: what is written is what is read, and each kind of mistake has its sentence."""
 
 import codecs
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from datamodules.manifest import ManifestDataModule
-from datamodules.manifest_rows import read_records
+from datamodules.manifest_rows import read_manifest, read_records
 from tests.data.make_manifest_data import HEIGHT, WIDTH, make_manifest_data, true_depth_mm, true_image, write_rows
 
 
@@ -101,7 +102,7 @@ def test_wrong_manifests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no manifest at .*nowhere.csv: .*tools.make_manifest"):
         module(tmp_path / "nowhere.csv").prepare_data()
     (tmp_path / "list.txt").write_text("x")
-    with pytest.raises(ValueError, match=r"ends in .csv or .jsonl, but this one is called list.txt"):
+    with pytest.raises(ValueError, match=r"ends in .csv, .tsv or .jsonl, but this one is called list.txt"):
         module(tmp_path / "list.txt").prepare_data()
     (tmp_path / "list.jsonl").write_text('{"image": 1}\n\n{broken\n')
     with pytest.raises(ValueError, match=r"line 3: this is no JSON object"):
@@ -179,15 +180,45 @@ def test_truncated_jpeg_is_refused_and_not_filled_with_grey(tmp_path: Path) -> N
         data.datasets["test"][0]
 
 
-def test_exif_entry_does_not_turn_an_image_away_from_its_depth(tmp_path: Path) -> None:
+@pytest.mark.parametrize("depth_lies", ["stored", "upright"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_image_depth_mask_and_k_are_turned_upright_together(
+    tmp_path: Path, orientation: int, depth_lies: str, caplog: pytest.LogCaptureFixture
+) -> None:
     path = make_manifest_data(tmp_path)
-    write_rows(path, [good_row()])
+    quarter = orientation in (6, 8)
+    # Row 2 is a quarter turn whose size tells how depth lies, for row 1 where it may not.
+    rows = [good_row(mask="mask.png", fx=30, fy=31, cx=12.5, cy=11.5)]
+    rows += [good_row(image="color/001.png", depth="depth/001.png")] if depth_lies == "upright" else []
+    write_rows(path, rows)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[2:5, 3:9] = 1
+    turns = {1: 0, 3: 2, 6: -1, 8: 1}[orientation]
+    upright = {
+        name: np.rot90(stored, turns)
+        for name, stored in (("image", true_image(0)), ("depth", true_depth_mm(0)), ("mask", mask))
+    }
     exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
+    exif[0x0112] = orientation
     Image.fromarray(true_image(0)).save(tmp_path / "color" / "000.png", exif=exif)
-    data = module(path)
-    data.setup("test")
-    np.testing.assert_allclose(data.datasets["test"][0]["image"].permute(1, 2, 0), true_image(0) / 255, atol=1e-6)
+    exif[0x0112] = 6
+    Image.fromarray(true_image(1)).save(tmp_path / "color" / "001.png", exif=exif)
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    if depth_lies == "upright":
+        cv2.imwrite(str(tmp_path / "depth" / "000.png"), np.ascontiguousarray(upright["depth"]))
+        cv2.imwrite(str(tmp_path / "depth" / "001.png"), np.ascontiguousarray(np.rot90(true_depth_mm(1), -1)))
+        cv2.imwrite(str(tmp_path / "mask.png"), np.ascontiguousarray(upright["mask"]))
+    frame = module(path).make_source("test").read(0)
+    np.testing.assert_array_equal(frame.image, upright["image"])
+    np.testing.assert_allclose(frame.depth * 1000, upright["depth"] * (upright["mask"] > 0), rtol=1e-6)
+    # The principal point (13, 12) of 32x24: a quarter turn shows that it is of the stored image; for half a turn depth
+    # decides.
+    expected = {1: (30, 31, 13, 12), 3: (30, 31, 19, 12), 6: (31, 30, 12, 13), 8: (31, 30, 12, 19)}[orientation]
+    if orientation == 3 and depth_lies == "upright":
+        expected = (30, 31, 13, 12)
+    assert (frame.K[0, 0], frame.K[1, 1], frame.K[0, 2], frame.K[1, 2]) == expected
+    assert ("taken to lie as stored" in caplog.text) == (orientation == 3 and depth_lies == "stored")
+    assert frame.image.shape[:2] == ((WIDTH, HEIGHT) if quarter else (HEIGHT, WIDTH))
 
 
 @pytest.mark.parametrize("name", ["manifest.csv", "manifest.jsonl"])
@@ -199,7 +230,7 @@ def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, name: st
     assert len(data.datasets["train"]) == 5
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])
 def test_manifest_of_another_encoding_is_one_sentence(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "manifest.csv"
     path.write_bytes("image,depth\nKüche.png,Küche_d.png\n".encode(encoding))
@@ -233,3 +264,57 @@ def test_validation_on_test_rows_is_said(tmp_path: Path) -> None:
     data.setup("fit")
     assert not data.val_is_test
     assert data.datasets["val"][0]["name"] == "val"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("utf-8-sig", "image;depth;depth_scale;fx;fy;cx;cy\r\na.png;a_d.png;1000;525,5;526;31,5;23,5\r\n;;;;;;\r\n"),
+        ("utf-8", "sep=;\nimage;depth;depth_scale;fx;fy;cx;cy\na.png;a_d.png;1000;525,5;526;31,5;23,5\n"),
+        ("utf-16", "image\tdepth\tdepth_scale\tfx\tfy\tcx\tcy\na.png\ta_d.png\t1000\t525,5\t526\t31,5\t23,5\n"),
+        ("utf-8", "image, depth, depth_scale, fx, fy, cx, cy\na.png, a_d.png, 1e3, 525.5, 526, 31.5, 23.5\n"),
+        ("utf-8", "image;depth;depth_scale;fx;fy;cx;cy\na.png;a_d.png;1000;525.5;526;31.5;23.5\n"),
+    ],
+)
+def test_tables_of_any_spreadsheet_are_read(tmp_path: Path, encoding: str, text: str) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_bytes(text.encode(encoding))
+    for name in ("a.png", "a_d.png"):
+        (tmp_path / name).touch()
+    (row,) = read_manifest(path)
+    assert row.intrinsics == (525.5, 526.0, 31.5, 23.5)
+    assert row.depth_scale == 1000
+    assert (row.image, row.depth) == (tmp_path / "a.png", tmp_path / "a_d.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "image;depth;depth_scale\na;b;5,5\nc;d;1.000\n",
+            r"line 2: depth_scale is '5,5' with a dec.* line 3 has '1.000'",
+        ),
+        ("image;depth;depth_scale\na;b;1.525,5\n", r"line 2: depth_scale has to be .*, but it is '1.525,5' \(write it"),
+        ('image,depth,depth_scale\na,b,"525,5"\n', r"line 2: depth_scale has to be .*, but it is '525,5' \(write it"),
+        ("image;depth\na;b;c\n", r"line 2: there are more values than columns in the head"),
+    ],
+)
+def test_numbers_that_could_mean_two_things_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text(text)
+    for name in "abcd":
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=message):
+        read_manifest(path, depth_scale=1000.0)
+
+
+def test_names_with_accents_match_however_they_are_encoded(tmp_path: Path) -> None:
+    names = [unicodedata.normalize("NFD", name) for name in ("küche/büro.png", "küche/büro_d.png")]
+    (tmp_path / names[0]).parent.mkdir()
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "manifest.csv").write_text(
+        unicodedata.normalize("NFC", "image,depth\nküche/büro.png,küche/büro_d.png\n"), encoding="utf-8"
+    )
+    (row,) = read_manifest(tmp_path / "manifest.csv", depth_scale=1000.0)
+    assert [row.image, row.depth] == [tmp_path / name for name in names]

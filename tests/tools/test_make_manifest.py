@@ -39,10 +39,10 @@ def test_written_manifest_is_read_with_its_camera_and_splits(tmp_path: Path, out
         (["--split", "train:0-4,test:4"], "takes frame 4, which is in 'train' already"),
         (["--split", "learn:0-4"], "cannot be read"),
         (["--fx", "30"], "Give all of --fx"),
-        (["--depths", "nothing/*.png"], "finds 8 images and 'nothing/*.png' 0 depths"),
+        (["--depths", "nothing/*.png"], "'nothing/*.png' finds no file; quote the pattern"),
         (["--kind", "deep"], "kind of truth 'deep' is not known; choose among metric"),
         (["--kind", "ordinal"], "--depth-scale is needed for metric depth, and for no other --kind"),
-        (["--masks", "nothing/*.png"], "'nothing/*.png' finds 0 masks for 8 images; each needs one"),
+        (["--masks", "nothing/*.png"], "'nothing/*.png' finds no file; quote the pattern"),
         (["--out", "x.txt"], "has to end in .csv or .jsonl"),
     ],
 )

@@ -1,0 +1,99 @@
+"""Tables as text: CSV with commas, semicolons or tabs between the values, as spreadsheets of all languages write it."""
+
+import csv
+import io
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+DELIMITERS = ",;\t"
+
+DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?\s*")
+DECIMAL_POINT = re.compile(r"\s*[+-]?[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?\s*")
+
+
+def read_text(path: Path) -> str:
+    """Text of a file in UTF-8, or in UTF-16 with a byte order mark, as Excel's *Unicode text* has.
+
+    Raises:
+        ValueError: If it is neither.
+        OSError: If it cannot be read.
+    """
+    content = path.read_bytes()
+    try:
+        if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return content.decode("utf-16")
+        return content.decode("utf-8-sig")  # Excel puts a byte order mark in front
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x} at position {error.start}): save it as "
+            "UTF-8, which Excel calls 'CSV UTF-8'."
+        ) from error
+
+
+def delimiter_of(head: str, columns: Collection[str]) -> str:
+    """What stands between the values: the one of comma, semicolon and tab that gives most known columns.
+
+    >>> delimiter_of("image;depth;fx", {"image", "depth"}), delimiter_of("image,depth", {"image", "depth"})
+    (';', ',')
+    """
+
+    def known(delimiter: str) -> int:
+        return sum(name.strip() in columns for name in next(csv.reader([head], delimiter=delimiter), []))
+
+    return max(DELIMITERS, key=known)  # the comma where none is better
+
+
+def read_csv(path: Path, columns: Collection[str], numeric: Collection[str]) -> list[tuple[int, dict[str, str]]]:
+    """Read a table as (line number, row) pairs; the head says what separates the values, empty rows are left out.
+
+    Where that is no comma, numbers may have a decimal comma, which becomes a point.
+
+    Args:
+        path: The file.
+        columns: Names of the columns that may be there.
+        numeric: Names of those that hold numbers.
+
+    Raises:
+        ValueError: If it is no CSV, a row is longer than the head, or numbers have decimal commas and points.
+        OSError: If it cannot be read.
+    """
+    text, skipped = read_text(path), 0
+    if re.match(r"sep=[,;\t]\r?\n", text):  # for Excel's eyes only
+        text, skipped = text[text.index("\n") + 1 :], 1
+    delimiter = delimiter_of(text.split("\n", 1)[0].rstrip("\r"), columns)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    rows: list[tuple[int, dict[str, str]]] = []
+    try:
+        if reader.fieldnames is not None:
+            reader.fieldnames = [name.strip() for name in reader.fieldnames]
+        for row in reader:
+            line = reader.line_num + skipped
+            if any(value for value in row.get(None, [])):
+                raise ValueError(f"{path}, line {line}: there are more values than columns in the head.")
+            filled = {key: value for key, value in row.items() if key is not None and value}
+            if filled:
+                rows.append((line, filled))
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num + skipped}: this is no CSV ({error}).") from error
+    if delimiter != ",":
+        _mend_decimals(path, rows, numeric)
+    return rows
+
+
+def _mend_decimals(path: Path, rows: list[tuple[int, dict[str, str]]], numeric: Collection[str]) -> None:
+    """Put points in place of decimal commas; a point may then be one of thousands, so both together are refused."""
+    point = next(
+        ((line, row[key]) for line, row in rows for key in numeric if DECIMAL_POINT.fullmatch(row.get(key, ""))), None
+    )
+    for line, row in rows:
+        for key in numeric:
+            value = row.get(key, "")
+            if not DECIMAL_COMMA.fullmatch(value):
+                continue
+            if point is not None:
+                raise ValueError(
+                    f"{path}, line {line}: {key} is '{value}' with a decimal comma, but line {point[0]} has "
+                    f"'{point[1]}' with a point: write all numbers with the same sign."
+                )
+            row[key] = value.replace(",", ".")
