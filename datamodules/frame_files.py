@@ -4,20 +4,15 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from datamodules.file_pairing import DEFAULT_TOLERANCE_S, name_some, pair_files
 from datamodules.media_paths import IMAGE_SUFFIXES, say_once, say_unknown
-from datamodules.name_matching import OTHER_ROLES, TimeUnit, plain_name, words_of
+from datamodules.name_matching import OTHER_ROLES, TimeUnit, words_of
 from datamodules.natural_order import sort_naturally, stem_of
-from datamodules.reading import is_deep_grey
+from datamodules.photos import split_photos
 
 logger = logging.getLogger(__name__)
 
 DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
-
-DEEP_SUFFIXES = DEPTH_SUFFIXES | {".pgm"}
-"""Endings of formats that may have one channel of 16 bits."""
 
 NO_DEPTH = OTHER_ROLES - {"depth", "depths", "depthmap", "gt", "groundtruth", "truth", "proj"}
 """Words of files that lie beside frames and are no depth."""
@@ -59,28 +54,6 @@ def find_images(folder: Path) -> list[Path]:
             f"({name_some(others)})"
         )
     return photos
-
-
-def split_photos(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Tell photographs from depth maps and masks that lie among them.
-
-    A file is no photograph if it has one channel of more than 8 bits and others of them have not, or if its name says
-    what it is beside (``0001.depth.png`` beside ``0001.color.jpg``). 16-bit grey photographs by themselves are frames.
-
-    Args:
-        files: Image files of one folder.
-
-    Returns:
-        The photographs and the rest, both in the given order.
-    """
-    deep = {path for path in files if _is_deep(path)}
-    if len(deep) == len(files):
-        deep = set()
-    plain = {path: plain_name(stem_of(path)) for path in files}
-    beside = {path for path in files if words_of(stem_of(path)) & OTHER_ROLES}
-    photos = {plain[path] for path in files if path not in beside and path not in deep}
-    left_out = deep | {path for path in beside if plain[path] in photos}
-    return [path for path in files if path not in left_out], [path for path in files if path in left_out]
 
 
 def match_depths(
@@ -125,17 +98,6 @@ def match_depths(
     logger.log(logging.INFO if sure else logging.WARNING, "%s: %s.", folder, pairing.summary())
     found = dict(pairing.pairs)
     return [found.get(image) for image in images]
-
-
-def _is_deep(path: Path) -> bool:
-    """Whether the head of a file says that it has one channel of more than 8 bits; reading it says if it is broken."""
-    if path.suffix.lower() not in DEEP_SUFFIXES:
-        return False
-    try:
-        with Image.open(path) as file:
-            return is_deep_grey(file)
-    except Exception:  # Pillow's decoders raise many types
-        return False
 
 
 def list_files(folder: Path) -> list[Path]:

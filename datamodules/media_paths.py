@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from datamodules.natural_order import sort_naturally
+from datamodules.photos import split_photos
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ def find_media(path: str) -> list[MediaFile]:
         if not any(part.startswith(".") for part in file.parts)
     ]
     relative = sort_naturally(file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    if Path(path).is_dir():  # a glob says which files are meant
+        relative = _photos_and_videos(root, relative)
     unknown = describe_unknown(visible)
     if not relative:
         known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
@@ -81,6 +84,20 @@ def find_media(path: str) -> list[MediaFile]:
         raise ValueError(f"no image and no video {wanted} (known: {known}){others}")
     say_unknown(path, visible)
     return [MediaFile(root / file, name) for file, name in zip(relative, _unique_names(relative), strict=True)]
+
+
+def _photos_and_videos(root: Path, files: list[Path]) -> list[Path]:
+    """The files without the depth maps and masks that lie among the images of their folders."""
+    folders: dict[Path, list[Path]] = {}
+    for file in files:
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            folders.setdefault(file.parent, []).append(root / file)
+    left_out = [path for images in folders.values() for path in split_photos(images)[1]]
+    if left_out:
+        shown = ", ".join(path.name for path in left_out[:3]) + (", ..." if len(left_out) > 3 else "")
+        say_once(f"{root}: {len(left_out)} depth maps or masks among the images are left out ({shown})")
+    unwanted = set(left_out)
+    return [file for file in files if root / file not in unwanted]
 
 
 def describe_unknown(files: Iterable[Path]) -> str:

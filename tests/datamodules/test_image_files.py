@@ -182,3 +182,41 @@ def test_no_input_is_one_sentence(tmp_path):
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         ImageFiles("x", **settings)
+
+
+def test_files_come_in_natural_order_and_links_to_folders_are_followed_once(tmp_path):
+    for name in ("in/f10.png", "in/f2.png", "elsewhere/1.png", "in/deep/1.png"):
+        save(tmp_path / name, noise(4, 4))
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "deep" / "circle").symlink_to(tmp_path / "in")
+    (tmp_path / "elsewhere" / "self").symlink_to(tmp_path / "elsewhere")
+    expected = ["deep/1", "f2", "f10", "linked/1"]
+    assert [file.name for file in find_media(str(tmp_path / "in"))] == expected
+    assert [file.name for file in find_media(str(tmp_path / "in" / "**" / "*.png"))] == expected
+
+
+def test_files_that_are_not_read_are_counted_in_one_line(tmp_path, caplog):
+    save(tmp_path / "a.png", noise(4, 4))
+    Image.fromarray(noise(4, 4)).save(tmp_path / "b.jfif", "JPEG")
+    Image.fromarray(noise(4, 4)).save(tmp_path / "c.jpe", "JPEG")
+    for name in ("d.HEIC", "e.heic", "f.exr", "notes.txt", ".hidden.heic"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [batch["name"][0] for batch in batches(tmp_path)] == ["a", "b", "c"]
+    assert caplog.messages == [
+        f"{tmp_path}: 3 files of kinds that are not read (2 .heic, 1 .exr; convert HEIC to JPEG, e.g. with "
+        "`heif-convert`) are left out."
+    ]
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "x.heic").touch()
+    with pytest.raises(ValueError, match=r"no image and no video in the folder .*; there are 1 files of kinds .*heif"):
+        find_media(str(tmp_path / "only"))
+
+
+def test_depth_among_photographs_is_not_predicted(tmp_path, caplog):
+    for number in range(2):
+        save(tmp_path / f"frame-{number}.color.jpg", noise(8, 8))
+        save(tmp_path / f"frame-{number}.depth.png", noise(8, 8)[..., 0].astype(np.uint16) * 200)
+        save(tmp_path / "grey" / f"{number}.png", noise(8, 8)[..., 0].astype(np.uint16) * 200)
+    names = [file.name for file in find_media(str(tmp_path))]
+    assert names == ["frame-0.color", "frame-1.color", "grey/0", "grey/1"]
+    assert "2 depth maps or masks among the images are left out (frame-0.depth.png, frame-1.depth.png)" in caplog.text

@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from datamodules.reading import read_rgb, read_values
+from datamodules.reading import check_size, read_orientation, read_rgb, read_values, turn
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -71,3 +71,46 @@ def test_depth_that_would_not_be_exact_is_refused(tmp_path: Path) -> None:
         read_values(tmp_path / "colours.png")
     with pytest.raises(ValueError, match=r"none.png' as an image: No such file"):
         read_rgb(tmp_path / "none.png", upright=False)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it_and_back(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(noise(20, 30)).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as file:
+        expected = np.array(ImageOps.exif_transpose(file))
+    turned = read_rgb(tmp_path / "turned.png", upright=True)
+    np.testing.assert_array_equal(turned, expected)
+    np.testing.assert_array_equal(turn(turned, orientation, back=True), noise(20, 30))
+    assert read_orientation(tmp_path / "turned.png") == (orientation, (20, 30))
+
+
+def test_large_images_are_read_up_to_a_limit_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 200 megapixels, more than Pillow allows, in a file of a few hundred bytes.
+    Image.new("1", (20000, 10000)).save(tmp_path / "panorama.png")
+    assert read_orientation(tmp_path / "panorama.png") == (1, (10000, 20000))
+    check_size((20000, 10000))
+    monkeypatch.setattr("datamodules.reading.MAX_MEGAPIXELS", 1)
+    Image.new("L", (2000, 1000)).save(tmp_path / "large.png")
+    with pytest.raises(
+        ValueError, match=r"large.png' as an image: it has 2000x1000 pixels, 2 megapixels, and at most 1"
+    ):
+        read_rgb(tmp_path / "large.png", upright=True)
+    with pytest.raises(ValueError, match=r"large.png' as a 16-bit PNG or TIFF: it has 2000x1000 pixels"):
+        read_values(tmp_path / "large.png")
+
+
+def test_files_that_need_a_conversion_say_which(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")
+    (tmp_path / "photo.dng").write_bytes(b"no tiff at all")
+    (tmp_path / "nothing.png").write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    for name, message in (
+        ("photo.jpg", "HEIC, as phones write it, cannot be read: convert it, e.g. with `heif-convert"),
+        ("photo.dng", "a camera's raw format cannot be read: develop it"),
+        ("nothing.png", "the file is empty"),
+        ("folder.png", "it is a folder, but a file is needed"),
+    ):
+        with pytest.raises(ValueError, match=rf"cannot read '.*{name}' as an image: {message}"):
+            read_rgb(tmp_path / name, upright=True)
