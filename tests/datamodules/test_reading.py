@@ -93,9 +93,7 @@ def test_large_images_are_read_up_to_a_limit_that_is_said(tmp_path: Path, monkey
     check_size((20000, 10000))
     monkeypatch.setattr("datamodules.reading.MAX_MEGAPIXELS", 1)
     Image.new("L", (2000, 1000)).save(tmp_path / "large.png")
-    with pytest.raises(
-        ValueError, match=r"large.png' as an image: it has 2000x1000 pixels, 2 megapixels, and at most 1"
-    ):
+    with pytest.raises(ValueError, match=r"large.png' as an image: it has 2000x1000 pixels, 2 megapixels, and at most"):
         read_rgb(tmp_path / "large.png", upright=True)
     with pytest.raises(ValueError, match=r"large.png' as a 16-bit PNG or TIFF: it has 2000x1000 pixels"):
         read_values(tmp_path / "large.png")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -77,3 +78,107 @@ def test_kind_and_masks_are_written(tmp_path: Path, capsys) -> None:
     assert rows[3].mask == tmp_path / "color" / "003.png"
     assert main(given[:-4] + given[-2:]) == 0
     assert read_manifest(tmp_path / "list.csv")[0].mask is None
+
+
+def write_pair(root: Path, image: str, depth: str, number: int) -> None:
+    for name, pixels in ((image, np.full((4, 5, 3), 20 + 8 * number, np.uint8)), (depth, depth_mm(number))):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / name), pixels)
+
+
+def depth_mm(number: int) -> np.ndarray:
+    return np.full((4, 5), 100 * (number + 1), np.uint16)
+
+
+def read_back(manifest: Path, split: str = "train") -> list[tuple[int, int]]:
+    """Grey level and millimetres of each row, as numbers of frames."""
+    source = ManifestDataModule(str(manifest)).make_source(split)  # type: ignore[arg-type]
+    frames = [source.read(index) for index in range(len(source))]
+    return [(round((int(f.image[0, 0, 0]) - 20) / 8), round(float(f.depth[0, 0]) * 10) - 1) for f in frames]
+
+
+def test_equal_numbers_are_paired_in_temporal_order(tmp_path: Path, capsys) -> None:
+    for number in range(12):
+        write_pair(tmp_path, f"color/frame_{number}.png", f"depth/{number:05d}.png", number)
+    assert main(arguments(tmp_path, "m.csv", "--split", "train:0-9,test:10-11")) == 0
+    assert read_back(tmp_path / "m.csv") == [(number, number) for number in range(10)]
+    assert read_back(tmp_path / "m.csv", "test") == [(10, 10), (11, 11)]
+    assert (
+        "12 images and depths paired by equal numbers: first frame_0.png + 00000.png, middle frame_6.png + 00006.png, "
+        "last frame_11.png + 00011.png.\n"
+    ) in capsys.readouterr().err
+
+
+def test_time_stamps_are_paired_within_a_tolerance_that_is_printed(tmp_path: Path, capsys) -> None:
+    # As the TUM RGB-D sets: stamps that differ, trailing zeros left out, and a frame missing on each side.
+    for number in range(20):
+        stamp = 1305031102.1 + number / 30
+        write_pair(tmp_path, f"color/{stamp:.6f}".rstrip("0") + ".png", f"depth/{stamp + 0.0073:.6f}.png", number)
+        write_pair(tmp_path, "color/x.png", f"mask/{stamp + 0.0073:.6f}.png", number)
+    (tmp_path / "color" / "x.png").unlink()
+    sorted((tmp_path / "color").iterdir())[5].unlink()
+    sorted((tmp_path / "depth").iterdir())[12].unlink()
+    split = ["--split", "train:0-15,test:16-17", "--masks", f"{tmp_path}/mask/*.png"]
+    assert main(arguments(tmp_path, "m.csv", *split)) == 0
+    expected = [number for number in range(20) if number not in (5, 12)]
+    assert read_back(tmp_path / "m.csv") == [(number, number) for number in expected[:16]]
+    assert read_back(tmp_path / "m.csv", "test") == [(18, 18), (19, 19)]
+    err = capsys.readouterr().err
+    assert "18 images and depths paired by nearest time stamps (largest gap 0.0073 s, tolerance 0.02 s); there" in err
+    assert "1 images without a partner" in err
+    assert "1 depths without a partner" in err
+    rows = read_manifest(tmp_path / "m.csv")
+    assert all(row.mask is not None and row.mask.name == row.depth.name for row in rows)
+    assert main(arguments(tmp_path, "n.csv", "--tolerance", "0.005")) == 1
+    assert "nearest time stamps are 0.007299 s apart, which is beyond the tolerance" in capsys.readouterr().err
+
+
+def test_whole_numbers_are_time_stamps_where_the_user_says_so(tmp_path: Path, capsys) -> None:
+    for number in range(6):
+        write_pair(tmp_path, f"color/{33 * number}.png", f"depth/{33 * number + 2}.png", number)
+    assert main(arguments(tmp_path, "m.csv")) == 1
+    assert "6 images have no partner (0.png, 33.png, 66.png, ...)" in capsys.readouterr().err
+    split = ["--split", "train:0-3,test:4-5"]
+    assert main(arguments(tmp_path, "m.csv", "--time-unit", "ms", *split)) == 0
+    assert read_back(tmp_path / "m.csv") == [(number, number) for number in range(4)]
+
+
+def test_scenes_are_paired_within_their_folders(tmp_path: Path) -> None:
+    for scene in (1, 2, 10):
+        for number in range(3):
+            image, depth = f"scene{scene}/color/{number}.png", f"scene{scene}/depth/{number:04d}.png"
+            write_pair(tmp_path, image, depth, scene + number)
+    given = ["--images", f"{tmp_path}/*/color/*.png", "--depths", f"{tmp_path}/**/depth/*.png"]
+    given += ["--depth-scale", "1000", "--out", str(tmp_path / "m.csv"), "--split", "train:0-5,test:6-8"]
+    assert main(given) == 0
+    assert read_back(tmp_path / "m.csv") == [(n, n) for n in (1, 2, 3, 2, 3, 4)]
+    assert read_back(tmp_path / "m.csv", "test") == [(10, 10), (11, 11), (12, 12)]
+
+
+def test_files_that_cannot_be_paired_cost_one_sentence(tmp_path: Path, capsys) -> None:
+    for number in range(6):
+        write_pair(tmp_path, f"color/f{number}.png", f"depth/f{number}.png", number)
+    both = arguments(tmp_path, "m.csv", "--depths", f"{tmp_path}/color/*.png")
+    assert main(both) == 1
+    assert "both find" in capsys.readouterr().err
+    (tmp_path / "depth" / "f3.png").unlink()
+    assert main(arguments(tmp_path, "m.csv")) == 1
+    assert "cannot be paired one to one by equal names: 1 images have no partner (f3.png);" in capsys.readouterr().err
+    for side, names in (("color", "abcdef"), ("depth", "uvwxy")):
+        for path, name in zip(sorted((tmp_path / side).iterdir()), names, strict=True):
+            path.rename(path.with_name(f"{name}.png"))
+    (tmp_path / "color" / "f.png").unlink()
+    assert main(arguments(tmp_path, "m.csv")) == 1
+    assert "their order alone says nothing; give partners the same name or number" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.csv"))
+
+
+def test_the_folder_of_the_manifest_is_made_and_what_is_no_folder_is_refused(tmp_path: Path, capsys) -> None:
+    make_manifest_data(tmp_path, name="other.csv")
+    assert main(arguments(tmp_path, "new/folder/m.csv")) == 0
+    assert len(read_manifest(tmp_path / "new/folder/m.csv")) == 8
+    assert main(arguments(tmp_path, "other.csv/m.csv")) == 1
+    assert "other.csv of the manifest cannot be made: " in capsys.readouterr().err
+    (tmp_path / "folder.csv").mkdir()
+    assert main(arguments(tmp_path, "folder.csv")) == 1
+    assert "folder.csv is a folder, but the manifest is a file: give --out a path in it" in capsys.readouterr().err
