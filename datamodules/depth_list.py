@@ -136,7 +136,7 @@ class DepthListSource:
         self.units_per_metre = units_per_metre
         self.intrinsics = intrinsics
         where = pairs[0].where.rpartition(", line")[0] if pairs else "The list"
-        self.companions = Companions(where, lambda: ((pair.image, pair.depth) for pair in self.pairs))
+        self.companions = Companions(where, [pair.image for pair in pairs], [pair.depth for pair in pairs])
 
     def __len__(self) -> int:
         """Return the number of frames."""

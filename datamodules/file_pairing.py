@@ -10,12 +10,13 @@ Files of corresponding folders are paired by the first of these rules that pairs
 Otherwise nothing is paired, and one sentence says which files have no partner.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datamodules.name_matching import Match, Matcher, TimeUnit, role_free
+from datamodules.name_matching import UNITS, Match, Matcher, TimeUnit, role_free
 from datamodules.natural_order import points_are_decimal, sort_naturally, stem_of
 
 DEFAULT_TOLERANCE_S = 0.02
@@ -94,8 +95,10 @@ def pair_files(
         ValueError: If the names do not say which file belongs to which image.
     """
     image_files, other_files = sort_naturally(images), sort_naturally(others)
-    if not tolerance_s >= 0:
-        raise ValueError(f"The tolerance between time stamps is in seconds and not negative, got {tolerance_s:g}.")
+    if not 0 <= tolerance_s < math.inf:
+        raise ValueError(f"The tolerance of time stamps is a number of seconds from 0 on, got {tolerance_s:g}.")
+    if time_unit is not None and time_unit not in UNITS:
+        raise ValueError(f"The unit of time stamps '{time_unit}' is not known; choose one of {', '.join(UNITS)}.")
     if not image_files or not other_files:
         raise ValueError(f"There are {len(image_files)} images and {len(other_files)} {kind}; every image needs one.")
     matcher = Matcher(
@@ -135,7 +138,7 @@ def _corresponding(
     images: list[Path], others: list[Path], matcher: Matcher, kind: str
 ) -> list[tuple[list[Path], list[Path]]]:
     """The files of each folder of images with those of the folder that corresponds to it."""
-    image_folders, other_folders = ({path.parent: None for path in files} for files in (images, others))
+    image_folders, other_folders = _by_folder(images), _by_folder(others)
     if len(image_folders) <= 1 and len(other_folders) <= 1:
         return [(images, others)]
     folders: tuple[list[Path], list[Path]] = (list(image_folders), list(other_folders))
@@ -147,13 +150,7 @@ def _corresponding(
         ]
         match = matcher.match(keys[0], keys[1], only_names=True)
         if match.failure is None:
-            return [
-                (
-                    [path for path in images if path.parent == folders[0][i]],
-                    [path for path in others if path.parent == folders[1][j]],
-                )
-                for i, j in match.pairs
-            ]
+            return [(image_folders[folders[0][i]], other_folders[folders[1][j]]) for i, j in match.pairs]
     # Files that were spread over folders on one side only: their names alone have to tell them apart.
     stems = [[stem_of(path) for path in files] for files in (images, others)]
     if all(max(Counter(side).values()) == 1 for side in stems) and set(stems[0]) == set(stems[1]):
@@ -163,6 +160,13 @@ def _corresponding(
         f"({_folders(folders[1])}), which do not correspond one to one: name them alike but for the word of their role "
         "(scene1/color and scene1/depth), or give one folder at a time."
     )
+
+
+def _by_folder(files: list[Path]) -> dict[Path, list[Path]]:
+    found: dict[Path, list[Path]] = {}
+    for path in files:
+        found.setdefault(path.parent, []).append(path)
+    return found
 
 
 def _folders(folders: list[Path]) -> str:

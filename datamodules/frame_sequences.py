@@ -75,7 +75,7 @@ class FolderSequence:
         self._cameras: dict[Size, FrameCamera] = {}
         self._size: Size | None = None
         beside: Sequence[Path | None] = [None] * len(self.images) if depths is None else depths
-        self._companions = Companions(str(self.images[0].parent), lambda: zip(self.images, beside, strict=True))
+        self._companions = Companions(str(self.images[0].parent), self.images, beside)
 
     def __len__(self) -> int:
         """Return the number of frames."""

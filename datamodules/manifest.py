@@ -125,7 +125,7 @@ class ManifestSource:
         self.shift = 0.5 if K_convention == "centre" else 0.0
         self.default_field_of_view_degrees = default_field_of_view_degrees
         where = rows[0].where.rpartition(", line")[0] if rows else "The manifest"
-        self.companions = Companions(where, lambda: ((row.image, row.depth) for row in self.rows))
+        self.companions = Companions(where, [row.image for row in rows], [row.depth for row in rows])
 
     def __len__(self) -> int:
         """Return the number of rows."""

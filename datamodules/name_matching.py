@@ -3,9 +3,9 @@
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
+from decimal import Context, Decimal
 from typing import Literal
 
 from datamodules.natural_order import Number, split_name
@@ -13,12 +13,11 @@ from datamodules.natural_order import Number, split_name
 TimeUnit = Literal["s", "ms", "us", "ns"]
 """Unit of time stamps that are whole numbers."""
 
-UNITS: dict[str, Fraction] = {
-    "s": Fraction(1),
-    "ms": Fraction(1, 10**3),
-    "us": Fraction(1, 10**6),
-    "ns": Fraction(1, 10**9),
-}
+UNITS: dict[str, Decimal] = {"s": Decimal(1), "ms": Decimal("1e-3"), "us": Decimal("1e-6"), "ns": Decimal("1e-9")}
+"""Seconds of each."""
+
+EXACT = Context(prec=600)
+"""Precision of sums and products: a file name has at most 255 characters."""
 
 UNIT_OF_DIGITS: dict[int, TimeUnit] = {13: "ms", 16: "us", 19: "ns"}
 """Units of the time since 1970, told from the number of digits; ten digits (seconds) are as often a counter."""
@@ -79,13 +78,13 @@ def words_of(name: str) -> set[str]:
     return {word for part in text for word in re.findall(r"[^\W_]+", part)}
 
 
-def plain_name(name: str, *, decimals: bool = True) -> tuple[str | Fraction, ...]:
+def plain_name(name: str, *, decimals: bool = True) -> tuple[str | Decimal, ...]:
     """Words and numbers of a name in their order, without those that say what the file is.
 
     >>> plain_name("Frame-0012.color") == plain_name("frame_12_depth") == ("frame", 12)
     True
     """
-    plain: list[str | Fraction] = []
+    plain: list[str | Decimal] = []
     for part in split_name(name, decimals=decimals):
         if isinstance(part, Number):
             plain.append(part.value)
@@ -105,7 +104,7 @@ class Matcher:
 
     def __init__(self, *, decimals: bool, tolerance_s: float, time_unit: TimeUnit | None) -> None:
         self.decimals = decimals
-        self.tolerance = Fraction(tolerance_s)
+        self.tolerance = Decimal(repr(float(tolerance_s)))
         self.time_unit = time_unit
 
     def match(self, first: Sequence[str], second: Sequence[str], *, only_names: bool = False) -> Match:
@@ -119,28 +118,12 @@ class Matcher:
         Returns:
             The match of the first rule that is one to one, else the failure that says most.
         """
-        tried = [
-            match_keys(
-                [unicodedata.normalize("NFC", name) for name in first],
-                [unicodedata.normalize("NFC", name) for name in second],
-                "equal names",
-            ),
-            match_keys(
-                [plain_name(name, decimals=self.decimals) for name in first],
-                [plain_name(name, decimals=self.decimals) for name in second],
-                "equal names (but for words as color and depth, and leading zeros)",
-            ),
-        ]
-        numbers = [
-            [[part for part in split_name(name, decimals=self.decimals) if isinstance(part, Number)] for name in names]
-            for names in (first, second)
-        ]
-        tried += _match_numbers(numbers[0], numbers[1])
-        if len(first) == len(second) == 1 and not (numbers[0][0] and numbers[1][0]):
-            tried.append(Match("being the only ones", pairs=[(0, 0)]))
-        good = next((match for match in tried if match.failure is None), None)
-        if good is not None:
-            return good
+        tried: list[Match] = []
+        numbers = [[_numbers(name, decimals=self.decimals) for name in names] for names in (first, second)]
+        for match in self._by_name(first, second, numbers):
+            if match.failure is None:
+                return match
+            tried.append(match)
         if not only_names:
             stamps = [_time_stamps(side, self.time_unit) for side in numbers]
             if stamps[0] is not None and stamps[1] is not None:
@@ -150,6 +133,22 @@ class Matcher:
             return best
         numbered = all(all(side) for side in numbers)
         return tried[min(2, len(tried) - 1)] if numbered else Match("names", failure="nothing")
+
+    def _by_name(
+        self, first: Sequence[str], second: Sequence[str], numbers: list[list[tuple[Number, ...]]]
+    ) -> Iterator[Match]:
+        """What each rule but that of time stamps makes of the names, the surest first."""
+        exact = [[unicodedata.normalize("NFC", name) for name in names] for names in (first, second)]
+        yield match_keys(exact[0], exact[1], "equal names")
+        plain = [[plain_name(name, decimals=self.decimals) for name in names] for names in (first, second)]
+        yield match_keys(plain[0], plain[1], "equal names (but for words as color and depth, and leading zeros)")
+        yield from _match_numbers(numbers[0], numbers[1])
+        if len(first) == len(second) == 1 and not (numbers[0][0] and numbers[1][0]):
+            yield Match("being the only ones", pairs=[(0, 0)])
+
+
+def _numbers(name: str, *, decimals: bool) -> tuple[Number, ...]:
+    return tuple(part for part in split_name(name, decimals=decimals) if isinstance(part, Number))
 
 
 def match_keys(first: Sequence[Hashable], second: Sequence[Hashable], rule: str) -> Match:
@@ -170,7 +169,7 @@ def match_keys(first: Sequence[Hashable], second: Sequence[Hashable], rule: str)
     return Match(rule, pairs, "uneven" if uneven else None, lonely, twins)
 
 
-def match_nearest(first: Sequence[Fraction], second: Sequence[Fraction], *, tolerance: Fraction) -> Match:
+def match_nearest(first: Sequence[Decimal], second: Sequence[Decimal], *, tolerance: Decimal) -> Match:
     """Match time stamps that are nearest to each other both ways, so that no neighbour steps in for a missing one.
 
     Args:
@@ -180,7 +179,7 @@ def match_nearest(first: Sequence[Fraction], second: Sequence[Fraction], *, tole
     """
     forth, back = _nearest(first, second), _nearest(second, first)
     mutual = [(i, j) for i, j in enumerate(forth) if back[j] == i]
-    gaps = {pair: abs(first[pair[0]] - second[pair[1]]) for pair in mutual}
+    gaps = {pair: _gap(first[pair[0]], second[pair[1]]) for pair in mutual}
     pairs = [pair for pair in mutual if gaps[pair] <= tolerance]
     if not pairs:
         return Match("nearest time stamps", failure="far", gap_s=float(min(gaps.values())))
@@ -189,7 +188,7 @@ def match_nearest(first: Sequence[Fraction], second: Sequence[Fraction], *, tole
     return Match("nearest time stamps", pairs, lonely=lonely, gap_s=float(max(gaps[pair] for pair in pairs)))
 
 
-def _nearest(first: Sequence[Fraction], second: Sequence[Fraction]) -> list[int]:
+def _nearest(first: Sequence[Decimal], second: Sequence[Decimal]) -> list[int]:
     """Position of the nearest in ``second`` for each of ``first``; of two as near, the earlier."""
     order = sorted(range(len(second)), key=lambda index: second[index])
     stamps = [second[index] for index in order]
@@ -197,8 +196,12 @@ def _nearest(first: Sequence[Fraction], second: Sequence[Fraction]) -> list[int]
     for stamp in first:
         place = bisect_left(stamps, stamp)
         around = [index for index in (place - 1, place) if 0 <= index < len(stamps)]
-        found.append(order[min(around, key=lambda index: abs(stamps[index] - stamp))])
+        found.append(order[min(around, key=lambda index: _gap(stamps[index], stamp))])
     return found
+
+
+def _gap(one: Decimal, other: Decimal) -> Decimal:
+    return EXACT.subtract(one, other).copy_abs()
 
 
 def _slots(names: Sequence[Sequence[Number]]) -> list[int]:
@@ -211,10 +214,9 @@ def _slots(names: Sequence[Sequence[Number]]) -> list[int]:
     return differing[::-1]
 
 
-def _match_numbers(first: Sequence[Sequence[Number]], second: Sequence[Sequence[Number]]) -> list[Match]:
+def _match_numbers(first: Sequence[Sequence[Number]], second: Sequence[Sequence[Number]]) -> Iterator[Match]:
     """Matches by one number of each name, the last differing ones first."""
     slots = (_slots(first), _slots(second))
-    found = []
     for one in slots[0]:
         for other in slots[1]:
             match = match_keys(
@@ -222,8 +224,7 @@ def _match_numbers(first: Sequence[Sequence[Number]], second: Sequence[Sequence[
             )
             if match.failure is None and _contradicts(match, first, second, slots, (one, other)):
                 match.failure = "contrary"
-            found.append(match)
-    return found
+            yield match
 
 
 def _contradicts(
@@ -243,7 +244,7 @@ def _contradicts(
     return False
 
 
-def _time_stamps(names: Sequence[Sequence[Number]], time_unit: TimeUnit | None) -> list[Fraction] | None:
+def _time_stamps(names: Sequence[Sequence[Number]], time_unit: TimeUnit | None) -> list[Decimal] | None:
     """Time stamps of names in seconds; None if there are none."""
     slots = _slots(names)
     decimal = next((slot for slot in slots if any(numbers[slot].is_decimal for numbers in names)), None)
@@ -253,5 +254,5 @@ def _time_stamps(names: Sequence[Sequence[Number]], time_unit: TimeUnit | None) 
         digits = {len(numbers[slot].text) for numbers in names}
         unit = time_unit or (UNIT_OF_DIGITS.get(digits.pop()) if len(digits) == 1 else None)
         if unit is not None:
-            return [numbers[slot].value * UNITS[unit] for numbers in names]
+            return [EXACT.multiply(numbers[slot].value, UNITS[unit]) for numbers in names]
     return None

@@ -1,34 +1,32 @@
 """The order of file names as a person reads them: numbers by value, a decimal number as one, never the extension.
 
-``frame_2`` comes before ``frame_10``, and ``0.15`` between ``0.1`` and ``0.9``. Values are exact fractions, because a
+``frame_2`` comes before ``frame_10``, and ``0.15`` between ``0.1`` and ``0.9``. Values are exact decimals, because a
 time stamp in nanoseconds has more digits than a float.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 # A hyphen is a sign at the start of a name or after a separator (offset_-5), but not in scene-5 or 2026-03-05.
 NUMBER = re.compile(r"((?:(?<![0-9A-Za-z)-])-)?[0-9]+(?:\.[0-9]+)*)")
 
 
+POINT = re.compile(r"[0-9]\.[0-9]")
 EXTENSION = re.compile(r"(?<=.)\.[A-Za-z][A-Za-z0-9]*$")
 
 
-@dataclass(frozen=True)
-class Number:
-    """A number in a name.
+class Number(NamedTuple):
+    """A number in a name."""
 
-    Attributes:
-        value: Its exact value.
-        text: As it is written.
-    """
-
-    value: Fraction
+    value: Decimal
+    """Its exact value."""
     text: str
+    """As it is written."""
 
     @property
     def is_decimal(self) -> bool:
@@ -45,7 +43,8 @@ def stem_of(path: Path) -> str:
     return EXTENSION.sub("", path.name)
 
 
-def split_name(name: str, *, decimals: bool = True) -> list[str | Number]:
+@lru_cache(maxsize=1 << 17)
+def split_name(name: str, *, decimals: bool = True) -> tuple[str | Number, ...]:
     """Take a name apart into text and numbers by turns, beginning and ending with text, which may be empty.
 
     Args:
@@ -54,22 +53,22 @@ def split_name(name: str, *, decimals: bool = True) -> list[str | Number]:
             one, as ``2026.03.05``, is never one number.
 
     >>> values(split_name("Frame_1.50"))
-    ('frame_', Fraction(3, 2), '')
+    ('frame_', Decimal('1.50'), '')
     >>> values(split_name("Frame_1.50", decimals=False))
-    ('frame_', Fraction(1, 1), '.', Fraction(50, 1), '')
+    ('frame_', Decimal('1'), '.', Decimal('50'), '')
     """
     parts: list[str | Number] = []
     for position, word in enumerate(NUMBER.split(unicodedata.normalize("NFC", name).casefold())):
         if position % 2 == 0:
             parts.append(word)
         elif decimals and word.count(".") == 1:
-            parts.append(Number(Fraction(word), word))
+            parts.append(Number(Decimal(word), word))
         else:
             for place, digits in enumerate(word.split(".")):
                 if place > 0:
                     parts.append(".")
-                parts.append(Number(Fraction(digits), digits))
-    return parts
+                parts.append(Number(Decimal(digits), digits))
+    return tuple(parts)
 
 
 def points_are_decimal(stems: Iterable[str]) -> bool:
@@ -80,15 +79,17 @@ def points_are_decimal(stems: Iterable[str]) -> bool:
     >>> points_are_decimal(["0.1", "0.15", "0.9"]), points_are_decimal(["1.1", "1.2", "1.10"])
     (True, False)
     """
-    seen: dict[tuple[str | Fraction, ...], tuple[str | Fraction, ...]] = {}
+    seen: dict[tuple[str | Decimal, ...], str] = {}
     for stem in stems:
-        plain = values(split_name(stem, decimals=False))
-        if seen.setdefault(values(split_name(stem)), plain) != plain:
+        if not POINT.search(stem):
+            continue
+        other = seen.setdefault(values(split_name(stem)), stem)
+        if other != stem and values(split_name(other, decimals=False)) != values(split_name(stem, decimals=False)):
             return False
     return True
 
 
-def values(parts: Sequence[str | Number]) -> tuple[str | Fraction, ...]:
+def values(parts: Sequence[str | Number]) -> tuple[str | Decimal, ...]:
     """The parts of a name with the numbers as their values."""
     return tuple(part.value if isinstance(part, Number) else part for part in parts)
 
@@ -102,7 +103,7 @@ def sort_naturally(paths: Iterable[Path]) -> list[Path]:
     files = list(paths)
     decimals = points_are_decimal("/".join(_names(path)) for path in files)
 
-    def key(path: Path) -> tuple[list[tuple[str | Fraction, ...]], str]:
+    def key(path: Path) -> tuple[list[tuple[str | Decimal, ...]], str]:
         return [values(split_name(name, decimals=decimals)) for name in _names(path)], str(path)
 
     return sorted(files, key=key)

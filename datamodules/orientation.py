@@ -8,7 +8,7 @@ as its first image whose size tells, and as *stored* where there is none, which 
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,14 @@ class Companions:
 
     Args:
         where: The data set, for messages.
-        files: Gives all images with what lies beside them (None where nothing does); it is asked only if the
-            size of a file does not tell how it lies.
+        images: All images; their heads are read only if the size of a file does not tell how it lies.
+        others: What lies beside each of them, or None.
     """
 
-    def __init__(self, where: str, files: Callable[[], Iterable[tuple[Path, Path | None]]]) -> None:
+    def __init__(self, where: str, images: Sequence[Path], others: Sequence[Path | None]) -> None:
         self.where = where
-        self.files = files
+        self.images = images
+        self.others = others
         self._stored: bool | None = None
 
     def upright(self, values: npt.NDArray[Any], image: StoredImage) -> npt.NDArray[Any]:
@@ -131,7 +132,7 @@ class Companions:
 
     def _told(self) -> bool:
         """The orientation of the first file whose size tells it."""
-        for image, other in self.files():
+        for image, other in zip(self.images, self.others, strict=True):
             orientation, size = read_orientation(image)
             if not swaps_sides(orientation) or other is None:
                 continue

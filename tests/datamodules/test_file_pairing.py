@@ -157,3 +157,17 @@ def test_what_is_not_one_to_one_is_refused_in_one_sentence(case: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         pair(images, others)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tolerance_s": -1.0}, "number of seconds from 0 on, got -1"),
+        ({"tolerance_s": float("inf")}, "got inf"),
+        ({"tolerance_s": float("nan")}, "got nan"),
+        ({"time_unit": "min"}, "'min' is not known; choose one of s, ms, us, ns"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pair(["1.5.jpg"], ["1.5.png"], **options)
