@@ -54,12 +54,12 @@ class Pairing:
         if self.largest_gap_s is not None:
             text += f" (largest gap {self.largest_gap_s:.6g} s, tolerance {self.tolerance_s:g} s)"
         lonely = [
-            f"{len(files)} {kind} without a partner within it ({name_some(files)})"
+            f"{count(files, kind)} ({name_some(files)})"
             for files, kind in ((self.lonely_images, "images"), (self.lonely_others, self.kind))
             if files
         ]
         if lonely:
-            text += "; there are " + " and ".join(lonely)
+            text += f"; without a partner and left out: {', '.join(lonely)}"
         shown = dict.fromkeys((0, len(self.pairs) // 2, len(self.pairs) - 1))
         places = ["first", "middle", "last"] if len(shown) == 3 else ["first", "last"]
         pairs = [
@@ -100,7 +100,9 @@ def pair_files(
     if time_unit is not None and time_unit not in UNITS:
         raise ValueError(f"The unit of time stamps '{time_unit}' is not known; choose one of {', '.join(UNITS)}.")
     if not image_files or not other_files:
-        raise ValueError(f"There are {len(image_files)} images and {len(other_files)} {kind}; every image needs one.")
+        raise ValueError(
+            f"There are {count(image_files, 'images')} and {count(other_files, kind)}; every image needs one."
+        )
     matcher = Matcher(
         decimals=all(points_are_decimal(map(stem_of, files)) for files in (image_files, other_files)),
         tolerance_s=tolerance_s,
@@ -127,6 +129,15 @@ def pair_files(
         tolerance_s=tolerance_s,
         kind=kind,
     )
+
+
+def count(things: Sequence[object], noun: str) -> str:
+    """How many there are, with their noun, which is given in the plural.
+
+    >>> count([3], "depths"), count([], "images")
+    ('1 depth', '0 images')
+    """
+    return f"{len(things)} {noun.removesuffix('s') if len(things) == 1 else noun}"
 
 
 def name_some(files: Sequence[Path]) -> str:
@@ -183,7 +194,7 @@ def _common(folders: list[Path]) -> Path:
 
 def _refusal(match: Match, images: list[Path], others: list[Path], kind: str) -> str:
     """One sentence on files that could not be paired."""
-    where = f"The {len(images)} images in {images[0].parent} and the {len(others)} {kind} in {others[0].parent}"
+    where = f"The {count(images, 'images')} in {images[0].parent} and the {count(others, kind)} in {others[0].parent}"
     head = f"{where} cannot be paired one to one"
     if match.failure == "nothing":
         return (
@@ -204,7 +215,8 @@ def _refusal(match: Match, images: list[Path], others: list[Path], kind: str) ->
             faults.append(f"{' and '.join(files[i].name for i in twins[:2])} are the same by {match.rule}")
     for lonely, files, noun in ((match.lonely[0], images, "images"), (match.lonely[1], others, kind)):
         if lonely:
-            faults.append(f"{len(lonely)} {noun} have no partner ({name_some([files[i] for i in lonely])})")
+            have = "has" if len(lonely) == 1 else "have"
+            faults.append(f"{count(lonely, noun)} {have} no partner ({name_some([files[i] for i in lonely])})")
     stamps = ", or, if the numbers are time stamps, say in which unit (time_unit)" if "numbers" in match.rule else ""
     faulty = ", and ".join(faults)
     return f"{head} by {match.rule}: {faulty}; add what is missing or take out what is too many{stamps}."

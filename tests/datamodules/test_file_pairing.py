@@ -86,8 +86,8 @@ def test_time_stamps_leave_out_what_has_no_partner_and_no_neighbour_steps_in() -
     assert [path.stem for path in found.lonely_others] == ["12.5334"]
     assert found.largest_gap_s == pytest.approx(0.0007)
     assert found.summary() == (
-        "3 images and depths paired by nearest time stamps (largest gap 0.0007 s, tolerance 0.02 s); there are 1 "
-        "images without a partner within it (12.5.png) and 1 depths without a partner within it (12.5334.png): first "
+        "3 images and depths paired by nearest time stamps (largest gap 0.0007 s, tolerance 0.02 s); without "
+        "a partner and left out: 1 image (12.5.png), 1 depth (12.5334.png): first "
         "12.4833.png + 12.484.png, middle 12.51667.png + 12.517.png, last 12.55.png + 12.5501.png"
     )
     assert len(pair(images, depths, tolerance_s=0.0005)) == 2
@@ -124,11 +124,11 @@ def test_scenes_are_paired_folder_by_folder() -> None:
 REFUSED = {
     "a depth is missing": (
         [f"{i}.jpg" for i in range(12)], [f"{i:03d}.png" for i in range(12) if i != 7],
-        r"12 images in color and the 11 depths in depth cannot be paired .*: 1 images have no partner \(7.jpg\)",
+        r"12 images in color and the 11 depths in depth cannot be paired .*: 1 image has no partner \(7.jpg\)",
     ),
     "counts that begin elsewhere": (
         [f"{i}.jpg" for i in range(60)], [f"{i}.png" for i in range(1, 61)],
-        r"1 images have no partner \(0.jpg\), and 1 depths have no partner \(60.png\)",
+        r"1 image has no partner \(0.jpg\), and 1 depth has no partner \(60.png\)",
     ),
     "nothing but order": (
         ["apple.jpg", "pear.jpg"], ["nut.png", "plum.png"],
@@ -136,18 +136,18 @@ REFUSED = {
     ),
     "two of one number": (
         ["f_1.jpg", "f_01.jpg", "f_2.jpg"], ["1.png", "2.png", "3.png"],
-        r"f_01.jpg and f_1.jpg are the same by equal numbers, and 1 depths",
+        r"f_01.jpg and f_1.jpg are the same by equal numbers, and 1 depth",
     ),
     "numbers in contradiction": (
         ["s1_10.jpg", "s2_11.jpg"], ["run1-11.png", "run2-10.png"], r"several numbers, which say different things",
     ),
-    "other numbers": (["frame_1.jpg"], ["depth_2.png"], r"1 images have no partner \(frame_1.jpg\)"),
+    "other numbers": (["frame_1.jpg"], ["depth_2.png"], r"1 image has no partner \(frame_1.jpg\)"),
     "clocks apart": (stamped("10.5", "10.6"), stamped("99.5", "99.6"), r"nearest time stamps are 88.9 s apart"),
     "colour and depth in one pattern": (
         ["1_color.png", "1_depth.png", "2_color.png", "2_depth.png"], ["1_d.png", "1_e.png", "2_d.png", "2_e.png"],
         r"1_color.png and 1_depth.png are the same by equal numbers, and 1_d.png and 1_e.png are",
     ),
-    "no depth": (["1.jpg"], [], r"There are 1 images and 0 depths; every image needs one"),
+    "no depth": (["1.jpg"], [], r"There are 1 image and 0 depths; every image needs one"),
 }  # fmt: skip
 
 

@@ -400,7 +400,7 @@ def test_missing_depth_has_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"There is no depth folder .*deep for the frames in .*color"):
         module(tmp_path / "color", depth_root=str(tmp_path / "deep")).prepare_data()
     (tmp_path / "depth" / "frame_5.png").unlink()
-    with pytest.raises(ValueError, match=r"one to one by equal names: 1 images have no partner \(frame_5.png\)"):
+    with pytest.raises(ValueError, match=r"one to one by equal names: 1 image has no partner \(frame_5.png\)"):
         module(tmp_path / "color", depth_root=str(tmp_path / "depth")).prepare_data()
     for path in list((tmp_path / "depth").iterdir()):
         path.rename(path.with_name(f"d{path.name}"))

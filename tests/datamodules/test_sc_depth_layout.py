@@ -159,7 +159,7 @@ def test_wrong_layouts_have_one_sentence(tmp_path: Path) -> None:
 def test_wrong_test_folders_have_one_sentence(tmp_path: Path) -> None:
     make_sc_depth(tmp_path)
     (tmp_path / "Testing" / "depth" / "0001.png").unlink()
-    with pytest.raises(ValueError, match=r"by equal names: 1 images have no partner \(0001.png\)"):
+    with pytest.raises(ValueError, match=r"by equal names: 1 image has no partner \(0001.png\)"):
         module(tmp_path).prepare_data()
     (tmp_path / "Testing" / "color").rename(tmp_path / "Testing" / "images")
     with pytest.raises(FileNotFoundError, match=r"Testing.color does not exist or holds no images"):
