@@ -3,50 +3,24 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 
 from datamodules.base import Split
-from datamodules.coco_file import CocoFile, CocoImage
+from datamodules.coco_file import CocoFile
+from datamodules.coco_findings import CocoFileError
+from datamodules.coco_image import CocoImage
+from datamodules.coco_images import Exif, ImageReport, check_problems, inspect_images, read_image, settle_exif
 from datamodules.frame import Frame, default_intrinsics
 from datamodules.instance_frame import InstanceFrame
 from datamodules.instance_transforms import InstanceAugmentation
 from datamodules.instances import InstanceDataModule, PseudoDepth
-from datamodules.reading import read_rgb
 from datamodules.run_lengths import decode_masks
 from structures.instances import Truth
 
 logger = logging.getLogger(__name__)
-
-
-def read_image(image: CocoImage, folder: Path) -> np.ndarray:
-    """Read an image of a COCO-format file, in the orientation that its boxes were drawn in.
-
-    Returns:
-        uint8 ``(H, W, 3)``, RGB.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is broken, or of another size than the JSON says.
-    """
-    path = folder / image.file_name
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no image {path}: give the folder that the file_name of the JSON starts from."
-        )
-    size = (image.height, image.width)
-    for upright in (True, False):  # annotation tools differ in whether they turn an image as its EXIF entry says
-        try:
-            pixels = read_rgb(path, upright=upright)
-        except ValueError as error:
-            raise ValueError(f"An image is broken, {error}; make coco-check lists all of them.") from error
-        if pixels.shape[:2] == size:
-            return pixels
-    raise ValueError(
-        f"The image {path} has {pixels.shape[1]}x{pixels.shape[0]} pixels (width x height), but the JSON says "
-        f"{image.width}x{image.height}, so its boxes do not fit."
-    )
 
 
 class CocoSource:
@@ -55,11 +29,17 @@ class CocoSource:
     Args:
         images: The images, in order.
         folder: Where ``file_name`` starts from.
+        upright: Whether images are turned as their EXIF entry says.
     """
 
-    def __init__(self, images: Sequence[CocoImage], folder: Path) -> None:
+    def __init__(self, images: Sequence[CocoImage], folder: Path, *, upright: bool = True) -> None:
         self.images = images
         self.folder = folder
+        self.upright = upright
+
+    def pixels(self, index: int) -> np.ndarray:
+        """Pixels of an image; see :func:`datamodules.coco_images.read_image`."""
+        return read_image(self.images[index], self.folder, upright=self.upright)
 
     @property
     def names(self) -> list[str]:
@@ -81,7 +61,7 @@ class CocoSource:
         single = ~image.crowd
         size = (image.height, image.width)
         return InstanceFrame(
-            image=read_image(image, self.folder),
+            image=self.pixels(index),
             boxes=image.boxes[single],
             labels=image.labels[single],
             name=image.name,
@@ -99,7 +79,8 @@ class CocoSource:
             crowd=torch.from_numpy(image.crowd),
             ignored=torch.zeros(len(image.labels), dtype=torch.bool),
             area=torch.from_numpy(image.area),
-            masks=image.masks() if image.has_masks else None,
+            masks=image.masks() if image.scores_masks else None,
+            unmasked=torch.from_numpy(image.unmasked),
         )
 
 
@@ -117,7 +98,7 @@ class CocoFrames:
         """Return an image; its depth is 0 (unknown) everywhere and its K made up."""
         image = self.source.images[index]
         return Frame(
-            image=read_image(image, self.source.folder),
+            image=self.source.pixels(index),
             depth=np.zeros((image.height, image.width), dtype=np.float32),
             K=default_intrinsics(width=image.width, height=image.height),
             name=image.name,
@@ -129,9 +110,11 @@ class CocoDataModule(InstanceDataModule):
     """Boxes (and masks, where there are any) of a COCO-format data set.
 
     Labels count from 1 in the order of the category ids of the validation file; the training file has to have the same
-    categories. Training leaves out crowds, boxes without area or outside of their image, and images of which no box is
-    left; each is counted in a message. Evaluation keeps all images, and crowds as COCO scores them. Anything else that
-    is wrong with a file stops with one sentence, a broken image when it is read.
+    categories. Every JSON is checked as a whole and every image file looked for before anything is trained: what is
+    harmless is left out or mended and counted in one message (:mod:`datamodules.coco_file`), anything else stops with
+    one sentence. Training leaves out crowds, and images of which no box is left. Evaluation keeps all images, and
+    crowds as COCO scores them. Images with an EXIF orientation are read in one way for a whole file
+    (:mod:`datamodules.coco_images`).
 
     Args:
         root: Folder that all other paths start from.
@@ -141,6 +124,8 @@ class CocoDataModule(InstanceDataModule):
         val_images: Folder of their images.
         test_json: Annotations to test on; None tests on those of validation.
         test_images: Folder of their images.
+        exif: How images with an EXIF orientation are read: ``auto`` as the sizes in the JSON tell, and upright where
+            nothing does; ``upright`` or ``stored`` as said, where boxes were drawn so.
         batch_size: Images per batch and process.
         image_size: Length of the shorter side of evaluation images, and limit of their longer side, in pixels.
         augmentation: Applied to training images, or None.
@@ -155,7 +140,8 @@ class CocoDataModule(InstanceDataModule):
         cache: Keep images in memory once they were read.
 
     Raises:
-        ValueError: If exact depth is asked for, or only one of ``test_json`` and ``test_images`` is given.
+        ValueError: If exact depth is asked for, only one of ``test_json`` and ``test_images`` is given, or ``exif`` is
+            unknown.
     """
 
     def __init__(
@@ -168,6 +154,7 @@ class CocoDataModule(InstanceDataModule):
         val_images: str = "val2017",
         test_json: str | None = None,
         test_images: str | None = None,
+        exif: Exif = "auto",
         batch_size: int = 16,
         image_size: tuple[int, int] = (800, 1333),
         augmentation: InstanceAugmentation | None = None,
@@ -199,10 +186,15 @@ class CocoDataModule(InstanceDataModule):
             raise ValueError("pseudo_depth is 'exact', but COCO-format data have no depth; choose 'file' or 'noise'.")
         if (test_json is None) != (test_images is None):
             raise ValueError(f"test_json is {test_json} and test_images {test_images}, but both or none are needed.")
+        if exif not in get_args(Exif):
+            raise ValueError(f"exif is {exif!r}, but must be one of {', '.join(get_args(Exif))}.")
         self.root = Path(root)
+        self.exif: Exif = exif
         self.jsons: dict[Split, str] = {"train": train_json, "val": val_json, "test": test_json or val_json}
         self.folders: dict[Split, str] = {"train": train_images, "val": val_images, "test": test_images or val_images}
         self._files: dict[Path, CocoFile] = {}
+        self._reports: dict[tuple[Path, Path], ImageReport] = {}
+        self._said: set[tuple[Path, int | str]] = set()
 
     @property
     def val_is_test(self) -> bool:
@@ -231,7 +223,7 @@ class CocoDataModule(InstanceDataModule):
             FileNotFoundError: If there is no such JSON.
             ValueError: If something in it cannot be right.
         """
-        return CocoFrames(CocoSource(self._file(split).images, self._folder(split)))
+        return CocoFrames(self._source(split, self._file(split).images))
 
     def make_instances(self, split: Split) -> CocoSource:
         """Return the images of a split with their objects.
@@ -240,24 +232,67 @@ class CocoDataModule(InstanceDataModule):
             FileNotFoundError: If there is no such JSON or folder.
             ValueError: If something in the JSON cannot be right, or its categories are others than those of validation.
         """
-        file, folder = self._file(split), self._folder(split)
+        file = self._file(split)
         if file.categories != self.categories:
             raise ValueError(
                 f"{file.path} has other categories than {self._file('val').path}, so their labels would not mean the "
-                "same."
+                f"same: {_difference(file.categories, self.categories)}."
             )
-        if not folder.is_dir():
-            raise FileNotFoundError(f"There is no folder {folder} of images: set {split}_images, or root.")
         images = file.images
         if split == "train":
             images = [image for image in images if not image.crowd.all()]
-            odd, empty = file.odd_boxes, len(file.images) - len(images)
-            if odd.dropped or empty:
-                logger.warning(
-                    "%s: left out %d boxes without area, %d outside of their images, and %d of %d images without boxes",
-                    file.path, odd.without_area, odd.outside, empty, len(file.images),
-                )  # fmt: skip
-        return CocoSource(images, folder)
+        source = self._source(split, images)
+        self._say_what_was_found(split, images)
+        return source
+
+    def _source(self, split: Split, images: list[CocoImage]) -> CocoSource:
+        """Images of a split whose files are all there, read as their boxes were drawn."""
+        file, folder = self._file(split), self._folder(split)
+        report = self._report(split)
+        check_problems(report, file.images, images)
+        others = None
+        if self.exif == "auto" and report.turned and report.convention is None:
+            others = self._told_by_others(split)
+        upright, sentence = settle_exif(report, file.images, exif=self.exif, json_path=file.path, others=others)
+        if sentence is not None and (file.path, sentence) not in self._said:
+            self._said.add((file.path, sentence))
+            logger.warning(sentence)
+        return CocoSource(images, folder, upright=upright)
+
+    def _report(self, split: Split) -> ImageReport:
+        file, folder = self._file(split), self._folder(split)
+        if not folder.is_dir():
+            what = "is a file, but the folder of images is needed" if folder.exists() else "does not exist"
+            raise FileNotFoundError(f"{folder} {what}: set data.init_args.{split}_images, or root.")
+        if (file.path, folder) not in self._reports:
+            self._reports[file.path, folder] = inspect_images(file.images, folder)
+        return self._reports[file.path, folder]
+
+    def _told_by_others(self, split: Split) -> Exif | None:
+        """What the other files of the data set tell of EXIF orientations, as far as they are there and agree."""
+        told: set[Exif | None] = set()
+        for other in get_args(Split):
+            if other != split:
+                try:
+                    told.add(self._report(other).convention)
+                except (OSError, CocoFileError):
+                    continue  # whoever uses that file is told
+        told.discard(None)
+        return told.pop() if len(told) == 1 else None
+
+    def _say_what_was_found(self, split: Split, images: list[CocoImage]) -> None:
+        """Warn of what was left out or mended, once for a file of a split."""
+        file = self._file(split)
+        lines = file.findings.lines()
+        if len(images) < len(file.images):
+            lines.append(f"images without boxes: {len(file.images) - len(images)} of {len(file.images)} (left out)")
+        partly = sum(not image.has_masks for image in images)
+        if split == "train" and self.mask_share > 0 and 0 < partly < len(images):
+            lines.append(f"images with an object without a mask: {partly} of {len(images)} (trained on boxes alone)")
+        key = (file.path, len(images))
+        if lines and key not in self._said:  # validation and test may be one file
+            self._said.add(key)
+            logger.warning("%s:\n  %s", file.path, "\n  ".join(lines))
 
     def _folder(self, split: Split) -> Path:
         return self.root / self.folders[split]
@@ -269,3 +304,11 @@ class CocoDataModule(InstanceDataModule):
             evaluated = {self.root / self.jsons[name] for name in ("val", "test")}
             self._files[path] = CocoFile(path, keep_masks=self.mask_share > 0 or path in evaluated)
         return self._files[path]
+
+
+def _difference(one: dict[int, str], two: dict[int, str]) -> str:
+    """The first id that two files name differently."""
+    number = min(key for key in one.keys() | two.keys() if one.get(key) != two.get(key))
+    return (
+        f"the id {number} is {one.get(number, 'missing')!r} in the one and {two.get(number, 'missing')!r} in the other"
+    )

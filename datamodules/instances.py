@@ -325,6 +325,11 @@ class InstanceDataModule(DepthDataModule):
         """The data set's own ids of the classes; that of label k is at k - 1."""
 
     @property
+    def flag_names(self) -> tuple[str, ...]:
+        """Names of the flags that every object has, such as ``camouflaged``; these can be scored by themselves."""
+        return ()
+
+    @property
     def n_classes(self) -> int:
         """How many classes the data have; a network takes it from here."""
         return len(self.category_ids)

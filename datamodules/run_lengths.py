@@ -29,29 +29,49 @@ def decode_masks(run_lengths: Sequence[RunLengths], size: tuple[int, int]) -> np
     return masks
 
 
-def segmentation_run_lengths(segmentation: Any, size: tuple[int, int]) -> RunLengths:
-    """Run lengths of what a COCO file calls a segmentation: polygons or run lengths, packed or not.
+def unpack_counts(text: str) -> npt.NDArray[np.int64]:
+    """Run lengths out of COCO's packed text: groups of five bits, each count but the first three less the last but one.
 
     Args:
-        segmentation: List of polygons, each ``[x1, y1, x2, y2, ...]``, or a dictionary with ``size`` and ``counts``.
-        size: Height and width of the image.
+        text: The ``counts`` of a compressed mask.
+
+    Returns:
+        int64 ``(N,)``, lengths of runs of 0, 1, 0, ... down the columns; nothing says that they are positive.
 
     Raises:
-        ValueError: If it is neither, a polygon has less than three corners, or the run lengths are of another size or
-            do not add up to it; the message has no full stop.
+        ValueError: If a letter cannot be part of it or the last count is cut off; the message has no full stop.
+    """
+    letters = np.frombuffer(text.encode("ascii", errors="replace"), dtype=np.uint8).astype(np.int64) - 48
+    if len(letters) == 0:
+        return np.zeros(0, dtype=np.int64)
+    if ((letters < 0) | (letters > 63)).any() or not text.isascii():
+        raise ValueError("which holds letters that packed run lengths do not have")
+    last = letters & 32 == 0
+    if not last[-1]:
+        raise ValueError("which is cut off")
+    starts = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
+    lengths = np.diff(np.append(starts, len(letters)))
+    if lengths.max() > 12:
+        raise ValueError("which holds a number that is too large")
+    position = np.arange(len(letters)) - np.repeat(starts, lengths)
+    values = np.add.reduceat((letters & 31) << (5 * position), starts)
+    negative = letters[last] & 16 != 0
+    values = np.where(negative, values - (np.int64(1) << (5 * lengths)), values)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
+def segmentation_run_lengths(segmentation: Any, size: tuple[int, int]) -> RunLengths:
+    """Run lengths of polygons or of run lengths, packed or not, that were checked before.
+
+    Args:
+        segmentation: List of polygons, each ``[x1, y1, x2, y2, ...]``, or a dictionary with ``size`` and ``counts``;
+            ``datamodules.segmentations.check_segmentation`` gives such.
+        size: Height and width of the image.
     """
     from faster_coco_eval.core import mask as coco_masks
 
     height, width = size
-    if isinstance(segmentation, list):
-        if not segmentation or any(not isinstance(p, list) or len(p) < 6 or len(p) % 2 for p in segmentation):
-            raise ValueError("its segmentation is a list, but not of polygons with at least three corners each")
-    elif isinstance(segmentation, dict) and {"size", "counts"} <= segmentation.keys():
-        if list(segmentation["size"]) != [height, width]:
-            raise ValueError(f"its run lengths are for {segmentation['size']}, but the image has {[height, width]}")
-        if isinstance(segmentation["counts"], list) and sum(segmentation["counts"]) != height * width:
-            raise ValueError(f"its run lengths add up to {sum(segmentation['counts'])}, not to {height}x{width} pixels")
-    else:
-        raise ValueError("its segmentation is neither a list of polygons nor run lengths with size and counts")
     encoded: RunLengths = coco_masks.segmToRle(segmentation, width, height)
     return encoded

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_modules.base import PaperModule
@@ -32,6 +33,7 @@ class InstanceSegmentationModule(PaperModule):
         lr_monitor: See :class:`~lightning_modules.base.PaperModule`.
         select_by: Metric that checkpoints are chosen by, see :mod:`metrics.instances`.
         subset: Flag of the data's objects that are scored by themselves too, such as ``camouflaged``; None for none.
+            It is left out, with a warning, where the objects of the data have no flags at all.
         boundary_tolerance_px: Distance within which boundaries agree, pixels of the original image.
         score_threshold: Least class probability times quality of a detection.
         iou_threshold: Of non-maximum suppression within a class.
@@ -93,18 +95,40 @@ class InstanceSegmentationModule(PaperModule):
         """Unweighted scalar loss terms of a batch, keyed like ``loss_weights``."""
 
     def setup(self, stage: str) -> None:
-        """Hold the classes of the network against those of the data: the configuration may have set their number.
+        """Hold the classes of the network, and the subset that is scored by itself, against the data.
 
         Raises:
-            ValueError: If their numbers differ.
+            ValueError: If the numbers of classes differ, or the objects of the data have flags, but not that of the
+                subset.
         """
         super().setup(stage)
+        self._check_subset()
         of_data = getattr(getattr(self.trainer, "datamodule", None), "n_classes", None)
         if of_data is not None and of_data != self.n_classes:
             raise ValueError(
                 f"the network tells {self.n_classes} classes apart, but the data have {of_data}: set "
                 f"model.init_args.network.init_args.n_classes to {of_data}, or to null, which takes that of the data"
             )
+
+    def _check_subset(self) -> None:
+        """Leave out the scores of a subset that the data know nothing of, and refuse one that is misspelt."""
+        data = getattr(self.trainer, "datamodule", None)
+        flags: tuple[str, ...] | None = getattr(data, "flag_names", None)
+        for stage in self.instance_metrics:
+            subset = self._metrics(stage).subset
+            if subset is None or flags is None or subset in flags:
+                continue
+            if flags:
+                raise ValueError(
+                    f"subset is {subset!r}, but the objects of {type(data).__name__} have no such flag; set "
+                    f"model.init_args.subset to one of {', '.join(flags)}, or to null"
+                )
+            self._metrics(stage).subset = None
+            if stage == "val":
+                rank_zero_warn(
+                    f"The objects of {type(data).__name__} have no flags, so the scores of the subset {subset!r} are "
+                    "left out."
+                )
 
     def forward(
         self, image: Tensor, scale: Tensor | None = None, original_size: Tensor | None = None

@@ -11,7 +11,8 @@
     mask_iou_SUBSET, boundary_f_SUBSET     the means over flagged objects
 
 All are better when higher and NaN where there is nothing true to find. Crowds and ignored objects count for average
-precision as COCO has it, in nothing else.
+precision as COCO has it, in nothing else. An object or crowd whose mask is not known is, for masks, a crowd that fills
+its box: it need not be found, and a mask in there is no mistake.
 """
 
 import json
@@ -151,7 +152,10 @@ def average_precision(records: Sequence[Record], *, kind: str) -> dict[str, floa
         for position, record in enumerate(records, start=1):
             for k, label in enumerate(record[f"{prefix}labels"]):
                 annotation: dict[str, Any] = {"id": len(annotations) + 1, "image_id": position, "category_id": label}
-                annotation["iscrowd"] = 0 if prefix else record["crowd"][k]
+                if prefix:
+                    annotation["iscrowd"] = 0
+                else:
+                    annotation["iscrowd"] = int(record["crowd"][k] or (kind == "mask" and record["unmasked"][k]))
                 x1, y1, x2, y2 = record[f"{prefix}boxes"][k]
                 annotation["bbox"] = [x1, y1, x2 - x1, y2 - y1]
                 if kind == "mask":
@@ -226,12 +230,13 @@ class InstanceMetrics(Metric):
             detections: For each image ``boxes`` ``(M, 4)`` xyxy pixels of the original image, ``labels`` ``(M,)`` from
                 1, ``scores`` ``(M,)`` and ``masks`` bool ``(M, H, W)`` at the original size.
             truths: For each image ``boxes``, ``labels``, ``crowd``, ``ignored``, ``area`` and ``masks`` (a list of run
-                lengths, or None), and the flags of the subset; None for a sample that is padding.
+                lengths, or None), where some are not known ``unmasked``, and the flags of the subset; None for a sample
+                that is padding.
             image_ids: The id of each image; ``PADDING_ID`` for padding.
 
         Raises:
-            ValueError: if the numbers of images differ, a padding sample has a truth or another one has none, or the
-                detections are not at the original size.
+            ValueError: if the numbers of images differ, a padding sample has a truth or another one has none, the
+                detections are not at the original size, or the truths lack the flags of the subset.
         """
         numbers = [int(number) for number in image_ids]
         if not len(detections) == len(truths) == len(numbers):
@@ -243,6 +248,11 @@ class InstanceMetrics(Metric):
             if (truth is None) != (number == PADDING_ID):
                 raise ValueError(f"The image {number} comes with{'out' if truth is None else ''} a truth.")
             if truth is not None:
+                if self.subset is not None and self.subset not in truth:
+                    raise ValueError(
+                        f"subset is {self.subset!r}, but the truth of the image {number} has no such flags: set it to "
+                        "null."
+                    )
                 records.append(self._packed(self._record(found, truth, number)))
                 self._add_in_boxes(found, truth)
         if not records:  # ranks exchange what they have, and each needs something of the type
@@ -278,6 +288,13 @@ class InstanceMetrics(Metric):
         if len(masks) > 0:
             encoded = coco_masks.encode(np.asfortranarray(masks.permute(1, 2, 0).to("cpu", torch.uint8).numpy()))
         flags = torch.zeros_like(truth["crowd"]) if self.subset is None else truth[self.subset]
+        unmasked = _unmasked(truth).tolist()
+        masks_of_truth: list[dict[str, Any]] | None = None
+        if truth["masks"] is not None:
+            masks_of_truth = [
+                _as_text(_filled_box(box, size) if unknown else mask)
+                for mask, box, unknown in zip(truth["masks"], truth["boxes"].tolist(), unmasked, strict=True)
+            ]
         areas = torch.where(truth["ignored"], _IGNORED_AREA, truth["area"])
         return {
             "image_id": number,
@@ -287,7 +304,8 @@ class InstanceMetrics(Metric):
             "crowd": truth["crowd"].int().tolist(),
             "areas": areas.tolist(),
             "flags": flags.tolist(),
-            "masks": None if truth["masks"] is None else [_as_text(mask) for mask in truth["masks"]],
+            "masks": masks_of_truth,
+            "unmasked": unmasked,
             "found_boxes": found["boxes"].tolist(),
             "found_labels": found["labels"].tolist(),
             "scores": found["scores"].tolist(),
@@ -305,7 +323,7 @@ class InstanceMetrics(Metric):
 
         if not truth["masks"]:
             return
-        scored = ~(truth["crowd"] | truth["ignored"]).cpu()
+        scored = ~(truth["crowd"] | truth["ignored"] | _unmasked(truth)).cpu()
         if not scored.any():
             return
         chosen = [mask for mask, counts in zip(truth["masks"], scored.tolist(), strict=True) if counts]
@@ -321,6 +339,21 @@ class InstanceMetrics(Metric):
             known = rows & ~edge.isnan()
             sums.append(torch.stack([iou[rows].sum(), rows.sum(), edge[known].sum(), known.sum()]))
         self.in_boxes = self.in_boxes + torch.stack(sums).to(self.in_boxes.device)
+
+
+def _unmasked(truth: Mapping[str, Any]) -> Tensor:
+    """Bool ``(N,)``, objects whose mask is not known."""
+    flags: Tensor = truth.get("unmasked", torch.zeros_like(truth["crowd"]))
+    return flags.to(truth["crowd"].device)
+
+
+def _filled_box(box: Sequence[float], size: Sequence[int]) -> dict[str, Any]:
+    """Run lengths of all pixels that an xyxy box covers."""
+    from faster_coco_eval.core import mask as coco_masks
+
+    x1, y1, x2, y2 = box
+    encoded: dict[str, Any] = coco_masks.segmToRle([[x1, y1, x2, y1, x2, y2, x1, y2]], int(size[1]), int(size[0]))
+    return encoded
 
 
 def _as_text(mask: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,9 @@ class Truth(TypedDict):
     """float64 ``(N,)``, pixels, by which objects count as small, medium or large."""
     masks: list[RunLengths] | None
     """One for each box, or None where the data have no masks."""
+    unmasked: NotRequired[Tensor]
+    """bool ``(N,)``: its mask in ``masks`` is empty because none is known; its box is a region that scores of masks
+    leave alone."""
     camouflaged: NotRequired[Tensor]
     """bool ``(N,)``, objects that have the colour of their background."""
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from datamodules.reading import read_values
 from datamodules.run_lengths import encode_masks
-from structures.files import write_atomically
+from structures.files import check_folder, write_atomically
 
 CLASSES = {
     24: "person",
@@ -102,6 +102,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--splits", nargs="+", default=["train", "val"], help="folders below gtFine")
     options = parser.parse_args(args)
     try:
+        check_folder(options.root / "annotations")
         for split in options.splits:
             content = convert(options.root, split)
             path = options.root / "annotations" / f"instances_{split}.json"

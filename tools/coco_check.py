@@ -1,29 +1,37 @@
-"""Look at a COCO-format data set before a day is spent on it: counts, classes, odd boxes, six drawn samples.
+"""Look at a COCO-format data set before a day is spent on it: counts, classes, odd annotations, six drawn samples.
 
-``python -m tools.coco_check --json annotations.json --images folder [--out coco_check.png]``
+``python -m tools.coco_check --json annotations.json --images folder [--out picture.png]``
 
-Every image file is looked for, and with ``--decode`` read. The exit code is 1 if something would stop a training.
+The JSON is checked by the code that reads it in training, every image file is looked for and measured, and with
+``--decode`` read to its end. Harmless faults are counted, each with its first example. The picture goes to
+``runs/coco_check/`` unless ``--out`` names another place. The exit code is 1 if a training would refuse the data.
 """
 
 import argparse
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.coco import read_image
-from datamodules.coco_file import CocoFile, CocoImage
+from datamodules.coco_file import CocoFile
+from datamodules.coco_findings import CocoFileError
+from datamodules.coco_image import CocoImage
+from datamodules.coco_images import Exif, ImageReport, inspect_images, read_image, settle_exif
 from datamodules.run_lengths import decode_masks
-from structures.files import write_png
+from structures.files import check_folder, write_png
 
 N_SAMPLES = 6
 CELL = (320, 400)
 """Height and width of a drawn sample."""
 
 MAX_LISTED = 10
+
+PICTURES = Path("runs") / "coco_check"
+"""Folder of the pictures, in the working directory."""
 
 
 def report(file: CocoFile) -> list[str]:
@@ -36,16 +44,15 @@ def report(file: CocoFile) -> list[str]:
     crowds = sum(int(image.crowd.sum()) for image in images)
     empty = sum(bool(image.crowd.all()) for image in images)
     masked = sum(image.has_masks and len(image.labels) > 0 for image in images)
-    odd = file.odd_boxes
+    partly = sum(image.scores_masks and not image.has_masks for image in images)
     heights, widths = [image.height for image in images] or [0], [image.width for image in images] or [0]
     lines = [
         f"{file.path}: {len(images)} images, {boxes} boxes, {len(file.categories)} classes",
         f"sizes from {min(widths)}x{min(heights)} to {max(widths)}x{max(heights)} pixels (smallest and largest width "
         "and height)",
-        f"{masked} images with masks; {crowds} crowds, which are not trained on",
+        f"{masked} images with masks, {partly} with masks of some objects; {crowds} crowds, which are not trained on",
         f"{empty} images without boxes, which are not trained on",
-        f"odd boxes: {odd.without_area} without area and {odd.outside} outside of their images (left out), "
-        f"{odd.clipped} over the border (clipped)",
+        *(file.findings.lines() or ["nothing odd in boxes, masks and ids"]),
         "class, id in the file, boxes:",
     ]
     for label, (number, name) in enumerate(file.categories.items(), start=1):
@@ -53,17 +60,16 @@ def report(file: CocoFile) -> list[str]:
     return lines
 
 
-def image_problems(file: CocoFile, folder: Path, *, decode: bool) -> list[str]:
-    """One sentence for every image that is missing or, if they are read, broken."""
-    problems = []
-    for image in file.images:
-        if not (folder / image.file_name).is_file():
-            problems.append(f"There is no image {folder / image.file_name}.")
-        elif decode:
-            try:
-                read_image(image, folder)
-            except ValueError as error:
-                problems.append(str(error))
+def image_problems(file: CocoFile, folder: Path, report: ImageReport, *, upright: bool, decode: bool) -> list[str]:
+    """One sentence for every image that is missing, of another size or, if they are read, broken."""
+    problems = list(report.problems.values())
+    if decode:
+        for position, image in enumerate(file.images):
+            if position not in report.problems:
+                try:
+                    read_image(image, folder, upright=upright)
+                except ValueError as error:
+                    problems.append(str(error))
     return problems
 
 
@@ -74,22 +80,23 @@ def samples(file: CocoFile) -> list[CocoImage]:
     return [filled[position] for position in positions] if filled else []
 
 
-def draw(image: CocoImage, folder: Path, names: list[str]) -> npt.NDArray[np.uint8]:
+def draw(image: CocoImage, folder: Path, names: list[str], *, upright: bool) -> npt.NDArray[np.uint8]:
     """An image with its boxes, classes and masks, in a cell of the sheet; crowds are grey.
 
     Raises:
         FileNotFoundError: If there is no such image.
         ValueError: If it is broken.
     """
-    pixels = read_image(image, folder).copy()
-    masks = decode_masks(image.masks(), pixels.shape[:2]) if image.has_masks else None
+    pixels = read_image(image, folder, upright=upright).copy()
+    masks = decode_masks(image.masks(), (image.height, image.width)) if image.scores_masks else None
     scale = min(CELL[0] / image.height, CELL[1] / image.width)
     for k, label in enumerate(image.labels.tolist()):
         if masks is not None:
             pixels[masks[k]] = (0.5 * pixels[masks[k]] + 0.5 * np.array(_colour(label, image.crowd[k]))).astype(
                 np.uint8
             )
-    pixels = cv2.resize(pixels, (round(scale * image.width), round(scale * image.height)), interpolation=cv2.INTER_AREA)
+    size = (max(round(scale * image.width), 1), max(round(scale * image.height), 1))
+    pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
     for box, label, crowd in zip(image.boxes * scale, image.labels.tolist(), image.crowd, strict=True):
         x1, y1, x2, y2 = (round(float(value)) for value in box)
         cv2.rectangle(pixels, (x1, y1), (max(x2 - 1, x1), max(y2 - 1, y1)), _colour(label, crowd), 1)
@@ -119,30 +126,69 @@ def main(args: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.coco_check", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--json", type=Path, required=True, help="annotations in COCO format")
     parser.add_argument("--images", type=Path, required=True, help="folder that file_name starts from")
-    parser.add_argument("--out", type=Path, default=Path("coco_check.png"), help="picture of six samples to write")
+    parser.add_argument("--out", type=Path, help=f"picture of six samples to write (default: below {PICTURES})")
     parser.add_argument("--decode", action="store_true", help="read every image, which takes a while")
+    parser.add_argument(
+        "--exif", choices=get_args(Exif), default="auto", help="how images with an EXIF orientation are read"
+    )
     options = parser.parse_args(args)
+    out = options.out
+    if out is None:
+        out = PICTURES / f"{options.json.resolve().parent.name}_{options.json.stem}.png"
     try:
-        file = CocoFile(options.json, keep_masks=True)
-        sys.stdout.write("\n".join(report(file)) + "\n")
-        problems = image_problems(file, options.images, decode=options.decode)
-        for problem in problems[:MAX_LISTED]:
-            sys.stderr.write(problem + "\n")
-        if problems:
-            sys.stderr.write(f"{len(problems)} of {len(file.images)} images cannot be used.\n")
-            return 1
-        if not file.images or all(image.crowd.all() for image in file.images):
-            sys.stderr.write("There is no box to train on.\n")
-            return 1
-        names = list(file.categories.values())
-        cells = [draw(image, options.images, names) for image in samples(file)]
-        cells += [np.zeros((*CELL, 3), dtype=np.uint8)] * (-len(cells) % 3)
-        rows = [np.concatenate(cells[k : k + 3], axis=1) for k in range(0, len(cells), 3)]
-        write_png(options.out, np.concatenate(rows))
+        check_folder(out.parent)
+        if out.is_dir():
+            raise IsADirectoryError(f"{out} is a folder, but the path of a picture is needed, as {out / 'check.png'}.")
+        return check(options.json, options.images, out, exif=options.exif, decode=options.decode)
+    except CocoFileError as error:
+        sys.stderr.write("\n".join(error.problems) + "\n")
+        if len(error.problems) > 1:
+            sys.stderr.write(f"{len(error.problems)} kinds of fault, for each of which a training refuses the file.\n")
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
+    return 1
+
+
+def check(json_path: Path, folder: Path, out: Path, *, exif: Exif, decode: bool) -> int:
+    """Print what is in a data set and draw samples of it.
+
+    Args:
+        json_path: Annotations.
+        folder: Of the images.
+        out: Picture to write.
+        exif: How images with an EXIF orientation are read.
+        decode: Whether to read every image.
+
+    Returns:
+        0, or 1 if something would stop a training.
+
+    Raises:
+        OSError: If a file or folder is missing or cannot be written.
+        ValueError: If the file cannot be right.
+    """
+    if not folder.is_dir():
+        what = "is a file, but the folder of the images is needed" if folder.exists() else "does not exist"
+        raise NotADirectoryError(f"The folder of the images, {folder}, {what}.")
+    file = CocoFile(json_path, keep_masks=True)
+    sys.stdout.write("\n".join(report(file)) + "\n")
+    found = inspect_images(file.images, folder)
+    upright, sentence = settle_exif(found, file.images, exif=exif, json_path=json_path)
+    if sentence is not None:
+        sys.stdout.write(f"{sentence}\n")
+    problems = image_problems(file, folder, found, upright=upright, decode=decode)
+    for problem in problems[:MAX_LISTED]:
+        sys.stderr.write(problem + "\n")
+    if problems:
+        sys.stderr.write(f"{len(problems)} of {len(file.images)} images cannot be used.\n")
         return 1
-    sys.stdout.write(f"samples drawn in {options.out}: look at them\n")
+    if not file.images or all(image.crowd.all() for image in file.images):
+        sys.stderr.write("There is no box to train on.\n")
+        return 1
+    names = list(file.categories.values())
+    cells = [draw(image, folder, names, upright=upright) for image in samples(file)]
+    cells += [np.zeros((*CELL, 3), dtype=np.uint8)] * (-len(cells) % 3)
+    write_png(out, np.concatenate([np.concatenate(cells[k : k + 3], axis=1) for k in range(0, len(cells), 3)]))
+    sys.stdout.write(f"samples drawn in {out}: look at them\n")
     return 0
 
 

@@ -18,7 +18,7 @@ from lightning.pytorch import LightningDataModule
 from datamodules.base import Split
 from datamodules.rooms.instances import RoomsInstanceDataModule, RoomsInstanceSource
 from lightning_modules.loading import innermost_reason
-from structures.files import write_atomically, write_png
+from structures.files import check_folder, write_atomically, write_png
 
 DEFAULT_DATA = Path(__file__).parents[1] / "experiments" / "data" / "rooms_instances.yaml"
 
@@ -83,6 +83,7 @@ def main(args: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {innermost_reason(error)}\n")
         return 2
     try:
+        check_folder(config.out)  # before hours of rendering
         data: LightningDataModule = parser.instantiate(config).data
         if not isinstance(data, RoomsInstanceDataModule):
             raise ValueError(f"{type(data).__name__} is not rooms with instances, which is what can be exported")

@@ -263,6 +263,11 @@ class RoomsInstanceDataModule(InstanceDataModule):
         """Ids of the classes in the category table of rooms; that of label k is at k - 1."""
         return [THINGS[name] for name in self.classes]
 
+    @property
+    def flag_names(self) -> tuple[str, ...]:
+        """The one flag of every object."""
+        return ("camouflaged",)
+
     def prepare_data(self) -> None:
         """Make the data set if it is not there, with a progress bar; a killed run is taken up again."""
         build_store(self.settings, self.root, processes=self.processes, renderer=self.renderer)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 from PIL import Image
 
 from datamodules.coco import CocoDataModule
-from datamodules.coco_file import CocoFile
 from datamodules.run_lengths import decode_masks
 from tests.data.make_coco import CATEGORIES, make_coco, without_masks
 
@@ -50,10 +50,12 @@ def test_images_without_boxes_and_odd_boxes_are_counted_and_left_out(tmp_path: P
     data = edited(tmp_path, change)
     with caplog.at_level(logging.WARNING):
         data.setup("fit")
-    assert "left out 2 boxes without area, 1 outside of their images, and 1 of 6 images without boxes" in caplog.text
+    assert "boxes without area: 2 (left out); first: the annotation 10, bbox [3, 3, 0, 9]" in caplog.text
+    assert "images without boxes: 1 of 6 (left out)" in caplog.text
     assert len(data.datasets["train"]) == 5
     file = data._file("train")
-    assert (file.odd_boxes.without_area, file.odd_boxes.outside, file.odd_boxes.clipped) == (2, 1, 1)
+    counts = file.findings.counts
+    assert (counts["no_area"], counts["outside"], counts["clipped"]) == (2, 1, 1)
     assert file.images[0].boxes[0].tolist() == [0, 3, 5, 12]  # all that is left of the third
 
 
@@ -125,7 +127,10 @@ def test_teacher_sees_every_image_as_a_frame_of_unknown_depth(tmp_path: Path) ->
         (lambda c: c["images"][0].update(id="1"), r"the id of an image is '1'"),
         (lambda c: c.update(categories=[]), r"has no categories"),
         (lambda c: c.update(categories=[*CATEGORIES, CATEGORIES[0]]), r"two categories have the id 1"),
-        (lambda c: c.update(categories=[*CATEGORIES, {"id": 91, "name": "cup"}]), r"other categories than"),
+        (
+            lambda c: c.update(categories=[*CATEGORIES, {"id": 91, "name": "cup"}]),
+            r"other categories than .*: the id 91 is 'cup' in the one and 'missing'",
+        ),
         (lambda c: c.pop("images"), r"no COCO-format file: it has no list of images"),
         (lambda c: c.update(images=[], annotations=[]), r"The train split of CocoDataModule holds no images"),
     ],
@@ -142,56 +147,112 @@ def test_empty_validation_set_is_refused(tmp_path: Path) -> None:
         data.setup("fit")
 
 
-def test_missing_and_broken_files_are_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_refused_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="There is no annotation file"):
         module(tmp_path / "nowhere").setup("fit")
     root = make_coco(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"There is no folder .*/elsewhere of images: set train_images"):
+    with pytest.raises(FileNotFoundError, match=r"elsewhere does not exist: set data.init_args.train_images, or root"):
         module(root, train_images="elsewhere").setup("fit")
-    images = sorted((root / "train2017").iterdir())
-    images[0].write_bytes(images[0].read_bytes()[:200])
-    images[1].unlink()
-    Image.new("RGB", (30, 20)).save(images[2])
-    data = module(root)
-    data.setup("fit")
-    dataset = data.datasets["train"]
-    with pytest.raises(ValueError, match=r"An image is broken, cannot read '.*000000000001.png' as an image"):
-        dataset[0]
-    with pytest.raises(FileNotFoundError, match="There is no image"):
-        dataset[1]
-    with pytest.raises(ValueError, match=r"has 30x20 pixels \(width x height\), but the JSON says 64x48"):
-        dataset[2]
-    (root / "annotations/instances_train2017.json").write_text('{"images": [')
-    with pytest.raises(ValueError, match="is no JSON, or it is cut off"):
-        module(root).setup("fit")
-
-
-def test_image_turned_by_its_exif_entry_is_read_as_its_boxes_were_drawn(tmp_path: Path) -> None:
-    root = make_coco(tmp_path)
-    path = root / "train2017/000000000001.png"
-    upright = Image.open(path).convert("RGB")
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
-    upright.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
-    data = module(root)
-    data.setup("fit")
-    np.testing.assert_array_equal(data.datasets["train"].source.read(0, masks=False).image, np.asarray(upright))
+    with pytest.raises(FileNotFoundError, match=r"json is a file, but the folder of images is needed"):
+        module(root, train_images="annotations/instances_val2017.json").setup("fit")
+    with pytest.raises(IsADirectoryError, match="is a folder, but the path of a COCO-format JSON is needed"):
+        module(root, train_json="annotations").setup("fit")
 
 
 @pytest.mark.parametrize(
-    ("segmentation", "message"),
+    ("change", "message"),
     [
-        ([[1, 2, 3, 4]], "not of polygons with at least three corners"),
-        ({"size": [3, 3], "counts": [9]}, r"for \[3, 3\], but the image has \[64, 48\]"),
-        ({"size": [64, 48], "counts": [9]}, "add up to 9, not to 64x48"),
-        ("polygon", "neither a list of polygons nor run lengths"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:20]),
+            r"An image is broken, cannot read '.*000000000001.png'",
+        ),
+        (lambda path: path.unlink(), r"There is no image .*000000000001.png: file_name starts from the folder"),
+        (
+            lambda path: Image.new("RGB", (30, 20)).save(path),
+            r"has 30x20 pixels \(width x height\), but .* says 48x64,",
+        ),
+        (lambda path: Image.new("RGB", (64, 48)).save(path), r"says 48x64 \(width and height swapped\?\)"),
     ],
 )
-def test_broken_masks_are_refused_with_a_sentence(tmp_path: Path, segmentation: object, message: str) -> None:
-    root = make_coco(tmp_path, edit=lambda s, c: c["annotations"][0].update(segmentation=segmentation))
-    file = CocoFile(root / "annotations/instances_train2017.json", keep_masks=True)
+def test_image_that_cannot_be_used_is_refused_before_training(tmp_path: Path, change, message: str) -> None:
+    root = make_coco(tmp_path)
+    change(root / "train2017/000000000001.png")
     with pytest.raises(ValueError, match=message):
-        file.images[0].masks()
+        module(root).setup("fit")
+
+
+def test_unfit_images_are_counted_and_those_nobody_reads_are_no_fault(tmp_path: Path) -> None:
+    root = make_coco(tmp_path)
+    images = sorted((root / "train2017").iterdir())
+    images[5].unlink()  # without a box
+    module(root).setup("fit")
+    with pytest.raises(ValueError, match=r"There is no image .*000000000006.png"):
+        module(root).make_source("train")  # a teacher reads every image
+    images[0].unlink()
+    images[3].unlink()
+    with pytest.raises(ValueError, match=r"000000000001.png: .* \(2 of 5 images cannot be used; make coco-check lists"):
+        module(root).setup("fit")
+
+
+def test_image_that_is_cut_off_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    root = make_coco(tmp_path)
+    path = root / "train2017/000000000001.png"
+    path.write_bytes(path.read_bytes()[:-40])  # its head is whole
+    data = module(root)
+    data.setup("fit")
+    with pytest.raises(ValueError, match=r"An image is broken, cannot read '.*000000000001.png' as an image"):
+        data.datasets["train"][0]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_of_a_name_may_be_encoded_in_either_way(tmp_path: Path, form: str) -> None:
+    def rename(split: str, content: dict) -> None:
+        if split == "train":
+            content["images"][0]["file_name"] = unicodedata.normalize(form, "caf\u00e9.png")
+
+    root = make_coco(tmp_path, edit=rename)
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    (root / "train2017/000000000001.png").rename(root / "train2017" / unicodedata.normalize(other, "caf\u00e9.png"))
+    data = module(root)
+    data.setup("fit")
+    assert data.datasets["train"][0]["image"].shape[0] == 3
+
+
+def test_image_whose_mask_is_broken_is_trained_on_its_boxes_and_the_others_on_masks(tmp_path: Path, caplog) -> None:
+    data = module(
+        make_coco(tmp_path, edit=lambda s, c: c["annotations"][0].update(segmentation=[[5, 5]])), mask_share=1.0
+    )
+    with caplog.at_level(logging.WARNING):
+        data.setup("fit")
+    assert (
+        "polygons with fewer than three corners or without area: 1 (left out); first: the annotation 10" in caplog.text
+    )
+    assert "images with an object without a mask: 1 of 5 (trained on boxes alone)" in caplog.text
+    assert [bool(data.datasets["train"][k]["has_masks"]) for k in range(5)] == [False, True, True, True, True]
+    assert len(data.datasets["train"][0]["labels"]) == 3
+    truth = data.datasets["val"][0]["truth"]
+    assert truth["unmasked"].tolist() == [True, False, False, False]  # the crowd has a mask
+    masks = decode_masks(truth["masks"], (40, 40))
+    assert not masks[0].any()
+    assert all(mask.any() for mask in masks[1:])
+
+
+def test_images_without_any_mask_are_not_scored_on_masks(tmp_path: Path) -> None:
+    def edit(split: str, content: dict) -> None:
+        for annotation in content["annotations"]:
+            if annotation["image_id"] == 102:
+                annotation["segmentation"] = [[]]
+
+    data = module(make_coco(tmp_path, edit=edit))
+    data.setup("validate")
+    assert [data.datasets["val"][k]["truth"]["masks"] is None for k in range(3)] == [False, True, False]
+
+
+def test_message_is_given_once_for_a_file_that_validates_and_tests(tmp_path: Path, caplog) -> None:
+    data = module(make_coco(tmp_path, edit=lambda s, c: c["annotations"][0].update(bbox=[3, 3, 0, 9])))
+    with caplog.at_level(logging.WARNING):
+        data.setup()
+    assert caplog.text.count("boxes without area") == 2  # of the training file, and of the other
 
 
 def test_exact_depth_is_refused(tmp_path: Path) -> None:

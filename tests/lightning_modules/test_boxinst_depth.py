@@ -295,6 +295,35 @@ def test_data_that_do_not_fit_are_refused_before_training():
         paper.setup("fit")
 
 
+def test_subset_that_the_data_lack_is_left_out_and_a_misspelt_one_refused():
+    paper = module(BOXINST, subset="camouflaged")
+    of_coco = SimpleNamespace(n_classes=2, mask_share=0.0, flag_names=())
+    paper.trainer = SimpleNamespace(datamodule=of_coco)
+    with pytest.warns(UserWarning, match=r"have no flags, so the scores of the subset 'camouflaged' are left out"):
+        paper.setup("fit")
+    batch = rectangles_batch()
+    none = torch.zeros(0, dtype=torch.bool)
+    truth = {"boxes": torch.zeros(0, 4), "labels": none.long(), "crowd": none, "ignored": none, "area": none.double()}
+    batch |= {"truth": [truth | {"masks": []}] * 2, "image_id": torch.tensor([0, 1])}
+    for stage in ("val", "test"):
+        paper._update_metrics(stage, batch)
+        assert not any("camouflaged" in name for name in paper.stage_metrics(stage))
+    paper = module(BOXINST, subset="camoflaged")
+    paper.trainer = SimpleNamespace(
+        datamodule=SimpleNamespace(n_classes=2, mask_share=0.0, flag_names=("camouflaged",))
+    )
+    with pytest.raises(
+        ValueError, match=r"subset is 'camoflaged', but .* set model.init_args.subset to one of camouflag"
+    ):
+        paper.setup("fit")
+    paper = module(BOXINST, subset="camouflaged")
+    paper.trainer = SimpleNamespace(
+        datamodule=SimpleNamespace(n_classes=2, mask_share=0.0, flag_names=("camouflaged",))
+    )
+    paper.setup("fit")
+    assert paper.instance_metrics["val"].subset == paper.instance_metrics["test"].subset == "camouflaged"
+
+
 def test_the_score_falls_with_the_metric_that_checkpoints_are_chosen_by():
     paper = module(BOXINST, select_by="mask_iou").eval()
     metrics = {"mask_iou": torch.tensor(0.75), "mask_ap": torch.tensor(0.1), "box_ap": torch.tensor(0.4)}

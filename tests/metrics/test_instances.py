@@ -164,6 +164,41 @@ def test_images_without_masks_count_for_boxes_alone() -> None:
     assert np.isnan(values["mask_iou"])
 
 
+def test_object_whose_mask_is_not_known_is_scored_on_its_box_and_left_alone_by_masks() -> None:
+    boxes = [[2, 3, 12, 20], [30, 10, 60, 50]]
+    masks = rectangles(boxes)
+    masks[1] = False
+    known = truth(boxes[:1])
+    target = truth(
+        boxes, masks=masks, unmasked=torch.tensor([False, True]), area=torch.tensor([170.0, 1200.0]).double()
+    )
+    one, both = found(boxes[:1], [0.5]), found(boxes, [0.5, 0.9])
+    missed, hit = score((one, target)), score((both, target))
+    for values in (missed, hit):  # whether it is found or not, masks score as if it were not there
+        assert values["mask_ap"] == pytest.approx(score((one, known))["mask_ap"]) == pytest.approx(1)
+        assert values["mask_iou"] == values["boundary_f"] == pytest.approx(1)
+    assert missed["box_ap"] == pytest.approx(51 / 101)
+    assert hit["box_ap"] == pytest.approx(1)
+    beside = found([*boxes[:1], [62, 10, 78, 50]], [0.5, 0.9])
+    assert score((beside, target))["mask_ap"] == pytest.approx(0.5)  # a mistake elsewhere still costs
+
+
+def test_crowd_without_a_mask_is_its_box() -> None:
+    boxes = [[2, 3, 12, 20], [30, 10, 60, 50]]
+    masks = rectangles(boxes)
+    masks[1] = False
+    second = torch.tensor([False, True])
+    target = truth(boxes, masks=masks, unmasked=second, crowd=second, area=torch.tensor([170.0, 1200.0]).double())
+    values = score((found([*boxes, [32, 12, 40, 20]], [0.5, 0.9, 0.8]), target))
+    assert values["mask_ap"] == values["box_ap"] == pytest.approx(1)
+
+
+def test_subset_that_truths_lack_is_named() -> None:
+    target = truth([[2, 3, 12, 20]])
+    with pytest.raises(ValueError, match=r"subset is 'plain', but the truth of the image 0 has no such flags"):
+        score((found([[2, 3, 12, 20]], [0.5]), target), subset="plain")
+
+
 def test_best_iou_inside_of_a_box_is_that_of_counting() -> None:
     target = rectangles([[10, 10, 30, 30]])
     candidates = rectangles([[0, 0, 80, 60], [10, 10, 30, 20], [50, 0, 60, 9]])

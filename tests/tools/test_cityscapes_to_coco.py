@@ -53,3 +53,15 @@ def test_missing_files_are_told_with_a_sentence(tmp_path: Path, capsys: pytest.C
     next((tmp_path / "leftImg8bit/val/munster").iterdir()).unlink()
     assert main(["--root", str(tmp_path)]) == 1
     assert "unpack leftImg8bit_trainvaltest.zip" in capsys.readouterr().err
+
+
+def test_places_that_are_files_are_told_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["--root", str(tmp_path / "file")]) == 1
+    assert "file' is a file, but a folder is needed" in capsys.readouterr().err
+    make_cityscapes(tmp_path)
+    (tmp_path / "annotations").write_text("")
+    assert main(["--root", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert "annotations' is a file, but a folder is needed" in err
+    assert "Errno" not in err

@@ -32,7 +32,7 @@ def test_check_counts_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert check(root) == 0
     out = capsys.readouterr().out
     assert "6 images, 12 boxes, 4 classes" in out
-    assert "1 without area and 0 outside of their images (left out), 0 over the border (clipped)" in out
+    assert "boxes without area: 1 (left out); first: the annotation 10, bbox [3, 3, 0, 9]" in out
     assert "1 images without boxes" in out
     assert "cup (91): 0  <- none" in out
     sheet = np.asarray(Image.open(root / "check.png"))
@@ -53,6 +53,92 @@ def test_check_fails_where_a_training_would(tmp_path: Path, capsys: pytest.Captu
     (root / "annotations/instances_train2017.json").write_text("{}")
     assert check(root) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_check_lists_every_kind_of_fault_and_says_what_a_training_would_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def edit(split: str, content: dict) -> None:
+        for annotation in content["annotations"][:3]:
+            annotation["iscrowd"] = "0"
+        content["annotations"][5]["category_id"] = "90"
+
+    root = make_coco(tmp_path, edit=edit)
+    assert check(root) == 1
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 3
+    assert err[0].endswith("the annotation 10 has the iscrowd '0', but 0 or 1 is needed. There are 3 like it.")
+    assert "has the category '90'" in err[1]
+    assert err[2] == "2 kinds of fault, for each of which a training refuses the file."
+    assert not (root / "check.png").exists()
+
+
+def test_check_says_how_turned_images_are_read_and_draws_them_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_coco(tmp_path)
+    path = root / "train2017/000000000002.png"  # of 40x40: its size tells nothing
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+    assert check(root) == 0
+    sheet = np.asarray(Image.open(root / "check.png"))
+    assert "1 of 6 images have an EXIF orientation and are read upright, but no size tells" in capsys.readouterr().out
+    assert check(root, "--exif", "stored") == 0
+    assert "are read as they are stored, lying on their side or head, as exif: stored says" in capsys.readouterr().out
+    assert (sheet != np.asarray(Image.open(root / "check.png"))).any()
+
+
+def test_picture_goes_below_runs_unless_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_coco(tmp_path / "coco")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    arguments = ["--json", str(root / "annotations/instances_train2017.json"), "--images", str(root / "train2017")]
+    assert coco_check.main(arguments) == 0
+    picture = Path("runs/coco_check/annotations_instances_train2017.png")
+    assert f"samples drawn in {picture}: look at them" in capsys.readouterr().out
+    assert picture.is_file()
+    assert [path.name for path in Path().iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--json": "train2017"}, "is a folder, but the path of a COCO-format JSON is needed"),
+        ({"--json": "nowhere.json"}, "There is no annotation file"),
+        ({"--images": "nowhere"}, "nowhere, does not exist"),
+        ({"--images": "annotations/instances_val2017.json"}, "is a file, but the folder of the images is needed"),
+        ({"--out": "train2017"}, "is a folder, but the path of a picture is needed"),
+        (
+            {"--out": "annotations/instances_val2017.json/a.png"},
+            "is a file, but a folder is needed: choose another path",
+        ),
+    ],
+)
+def test_check_of_wrong_places_ends_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, str], message: str
+) -> None:
+    root = make_coco(tmp_path)
+    places = {"--json": "annotations/instances_train2017.json", "--images": "train2017", "--out": "check.png"} | changes
+    assert coco_check.main([word for flag, place in places.items() for word in (flag, str(root / place))]) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert "Errno" not in captured.err
+
+
+def test_export_into_a_file_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    data = tmp_path / "data.yaml"
+    class_path = f"{RoomsInstanceDataModule.__module__}.{RoomsInstanceDataModule.__name__}"
+    data.write_text(yaml.safe_dump({"class_path": class_path, "init_args": {"root": str(tmp_path / "rooms")}}))
+    assert rooms_coco.main(["--data", str(data), "--out", str(tmp_path / "file" / "coco")]) == 1
+    assert "file' is a file, but a folder is needed: choose another path" in capsys.readouterr().err
+    assert not (tmp_path / "rooms").exists()
 
 
 def test_rooms_are_exported_as_coco_and_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
