@@ -57,8 +57,11 @@ pseudo-depth: needs-DATA needs-TEACHER $(STAMP) ## a teacher writes depth maps f
 	@$(if $(call is_one_of,$(DATA)_instances,$(DATA_NAMES)),:,echo 'There is no instance data '$(call quote,'$(DATA)')'. Known: $(patsubst %_instances,%,$(filter %_instances,$(DATA_NAMES))).' >&2; exit 2)
 	$(BIN)/python -m tools.pseudo_labels --data experiments/data/$(DATA)_instances.yaml $(if $(ROOT),--data.init_args.root $(call quote,$(ROOT))) --teacher $(call quote,$(TEACHER)) --kind depth --out $(call quote,$(or $(OUT),data/labels/$(patsubst rooms,rooms_instances,$(DATA))_depth.h5)) $(ARGS)
 
-coco-check: needs-JSON needs-IMAGES $(STAMP) ## look at a COCO data set before training on it: JSON=file IMAGES=folder
-	$(BIN)/python -m tools.coco_check --json $(call quote,$(JSON)) --images $(call quote,$(IMAGES)) $(ARGS)
+coco-check: needs-JSON needs-IMAGES $(STAMP) ## look at a COCO data set before training on it: JSON=file IMAGES=folder [OUT=picture.png]
+	$(BIN)/python -m tools.coco_check --json $(call quote,$(JSON)) --images $(call quote,$(IMAGES)) $(if $(OUT),--out $(call quote,$(OUT))) $(ARGS)
+
+coco-split: needs-JSON needs-OUT $(STAMP) ## a COCO data set's images to train and to validate on: JSON=file OUT=folder [ARGS="--val 0.2"]
+	$(BIN)/python -m tools.coco_split --json $(call quote,$(JSON)) --out $(call quote,$(OUT)) $(ARGS)
 
 rooms-coco: needs-OUT $(STAMP) ## rooms as a COCO data set, for other tools: OUT=folder
 	$(BIN)/python -m tools.rooms_coco --out $(call quote,$(OUT)) $(ARGS)
@@ -109,4 +112,4 @@ data-exists:
 needs-%:
 	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)
 
-.PHONY: help setup doctor train ablation pseudo-labels pseudo-depth coco-check rooms-coco calibrate vanishing evaluate predict data test test-all lint bench clean experiment-exists ablation-exists data-exists
+.PHONY: help setup doctor train ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco calibrate vanishing evaluate predict data test test-all lint bench clean experiment-exists ablation-exists data-exists
