@@ -15,7 +15,7 @@ from datamodules.frame import DepthScale, FrameSource
 from datamodules.frame_files import find_files, find_folders, find_images, list_files, match_depths
 from datamodules.frame_ranges import assign_frames
 from datamodules.frame_sequences import FolderSequence, FrameSequence, SequenceSource, VideoFileSequence
-from datamodules.media_paths import VIDEO_SUFFIXES, describe_unknown
+from datamodules.media_paths import VIDEO_SUFFIXES, describe_unknown, find_path
 from datamodules.name_matching import TimeUnit
 from datamodules.optical_flow import Motion, moving_clips
 from datamodules.video import VideoDataModule
@@ -255,6 +255,7 @@ class FramesVideoDataModule(VideoDataModule):
         )
 
     def _depths(self, images: list[Path], folder: Path) -> list[Path | None]:
+        folder = find_path(folder) or folder
         return match_depths(images, folder, tolerance_s=self.depth_tolerance_s, time_unit=self.depth_time_unit)
 
     def _video_file(self, guessed: list[Path]) -> FrameSequence:
