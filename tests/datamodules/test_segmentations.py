@@ -28,6 +28,7 @@ def test_nothing_is_no_mask_and_no_fault(given: object) -> None:
         ([[4, 4, 4, 4, 4, 4]], None, ["thin_polygon"]),
         ([[1, 1, 5, 5, 9, 9, 2, 2]], None, ["thin_polygon"]),
         ([[1, 1, 9, 9, 9, 1, 1, 9]], [[1, 1, 9, 9, 9, 1, 1, 9]], []),  # an hourglass, whose halves cancel
+        ([[1, 1, 5, 1, 9, 1, 9, 9]], [[1, 1, 5, 1, 9, 1, 9, 9]], []),  # only its first three corners are on a line
         ([3, 3, 9, 10], None, ["box_polygon"]),
         ([3, 3], None, ["thin_polygon"]),
         (SQUARE, [SQUARE], ["flat_polygon"]),
