@@ -6,17 +6,19 @@ import sys
 from pathlib import Path
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from lightning_modules.base import NonFiniteLossError
+from datamodules.base import ProjectDataModule
+from lightning_modules.base import NonFiniteLossError, PaperModule
 from lightning_modules.callbacks.instance_writer import InstancePredictionWriter
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.callbacks.run_record import RunRecord
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.class_counts import fill_class_count
+from lightning_modules.command_line.parsers import CommandParser
 from lightning_modules.loading import CheckpointError, check_checkpoint, innermost_reason, without_pretrained
 from lightning_modules.quiet import quiet_lightning
 from lightning_modules.run_folder import RUN_ID_VARIABLE, place_run, run_id
@@ -99,17 +101,19 @@ def main(args: ArgsType = None) -> None:
     inherited = os.environ.get(RUN_ID_VARIABLE)
     os.environ[RUN_ID_VARIABLE] = run_id()  # the other ranks are started with this environment
     defaults = {"default_config_files": [str(DEFAULTS)]}
+    name = "lightning" if Path(sys.argv[0]).name == "lightning" else "python -m cli"
     try:
         PlumblineCLI(
-            LightningModule,
-            LightningDataModule,
+            PaperModule,
+            ProjectDataModule,
+            parser_class=CommandParser,
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_callback=RunRecord,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
-            parser_kwargs={name: dict(defaults) for name in LightningCLI.subcommands()},
+            parser_kwargs={"prog": name} | {command: dict(defaults) for command in LightningCLI.subcommands()},
             args=args,
         )
     except SIGTERMException:

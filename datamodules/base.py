@@ -112,7 +112,11 @@ def start_worker(_worker_id: int) -> None:
     cv2.setNumThreads(0)
 
 
-class DepthDataModule(lightning.LightningDataModule, abc.ABC):
+class ProjectDataModule(lightning.LightningDataModule):
+    """Base of every data module that the command line takes as ``--data``."""
+
+
+class DepthDataModule(ProjectDataModule, abc.ABC):
     """Loaders of single images with depth; a subclass only says where the frames of a split come from.
 
     The training order is a function of (seed, epoch) and every random draw one of (seed, epoch, index). A run that is

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.distributed
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from datamodules.base import ProjectDataModule
 from datamodules.media_paths import MediaFile, find_media, say_once
 from datamodules.reading import read_rgb
 from datamodules.video_container import inspect
@@ -211,7 +211,7 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
         }
 
 
-class ImageFiles(LightningDataModule):
+class ImageFiles(ProjectDataModule):
     """Any images for ``predict``: one file, a folder with everything below it, a glob, or a video.
 
     A file that cannot be read becomes an item with its ``error``, so that the rest is done.

@@ -1,0 +1,139 @@
+"""Class paths and what the classes behind them take: which module, class or argument a wrong one most likely meant."""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import typing
+from typing import Any
+
+from lightning_modules.command_line.wording import did_you_mean
+
+_OWN_PACKAGES = ("lightning_modules", "datamodules", "networks")
+
+
+class ClassPathError(ValueError):
+    """A class path leads nowhere, or to something of another kind; the message says why in one sentence."""
+
+
+def module_names(package: str) -> list[str]:
+    """Names of the modules in a package; empty if it is none."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        return []
+    return [info.name for info in pkgutil.iter_modules(spec.submodule_search_locations)]
+
+
+def own_subclasses(bases: tuple[type, ...], packages: tuple[str, ...] = _OWN_PACKAGES) -> dict[str, type]:
+    """Concrete subclasses of the bases in this project's packages, by class path, in alphabetical order."""
+    found = {}
+    for package in packages:
+        root = importlib.import_module(package)
+        for info in pkgutil.walk_packages(root.__path__, prefix=f"{package}."):
+            if info.name.startswith(__package__ or ""):
+                continue
+            try:
+                module = importlib.import_module(info.name)
+            except ImportError:  # an optional dependency that is not installed
+                continue
+            for name, member in vars(module).items():
+                own = inspect.isclass(member) and member.__module__ == info.name and not name.startswith("_")
+                if own and issubclass(member, bases) and member not in bases and not is_abstract(member):
+                    found[f"{info.name}.{name}"] = member
+    return dict(sorted(found.items()))
+
+
+def is_abstract(found: type) -> bool:
+    """Whether a class leaves a method to its subclasses, be it an ABC or not."""
+    return any(getattr(getattr(found, name, None), "__isabstractmethod__", False) for name in dir(found))
+
+
+def find_class(path: str, bases: tuple[type, ...]) -> Any:
+    """The class (or the callable) that a class path names.
+
+    Args:
+        path: Dotted path, or the bare name of a class that is unique among the project's.
+        bases: What it has to be a subclass of, one of them; a function passes.
+
+    Raises:
+        ClassPathError: If the module, or the class in it, does not exist, cannot be imported or is of another kind.
+    """
+    if "." not in path:
+        known = own_subclasses(bases)
+        (*matches,) = [full for full in known if full.rpartition(".")[2].lower() == path.lower()]
+        if len(matches) == 1 and matches[0].endswith(f".{path}"):
+            return known[matches[0]]
+        names = {full.rpartition(".")[2]: full for full in known}
+        similar = did_you_mean(path, names)
+        for name, full in names.items():
+            similar = similar.replace(f"'{name}'", f"'{full}'")
+        raise ClassPathError(f"{path!r} is no class path such as package.module.Class{similar}")
+    if not all(part.isidentifier() for part in path.split(".")):
+        raise ClassPathError(f"{path!r} is neither a class path such as package.module.Class nor a file that exists")
+    module_path, _, name = path.rpartition(".")
+    module = _import(module_path, path)
+    if not hasattr(module, name):
+        members = [n for n, member in vars(module).items() if inspect.isclass(member) and not n.startswith("_")]
+        fitting = [n for n in members if issubclass(vars(module)[n], bases)] or members
+        similar = did_you_mean(name, fitting)
+        if not similar and 0 < len(fitting) <= 3:
+            similar = f"; it has {', '.join(fitting)}"
+        raise ClassPathError(f"the module {module_path} has no class '{name}'{similar}")
+    found = getattr(module, name)
+    if inspect.isclass(found) and bases and not issubclass(found, bases):
+        wanted = " or ".join(dict.fromkeys(f"{base.__module__}.{base.__qualname__}" for base in bases))
+        raise ClassPathError(f"{path!r} is no subclass of {wanted}")
+    if not callable(found):
+        raise ClassPathError(f"{path!r} is no class")
+    return found
+
+
+def _import(module_path: str, path: str) -> Any:
+    """A module, or a sentence that names the first part of its path that does not exist."""
+    parts = module_path.split(".")
+    for count in range(1, len(parts) + 1):
+        name = ".".join(parts[:count])
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise ClassPathError(f"{path!r} cannot be imported: {error}") from error
+            if count == 1:
+                similar = did_you_mean(name, _OWN_PACKAGES)
+                raise ClassPathError(f"{path!r} cannot be found: there is no module '{name}'{similar}") from error
+            parent = ".".join(parts[: count - 1])
+            similar = did_you_mean(parts[count - 1], module_names(parent))
+            message = f"{path!r} cannot be found: {parent} has no module '{parts[count - 1]}'{similar}"
+            raise ClassPathError(message) from error
+        except Exception as error:
+            raise ClassPathError(f"{path!r} cannot be imported: {error}") from error
+    return module
+
+
+def parameters_of(target: Any) -> dict[str, inspect.Parameter]:
+    """Arguments by name that a class or function takes, annotations resolved; ``**kwargs`` go to the next base class.
+
+    Returns:
+        The parameters in their order, without ``self``, ``*args`` and ``**kwargs``.
+    """
+    makers = [target]
+    if inspect.isclass(target):
+        makers = [c.__init__ for c in target.__mro__ if "__init__" in vars(c) and c is not object]
+    found: dict[str, inspect.Parameter] = {}
+    for position, maker in enumerate(makers):
+        try:
+            parameters = list(inspect.signature(maker).parameters.values())[1 if inspect.isclass(target) else 0 :]
+        except (TypeError, ValueError):  # written in C
+            return found
+        try:
+            hints = typing.get_type_hints(maker)
+        except (TypeError, NameError, AttributeError):
+            hints = {}
+        for parameter in parameters:
+            if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or parameter.name in found:
+                continue
+            hint = hints.get(parameter.name, inspect.Parameter.empty)
+            found[parameter.name] = parameter.replace(annotation=hint)
+        if not any(p.kind == p.VAR_KEYWORD for p in parameters) or position + 1 == len(makers):
+            break
+    return found

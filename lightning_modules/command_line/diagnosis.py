@@ -1,0 +1,253 @@
+"""Which setting of a tree is wrong, with its whole key, its value, and what was expected there."""
+
+import enum
+import inspect
+import typing
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from lightning_modules.command_line.classes import ClassPathError, find_class, parameters_of
+from lightning_modules.command_line.settings_tree import CLASS_KEYS, plain
+from lightning_modules.command_line.wording import (
+    did_you_mean,
+    expected,
+    is_union,
+    nearest,
+    returned_classes,
+    shown,
+    takes_a_class,
+)
+
+_ARRAYS = (list, set, frozenset, Sequence, Iterable)
+_KINDS = {"model": "a model", "data": "a data module"}
+_META = "__path__"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A wrong setting: its dotted key, and what is wrong with it."""
+
+    key: str
+    problem: str
+
+    def __str__(self) -> str:
+        """The sentence."""
+        return f"{self.key}: {self.problem}"
+
+
+def parser_types(parser: ArgumentParser) -> dict[str, Any]:
+    """Type of every setting that a parser knows, by its dotted name; Any where it has none."""
+    types: dict[str, Any] = {}
+    for action in parser._actions:  # argparse has no public list of what was added
+        if action.dest in ("help", "config", "print_config", "subcommand") or action.dest.endswith(".help"):
+            continue
+        if action.option_strings:
+            hint = getattr(action, "_typehint", action.type)
+            types[action.dest] = Any if hint is None else hint
+    # A group can be given as a whole, as a file; it is its members that have types.
+    return {dest: hint for dest, hint in types.items() if not any(other.startswith(f"{dest}.") for other in types)}
+
+
+def faults(parser: ArgumentParser, tree: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the settings of a tree, in the order of its keys; empty if nothing is found."""
+    return _of_group(parser_types(parser), tree, "", tree)
+
+
+def _of_group(types: Mapping[str, Any], tree: Mapping[str, Any], prefix: str, whole: Mapping[str, Any]) -> list[Fault]:
+    found = []
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        members = {dest.removeprefix(f"{key}.").split(".")[0] for dest in types if dest.startswith(f"{key}.")}
+        if key in types:
+            found += check_value(key, value, types[key])
+        elif members and isinstance(value, Mapping):
+            found += _of_group(types, value, f"{key}.", whole)
+        elif members:
+            found.append(Fault(key, f"{shown(value)} is no mapping of settings such as {{{min(members)}: value}}"))
+        else:
+            inner = next(iter(value), None) if isinstance(value, Mapping) else None
+            key = key if inner is None else f"{key}.{inner}"
+            found.append(Fault(key, f"there is no such setting{_elsewhere(key, prefix, types, whole)}"))
+    return found
+
+
+def _elsewhere(key: str, prefix: str, types: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    """The nearest setting of the same group, or a place where a setting has exactly this name."""
+    leaf = key.split(".")[-1]
+    places = [dest for dest in types if dest.split(".")[-1] == leaf] + list(_places(whole, leaf, ""))
+    siblings = [dest for dest in types if dest.startswith(prefix)]
+    if nearest(key, siblings) is None and places:
+        return f"; did you mean '{places[0]}'?"
+    return did_you_mean(key, siblings)
+
+
+def _places(value: Any, leaf: str, prefix: str) -> Iterable[str]:
+    """Dotted keys below which a class takes an argument of that name."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("class_path"), str):
+            try:
+                names = parameters_of(find_class(value["class_path"], ()))
+            except ClassPathError:
+                names = {}
+            if leaf in names:
+                yield f"{prefix}init_args.{leaf}"
+        for key, inner in value.items():
+            yield from _places(inner, leaf, f"{prefix}{key}.")
+
+
+def check_value(key: str, value: Any, hint: Any) -> list[Fault]:
+    """What is wrong with a value of a type, where its own parts are looked into.
+
+    Args:
+        key: Dotted key of the value.
+        value: Plain value, as a YAML file holds it; texts that spell a number pass as one.
+        hint: The type.
+    """
+    if hint is Any or hint is inspect.Parameter.empty or isinstance(hint, typing.TypeVar | str):
+        return []
+    if is_union(hint):
+        return _check_union(key, value, hint)
+    origin = get_origin(hint)
+    if origin is typing.Annotated:
+        return check_value(key, value, get_args(hint)[0])
+    if origin is Callable or hint is Callable:
+        return _check_class(key, value, returned_classes(hint), takes_first=True) if takes_a_class(hint) else []
+    if takes_a_class(hint):
+        return _check_class(key, value, (hint,))
+    if isinstance(value, str) and hint is not str and origin is not Literal:
+        value = plain(value)
+    if origin in (dict, Mapping) and isinstance(value, Mapping):
+        kinds = get_args(hint)
+        return [f for name, item in value.items() for f in check_value(f"{key}.{name}", item, kinds[1])] if kinds else []
+    if isinstance(value, list | tuple) and (origin in _ARRAYS or origin is tuple):
+        return _check_items(key, value, hint)
+    if _is_of(value, hint):
+        return []
+    if value is None and not isinstance(hint, type(None)):
+        return [Fault(key, f"a value is missing (null); {expected(hint)} is needed")]
+    if origin is Literal:
+        choices = [str(choice) for choice in get_args(hint)]
+        return [Fault(key, f"{shown(value)} is none of {', '.join(choices)}{did_you_mean(str(value), choices)}")]
+    return [Fault(key, f"{shown(value)} is not {expected(hint)}")]
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    if hint is type(None):
+        return value is None
+    if get_origin(hint) is Literal:
+        return value in get_args(hint) or str(value) in map(str, get_args(hint))
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is str or (inspect.isclass(hint) and issubclass(hint, Path)):
+        return isinstance(value, str | int | float | Path) and not isinstance(value, bool)
+    if inspect.isclass(hint) and issubclass(hint, enum.Enum):
+        return value in hint.__members__
+    if get_origin(hint) in (dict, Mapping, tuple, *_ARRAYS) or hint in (dict, Mapping, tuple, *_ARRAYS):
+        return isinstance(value, dict if get_origin(hint) in (dict, Mapping) or hint in (dict, Mapping) else list)
+    return True  # a kind that is left to the parser
+
+
+def _check_union(key: str, value: Any, hint: Any) -> list[Fault]:
+    kinds = get_args(hint)
+    results = [check_value(key, value, kind) for kind in kinds]
+    if any(not result for result in results):
+        return []
+    # The alternative that the value most looks like says best what is wrong with it.
+    for kind, result in zip(kinds, results, strict=True):
+        is_class = takes_a_class(kind) and not (inspect.isclass(kind) and kind.__name__ == "Tensor")
+        spec = isinstance(value, Mapping) and "class_path" in value
+        if is_class and (spec or (isinstance(value, str) and "." in value)):
+            return result
+        if isinstance(value, list | Mapping) and not is_class and not _is_plain_mismatch(value, kind):
+            return result
+    classes = [result for kind, result in zip(kinds, results, strict=True) if takes_a_class(kind)]
+    if classes and all(takes_a_class(kind) or kind is type(None) for kind in kinds):
+        return classes[0]
+    choices = [str(c) for kind in kinds if get_origin(kind) is Literal for c in get_args(kind)]
+    similar = did_you_mean(str(value), choices) if isinstance(value, str) else ""
+    return [Fault(key, f"{shown(value)} is not {expected(hint)}{similar}")]
+
+
+def _is_plain_mismatch(value: Any, kind: Any) -> bool:
+    """Whether a list or mapping meets a type that takes none at all."""
+    origin = get_origin(kind) or kind
+    return origin not in (dict, Mapping) if isinstance(value, Mapping) else origin not in (tuple, *_ARRAYS)
+
+
+def _check_items(key: str, value: Sequence[Any], hint: Any) -> list[Fault]:
+    kinds = get_args(hint)
+    if get_origin(hint) is tuple and Ellipsis not in kinds:
+        if len(value) != len(kinds):
+            count = "1 value" if len(value) == 1 else f"{len(value)} values"
+            return [Fault(key, f"{shown(list(value))} has {count}, but {len(kinds)} are needed")]
+        pairs = list(zip(value, kinds, strict=True))
+    else:
+        pairs = [(item, kinds[0] if kinds else Any) for item in value]
+    return [fault for i, (item, kind) in enumerate(pairs) for fault in check_value(f"{key}[{i}]", item, kind)]
+
+
+def _check_class(key: str, value: Any, bases: tuple[type, ...], *, takes_first: bool = False) -> list[Fault]:
+    """A class path, alone or with arguments; with ``takes_first`` the caller gives the first argument."""
+    if isinstance(value, str):
+        value = {"class_path": value}
+    if not isinstance(value, Mapping):
+        return [Fault(key, f"{shown(value)} is not {expected(bases[0])}, with or without init_args")]
+    if value.get("class_path") is None and key not in _KINDS and not inspect.isabstract(bases[0]):
+        value = {"class_path": f"{bases[0].__module__}.{bases[0].__qualname__}", "init_args": value.get("init_args", value)}
+    if value.get("class_path") is None:
+        kind = _KINDS.get(key, "a class")
+        return [Fault(key, f"it names no class: set {key}.class_path to the class path of {kind}")]
+    path = value["class_path"]
+    if str(path).endswith((".yaml", ".yml")):
+        return [Fault(key, _missing_file(str(path)))]
+    try:
+        found = find_class(str(path), bases)
+    except ClassPathError as error:
+        return [Fault(key, str(error))]
+    name = str(path).rpartition(".")[2]
+    unknown = [part for part in value if part not in (*CLASS_KEYS, _META)]
+    if {"model", "trainer"} & {*unknown}:
+        where = f": name a file of experiments/{key}/ or a class path" if key == "data" else ""
+        return [Fault(key, f"settings of a whole experiment are given where {_KINDS.get(key, 'a class')} is needed{where}")]
+    if unknown:
+        where = f"{key}.init_args.{unknown[0]}"
+        return [Fault(f"{key}.{unknown[0]}", f"arguments of {name} stand in init_args: did you mean '{where}'?")]
+    init_args = value.get("init_args") or {}
+    if not isinstance(init_args, Mapping):
+        return [Fault(f"{key}.init_args", f"{shown(init_args)} is no mapping of the arguments of {name}")]
+    parameters = parameters_of(found)
+    if takes_first:
+        parameters = dict(list(parameters.items())[1:])
+    if not parameters and init_args and not inspect.isclass(found):
+        return []
+    result = []
+    for argument, given in init_args.items():
+        where = f"{key}.init_args.{argument}"
+        if argument == _META:
+            continue
+        if argument not in parameters:
+            similar = did_you_mean(str(argument), parameters) or f"; it takes {', '.join(parameters) or 'none'}"
+            result.append(Fault(where, f"{name} has no argument '{argument}'{similar}"))
+        else:
+            result += check_value(where, given, parameters[argument].annotation)
+    missing = [n for n, p in parameters.items() if p.default is p.empty and n not in init_args]
+    result += [
+        Fault(f"{key}.init_args.{n}", f"{name} needs it, and it is not set: give {expected(parameters[n].annotation)}")
+        for n in missing
+    ]
+    return result
+
+
+def _missing_file(path: str) -> str:
+    if not Path(path).exists():
+        parent = Path(path).parent
+        names = [file.stem for file in parent.glob("*.y*ml")] if parent.is_dir() else []
+        return f"the file {path!r} does not exist{did_you_mean(Path(path).stem, names)}"
+    return f"the file {path!r} holds no class_path with init_args: it is not of this kind"

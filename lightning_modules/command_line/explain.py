@@ -1,0 +1,116 @@
+"""One sentence for a command line that a parser refused: the whole key, the value, what is expected, the nearest name."""
+
+import argparse
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from lightning_modules.command_line.diagnosis import Fault, faults, parser_types
+from lightning_modules.command_line.messages import in_plain_words
+from lightning_modules.command_line.settings_tree import options, settings_tree
+from lightning_modules.command_line.wording import did_you_mean, expected
+
+_EXPERIMENT = "--config experiments/NAME.yaml"
+
+
+def explain(parser: argparse.ArgumentParser, words: Sequence[str], message: str) -> str:
+    """Why the words are no valid command.
+
+    Args:
+        parser: The parser that refused them; one with subcommands, or one without.
+        words: What it was given.
+        message: What it says itself.
+
+    Returns:
+        One line.
+    """
+    commands = _commands(parser)
+    if commands:
+        command = next((word for word in words if word in commands), None)
+        if command is None or words[0] != command:
+            return _no_command(commands, command, words)
+        parser, words = commands[command], words[1:]
+    known = parser._option_string_actions  # argparse has no public list of them
+    if found := re.fullmatch(r"argument (\S+): expected one argument", " ".join(message.split())):
+        name = found[1].split("/")[-1]
+        hint = parser_types(parser).get(name.lstrip("-"))
+        return f"{name}: a value is missing" + (f" ({expected(hint)})" if hint is not None else "")
+    tree = settings_tree(words, getattr(parser, "default_config_files", None) or ())
+    others = faults(parser, {name: value for name, value in tree.items() if name not in ("model", "data")})
+    if others:
+        return _likeliest(others, words, message)
+    if named := _no_class(parser, tree, words, message):
+        return named
+    found_faults = faults(parser, tree)
+    if found_faults:
+        return _likeliest(found_faults, words, message)
+    stray = [word for word in _positions(words) if f" {word}" in f" {message}"]
+    if "unrecognized" in message and stray:
+        return in_plain_words(f"unrecognized arguments: {stray[0]}")
+    return in_plain_words(message, list(known))
+
+
+def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def _no_command(commands: Iterable[str], command: str | None, words: Sequence[str]) -> str:
+    names = list(commands)
+    listed = f"{', '.join(names[:-1])} or {names[-1]}"
+    if command is not None:
+        return f"{words[0]} stands before '{command}': the command comes first, as in `{command} {words[0]} ...`"
+    if not words or words[0].startswith("-"):
+        return f"no command is given: {listed} comes first, as in `python -m cli fit {_EXPERIMENT}`"
+    similar = did_you_mean(words[0], names) or f"; there are {listed}"
+    return f"there is no command '{words[0]}'{similar}"
+
+
+def _no_class(parser: argparse.ArgumentParser, tree: Mapping[str, object], words: Sequence[str], message: str) -> str:
+    """A sentence where model or data have no class: nothing else can be told about them."""
+    known = parser_types(parser)
+    names = [name for name, _ in options(words)]
+    before = names[: names.index("config")] if "config" in names else names
+    early = next((name for name in before if name.split(".")[0] in ("model", "data") and "." in name), None)
+    if early is not None and "model" in known and "not accepted" in message:
+        return f"--{early}: {early.split('.')[0]} has no class yet at that place: begin with {_EXPERIMENT}"
+    without = []
+    for key in ("model", "data"):
+        value = tree.get(key)
+        if key in known and key in tree and value is None:
+            return f"{key}: null is given, but a class with its settings is needed"
+        if key in known and not isinstance(value, str | list | int | float):
+            if not isinstance(value, Mapping) or value.get("class_path") is None:
+                without.append(key)
+    if not without:
+        return ""
+    given = [value for name, value in options(words) if name == "config" and value]
+    if "model" not in known:
+        return f"no data are given: name a file, --{without[0]} experiments/data/NAME.yaml"
+    what = " and ".join(without)
+    if not given:
+        return f"no experiment is given ({what} {'are' if len(without) > 1 else 'is'} missing): add {_EXPERIMENT}"
+    files = " and ".join(f"'{file}'" for file in given)
+    verb = "name" if len(given) > 1 else "names"
+    return (
+        f"{files} {verb} no class of {what}: a file that only changes settings is laid over an experiment, "
+        f"{_EXPERIMENT} --config {given[-1]}"
+    )
+
+
+def _likeliest(found: list[Fault], words: Sequence[str], message: str) -> str:
+    """The fault that the parser's message is about, else the first that the words name, else the first."""
+    named = re.findall(r"'([\w.]+)' is not accepted|Parser key \"([\w.]+)\"|does not accept option '([\w.]+)'", message)
+    leaves = {part for match in named for part in match if part}
+    leaves |= {leaf.rpartition(".")[0] for leaf in leaves if "." in leaf}
+    by_message = [f for f in found if any(f".{f.key}".endswith(f".{leaf}") for leaf in leaves)]
+    given = {name for name, _ in options(words)}
+    ordered = by_message or [f for f in found if f.key in given] or found
+    return str(ordered[0])
+
+
+def _positions(words: Sequence[str]) -> list[str]:
+    """Words that neither are options nor can be values of one."""
+    previous = ["", *words]
+    return [w for before, w in zip(previous, words, strict=False) if not w.startswith("-") and not before.startswith("--")]

@@ -1,0 +1,121 @@
+"""Parsers that answer a wrong command line with one sentence and exit code 2, without a dump of the usage."""
+
+import argparse
+import ast
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jsonargparse
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lightning_modules.command_line.config_files import ConfigFileError, check_config_file
+from lightning_modules.command_line.explain import explain
+from lightning_modules.command_line.help import own_help
+from lightning_modules.command_line.messages import in_plain_words
+from lightning_modules.command_line.settings_tree import options
+
+TRACEBACK_VARIABLE = "PLUMBLINE_TRACEBACK"
+
+
+def leave_with(sentence: str, prog: str) -> NoReturn:
+    """Print a sentence and where to read about the options, and leave with 2.
+
+    Raises:
+        SystemExit: Always.
+    """
+    sys.stderr.write(f"error: {sentence} (`{prog} --help` lists the settings)\n")
+    raise SystemExit(2)
+
+
+def spelled(word: str) -> str:
+    """A word of the command line whose value is null or a collection, as YAML writes it.
+
+    jsonargparse hands the value of an argument of a nested class on as Python prints it, so that null arrives as the
+    text ``None`` and ``{a: null}`` as ``{'a': None}``. Whoever types ``None`` means null as well.
+
+    >>> spelled("--network.encoder_weights=None")
+    '--network.encoder_weights=null'
+    >>> spelled("--weights={'a': None, 'b': inf}")
+    '--weights={a: null, b: .inf}'
+    """
+    name, equals, value = word.partition("=")
+    if not equals or not name.startswith("-"):
+        return "null" if word == "None" else word
+    if value == "None":
+        return f"{name}=null"
+    if value[:1] in ("{", "[") and any(text in value for text in ("None", "inf", "nan")):
+        try:
+            literal = ast.literal_eval(value.replace("inf", "1e999")) if "nan" not in value else None
+        except (ValueError, SyntaxError):
+            literal = None
+        if literal is not None:
+            flow = yaml.safe_dump(literal, default_flow_style=True, width=float("inf"), sort_keys=False)
+            return f"{name}={flow.strip()}"
+    return word
+
+
+class PlainParser(argparse.ArgumentParser):
+    """``argparse.ArgumentParser`` whose errors are one sentence with the nearest known option."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with 2."""
+        leave_with(in_plain_words(message, list(self._option_string_actions)), self.prog)
+
+
+class _OneSentence(jsonargparse.ArgumentParser):
+    """What the two parsers below share; also used by jsonargparse for the classes that a setting names."""
+
+    _words: Sequence[str] = ()
+    _folder = Path()
+
+    def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> Any:
+        """Parse words; null is null however deep its setting lies, and files of another kind are named."""
+        words = [spelled(word) for word in (sys.argv[1:] if args is None else args)]
+        if not self._is_inner:
+            self._words, self._folder = words, Path.cwd()
+            if own_help(self, words):
+                raise SystemExit(0)
+            known = sorted({a.dest.split(".")[0] for a in self._actions if a.option_strings} - {"help", "print_config"})
+            if {"config", "model"} <= {*known}:
+                try:
+                    for name, text in options(words):
+                        if name == "config" and text is not None:
+                            check_config_file(text, known)
+                except ConfigFileError as error:
+                    self._refuse(str(error), error)
+        return super().parse_args(words, *rest, **settings)
+
+    @property
+    def _is_inner(self) -> bool:
+        """Whether jsonargparse made the parser for one class; its errors go up to the parser of the command."""
+        return getattr(self, "_inner_parser", False)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Leave with 2, or raise where the parser is asked to."""
+        if self._is_inner:
+            super().error(message, ex)
+        with contextlib.chdir(self._folder):  # jsonargparse works in the folder of the file that it reads
+            sentence = explain(self, self._words, message)
+        self._refuse(sentence, ex)
+
+    def _refuse(self, sentence: str, ex: Exception | None) -> NoReturn:
+        if not self.exit_on_error:
+            raise argparse.ArgumentError(None, sentence) from ex
+        if os.environ.get(TRACEBACK_VARIABLE) and ex is not None:
+            raise ex
+        commands = getattr(self._subcommands_action, "choices", {})
+        prog = self.prog.replace(" [options]", "")
+        leave_with(sentence, f"{prog} {self._words[0]}" if self._words and self._words[0] in commands else prog)
+
+
+class SettingsParser(_OneSentence):
+    """Parser of a tool that takes classes with their arguments, such as ``--data``."""
+
+
+class CommandParser(_OneSentence, LightningArgumentParser):
+    """Parser of ``fit``, ``validate``, ``test`` and ``predict``."""
