@@ -18,7 +18,9 @@ from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.callbacks.run_record import RunRecord
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.class_counts import fill_class_count
+from lightning_modules.command_line.monitors import check_monitors
 from lightning_modules.command_line.parsers import CommandParser
+from lightning_modules.command_line.settings_check import check_settings
 from lightning_modules.loading import CheckpointError, check_checkpoint, innermost_reason, without_pretrained
 from lightning_modules.quiet import quiet_lightning
 from lightning_modules.run_folder import RUN_ID_VARIABLE, place_run, run_id
@@ -40,6 +42,7 @@ class PlumblineCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Complete the configuration, give the run its folder, and hold a checkpoint against the model."""
         config = self.config[self.subcommand]
+        check_settings(config, str(self.subcommand))
         named = config.get("ckpt_path")
         checkpoint = None if named in {None, "best", "last", "hpc", "registry"} else Path(named)
         fill_class_count(config, checkpoint)
@@ -57,7 +60,10 @@ class PlumblineCLI(LightningCLI):
         """Add what belongs to this one run: its folder, checkpoints that cannot tear, and its loggers."""
         config = self.config[self.subcommand]
         kwargs["default_root_dir"] = str(self.run_dir)
-        for callback in self._get(self.config_init, "trainer").callbacks or []:
+        callbacks = self._get(self.config_init, "trainer").callbacks or []
+        if self.subcommand == "fit":
+            check_monitors(self.model, callbacks)
+        for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run_dir / "checkpoints")
         if config.trainer.plugins is None:
@@ -99,10 +105,10 @@ def main(args: ArgsType = None) -> None:
     torch.set_flush_denormal(True)  # denormals cost up to 100x on a CPU and carry no information
     torch.set_float32_matmul_precision("high")
     inherited = os.environ.get(RUN_ID_VARIABLE)
-    os.environ[RUN_ID_VARIABLE] = run_id()  # the other ranks are started with this environment
     defaults = {"default_config_files": [str(DEFAULTS)]}
     name = "lightning" if Path(sys.argv[0]).name == "lightning" else "python -m cli"
     try:
+        os.environ[RUN_ID_VARIABLE] = run_id()  # the other ranks are started with this environment
         PlumblineCLI(
             PaperModule,
             ProjectDataModule,
@@ -126,7 +132,7 @@ def main(args: ArgsType = None) -> None:
     finally:
         finish_wandb()
         if inherited is None:
-            del os.environ[RUN_ID_VARIABLE]
+            os.environ.pop(RUN_ID_VARIABLE, None)
 
 
 if __name__ == "__main__":

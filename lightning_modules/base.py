@@ -48,7 +48,7 @@ class PaperModule(CheckedModule):
         lr_monitor: Metric watched by a ``ReduceLROnPlateau`` scheduler.
 
     Raises:
-        ValueError: If no loss weight is given or one is not a finite number >= 0.
+        ValueError: If no loss weight is given, one is not a finite number >= 0, or all are 0.
     """
 
     def __init__(
@@ -65,6 +65,8 @@ class PaperModule(CheckedModule):
         for name, weight in loss_weights.items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"the weight of loss term '{name}' is {weight}, but must be a finite number >= 0")
+        if not any(loss_weights.values()):
+            raise ValueError(f"the weights of all loss terms ({', '.join(loss_weights)}) are 0: nothing would be trained")
         self.loss_weights = dict(loss_weights)
         self._make_optimizer = optimizer
         self._make_lr_scheduler = lr_scheduler

@@ -2,6 +2,7 @@
 
 import netrc
 import os
+import re
 import secrets
 import subprocess
 from datetime import datetime
@@ -11,6 +12,29 @@ from typing import Literal
 from jsonargparse import Namespace
 
 RUN_ID_VARIABLE = "PLUMBLINE_RUN_ID"
+_NAME = re.compile(r"\w[\w.-]*")
+_LONGEST_NAME = 100  # two of them and a suffix are one W&B id and one folder's name
+
+
+def check_name(name: object, what: str) -> str:
+    """Make sure that a name is one part of a path, so that what is written under it stays in the folder of all runs.
+
+    Args:
+        name: Name of an experiment, a run, a variant.
+        what: How a sentence calls it.
+
+    Returns:
+        The name.
+
+    Raises:
+        ValueError: If it is empty, too long, or holds anything but letters, digits and ``_ . -``.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        raise ValueError(
+            f"{what} is {name!r}, but it becomes a folder's name: 1 to {_LONGEST_NAME} letters, digits and _ . - are "
+            "allowed, beginning with a letter, a digit or _"
+        )
+    return name
 
 
 def run_id() -> str:
@@ -19,14 +43,17 @@ def run_id() -> str:
     Returns:
         ``PLUMBLINE_RUN_ID`` if it is set (by the user, by ``cluster/slurm.sbatch`` or by the process that started this
         rank), else an id that the tasks of one ``srun`` or ``torchrun`` share, else the time and four random digits.
+
+    Raises:
+        ValueError: If the id is no single part of a path.
     """
     environment = os.environ
     if RUN_ID_VARIABLE in environment:
-        return environment[RUN_ID_VARIABLE]
+        return check_name(environment[RUN_ID_VARIABLE], f"the environment variable {RUN_ID_VARIABLE}")
     if int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_STEP_ID" in environment:
-        return f"{environment['SLURM_JOB_ID']}.{environment['SLURM_STEP_ID']}"
+        return check_name(f"{environment['SLURM_JOB_ID']}.{environment['SLURM_STEP_ID']}", "the id of the SLURM step")
     if environment.get("TORCHELASTIC_RUN_ID", "none") != "none":
-        return environment["TORCHELASTIC_RUN_ID"]
+        return check_name(environment["TORCHELASTIC_RUN_ID"], "the id of torchrun (--rdzv-id)")
     return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
@@ -40,10 +67,16 @@ def place_run(config: Namespace, subcommand: str) -> Path:
 
     Returns:
         ``<runs_dir>/<experiment>/<run id>``, or the ``default_root_dir`` that the configuration names.
+
+    Raises:
+        ValueError: If the name of the experiment or the run is no single part of a path.
     """
     if config.experiment is None:
         files = config.get("config")
-        config.experiment = Path(str(files[0])).stem if files else "unnamed"
+        stem = Path(str(files[0])).stem if files else ""
+        # A file may have a name that no folder of runs or W&B run can have.
+        config.experiment = re.sub(r"[^\w.-]+", "_", stem).lstrip(".-") or "unnamed"
+    check_name(config.experiment, "experiment")
     if config.trainer.default_root_dir is not None:
         return Path(config.trainer.default_root_dir)
     return Path(config.runs_dir) / config.experiment / (run_id() if subcommand == "fit" else f"{run_id()}-{subcommand}")
