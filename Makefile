@@ -54,7 +54,7 @@ vanishing: data-exists needs-DATA needs-OUT $(STAMP) ## Manhattan directions of 
 	$(BIN)/python -m tools.vanishing $(DATA_ARGS) --out $(call quote,$(OUT)) $(ARGS)
 
 pseudo-depth: needs-DATA needs-TEACHER $(STAMP) ## a teacher writes depth maps for instances: DATA=coco (or cityscapes, rooms) ROOT= TEACHER=
-	@$(if $(call is_one_of,$(DATA)_instances,$(DATA_NAMES)),:,echo 'There is no instance data '$(call quote,'$(DATA)')'. Known: $(patsubst %_instances,%,$(filter %_instances,$(DATA_NAMES))).' >&2; exit 2)
+	@$(if $(call is_one_of,$(DATA)_instances,$(DATA_NAMES)),:,echo 'There is no instance data '$(call quote,'$(DATA)')"$$(tools/did_you_mean.sh $(call quote,$(DATA)) $(patsubst %_instances,%,$(filter %_instances,$(DATA_NAMES))))"' Known: $(patsubst %_instances,%,$(filter %_instances,$(DATA_NAMES))).' >&2; exit 2)
 	$(BIN)/python -m tools.pseudo_labels --data experiments/data/$(DATA)_instances.yaml $(if $(ROOT),--data.init_args.root $(call quote,$(ROOT))) --teacher $(call quote,$(TEACHER)) --kind depth --out $(call quote,$(or $(OUT),data/labels/$(patsubst rooms,rooms_instances,$(DATA))_depth.h5)) $(ARGS)
 
 coco-check: needs-JSON needs-IMAGES $(STAMP) ## look at a COCO data set before training on it: JSON=file IMAGES=folder [OUT=picture.png]
@@ -104,10 +104,10 @@ experiment-exists:
 	@$(if $(call is_one_of,$(EXP),$(EXPERIMENTS)),:,tools/list_experiments.sh $(call quote,$(EXP)); exit 2)
 
 ablation-exists:
-	@$(if $(call is_one_of,$(EXP),$(ABLATIONS)),:,echo 'There is no ablation '$(call quote,'$(EXP)')'. Known ablations: $(ABLATIONS).' >&2; exit 2)
+	@$(if $(call is_one_of,$(EXP),$(ABLATIONS)),:,echo 'There is no ablation '$(call quote,'$(EXP)')"$$(tools/did_you_mean.sh $(call quote,$(EXP)) $(ABLATIONS))"' Known ablations: $(ABLATIONS).' >&2; exit 2)
 
 data-exists:
-	@$(if $(DATA),$(if $(call is_one_of,$(DATA),$(DATA_NAMES)),:,echo 'There is no data '$(call quote,'$(DATA)')'. Known data: $(DATA_NAMES).' >&2; exit 2),:)
+	@$(if $(DATA),$(if $(call is_one_of,$(DATA),$(DATA_NAMES)),:,echo 'There is no data '$(call quote,'$(DATA)')"$$(tools/did_you_mean.sh $(call quote,$(DATA)) $(DATA_NAMES))"' Known data: $(DATA_NAMES).' >&2; exit 2),:)
 
 needs-%:
 	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)

@@ -66,7 +66,9 @@ class PaperModule(CheckedModule):
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"the weight of loss term '{name}' is {weight}, but must be a finite number >= 0")
         if not any(loss_weights.values()):
-            raise ValueError(f"the weights of all loss terms ({', '.join(loss_weights)}) are 0: nothing would be trained")
+            raise ValueError(
+                f"the weights of all loss terms ({', '.join(loss_weights)}) are 0: nothing would be trained"
+            )
         self.loss_weights = dict(loss_weights)
         self._make_optimizer = optimizer
         self._make_lr_scheduler = lr_scheduler

@@ -110,12 +110,34 @@ def test_nothing_is_trained_where_its_inputs_cannot_be_made(environment, target)
     assert "tools.ablation" not in done.stdout
 
 
-@pytest.mark.parametrize("name", ["", "nothing", "*", "%", "../gam_depth", "gam_depth monodepth2", "it's"])
+@pytest.mark.parametrize("name", ["", "nothing", "*", "%", "../no", "gam_depth monodepth2", "it's"])
 def test_an_unknown_ablation_lists_the_known_ones_and_installs_nothing(tmp_path, name):
     done = make("ablation", EXP=name, VENV=tmp_path / "env")
     assert done.returncode == 2
     names = " ".join(sorted(path.stem for path in (ROOT / "experiments" / "ablations").glob("*.yaml")))
     assert done.stderr.splitlines()[0] == f"There is no ablation '{name}'. Known ablations: {names}."
+    assert not (tmp_path / "env").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "sentence"),
+    [
+        ("train", {"EXP": "lite_unett"}, "There is no experiment 'lite_unett'; did you mean 'lite_unet'? Known"),
+        (
+            "train",
+            {"EXP": "Boxinst_Depht"},
+            "There is no experiment 'Boxinst_Depht'; did you mean 'boxinst_depth'? Known",
+        ),
+        ("data", {"DATA": "romms"}, "There is no data 'romms'; did you mean 'rooms'? Known data: "),
+        ("ablation", {"EXP": "gamdepth"}, "There is no ablation 'gamdepth'; did you mean 'gam_depth'? Known"),
+        ("pseudo-depth", {"DATA": "rom", "TEACHER": "x"}, "There is no instance data 'rom'. Known: "),
+        ("pseudo-depth", {"DATA": "cityscape", "TEACHER": "x"}, "There is no instance data 'cityscape'; did you mean"),
+    ],
+)
+def test_the_nearest_known_name_is_offered(tmp_path, target, given, sentence):
+    done = make(target, **given, VENV=tmp_path / "env")
+    assert done.returncode == 2
+    assert done.stderr.startswith(sentence)
     assert not (tmp_path / "env").exists()
 
 

@@ -21,11 +21,9 @@ where an earlier one stopped: finished runs are kept, interrupted ones continue 
 goes to the standard output and to ``<runs_dir>/<ablation>.md``.
 """
 
-import argparse
 import json
 import math
 import os
-import re
 import shlex
 import signal
 import statistics
@@ -39,10 +37,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import yaml
 from scipy.stats import t as student
 
-from lightning_modules.run_folder import RUN_ID_VARIABLE
+from lightning_modules.command_line.config_files import read_mapping
+from lightning_modules.command_line.experiment_metrics import check_metrics
+from lightning_modules.command_line.plain_parser import PlainParser
+from lightning_modules.command_line.wording import did_you_mean
+from lightning_modules.run_folder import RUN_ID_VARIABLE, check_name
 from structures.files import write_atomically
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -55,7 +56,6 @@ _REQUIRED = ("experiment", "seeds", "baseline", "metrics", "variants")
 _KEYS = ("common", *_REQUIRED, "start")
 _VARIANT_KEYS = ("args", "note")
 _START_KEYS = ("name", "experiment", "args")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _START_FROM = "lightning_modules.callbacks.start_from.StartFrom"
 
 
@@ -125,20 +125,18 @@ def _check_keys(given: Any, known: Sequence[str], required: Sequence[str], where
         raise ValueError(f"{where} is {given!r}, but a mapping with the keys {', '.join(known)} is needed.")
     unknown = [str(key) for key in given if key not in known]
     if unknown:
-        raise ValueError(f"{where} has the unknown key '{unknown[0]}'; known are {', '.join(known)}.")
+        similar = did_you_mean(unknown[0], known) or f"; known are {', '.join(known)}."
+        raise ValueError(f"{where} has the unknown key '{unknown[0]}'{similar}")
     missing = [key for key in required if key not in given]
     if missing:
         raise ValueError(f"{where} lacks the key '{missing[0]}'.")
 
 
-def _check_name(name: Any, where: str) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{where} becomes a folder's name: letters, digits and _ . - are allowed.")
-
-
 def _check_experiment(name: Any, path: Path) -> None:
+    check_name(name, f"{path}: experiment")
     if not (EXPERIMENTS / f"{name}.yaml").is_file():
-        raise ValueError(f"{path}: there is no experiment '{name}' in {os.path.relpath(EXPERIMENTS)}/.")
+        similar = did_you_mean(name, [file.stem for file in EXPERIMENTS.glob("[!_]*.yaml")])
+        raise ValueError(f"{path}: there is no experiment '{name}' in {os.path.relpath(EXPERIMENTS)}/{similar or '.'}")
 
 
 def read_ablation(path: Path) -> Ablation:
@@ -148,10 +146,7 @@ def read_ablation(path: Path) -> Ablation:
         ValueError: If it is no YAML, or a key or a value is wrong.
         OSError: If it cannot be read.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    content = read_mapping(path.read_bytes(), str(path))
     _check_keys(content, _KEYS, _REQUIRED, str(path))
     experiment, seeds, metrics = content["experiment"], content["seeds"], content["metrics"]
     _check_experiment(experiment, path)
@@ -159,7 +154,7 @@ def read_ablation(path: Path) -> Ablation:
     if content.get("start") is not None:
         _check_keys(content["start"], _START_KEYS, ("name", "experiment"), f"{path}: start")
         name, args = content["start"]["name"], content["start"].get("args", [])
-        _check_name(name, f"{path}: start '{name}'")
+        check_name(name, f"{path}: start")
         _check_experiment(content["start"]["experiment"], path)
         start = Start(name, content["start"]["experiment"], _arguments(args, f"{path}: start: args"))
     plain = isinstance(seeds, list) and all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds)
@@ -172,7 +167,7 @@ def read_ablation(path: Path) -> Ablation:
     variants = {}
     for name, settings in content["variants"].items():
         where = f"{path}: variant '{name}'"
-        _check_name(name, where)
+        check_name(name, f"{path}: variant")
         settings = {} if settings is None else settings
         _check_keys(settings, _VARIANT_KEYS, (), where)
         args = _arguments(settings.get("args", []), f"{where}: args")
@@ -468,7 +463,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0, or 1 if the file is wrong, a run failed, or nothing is finished.
     """
-    parser = argparse.ArgumentParser(prog="python -m tools.ablation", description="Train and compare variants.")
+    parser = PlainParser(prog="python -m tools.ablation", description="Train and compare variants.")
     parser.add_argument("file", type=Path, help="experiments/ablations/<name>.yaml")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once; above 1 each gets one thread")
@@ -483,6 +478,13 @@ def main(args: list[str] | None = None) -> int:
         return 1
     starts, runs = starts_of(ablation, options.runs_dir), runs_of(ablation, options.runs_dir)
     failures: list[str] = []
+    if not options.table_only:
+        try:
+            first = [run for run in runs if run.seed == ablation.seeds[0]]
+            check_metrics(ablation.metrics, [run.command[1:] for run in first], options.file)
+        except ValueError as error:
+            _tell(f"error: {error}")
+            return 1
     if not options.table_only:
         previous = signal.signal(signal.SIGTERM, _leave)  # so that no training is left behind
         try:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import torch
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -35,6 +35,7 @@ from lightning_modules.calibration_search import (
     find_focal,
     find_shift,
 )
+from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
 from lightning_modules.quiet import quiet_lightning
 from lightning_modules.self_calibration import Estimate, Output, opposite_turns, trimmed_mean
@@ -51,8 +52,8 @@ Find = Literal["shift", "focal", "both"]
 By = Literal["spread", "slope"]
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+def _parser() -> SettingsParser:
+    parser = SettingsParser(
         prog="python -m tools.calibrate", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
     )
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)

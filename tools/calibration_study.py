@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, Namespace
 from torch import Tensor
 
 from datamodules.base import Split
@@ -24,6 +24,7 @@ from datamodules.rooms.settings import RoomsSettings
 from geometry.alignment import scale_and_shift
 from geometry.camera import focal_from_field_of_view
 from lightning_modules.calibration_search import USUAL_FIELD_OF_VIEW, Domain, find_focal, find_shift
+from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
 from lightning_modules.self_calibration import Estimate, Output, opposite_turns
 from lightning_modules.teacher import Teacher
@@ -174,7 +175,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0, 1 with one sentence if something is wrong with checkpoint, number or file, 2 for a wrong call.
     """
-    parser = ArgumentParser(
+    parser = SettingsParser(
         prog="python -m tools.calibration_study", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
     )
     parser.add_argument("--checkpoint", type=str, required=True, help="a depth network that was trained in metres")

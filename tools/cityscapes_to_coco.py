@@ -8,7 +8,6 @@ id of one of the eight classes is a group that nobody told apart, which becomes 
 of Cityscapes.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from datamodules.reading import read_values
 from datamodules.run_lengths import encode_masks
+from lightning_modules.command_line.plain_parser import PlainParser
 from structures.files import check_folder, write_atomically
 
 CLASSES = {
@@ -95,9 +95,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0, or 1 with one sentence if a file is missing or broken.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.cityscapes_to_coco", description=(__doc__ or "").split("\n\n")[0]
-    )
+    parser = PlainParser(prog="python -m tools.cityscapes_to_coco", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="folder with gtFine and leftImg8bit")
     parser.add_argument("--splits", nargs="+", default=["train", "val"], help="folders below gtFine")
     options = parser.parse_args(args)

@@ -7,7 +7,6 @@ The JSON is checked by the code that reads it in training, every image file is l
 ``runs/coco_check/`` unless ``--out`` names another place. The exit code is 1 if a training would refuse the data.
 """
 
-import argparse
 import sys
 from collections import Counter
 from pathlib import Path
@@ -22,6 +21,7 @@ from datamodules.coco_findings import CocoFileError
 from datamodules.coco_image import CocoImage
 from datamodules.coco_images import Exif, ImageReport, inspect_images, read_image, settle_exif
 from datamodules.run_lengths import decode_masks
+from lightning_modules.command_line.plain_parser import PlainParser
 from structures.files import check_folder, write_png
 
 N_SAMPLES = 6
@@ -123,7 +123,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0, or 1 if something would stop a training.
     """
-    parser = argparse.ArgumentParser(prog="python -m tools.coco_check", description=(__doc__ or "").split("\n\n")[0])
+    parser = PlainParser(prog="python -m tools.coco_check", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--json", type=Path, required=True, help="annotations in COCO format")
     parser.add_argument("--images", type=Path, required=True, help="folder that file_name starts from")
     parser.add_argument("--out", type=Path, help=f"picture of six samples to write (default: below {PICTURES})")

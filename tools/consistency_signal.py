@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about
 from geometry.se3 import apply_transform
 from geometry.stencils import masked_median_per_image
 from lightning_modules.calibration_search import About
+from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
 from lightning_modules.self_calibration import Turn, compare_depths, opposite_turns, turn_map
 from renderers.curves import plot_curves
@@ -204,7 +205,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0, 1 with one sentence if something is wrong with data, number or file, 2 for a wrong call.
     """
-    parser = ArgumentParser(
+    parser = SettingsParser(
         prog="python -m tools.consistency_signal", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
     )
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)

@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule
 
+from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
 
 ROOMS = Path(__file__).parents[1] / "experiments" / "data" / "rooms.yaml"
@@ -21,7 +21,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0, or 1 with one sentence if the data cannot be used.
     """
-    parser = ArgumentParser(description=__doc__)
+    parser = SettingsParser(description=__doc__)
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)
     words = sys.argv[1:] if args is None else args
     if not any(word == "--data" or word.startswith("--data=") for word in words):

@@ -13,7 +13,6 @@ Truth that is not in metres, for training on mixed data, has a kind instead of a
         --out web/manifest.csv
 """
 
-import argparse
 import csv
 import glob
 import json
@@ -24,6 +23,7 @@ from pathlib import Path
 from datamodules.file_pairing import DEFAULT_TOLERANCE_S, Pairing, pair_files
 from datamodules.manifest_rows import INTRINSICS, read_manifest
 from datamodules.name_matching import UNITS, TimeUnit
+from lightning_modules.command_line.plain_parser import PlainParser
 from structures.depth_kind import DepthKind
 
 
@@ -206,7 +206,7 @@ def write_manifest(
 
 def main(args: list[str] | None = None) -> int:
     """Parse arguments, write the manifest and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.make_manifest", description=(__doc__ or "").split("::")[0])
+    parser = PlainParser(prog="python -m tools.make_manifest", description=(__doc__ or "").split("::")[0])
     parser.add_argument("--images", required=True, help="quoted pattern of the images, e.g. 'room/color/*.jpg'")
     parser.add_argument("--depths", required=True, help="quoted pattern of the depths, e.g. 'room/depth/*.png'")
     parser.add_argument(

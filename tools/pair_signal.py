@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentParser
 from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.instances import InstanceDataModule
 from geometry.boxes import NEIGHBOUR_OFFSETS, box_masks
 from geometry.stencils import fill_outside
+from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
 from losses.pairwise_affinity import DILATION, colour_similarity, depth_similarity, pair_weights
 from structures.instances import InstanceBatch
@@ -78,7 +78,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0, or 1 when the data cannot be read, or have no masks or no pseudo depth.
     """
-    parser = ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = SettingsParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_subclass_arguments(InstanceDataModule, "data", required=True)
     words = sys.argv[1:] if args is None else args
     config = parser.parse_args(["--data", str(INSTANCES), "--data.init_args.mask_share=1.0", *words])

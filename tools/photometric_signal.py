@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from datamodules.rooms.video import RoomsVideoDataModule
+from lightning_modules.command_line.parsers import SettingsParser
 from losses.photometric import Photometric, minimum_error
 from losses.weighting import Averaging, GradientAwareMask, KeypointWeighting, PhotometricWeighting
 from renderers.view_synthesis import synthesize_views
@@ -61,7 +61,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0.
     """
-    parser = ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = SettingsParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_subclass_arguments(RoomsVideoDataModule, "data", required=True)
     words = sys.argv[1:] if args is None else args
     config = parser.parse_args(["--data", str(VIDEO), "--data.init_args.keypoints=true", *words])

@@ -24,6 +24,7 @@ from lightning_modules.base import DepthModule
 from lightning_modules.calibrated import CalibratedDepth
 from lightning_modules.callbacks.flip_postprocessing import turn_on
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
+from lightning_modules.command_line.plain_parser import PlainParser
 from lightning_modules.loading import load_module
 from lightning_modules.quiet import quiet_lightning
 from lightning_modules.teacher import Teacher
@@ -36,8 +37,8 @@ TEACHER_SIZE = (384, 512)
 """The same for networks of Hugging Face, whose own processors resize once more."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.predict", description=(__doc__ or "").split("\n\n")[0])
+def _parser() -> PlainParser:
+    parser = PlainParser(prog="python -m tools.predict", description=(__doc__ or "").split("\n\n")[0])
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--checkpoint", type=Path, help="checkpoint (.ckpt) of a trained depth model")
     model.add_argument("--teacher", help="depth network of Hugging Face: the id of one, or a folder")

@@ -21,13 +21,15 @@ from typing import Any
 
 import yaml
 
+from lightning_modules.command_line.config_files import read_mapping
+from lightning_modules.command_line.wording import did_you_mean
 from structures.label_store import LabelStore
 
 ROOT = Path(__file__).parents[1]
 SEGMENTER = ROOT / "experiments" / "segmenter.yaml"
 USAGE = (
-    "usage: python -m tools.prepare_inputs --config experiments/NAME.yaml [arguments of fit]\n"
-    "       python -m tools.prepare_inputs --ablation experiments/ablations/NAME.yaml\n"
+    "error: give --config experiments/NAME.yaml, with further arguments of fit, or "
+    "--ablation experiments/ablations/NAME.yaml\n"
 )
 DEPTH_TEACHER = ROOT / "experiments" / "lite_unet.yaml"
 TEACHER_RUN = "teacher"
@@ -51,13 +53,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If it is none.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no settings")
-    return content
+    if not path.is_file():
+        state = "is a folder" if path.is_dir() else "does not exist"
+        names = [file.stem for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        raise ValueError(f"{path} {state}{did_you_mean(path.stem, names) or ': a YAML file of settings is needed'}")
+    return read_mapping(path.read_bytes(), str(path))
 
 
 def data_settings(config: Path, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import torch
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
@@ -24,6 +24,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 from datamodules.base import DepthDataModule, DepthDataset, Split
 from datamodules.frame import Sample
 from lightning_modules.callbacks.label_writer import LabelPredictionWriter, teacher_name
+from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
 from lightning_modules.quiet import quiet_lightning
 from lightning_modules.teacher import Kind, Teacher
@@ -32,8 +33,8 @@ from metrics.segmentation import confusion_matrix, merged_by_majority, scores_fr
 from structures.label_store import LabelStore, LabelWriter
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+def _parser() -> SettingsParser:
+    parser = SettingsParser(
         prog="python -m tools.pseudo_labels", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
     )
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)

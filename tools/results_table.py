@@ -5,13 +5,15 @@ A row names the run's folder and its data, since one experiment may run on sever
 ``python -m tools.results_table runs --metrics l1_scaled_img abs_rel_img``
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from lightning_modules.command_line.plain_parser import PlainParser
+from lightning_modules.command_line.wording import did_you_mean
 
 DEFAULT_METRICS = (
     "l1_scaled_img",
@@ -85,16 +87,29 @@ def main(args: list[str] | None = None) -> int:
     """Print the table.
 
     Returns:
-        0, or 1 if there is no tested run.
+        0, 1 if there is no tested run, or 2 if no run has a metric that was asked for.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = PlainParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("runs"))
     parser.add_argument("--metrics", nargs="+", default=list(DEFAULT_METRICS), help="names without their stage")
     options = parser.parse_args(args)
-    records = read_runs(options.folder)
+    try:
+        records = read_runs(options.folder)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
     if not records:
         sys.stderr.write(f"no tested run below {options.folder}\n")
         return 1
+    measured = {name.removeprefix("test/") for record in records for name in record["test"]}
+    unknown = next((metric for metric in options.metrics if metric not in {*measured, *DEFAULT_METRICS}), None)
+    if unknown is not None:
+        similar = did_you_mean(unknown, measured) or ";"
+        known = ", ".join(sorted(measured))
+        sys.stderr.write(
+            f"error: no run below {options.folder} has the metric {unknown!r}{similar} known are {known}\n"
+        )
+        return 2
     sys.stdout.write(table(records, options.metrics) + "\n")
     return 0
 

@@ -12,11 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError
 from lightning.pytorch import LightningDataModule
 
 from datamodules.base import Split
 from datamodules.rooms.instances import RoomsInstanceDataModule, RoomsInstanceSource
+from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
 from structures.files import check_folder, write_atomically, write_png
 
@@ -71,7 +72,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0, 1 with one sentence if something is wrong with data or folder, 2 for a wrong call.
     """
-    parser = ArgumentParser(
+    parser = SettingsParser(
         prog="python -m tools.rooms_coco", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
     )
     parser.add_subclass_arguments(LightningDataModule, "data")

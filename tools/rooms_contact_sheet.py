@@ -5,7 +5,6 @@ Rows: images, depth, instances, flags of a few stills, then frames of video clip
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence as Rows
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from datamodules.rooms.arrays import CAMOUFLAGED, GLOSSY, PLAIN, THIN
 from datamodules.rooms.frame import render_sequence
 from datamodules.rooms.settings import RoomsSettings, plan
+from lightning_modules.command_line.plain_parser import PlainParser
 
 Picture = npt.NDArray[np.uint8]
 
@@ -92,7 +92,7 @@ def contact_sheet(settings: RoomsSettings, stills: Rows[int], clips: Rows[int]) 
 
 def main(args: Rows[str] | None = None) -> None:
     """Write the contact sheet of the default settings."""
-    parser = argparse.ArgumentParser(description="Draw a contact sheet of the embedded data set rooms.")
+    parser = PlainParser(description="Draw a contact sheet of the embedded data set rooms.")
     parser.add_argument("--out", type=Path, default=Path("docs/rooms.png"), help="PNG file to write")
     parser.add_argument("--stills", type=int, nargs="+", default=[2, 5, 17, 21, 23, 13], help="positions of the stills")
     parser.add_argument("--clips", type=int, nargs="+", default=[0, 4], help="positions of the video clips")

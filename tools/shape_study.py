@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, Namespace
 from torch import Tensor
 
 from geometry.alignment import median_scale
 from lightning_modules.calibration_search import SHIFTS, Domain, find_shift
+from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason, load_module
 from lightning_modules.render_consistency import RenderConsistency
 from lightning_modules.self_calibration import opposite_turns
@@ -136,7 +137,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0, 1 with one sentence if something is wrong with checkpoint, number or file, 2 for a wrong call.
     """
-    parser = ArgumentParser(
+    parser = SettingsParser(
         prog="python -m tools.shape_study", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
     )
     parser.add_argument("checkpoints", nargs="+", type=Path, help="checkpoints of RenderConsistency")

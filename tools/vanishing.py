@@ -14,7 +14,7 @@ from typing import get_args
 
 import cv2
 import numpy as np
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError
 from lightning.pytorch import LightningDataModule
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,14 +22,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from datamodules.base import DepthDataModule, Split
 from datamodules.frame import FrameSource
 from datamodules.vanishing import VanishingSettings, vanishing_directions
+from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
 from structures.label_store import LabelStore, LabelWriter
 
 TEACHER = "lines: LSD, two-line search, refined"
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+def _parser() -> SettingsParser:
+    parser = SettingsParser(
         prog="python -m tools.vanishing", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
     )
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)

@@ -118,7 +118,7 @@ def parameters_of(target: Any) -> dict[str, inspect.Parameter]:
     """
     makers = [target]
     if inspect.isclass(target):
-        makers = [c.__init__ for c in target.__mro__ if "__init__" in vars(c) and c is not object]
+        makers = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c) and c is not object]
     found: dict[str, inspect.Parameter] = {}
     for position, maker in enumerate(makers):
         try:

@@ -108,7 +108,9 @@ def _judge(text: str, settings: Mapping[Any, Any], known: list[str]) -> None:
         path = str(settings["class_path"])
         option = {"datamodules": "data", "lightning_modules": "model"}.get(path.split(".")[0], "")
         what = {"data": "a data set", "model": "a model"}.get(option, "one class")
-        advice = f"beside --config experiments/NAME.yaml give --{option} {text}" if option else "an experiment is needed"
+        advice = (
+            f"beside --config experiments/NAME.yaml give --{option} {text}" if option else "an experiment is needed"
+        )
         raise ConfigFileError(f"--config {text!r} describes {what} ({path}), no experiment: {advice}")
     for key in settings:
         if not isinstance(key, str):

@@ -121,7 +121,9 @@ def check_value(key: str, value: Any, hint: Any) -> list[Fault]:
         value = plain(value)
     if origin in (dict, Mapping) and isinstance(value, Mapping):
         kinds = get_args(hint)
-        return [f for name, item in value.items() for f in check_value(f"{key}.{name}", item, kinds[1])] if kinds else []
+        return (
+            [f for name, item in value.items() for f in check_value(f"{key}.{name}", item, kinds[1])] if kinds else []
+        )
     if isinstance(value, list | tuple) and (origin in _ARRAYS or origin is tuple):
         return _check_items(key, value, hint)
     if _is_of(value, hint):
@@ -200,7 +202,10 @@ def _check_class(key: str, value: Any, bases: tuple[type, ...], *, takes_first: 
     if not isinstance(value, Mapping):
         return [Fault(key, f"{shown(value)} is not {expected(bases[0])}, with or without init_args")]
     if value.get("class_path") is None and key not in _KINDS and not inspect.isabstract(bases[0]):
-        value = {"class_path": f"{bases[0].__module__}.{bases[0].__qualname__}", "init_args": value.get("init_args", value)}
+        value = {
+            "class_path": f"{bases[0].__module__}.{bases[0].__qualname__}",
+            "init_args": value.get("init_args", value),
+        }
     if value.get("class_path") is None:
         kind = _KINDS.get(key, "a class")
         return [Fault(key, f"it names no class: set {key}.class_path to the class path of {kind}")]
@@ -215,7 +220,9 @@ def _check_class(key: str, value: Any, bases: tuple[type, ...], *, takes_first: 
     unknown = [part for part in value if part not in (*CLASS_KEYS, _META)]
     if {"model", "trainer"} & {*unknown}:
         where = f": name a file of experiments/{key}/ or a class path" if key == "data" else ""
-        return [Fault(key, f"settings of a whole experiment are given where {_KINDS.get(key, 'a class')} is needed{where}")]
+        return [
+            Fault(key, f"settings of a whole experiment are given where {_KINDS.get(key, 'a class')} is needed{where}")
+        ]
     if unknown:
         where = f"{key}.init_args.{unknown[0]}"
         return [Fault(f"{key}.{unknown[0]}", f"arguments of {name} stand in init_args: did you mean '{where}'?")]

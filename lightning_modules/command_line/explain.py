@@ -1,4 +1,4 @@
-"""One sentence for a command line that a parser refused: the whole key, the value, what is expected, the nearest name."""
+"""One sentence for a command line that a parser refused: whole key, value, what is expected, nearest name."""
 
 import argparse
 import re
@@ -35,7 +35,7 @@ def explain(parser: argparse.ArgumentParser, words: Sequence[str], message: str)
         hint = parser_types(parser).get(name.lstrip("-"))
         return f"{name}: a value is missing" + (f" ({expected(hint)})" if hint is not None else "")
     tree = settings_tree(words, getattr(parser, "default_config_files", None) or ())
-    others = faults(parser, {name: value for name, value in tree.items() if name not in ("model", "data")})
+    others = [fault for fault in faults(parser, tree) if fault.key.split(".")[0] not in ("model", "data")]
     if others:
         return _likeliest(others, words, message)
     if named := _no_class(parser, tree, words, message):
@@ -80,9 +80,9 @@ def _no_class(parser: argparse.ArgumentParser, tree: Mapping[str, object], words
         value = tree.get(key)
         if key in known and key in tree and value is None:
             return f"{key}: null is given, but a class with its settings is needed"
-        if key in known and not isinstance(value, str | list | int | float):
-            if not isinstance(value, Mapping) or value.get("class_path") is None:
-                without.append(key)
+        named = value.get("class_path") is not None if isinstance(value, Mapping) else value is not None
+        if key in known and not named:
+            without.append(key)
     if not without:
         return ""
     given = [value for name, value in options(words) if name == "config" and value]
@@ -113,4 +113,6 @@ def _likeliest(found: list[Fault], words: Sequence[str], message: str) -> str:
 def _positions(words: Sequence[str]) -> list[str]:
     """Words that neither are options nor can be values of one."""
     previous = ["", *words]
-    return [w for before, w in zip(previous, words, strict=False) if not w.startswith("-") and not before.startswith("--")]
+    return [
+        w for before, w in zip(previous, words, strict=False) if not w.startswith("-") and not before.startswith("--")
+    ]

@@ -1,11 +1,12 @@
 """Short help: what a user sets first, the choices of this project, and the rest behind ``--trainer.help``."""
 
-import argparse
 import inspect
 import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Any
+
+from jsonargparse import ArgumentParser
 
 from lightning_modules.command_line.classes import ClassPathError, find_class, own_subclasses, parameters_of
 from lightning_modules.command_line.diagnosis import parser_types
@@ -38,7 +39,7 @@ _TITLES = {
 }
 
 
-def own_help(parser: argparse.ArgumentParser, words: Sequence[str]) -> bool:
+def own_help(parser: ArgumentParser, words: Sequence[str]) -> bool:
     """Print the help that the words ask for.
 
     Args:

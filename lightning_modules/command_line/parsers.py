@@ -16,20 +16,10 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning_modules.command_line.config_files import ConfigFileError, check_config_file
 from lightning_modules.command_line.explain import explain
 from lightning_modules.command_line.help import own_help
-from lightning_modules.command_line.messages import in_plain_words
+from lightning_modules.command_line.plain_parser import leave_with
 from lightning_modules.command_line.settings_tree import options
 
 TRACEBACK_VARIABLE = "PLUMBLINE_TRACEBACK"
-
-
-def leave_with(sentence: str, prog: str) -> NoReturn:
-    """Print a sentence and where to read about the options, and leave with 2.
-
-    Raises:
-        SystemExit: Always.
-    """
-    sys.stderr.write(f"error: {sentence} (`{prog} --help` lists the settings)\n")
-    raise SystemExit(2)
 
 
 def spelled(word: str) -> str:
@@ -59,21 +49,15 @@ def spelled(word: str) -> str:
     return word
 
 
-class PlainParser(argparse.ArgumentParser):
-    """``argparse.ArgumentParser`` whose errors are one sentence with the nearest known option."""
-
-    def error(self, message: str) -> NoReturn:
-        """Leave with 2."""
-        leave_with(in_plain_words(message, list(self._option_string_actions)), self.prog)
-
-
 class _OneSentence(jsonargparse.ArgumentParser):
     """What the two parsers below share; also used by jsonargparse for the classes that a setting names."""
 
     _words: Sequence[str] = ()
     _folder = Path()
 
-    def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> Any:
+    def parse_args(  # type: ignore[override]  # as jsonargparse's own
+        self, args: Sequence[str] | None = None, *rest: Any, **settings: Any
+    ) -> Any:
         """Parse words; null is null however deep its setting lies, and files of another kind are named."""
         words = [spelled(word) for word in (sys.argv[1:] if args is None else args)]
         if not self._is_inner:

@@ -80,8 +80,8 @@ def check_settings(config: Namespace, command: str) -> None:
         command: The subcommand.
 
     Raises:
-        ValueError: If a number is not finite, a text is ``None``, an interval or a number of batches is 0 or negative, a
-            learning rate is not positive, or a training has no end that its schedule could run to.
+        ValueError: If a number is not finite, a text is ``None``, an interval or a number of batches is 0 or negative,
+            a learning rate is not positive, or a training has no end that its schedule could run to.
     """
     for key, value in _leaves({name: config.get(name) for name in ("model", "data", "trainer")}, ""):
         if isinstance(value, float) and not math.isfinite(value):

@@ -14,6 +14,7 @@ from lightning_modules.command_line.classes import ClassPathError, find_class, p
 
 Tree = dict[str, Any]
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+_GROUPS = ("trainer", "model", "data", "init_args")
 _FILES = (".yaml", ".yml", ".json")
 
 
@@ -61,8 +62,8 @@ def settings_tree(words: Sequence[str], defaults: Sequence[str] = ()) -> Tree:
         Settings by name; classes are ``{"class_path": ..., "init_args": {...}}``.
     """
     tree: Tree = {}
-    for path in defaults:
-        lay(tree, read_file(Path(path)), Path(path).parent)
+    for default in defaults:
+        lay(tree, read_file(Path(default)), Path(default).parent)
     for name, text in options(words):
         if text is None or name == "print_config":
             continue
@@ -99,7 +100,10 @@ def _opened(value: Any, folder: Path) -> Any:
 
 
 def lay(tree: Tree, content: Any, folder: Path) -> None:
-    """Lay the settings of a file over a tree, in place; mappings merge, other values replace, ``key+`` appends."""
+    """Lay the settings of a file over a tree, in place, as the parser does.
+
+    Classes, their arguments and groups merge; other values, such as the weights of a loss, replace; ``key+`` appends.
+    """
     if not isinstance(content, Mapping):
         return
     for key, value in content.items():
@@ -112,7 +116,7 @@ def lay(tree: Tree, content: Any, folder: Path) -> None:
             tree[key[:-1]] = [*(present if isinstance(present, list) else []), *appended]
         elif isinstance(old, str) and isinstance(value, Mapping) and "init_args" in value and "class_path" not in value:
             tree[key] = {"class_path": old, **value}
-        elif isinstance(old, Mapping) and isinstance(value, Mapping):
+        elif isinstance(old, Mapping) and isinstance(value, Mapping) and _merges(key, old, value):
             merged = dict(old)
             if "class_path" in value and value["class_path"] != old.get("class_path"):
                 # The parser drops the arguments that the new class does not have; they cannot be at fault.
@@ -121,6 +125,10 @@ def lay(tree: Tree, content: Any, folder: Path) -> None:
             tree[key] = merged
         else:
             tree[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _merges(key: str, old: Mapping[Any, Any], new: Mapping[Any, Any]) -> bool:
+    return key in _GROUPS or any(name in mapping for mapping in (old, new) for name in ("class_path", "init_args"))
 
 
 def _kept(init_args: Any, class_path: str) -> Tree:

@@ -79,7 +79,9 @@ def expected(hint: Any) -> str:
         words = [
             expected(kind)
             for kind in kinds
-            if kind is not type(None) and get_origin(kind) is not Literal and not (takes_a_class(kind) and len(classes) > 1)
+            if kind is not type(None)
+            and get_origin(kind) is not Literal
+            and not (takes_a_class(kind) and len(classes) > 1)
         ]
         words += [f"the class path of a subclass of {' or '.join(classes)}"] if len(classes) > 1 else []
         words += [f"one of {', '.join(dict.fromkeys(choices))}"] if choices else []

@@ -3,7 +3,15 @@
 import pytest
 from jsonargparse import Namespace
 
-from lightning_modules.run_folder import git_commit, is_first_rank, keep_previous_metrics, place_run, run_id, wandb_mode
+from lightning_modules.run_folder import (
+    check_name,
+    git_commit,
+    is_first_rank,
+    keep_previous_metrics,
+    place_run,
+    run_id,
+    wandb_mode,
+)
 
 VARIABLES = (
     "SLURM_NTASKS",
@@ -97,3 +105,37 @@ def test_commit_is_a_hash_or_says_that_it_is_unknown(monkeypatch):
     assert git_commit() == "unknown" or len(git_commit().removesuffix("+dirty")) == 40
     monkeypatch.setenv("PATH", "")
     assert git_commit() == "unknown"
+
+
+@pytest.mark.parametrize("name", ["a", "20260101-120000-ab12", "7.2", "über_1", "x" * 100])
+def test_names_of_one_folder_pass(name):
+    assert check_name(name, "experiment") == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", ".x", "-x", "a b", "a\n", "x" * 101, None, 3])
+def test_names_that_are_no_folder_are_refused(name):
+    with pytest.raises(ValueError, match="but it becomes a folder's name"):
+        check_name(name, "experiment")
+
+
+def test_a_file_with_any_name_gives_a_folder(monkeypatch):
+    monkeypatch.setenv("PLUMBLINE_RUN_ID", "r1")
+    config = Namespace(
+        experiment=None, config=["my exp #2.yaml"], runs_dir="runs", trainer=Namespace(default_root_dir=None)
+    )
+    assert str(place_run(config, "fit")) == "runs/my_exp_2/r1"
+
+
+@pytest.mark.parametrize(
+    ("environment", "what"),
+    [
+        ({"PLUMBLINE_RUN_ID": ""}, "PLUMBLINE_RUN_ID is ''"),
+        ({"TORCHELASTIC_RUN_ID": "../a"}, "torchrun .* is '../a'"),
+        ({"SLURM_NTASKS": "4", "SLURM_JOB_ID": "../7", "SLURM_STEP_ID": "0"}, "SLURM step is '../7.0'"),
+    ],
+)
+def test_ids_of_the_environment_are_checked(monkeypatch, environment, what):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=what):
+        run_id()

@@ -12,6 +12,7 @@ import scipy.stats
 import yaml
 
 import cli
+from lightning_modules.command_line.experiment_metrics import experiment_metrics
 from tools import ablation as tool
 from tools.ablation import main, paired_interval, read_ablation, runs_of, starts_of
 
@@ -308,25 +309,28 @@ def test_an_interrupt_stops_what_runs_and_starts_nothing_more(study, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": 1}, "has the unknown key 'seed'; known are common, experiment, seeds"),
+        ({"seed": 1}, r"has the unknown key 'seed'; did you mean 'seeds'\?"),
+        ({"colour": 1}, "has the unknown key 'colour'; known are common, experiment, seeds"),
         ({"metrics": None}, "metrics is None, but a list of names is needed"),
         ({"metrics": []}, r"metrics is \[\], but"),
         ({"seeds": [0, 0]}, r"seeds is \[0, 0\], but a list of different whole numbers"),
         ({"seeds": [True]}, r"seeds is \[True\]"),
         ({"baseline": "fulll"}, "baseline 'fulll' is none of full, less"),
         ({"experiment": "nothing"}, "no experiment 'nothing' in "),
+        ({"experiment": "mean_dept"}, r"no experiment 'mean_dept' in .*; did you mean 'mean_depth'\?"),
+        ({"experiment": "../pyproject"}, "experiment is '../pyproject', but it becomes a folder's name"),
         ({"common": "--x 1"}, "common is '--x 1', but a list of command line arguments"),
         ({"variants": {}}, r"variants is \{\}, but a mapping"),
         (
             {"variants": {"full": {"arguments": []}}},
-            "variant 'full' has the unknown key 'arguments'; known are args, note",
+            "variant 'full' has the unknown key 'arguments'; did you mean 'args'",
         ),
         ({"variants": {"full": ["--x"]}}, r"variant 'full' is \['--x'\], but a mapping"),
         ({"start": {"name": "x"}}, "start lacks the key 'experiment'"),
-        ({"start": {"name": "x/y", "experiment": "mean_depth"}}, "start 'x/y' becomes a folder's name"),
+        ({"start": {"name": "x/y", "experiment": "mean_depth"}}, "start is 'x/y', but it becomes a folder's name"),
         ({"start": {"name": "x", "experiment": "nothing"}}, "no experiment 'nothing' in "),
         ({"start": {"name": "x", "experiment": "mean_depth", "args": "--y"}}, "start: args is '--y', but a list"),
-        ({"variants": {"full/x": {}}}, "variant 'full/x' becomes a folder's name"),
+        ({"variants": {"full/x": {}}}, "variant is 'full/x', but it becomes a folder's name"),
     ],
 )
 def test_a_wrong_file_is_named_in_one_sentence(study, change, message, capsys):
@@ -344,7 +348,7 @@ def test_files_that_are_none_are_named(study, capsys):
     assert "is no YAML" in capsys.readouterr().err
     Path(study).write_text("- a")
     assert main([study]) == 1
-    assert "but a mapping with the keys" in capsys.readouterr().err
+    assert "holds a list, where a mapping" in capsys.readouterr().err
     Path(study).write_text("experiment: mean_depth")
     assert main([study]) == 1
     assert "lacks the key 'seeds'" in capsys.readouterr().err
@@ -361,3 +365,52 @@ def test_every_variant_of_every_ablation_is_understood_by_the_command_line(capsy
             with pytest.raises(SystemExit) as end:
                 cli.main([*run.command, "--print_config"])
             assert end.value.code == 0, f"{path.stem}, {run.variant}: {end.value.code} {capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "sentence"),
+    [
+        (["abs_rel_imgg"], "no run has the metric 'abs_rel_imgg'; did you mean 'abs_rel_img'? known are abs_rel_img, "),
+        (["abs_rel_img", "abs_rel_img_median"], "no run has the metric 'abs_rel_img_median'; did you mean"),
+        (["zzz"], "no run has the metric 'zzz'; known are abs_rel_img, delta1_img"),
+    ],
+)
+def test_an_unknown_metric_is_refused_before_anything_is_trained(study, metrics, sentence, capsys):
+    less = {"args": ["--model.init_args.lr_scheduler_interval", "epoch"]}
+    Path(study).write_text(yaml.safe_dump({**CONTENT, "metrics": metrics, "variants": {"full": {}, "less": less}}))
+    assert main([study]) == 1
+    assert sentence in capsys.readouterr().err
+    assert Training.started == []
+    assert not Path("runs").exists()
+
+
+def test_a_metric_of_one_variant_alone_is_known(study):
+    median = {"args": ["--model.init_args.alignment", "median"]}
+    content = {**CONTENT, "metrics": ["abs_rel_img_median"], "variants": {"full": {}, "less": median}}
+    Path(study).write_text(yaml.safe_dump(content))
+    main([study])
+    assert len(Training.started) == 6
+
+
+def test_metrics_of_every_ablation_are_those_of_its_runs():
+    for path in sorted((tool.EXPERIMENTS / "ablations").glob("*.yaml")):
+        ablation = read_ablation(path)
+        words = next(iter(runs_of(ablation, Path("runs")))).command[1:]
+        assert set(ablation.metrics) <= experiment_metrics(words), path
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--jobs", "two"], "--jobs: 'two' is not a whole number"),
+        (["--jbos", "2"], "there is no option '--jbos'; did you mean '--jobs'?"),
+        ([], "file is missing"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence(study, words, sentence, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([study, *words] if words else [])
+    assert left.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {sentence}")
+    assert printed.count("\n") == 1

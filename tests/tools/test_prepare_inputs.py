@@ -225,7 +225,7 @@ def test_commands_run_with_this_python_and_environment(tmp_path, monkeypatch):
     ("text", "message"),
     [
         ("data: [", "is no YAML"),
-        ("just words", "holds no settings"),
+        ("just words", "holds a single value, where a mapping of settings"),
         ("model: {}", "names no data"),
         ("data: data/none.yaml", "the data file 'data/none.yaml' of"),
     ],
@@ -242,7 +242,23 @@ def test_broken_files_have_one_sentence(tmp_path, capsys, text, message):
 @pytest.mark.parametrize("words", [[], ["--config"], ["--data", "x"], ["x.yaml"]])
 def test_a_wrong_call_shows_the_right_one(capsys, words):
     assert main(words) == 2
-    assert capsys.readouterr().err.startswith("usage: python -m tools.prepare_inputs --config")
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: give --config experiments/NAME.yaml")
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        (EXPERIMENTS / "gam_dept.yaml", "gam_dept.yaml does not exist; did you mean 'gam_depth'?\n"),
+        (EXPERIMENTS, "experiments is a folder: a YAML file of settings is needed\n"),
+    ],
+)
+def test_a_file_that_is_not_there_is_one_sentence_with_the_nearest_name(capsys, path, sentence):
+    assert main(["--config", str(path)]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert printed.endswith(sentence)
 
 
 def test_an_ablation_needs_what_its_variants_need(commands, tmp_path):

@@ -67,3 +67,17 @@ def test_data_are_named_by_their_module_and_root(tmp_path, text, expected):
     (tmp_path / "config.yaml").write_text(text)
     assert data_of(tmp_path / "config.yaml") == expected
     assert data_of(tmp_path / "none.yaml") == ""
+
+
+def test_an_unknown_metric_is_refused_with_the_known_ones(runs, capsys):
+    assert main([str(runs), "--metrics", "abs_rel_imgg"]) == 2
+    printed = capsys.readouterr()
+    sentence = "has the metric 'abs_rel_imgg'; did you mean 'abs_rel_img'? known are abs_rel_img, l1\n"
+    assert printed.err.endswith(sentence)
+    assert printed.out == ""
+
+
+def test_a_damaged_record_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "run.json").write_text("{")
+    assert main([str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'run.json'} is damaged")

@@ -1,0 +1,62 @@
+"""Which metrics an experiment has, told from its settings, before anything is trained."""
+
+import contextlib
+from argparse import ArgumentError
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser
+
+from lightning_modules.base import PaperModule
+from lightning_modules.command_line.monitors import metric_names
+from lightning_modules.command_line.settings_tree import settings_tree
+from lightning_modules.command_line.wording import did_you_mean
+from lightning_modules.loading import without_pretrained
+
+
+def experiment_metrics(words: Sequence[str]) -> frozenset[str] | None:
+    """Names of the metrics without their stage that a training with these arguments has.
+
+    Args:
+        words: Arguments of ``fit``, ``--config`` among them.
+
+    Returns:
+        The names, or None where the module cannot be built from the settings alone; its training then says why.
+    """
+    model: Any = settings_tree(words).get("model")
+    with contextlib.suppress(KeyError, TypeError):
+        network = model["init_args"]["network"]["init_args"]
+        network["n_classes"] = 1 if network["n_classes"] is None else network["n_classes"]  # no name depends on it
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(PaperModule, "model", required=True)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return metric_names(parser.instantiate(without_pretrained(parser.parse_object({"model": model}))).model)
+    except (ArgumentError, ImportError, TypeError, ValueError, OSError):
+        return None
+
+
+def check_metrics(metrics: Sequence[str], runs: Iterable[Sequence[str]], where: Path) -> None:
+    """Refuse a metric that none of some trainings has.
+
+    Args:
+        metrics: Names without their stage.
+        runs: Arguments of each training; they are looked at until all names are found.
+        where: The file that names the metrics.
+
+    Raises:
+        ValueError: If a name is unknown; the sentence names the nearest one and the known ones.
+    """
+    known: set[str] = set()
+    for words in runs:
+        found = experiment_metrics(words)
+        if found is None:
+            return
+        known |= found
+        if known >= set(metrics):
+            return
+    unknown = next(metric for metric in metrics if metric not in known)
+    similar = did_you_mean(unknown, known)
+    raise ValueError(f"{where}: no run has the metric '{unknown}'{similar or ';'} known are {', '.join(sorted(known))}")

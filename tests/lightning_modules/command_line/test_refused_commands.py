@@ -1,0 +1,305 @@
+"""Wrong command lines: one line with the whole key, the value, what is expected and the nearest name; exit code 2."""
+
+from argparse import ArgumentError
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli import PlumblineCLI, main
+
+ROOT = Path(__file__).parents[3]
+EXPERIMENTS = ROOT / "experiments"
+EXPERIMENT = str(EXPERIMENTS / "lite_unet.yaml")
+MODEL, DATA = "model.init_args", "data.init_args"
+STOPPING = "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping"
+NEVER = (
+    "Union",
+    "subtypes",
+    "Does not validate",
+    "Traceback",
+    "<class",
+    "typing.",
+    "usage:",
+    "Parser key",
+    "NestedArg",
+)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs(monkeypatch):
+    def fail(*_):
+        raise AssertionError("the command was accepted")
+
+    monkeypatch.setattr(PlumblineCLI, "before_instantiate_classes", fail)
+
+
+def refused(words, capsys):
+    """The one line that a wrong command ends in."""
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert printed.endswith("\n")
+    assert printed.count("\n") == 1, "one line"
+    assert not [text for text in NEVER if text in printed]
+    assert not Path("runs").exists()
+    return printed
+
+
+CASES = [
+    # unknown settings
+    (["--trainer.max_stepz", "5"], "trainer.max_stepz: there is no such setting; did you mean 'trainer.max_steps'?"),
+    (["--trainr.max_steps", "5"], "trainr.max_steps: there is no such setting; did you mean 'trainer.max_steps'?"),
+    (["--max_steps", "5"], "max_steps: there is no such setting; did you mean 'trainer.max_steps'?"),
+    (["--optimizer", "Adam"], "optimizer: there is no such setting; did you mean 'model.init_args.optimizer'?"),
+    (["--print_confg"], "there is no option '--print_confg'; did you mean '--print_config'?"),
+    (["-x"], "there is no option '-x'"),
+    (["extra"], "'extra' is one word too many"),
+    (
+        [f"--{DATA}.batch_sise", "4"],
+        f"{DATA}.batch_sise: RoomsDataModule has no argument 'batch_sise'; did you mean 'batch_",
+    ),
+    (
+        ["--data.batch_sise=4"],
+        f"{DATA}.batch_sise: RoomsDataModule has no argument 'batch_sise'; did you mean 'batch_size'?",
+    ),
+    (
+        [f"--{MODEL}.los_weights", "{l1: 1}"],
+        f"{MODEL}.los_weights: SupervisedDepth has no argument 'los_weights'; did you",
+    ),
+    (
+        ["--model.alignmnt=none"],
+        f"{MODEL}.alignmnt: SupervisedDepth has no argument 'alignmnt'; did you mean 'alignment'?",
+    ),
+    (
+        [f"--{MODEL}.network.init_args.encodr", "x"],
+        f"{MODEL}.network.init_args.encodr: UNetDepth has no argument 'encodr'",
+    ),
+    (
+        [f"--{MODEL}.optimizer.init_args.lrr", "1"],
+        f"{MODEL}.optimizer.init_args.lrr: AdamW has no argument 'lrr'; did you",
+    ),
+    (
+        [f"--{MODEL}.lr_scheduler.warmup_fractoin", "1"],
+        "WarmupCosine has no argument 'warmup_fractoin'; did you mean 'warm",
+    ),
+    (
+        [f"--{DATA}.augmentation.flp", "1"],
+        f"{DATA}.augmentation.init_args.flp: DepthAugmentation has no argument 'flp'",
+    ),
+    ([STOPPING, "--trainer.callbacks.monitorr=a"], "EarlyStopping has no argument 'monitorr'; did you mean 'monitor'?"),
+    # missing
+    ([STOPPING], "trainer.callbacks[7].init_args.monitor: EarlyStopping needs it, and it is not set: give a text"),
+    (["--trainer.max_steps"], "--trainer.max_steps: a value is missing (a whole number)"),
+    (["--config"], "--config: a value is missing"),
+    (["--ckpt_path"], "--ckpt_path: a value is missing"),
+    (["--data", "null"], "data: null is given, but a class with its settings is needed"),
+    (["--model", "null"], "model: null is given, but a class with its settings is needed"),
+    (["--trainer.max_steps=null"], "trainer.max_steps: a value is missing (null); a whole number is needed"),
+    # wrong types
+    ([f"--{MODEL}.optimizer.init_args.lr", "abc"], f"{MODEL}.optimizer.init_args.lr: 'abc' is not a number"),
+    (["--trainer.max_steps", "abc"], "trainer.max_steps: 'abc' is not a whole number"),
+    (["--trainer.max_steps", "1.5"], "trainer.max_steps: 1.5 is not a whole number"),
+    ([f"--{DATA}.batch_size", "[4]"], f"{DATA}.batch_size: [4] is not a whole number"),
+    ([f"--{DATA}.batch_size", "four"], f"{DATA}.batch_size: 'four' is not a whole number"),
+    ([f"--{DATA}.seed=1.5"], f"{DATA}.seed: 1.5 is not a whole number or null"),
+    ([f"--{DATA}.image_size", "96"], f"{DATA}.image_size: 96 is not a list of 2 values"),
+    ([f"--{DATA}.image_size", "[96]"], f"{DATA}.image_size: [96] has 1 value, but 2 are needed"),
+    ([f"--{DATA}.image_size", "[a, 9]"], f"{DATA}.image_size[0]: 'a' is not a whole number"),
+    (
+        [f"--{DATA}.augmentation.init_args.brightness", "abc"],
+        f"{DATA}.augmentation.init_args.brightness: 'abc' is not a li",
+    ),
+    ([f"--{DATA}.augmentation.flip", "abc"], f"{DATA}.augmentation.init_args.flip: 'abc' is not a number"),
+    ([f"--{MODEL}.loss_weights", "{l1: abc}"], f"{MODEL}.loss_weights.l1: 'abc' is not a number"),
+    ([f"--{MODEL}.loss_weights.l1", "abc"], f"{MODEL}.loss_weights.l1: 'abc' is not a number"),
+    ([f"--{MODEL}.loss_weights", "l1"], f"{MODEL}.loss_weights: 'l1' is not a mapping such as {{name: value}} or null"),
+    ([f"--{MODEL}.max_depth_m", "nann"], f"{MODEL}.max_depth_m: 'nann' is not a number"),
+    (["--test_after_fit", "maybe"], "test_after_fit: 'maybe' is not true or false"),
+    (["--trainer.fast_dev_run", "maybe"], "trainer.fast_dev_run: 'maybe' is not a whole number or true or false"),
+    (["--seed_everything", "abc"], "seed_everything: 'abc' is not true or false or a whole number"),
+    (["--tags", "a"], "tags: 'a' is not a list such as [a, b]"),
+    (["--trainer", "abc"], "trainer: 'abc' is no mapping of settings"),
+    (
+        ["--trainer.plugins", "abc"],
+        "trainer.plugins: 'abc' is not a list such as [a, b] or the class path of a subclass of",
+    ),
+    # choices
+    (
+        [f"--{MODEL}.alignment", "medain"],
+        f"{MODEL}.alignment: 'medain' is none of none, median, least_squares; did you mean",
+    ),
+    (
+        [f"--{MODEL}.lr_scheduler_interval", "stp"],
+        f"{MODEL}.lr_scheduler_interval: 'stp' is none of step, epoch; did you",
+    ),
+    (["--trainer.precision", "33"], "trainer.precision: 33 is not one of 64, 32, 16, "),
+    (["--trainer.precision", "bf16-mixd"], "did you mean 'bf16-mixed'?"),
+    # classes
+    (
+        ["--model", "lightning_modules.supervised_dept.SupervisedDepth"],
+        "has no module 'supervised_dept'; did you mean 'super",
+    ),
+    (
+        ["--model", "lightning_modules.supervised_depth.SupervizedDepth"],
+        "no class 'SupervizedDepth'; did you mean 'Supervised",
+    ),
+    (
+        ["--model", "SupervisedDepht"],
+        "model: 'SupervisedDepht' is no class path such as package.module.Class; did you mean",
+    ),
+    (["--model", "torch.nn.Linear"], "model: 'torch.nn.Linear' is no subclass of lightning_modules.base.PaperModule"),
+    (["--model", "nosuchpackage.X"], "model: 'nosuchpackage.X' cannot be found: there is no module 'nosuchpackage'"),
+    (["--model", ""], "model: '' is no class path"),
+    (
+        ["--data", "datamodules.room.RoomsDataModule"],
+        "data: 'datamodules.room.RoomsDataModule' cannot be found: datamodules",
+    ),
+    (["--data", "torch.nn.Linear"], "data: 'torch.nn.Linear' is no subclass of datamodules.base.ProjectDataModule"),
+    (["--data", str(EXPERIMENTS / "data" / "romms.yaml")], "romms.yaml' does not exist; did you mean 'rooms'?"),
+    (
+        ["--data", str(EXPERIMENTS / "resnet_unet.yaml")],
+        "data: settings of a whole experiment are given where a data module",
+    ),
+    (
+        [f"--{MODEL}.network", "networks.unet.UNett"],
+        f"{MODEL}.network: the module networks.unet has no class 'UNett'; did",
+    ),
+    (
+        [f"--{MODEL}.network", "networks.fcnn.FCN"],
+        f"{MODEL}.network: 'networks.fcnn.FCN' cannot be found: networks has no",
+    ),
+    (
+        [f"--{MODEL}.optimizer", "torch.optim.Adamm"],
+        f"{MODEL}.optimizer: the module torch.optim has no class 'Adamm'; did",
+    ),
+    (
+        [f"--{MODEL}.optimizer.class_path", "torch.nn.Linear"],
+        "'torch.nn.Linear' is no subclass of torch.optim.optimizer.Opt",
+    ),
+    (
+        [f"--{MODEL}.lr_scheduler", "lightning_modules.schedules.WarmupCosin"],
+        "no class 'WarmupCosin'; did you mean 'Warmup",
+    ),
+    (
+        ["--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStoping"],
+        "no class 'EarlyStoping'; did you mean 'EarlyStopp",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"), CASES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_wrong_setting_is_one_sentence(words, sentence, capsys):
+    assert sentence in refused(["fit", "--config", EXPERIMENT, *words], capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "no command is given: fit, validate, test or predict comes first"),
+        (["fitt"], "there is no command 'fitt'; did you mean 'fit'?"),
+        (["dance"], "there is no command 'dance'; there are fit, validate, test or predict"),
+        (["--config", EXPERIMENT, "fit"], "--config stands before 'fit': the command comes first"),
+        (["fit"], "no experiment is given (model and data are missing): add --config experiments/NAME.yaml"),
+        (
+            ["fit", f"--{DATA}.batch_size", "3", "--config", EXPERIMENT],
+            "data has no class yet at that place: begin with --co",
+        ),
+    ],
+)
+def test_a_wrong_command_is_one_sentence(words, sentence, capsys):
+    assert sentence in refused(words, capsys)
+
+
+FILES = [
+    (b"", "is empty: a YAML file of settings is needed"),
+    (b"# nothing but words\n", "is empty: a YAML file of settings is needed"),
+    (b"- a\n- b\n", "holds a list, where a mapping of settings (name: value) is needed"),
+    (b"hello\n", "holds a single value, where a mapping"),
+    (b"model:\n\tclass_path: x\n", "is indented by a tab in line 2: YAML takes spaces only"),
+    (b"\x89PNG\r\n\x1a\n\0\0\1\xff", "is no text: a YAML file of settings is needed"),
+    (b"a: \xe9\n", "is no UTF-8 text (byte 3)"),
+    (b"model: a: b\n", "is no YAML in line 1: mapping values are not allowed here"),
+    (
+        b"trainer:\n  max_steps: 5\ntrainer:\n  max_epochs: 2\n",
+        "'trainer' stands twice, in lines 1 and 3: keep one of them",
+    ),
+    (b"modle: {}\n", "there is no setting 'modle'; did you mean 'model'?"),
+    (b"3: 4\n", "has the key 3, where the name of a setting is needed"),
+    (b"trainer: [3]\n", "trainer: [3] is no mapping of settings"),
+    (b"trainer: {max_stepz: 3}\n", "trainer.max_stepz: there is no such setting; did you mean 'trainer.max_steps'?"),
+    (
+        b"trainer: {max_steps: 3}\n",
+        "names no class of model and data: a file that only changes settings is laid over an exp",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "sentence"), FILES, ids=[sentence for _, sentence in FILES])
+def test_a_file_that_is_no_experiment_is_named_with_what_it_is(content, sentence, capsys, tmp_path):
+    path = tmp_path / "given.yaml"
+    path.write_bytes(content)
+    line = refused(["fit", "--config", str(path)], capsys)
+    assert sentence in line
+    assert "given.yaml" in line or "trainer" in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nothing_like_it.yaml", "nothing_like_it.yaml' does not exist"),
+        ("lite_unett.yaml", "does not exist; did you mean 'lite_unet'?"),
+        ("nowhere/x.yaml", "does not exist: there is no folder"),
+        ("", "is a folder: name a file in it"),
+        ("ablations/gam_depth.yaml", "is an ablation: `make ablation EXP=gam_depth` or `python -m tools.ablation"),
+        ("data/rooms.yaml", "describes a data set (datamodules.rooms.datamodule.RoomsDataModule), no experiment"),
+        (
+            "evaluation/nyuv2.yaml",
+            "names no class of model: a file that only changes settings is laid over an experiment",
+        ),
+    ],
+)
+def test_another_file_of_this_project_is_named_with_what_it_is(name, sentence, capsys):
+    assert sentence in refused(["fit", "--config", str(EXPERIMENTS / name)], capsys)
+
+
+def test_a_checkpoint_given_as_a_configuration_is_told_apart(tmp_path, capsys):
+    import torch
+
+    torch.save({"a": 1}, tmp_path / "best.ckpt")
+    assert "a checkpoint is --ckpt_path" in refused(["fit", "--config", str(tmp_path / "best.ckpt")], capsys)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            {"model": {"init_args": {"loss_wieghts": {"l1": 1.0}}}},
+            "no argument 'loss_wieghts'; did you mean 'loss_weights'?",
+        ),
+        (
+            {"model": {"init_args": {"optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": "fast"}}}}},
+            "'fast' ",
+        ),
+        ({"data": {"init_args": {"batch_size": "many"}}}, "data.init_args.batch_size: 'many' is not a whole number"),
+        (
+            {"model": {"alignment": "median"}},
+            "model.alignment: arguments of SupervisedDepth stand in init_args: did you mean",
+        ),
+    ],
+)
+def test_a_wrong_setting_in_an_overlay_is_found_from_any_folder(content, sentence, capsys, tmp_path, monkeypatch):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "over.yaml").write_text(yaml.safe_dump(content))
+    # The path is relative, and the parser moves into the folder of a file that it reads.
+    assert sentence in refused(["fit", "--config", EXPERIMENT, "--config", "below/over.yaml"], capsys)
+
+
+def test_the_traceback_is_there_for_who_asks(monkeypatch, capsys):
+    monkeypatch.setenv("PLUMBLINE_TRACEBACK", "1")
+    with pytest.raises((ArgumentError, TypeError, ValueError)):
+        main(["fit", "--config", EXPERIMENT, "--trainer.max_steps", "abc"])
