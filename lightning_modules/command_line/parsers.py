@@ -1,16 +1,15 @@
 """Parsers that answer a wrong command line with one sentence and exit code 2, without a dump of the usage."""
 
 import argparse
-import ast
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
-import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_modules.command_line.config_files import ConfigFileError, check_config_file
@@ -20,6 +19,9 @@ from lightning_modules.command_line.plain_parser import leave_with
 from lightning_modules.command_line.settings_tree import options
 
 TRACEBACK_VARIABLE = "PLUMBLINE_TRACEBACK"
+_YAML = {"None": "null", "nan": ".nan", "inf": ".inf"}
+# Quoted text is matched too, so that what stands in it stays.
+_PYTHON = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?<![\w.])(?:None|nan|inf)\b""")
 
 
 def spelled(word: str) -> str:
@@ -30,23 +32,17 @@ def spelled(word: str) -> str:
 
     >>> spelled("--network.encoder_weights=None")
     '--network.encoder_weights=null'
-    >>> spelled("--weights={'a': None, 'b': inf}")
-    '--weights={a: null, b: .inf}'
+    >>> spelled("--weights={'a': None, 'b': [-inf, 'None']}")
+    "--weights={'a': null, 'b': [-.inf, 'None']}"
     """
     name, equals, value = word.partition("=")
     if not equals or not name.startswith("-"):
-        return "null" if word == "None" else word
+        name, equals, value = "", "", word
     if value == "None":
-        return f"{name}=null"
-    if value[:1] in ("{", "[") and any(text in value for text in ("None", "inf", "nan")):
-        try:
-            literal = ast.literal_eval(value.replace("inf", "1e999")) if "nan" not in value else None
-        except (ValueError, SyntaxError):
-            literal = None
-        if literal is not None:
-            flow = yaml.safe_dump(literal, default_flow_style=True, width=float("inf"), sort_keys=False)
-            return f"{name}={flow.strip()}"
-    return word
+        value = "null"
+    elif value[:1] in ("{", "["):
+        value = _PYTHON.sub(lambda found: _YAML.get(found[0], found[0]), value)
+    return name + equals + value
 
 
 class _OneSentence(jsonargparse.ArgumentParser):

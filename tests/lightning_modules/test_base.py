@@ -218,3 +218,9 @@ def test_canonical_camera_scales_depth_by_the_focal_length(batch):
 def test_lengths_have_to_be_positive(setting):
     with pytest.raises(ValueError, match=next(iter(setting))):
         SupervisedDepth(Affine(), **setting)
+
+
+def test_weights_that_are_all_zero_train_nothing_and_are_refused():
+    with pytest.raises(ValueError, match=r"the weights of all loss terms \(l1, mse\) are 0: nothing would be trained"):
+        SupervisedDepth(Affine(), loss_weights={"l1": 0.0, "mse": 0.0}, optimizer=torch.optim.SGD)
+    SupervisedDepth(Affine(), loss_weights={"l1": 0.0, "mse": 0.1}, optimizer=torch.optim.SGD)

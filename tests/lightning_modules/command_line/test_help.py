@@ -18,7 +18,7 @@ def test_help_of_a_command_is_short_and_begins_with_the_experiment(command, caps
     assert text.startswith(f"usage: python -m cli {command} --config experiments/NAME.yaml")
     assert len(text.splitlines()) < 80
     assert max(map(len, text.splitlines())) <= 120
-    assert text.index("--config") < text.index("--trainer.max_steps") < text.index("--trainer.help")
+    assert text.index("--config") < text.index("--trainer.max_steps") < text.index("--print_config")
 
 
 def test_the_rest_of_the_trainer_is_behind_its_own_help(capsys):

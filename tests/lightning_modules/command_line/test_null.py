@@ -68,8 +68,6 @@ def test_other_values_arrive_as_they_are(resolve):
 
 def optional_texts(value, prefix):
     """Dotted keys of all settings of type ``str | None`` below a class."""
-    if isinstance(value, str) and "." in value and not value.endswith(".yaml"):
-        value = {"class_path": value}
     if not isinstance(value, Mapping) or "class_path" not in value:
         return
     for name, parameter in parameters_of(find_class(value["class_path"], ())).items():

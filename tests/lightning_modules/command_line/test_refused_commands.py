@@ -287,8 +287,8 @@ def test_a_checkpoint_given_as_a_configuration_is_told_apart(tmp_path, capsys):
         ),
         ({"data": {"init_args": {"batch_size": "many"}}}, "data.init_args.batch_size: 'many' is not a whole number"),
         (
-            {"model": {"alignment": "median"}},
-            "model.alignment: arguments of SupervisedDepth stand in init_args: did you mean",
+            {"model": {"init_args": {"alignment": "medain"}}},
+            "model.init_args.alignment: 'medain' is none of none",
         ),
     ],
 )
