@@ -212,7 +212,7 @@ def test_the_best_checkpoint_is_tested_and_survives_an_interruption(fit, tmp_pat
         "model:\n"
         "  init_args:\n"
         "    loss_weights: {ssim: 1.0, mse: 0.0}\n"
-        "    loss_constants: {ssim: {data_range: 1.0e-30}}\n"
+        "    loss_constants: {ssim: {data_range: 1.0e+30}}\n"
     )
     with pytest.raises(SystemExit):
         main([*away, "--config", str(tmp_path / "bad.yaml"), "--trainer.max_steps", "8", "--ckpt_path", "last"])
