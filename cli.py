@@ -1,20 +1,24 @@
-"""The command line: ``lightning fit|validate|test|predict --config experiments/<name>.yaml`` (or ``python -m cli``)."""
+"""The command line: ``python -m cli fit|validate|test|predict --config experiments/<name>.yaml`` (or ``lightning``)."""
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from datamodules.base import ProjectDataModule
 from lightning_modules.base import NonFiniteLossError, PaperModule
+from lightning_modules.callbacks.final_weights import FinalWeights
 from lightning_modules.callbacks.instance_writer import InstancePredictionWriter
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
+from lightning_modules.callbacks.progress import StepProgressBar
 from lightning_modules.callbacks.run_record import RunRecord
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.class_counts import fill_class_count
@@ -23,8 +27,11 @@ from lightning_modules.command_line.parsers import CommandParser
 from lightning_modules.command_line.settings_check import check_settings
 from lightning_modules.loading import CheckpointError, check_checkpoint, innermost_reason, without_pretrained
 from lightning_modules.quiet import quiet_lightning
-from lightning_modules.run_folder import RUN_ID_VARIABLE, place_run, run_id
+from lightning_modules.resuming import CHECKPOINT_FOLDER, check_something_is_left, named_checkpoint
+from lightning_modules.run_folder import RUN_ID_VARIABLE, RunFolder, place_run, run_id
 from lightning_modules.run_loggers import finish_wandb, run_loggers
+from lightning_modules.slurm import settle_slurm
+from structures.errors import comes_from_worker
 
 DEFAULTS = Path(__file__).parent / "experiments" / "_defaults.yaml"
 
@@ -43,29 +50,53 @@ class PlumblineCLI(LightningCLI):
         """Complete the configuration, give the run its folder, and hold a checkpoint against the model."""
         config = self.config[self.subcommand]
         check_settings(config, str(self.subcommand))
-        named = config.get("ckpt_path")
-        checkpoint = None if named in {None, "best", "last", "hpc", "registry"} else Path(named)
-        fill_class_count(config, checkpoint)
         self.run_dir = place_run(config, str(self.subcommand))
+        checkpoint = named_checkpoint(config.get("ckpt_path"), self.run_dir, str(self.subcommand))
+        fill_class_count(config, checkpoint)
         if "verbose" in config and not config.trainer.fast_dev_run:
             config.verbose = False  # the run's record shows the same table
         if checkpoint is not None:
-            check_checkpoint(checkpoint, config.model)
-            config.model = without_pretrained(config.model)
+            content = check_checkpoint(checkpoint, config.model)
+            if self.subcommand == "fit":
+                check_something_is_left(content, checkpoint, config.trainer, self.run_dir)
+            if config.ckpt_path != "last":  # a run that goes on keeps its own configuration, for the record
+                config.model = without_pretrained(config.model)
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration alone: it says what is run, and a checkpoint has to fit it."""
+
+    def instantiate_classes(self) -> None:
+        """Instantiate the classes; a run that is refused here leaves no folder."""
+        self.folder = RunFolder(self.run_dir)
+        with self._kept_if_used():
+            super().instantiate_classes()
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with self._kept_if_used():
+            super()._run_subcommand(subcommand)
+
+    @contextlib.contextmanager
+    def _kept_if_used(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            finish_wandb()  # it writes into the folder
+            self.folder.leave()
+            raise
 
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
         """Add what belongs to this one run: its folder, checkpoints that cannot tear, and its loggers."""
         config = self.config[self.subcommand]
         kwargs["default_root_dir"] = str(self.run_dir)
-        callbacks = self._get(self.config_init, "trainer").callbacks or []
+        callbacks = list(self._get(self.config_init, "trainer").callbacks or [])
         if self.subcommand == "fit":
             check_monitors(self.model, callbacks)
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = str(self.run_dir / "checkpoints")
+                callback.dirpath = str(self.run_dir / CHECKPOINT_FOLDER)
+        if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks.append(StepProgressBar())
+        kwargs["callbacks"] = [*callbacks, FinalWeights(), self.folder]
         if config.trainer.plugins is None:
             kwargs["plugins"] = [AtomicCheckpointIO()]
         if config.trainer.logger in {None, True} and not config.trainer.fast_dev_run:
@@ -76,7 +107,7 @@ class PlumblineCLI(LightningCLI):
         """Test the best checkpoint, so that one command gives a trained and evaluated model."""
         if not self.config[self.subcommand].test_after_fit or self.trainer.interrupted:
             return
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or None
+        best = best_of_this_run(self.trainer)
         if getattr(self.datamodule, "val_is_test", False):
             sys.stderr.write(
                 "Validation ran on the test split: its last weights are tested, as the best would flatter.\n"
@@ -90,6 +121,21 @@ class PlumblineCLI(LightningCLI):
         writers = [c for c in callbacks if isinstance(c, DepthPredictionWriter | InstancePredictionWriter)]
         if any(writer.failures for writer in writers):
             raise SystemExit(1)
+
+
+def best_of_this_run(trainer: Trainer) -> str | None:
+    """The best checkpoint that a training wrote, or None if its last weights have to do.
+
+    A training that goes on from another run's checkpoint knows that run's best as well, which is not its own.
+    """
+    callback = trainer.checkpoint_callback
+    best = getattr(callback, "best_model_path", "")
+    if not best:
+        return None
+    if Path(best).is_file() and Path(best).resolve().parent == Path(str(getattr(callback, "dirpath", ""))).resolve():
+        return str(best)
+    sys.stderr.write("This run has no best checkpoint of its own: its last weights are tested.\n")
+    return None
 
 
 def main(args: ArgsType = None) -> None:
@@ -108,6 +154,7 @@ def main(args: ArgsType = None) -> None:
     defaults = {"default_config_files": [str(DEFAULTS)]}
     name = "lightning" if Path(sys.argv[0]).name == "lightning" else "python -m cli"
     try:
+        settle_slurm()
         os.environ[RUN_ID_VARIABLE] = run_id()  # the other ranks are started with this environment
         PlumblineCLI(
             PaperModule,
@@ -125,7 +172,9 @@ def main(args: ArgsType = None) -> None:
     except SIGTERMException:
         # Lightning saves a checkpoint and leaves with 0, which a scheduler would take for a finished job.
         raise SystemExit(128 + signal.SIGTERM) from None
-    except (CheckpointError, NonFiniteLossError, MisconfigurationException, ValueError, OSError) as error:
+    except (CheckpointError, MisconfigurationException, ValueError, OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not (isinstance(error, NonFiniteLossError) or comes_from_worker(error)):
+            raise  # a fault of the program
         if os.environ.get("PLUMBLINE_TRACEBACK"):
             raise
         raise SystemExit(f"error: {innermost_reason(error)} (PLUMBLINE_TRACEBACK=1 shows where)") from None

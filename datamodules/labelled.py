@@ -108,7 +108,7 @@ def open_labels(path: Path, *, kind: Literal["semantic", "vanishing"], content_k
     made_of = store.settings.get("data")
     if content_key is not None and made_of is not None and made_of != content_key:
         raise ValueError(
-            f"{path} was made of other data ({made_of}, not {content_key}) whose frames have the same names: delete "
-            "it and make it again, or give these data a file of their own."
+            f"{path} was made of other data ({made_of}, not {content_key}) whose frames have the same names: move "
+            "it away and make it again, or give these data a file of their own."
         )
     return store

@@ -71,14 +71,14 @@ def open_depth(path: Path, *, names: list[str], content_key: str | None) -> Labe
     made_of = store.settings.get("data")
     if content_key is not None and made_of is not None and made_of != content_key:
         raise ValueError(
-            f"{path} was made of other data ({made_of}, not {content_key}) whose images have the same names: delete it "
-            "and make it again, or give these data a file of their own."
+            f"{path} was made of other data ({made_of}, not {content_key}) whose images have the same names: "
+            "move it away and make it again, or give these data a file of their own."
         )
     missing = store.missing(names)
     if missing:
         raise ValueError(
             f"{path} has no depth for {len(missing)} of {len(names)} training images, the first is '{missing[0]}': "
-            "delete it and make it again for these data."
+            "move it away and make it again for these data."
         )
     return store
 

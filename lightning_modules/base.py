@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 class NonFiniteLossError(RuntimeError):
-    """A loss term is NaN or infinite; ``term`` names it and ``batch_path`` holds the batch."""
+    """A loss term, or its gradient, is NaN or infinite; ``term`` names it and ``batch_path`` holds the batch."""
 
-    def __init__(self, term: str, value: float, step: int, batch_path: Path) -> None:
-        super().__init__(f"loss term '{term}' is {value} at step {step}; its batch is in {batch_path}")
+    def __init__(self, term: str, value: float, step: int, batch_path: Path, what: str = "loss term") -> None:
+        super().__init__(f"{what} '{term}' is {value} at step {step}; its batch is in {batch_path}")
         self.term = term
         self.batch_path = batch_path
 

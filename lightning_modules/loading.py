@@ -16,6 +16,8 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from structures.errors import plain_reason
+
 RECIPE_KEY = "plumbline"
 """Key of the recipe in a checkpoint."""
 
@@ -33,23 +35,34 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         CheckpointError: If the file is no checkpoint, is damaged, or comes from elsewhere.
     """
+    if path.is_dir():
+        raise CheckpointError(f"checkpoint '{path}' is a folder; name the file in it{_others_beside(path)}")
     if not path.is_file():
-        raise FileNotFoundError(f"checkpoint '{path}' does not exist")
+        raise FileNotFoundError(f"checkpoint '{path}' does not exist{_others_beside(path)}")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path):
             message = f"checkpoint '{path}' holds more than tensors and plain values, so it is not loaded"
         else:
-            message = f"'{path}' is not a checkpoint"
+            message = f"'{path}' is not a checkpoint{_others_beside(path)}"
         raise CheckpointError(message) from error
     except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"checkpoint '{path}' is damaged or truncated, or not a checkpoint") from error
+        raise CheckpointError(
+            f"checkpoint '{path}' is damaged or truncated, or not a checkpoint{_others_beside(path)}"
+        ) from error
     recipe = checkpoint.get(RECIPE_KEY) if isinstance(checkpoint, dict) else None
     complete = isinstance(recipe, dict) and {"class_path", "model"} <= recipe.keys()
     if not complete or not isinstance(checkpoint.get("state_dict"), dict):
         raise CheckpointError(f"checkpoint '{path}' was not written by this project: it has no key '{RECIPE_KEY}'")
     return checkpoint
+
+
+def _others_beside(path: Path) -> str:
+    """The whole checkpoints in the folder of a path that cannot be used, for the end of a sentence; maybe empty."""
+    folder = path if path.is_dir() else path.parent
+    names = sorted(other.name for other in folder.glob("*.ckpt") if other != path and zipfile.is_zipfile(other))
+    return f"; {folder} also holds {', '.join(names[:_SHOWN_KEYS])}" if names else ""
 
 
 def load_module(checkpoint_path: Path) -> LightningModule:
@@ -73,12 +86,15 @@ def load_module(checkpoint_path: Path) -> LightningModule:
     return module.eval()
 
 
-def check_checkpoint(path: Path, model: Namespace) -> None:
+def check_checkpoint(path: Path, model: Namespace) -> dict[str, Any]:
     """Make sure that a checkpoint fits the model of a configuration, before anything else is done with either.
 
     Args:
         path: A ``.ckpt`` file.
         model: The model's configuration, ``class_path`` and ``init_args``.
+
+    Returns:
+        What the file holds.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -91,6 +107,7 @@ def check_checkpoint(path: Path, model: Namespace) -> None:
     with torch.random.fork_rng(devices=[]):
         module = _build(recipe, path)
     _check_fit(module, checkpoint["state_dict"], path, recipe["class_path"])
+    return checkpoint
 
 
 def without_pretrained(value: Any) -> Any:
@@ -107,11 +124,11 @@ def without_pretrained(value: Any) -> Any:
     return value
 
 
-def innermost_reason(error: BaseException) -> BaseException:
-    """What a constructor raised, out of jsonargparse's report of all the types that it tried in vain."""
+def innermost_reason(error: BaseException) -> str:
+    """What a constructor raised, out of jsonargparse's report of all the types that it tried in vain, as a sentence."""
     while error.__cause__ is not None and "against any of the Union subtypes" in str(error):
         error = error.__cause__
-    return error
+    return plain_reason(error)
 
 
 def _build(recipe: dict[str, Any], path: Path) -> LightningModule:
@@ -123,7 +140,7 @@ def _build(recipe: dict[str, Any], path: Path) -> LightningModule:
         config = without_pretrained(parser.parse_object({"module": settings}))
         return parser.instantiate(config).module
     except (ArgumentError, ImportError, TypeError, ValueError) as error:
-        reason = " ".join(str(innermost_reason(error)).split())
+        reason = " ".join(innermost_reason(error).split())
         raise CheckpointError(f"cannot build {recipe['class_path']} for checkpoint '{path}': {reason}") from error
 
 

@@ -1,15 +1,20 @@
 """Where a run lives and under which name: ``<runs_dir>/<experiment>/<run id>``, the same for every rank and requeue."""
 
-import netrc
+import contextlib
 import os
 import re
 import secrets
+import shutil
 import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from jsonargparse import Namespace
+from lightning.pytorch import Callback
+
+from lightning_modules.slurm import count_of_tasks, started_by_srun
 
 RUN_ID_VARIABLE = "PLUMBLINE_RUN_ID"
 _NAME = re.compile(r"\w[\w.-]*")
@@ -50,7 +55,7 @@ def run_id() -> str:
     environment = os.environ
     if RUN_ID_VARIABLE in environment:
         return check_name(environment[RUN_ID_VARIABLE], f"the environment variable {RUN_ID_VARIABLE}")
-    if int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_STEP_ID" in environment:
+    if count_of_tasks() > 1 and started_by_srun():
         return check_name(f"{environment['SLURM_JOB_ID']}.{environment['SLURM_STEP_ID']}", "the id of the SLURM step")
     if environment.get("TORCHELASTIC_RUN_ID", "none") != "none":
         return check_name(environment["TORCHELASTIC_RUN_ID"], "the id of torchrun (--rdzv-id)")
@@ -82,6 +87,54 @@ def place_run(config: Namespace, subcommand: str) -> Path:
     return Path(config.runs_dir) / config.experiment / (run_id() if subcommand == "fit" else f"{run_id()}-{subcommand}")
 
 
+class RunFolder(Callback):
+    """The folder of a run, which a run that is refused before its first batch does not leave behind.
+
+    Make it before anything is written there.
+
+    Args:
+        path: The run's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        self._used = False
+
+    def leave(self) -> None:
+        """Remove what this process made, if no batch was begun; say where the weights are if one was.
+
+        A folder that was there before is never touched, whatever lies in it.
+        """
+        last = self.path / "checkpoints" / "last.ckpt"
+        if not is_first_rank():
+            return
+        if self._used:
+            if last.is_file():
+                sys.stderr.write(f"The last good weights are in {last}.\n")
+        elif self.path in self._missing:
+            shutil.rmtree(self.path, ignore_errors=True)
+            for folder in self._missing[1:]:
+                with contextlib.suppress(OSError):  # another run is in it by now
+                    folder.rmdir()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Remember that the run has begun."""
+        self._used = True
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        """Remember that the run has begun."""
+        self._used = True
+
+    def on_test_batch_start(self, *_: Any) -> None:
+        """Remember that the run has begun."""
+        self._used = True
+
+    def on_predict_batch_start(self, *_: Any) -> None:
+        """Remember that the run has begun."""
+        self._used = True
+
+
 def is_first_rank() -> bool:
     """Whether this process is the first of the run, told from the environment, before any trainer exists."""
     ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
@@ -102,20 +155,6 @@ def git_commit() -> str:
         return commit + ("+dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-
-
-def wandb_mode() -> Literal["online", "offline", "disabled"]:
-    """W&B mode: what ``WANDB_MODE`` says, else online if a key or a login is there, else offline."""
-    mode = os.environ.get("WANDB_MODE")
-    if mode in {"online", "offline", "disabled"}:
-        return mode  # type: ignore[return-value]  # the set narrows the value, not the type
-    if os.environ.get("WANDB_API_KEY"):
-        return "online"
-    try:
-        logins = netrc.netrc().hosts
-    except (OSError, netrc.NetrcParseError):
-        return "offline"
-    return "online" if any("wandb" in host for host in logins) else "offline"
 
 
 def keep_previous_metrics(run_dir: Path) -> None:

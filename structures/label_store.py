@@ -163,7 +163,9 @@ class LabelWriter:
             OSError: If the disk is full; what was written before is kept.
         """
         if self._finished is not None:
-            raise ValueError(f"'{self.path}' is finished and lacks '{name}'; delete it to make it anew with all images")
+            raise ValueError(
+                f"'{self.path}' is finished and lacks '{name}'; move it away to make it anew with all images"
+            )
         if self._log is None:
             raise ValueError(f"the writer of '{self.path}' is closed")
         if name in self._records:
@@ -256,7 +258,7 @@ class LabelWriter:
                 ", ".join(f"{key}={made[key]!r}" if key in made else f"no {key}" for key in other)
                 for made in (theirs, ours)
             )
-            raise ValueError(f"'{path}' was made with {there}, not {here}; delete it or write to another file")
+            raise ValueError(f"'{path}' was made with {there}, not {here}; move it away or write to another file")
 
     def _open_log(self) -> None:
         self.partial.parent.mkdir(parents=True, exist_ok=True)
@@ -285,7 +287,7 @@ class LabelWriter:
             return
         found = _parsed(head)
         if found.get("format") != FORMAT or found.get("version") != VERSION:
-            raise ValueError(f"'{self.partial}' is no unfinished label file of this version; delete it")
+            raise ValueError(f"'{self.partial}' is no unfinished label file of this version; move it away")
         self._check_provenance(self.partial, found.get("kind"), found.get("teacher"), found.get("settings"))
         size = os.fstat(log.fileno()).st_size
         end = log.tell()
@@ -322,7 +324,7 @@ class LabelWriter:
                 self._log.seek(start)
                 content = self._log.read(length)
                 if zlib.crc32(content) != checksum:
-                    raise ValueError(f"'{self.partial}' is damaged at '{name}'; delete it and start again")
+                    raise ValueError(f"'{self.partial}' is damaged at '{name}'; move it away and start again")
                 # The log holds the bytes of the chunk already, packed where they are to be packed.
                 values.id.write_direct_chunk((row, *(0 for _ in self._shape)), content)
 
@@ -373,7 +375,7 @@ class LabelStore:
         try:
             with h5py.File(self.path, "r") as file:
                 if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
-                    raise ValueError(f"'{self.path}' is no label file of this version; delete it and make it again")
+                    raise ValueError(f"'{self.path}' is no label file of this version; move it away and make it again")
                 self.kind: str = str(file.attrs["kind"])
                 self.teacher: str = str(file.attrs["teacher"])
                 self.settings: dict[str, Any] = json.loads(file.attrs["settings"])
@@ -440,4 +442,6 @@ class LabelStore:
         return self._file
 
     def _broken(self) -> str:
-        return f"'{self.path}' is truncated, damaged or no label file; delete it and make it again"
+        if self.path.is_dir():
+            return f"'{self.path}' is a folder, but a label file is needed; give the file"
+        return f"'{self.path}' is truncated, damaged or no label file; move it away and make it again"

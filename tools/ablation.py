@@ -44,6 +44,7 @@ from lightning_modules.command_line.experiment_metrics import check_metrics
 from lightning_modules.command_line.plain_parser import PlainParser
 from lightning_modules.command_line.wording import did_you_mean
 from lightning_modules.run_folder import RUN_ID_VARIABLE, check_name
+from structures.errors import plain_reason
 from structures.files import write_atomically
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -232,12 +233,15 @@ def record_of(run: Run) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_text()) if path.exists() else {}
         made_with = json.loads(run.note_path.read_text()) if run.note_path.exists() else list(run.settings)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} or {run.note_path.name} beside it is damaged ({error}): delete the folder") from None
+    except ValueError as error:  # torn, or not even text
+        raise ValueError(
+            f"{path} or {run.note_path.name} beside it is damaged ({error}): move {run.folder} elsewhere, and it is "
+            "trained again"
+        ) from None
     if made_with != list(run.settings) and ("test" in record or last_checkpoint(run) is not None):
         raise ValueError(
-            f"{run.folder} was trained with other settings ({shlex.join(made_with) or 'none'}): delete the folder, or "
-            "give the variant another name"
+            f"{run.folder} was trained with other settings ({shlex.join(made_with) or 'none'}): give the variant another "
+            "name, or move that folder elsewhere"
         )
     return record if "test" in record else None
 
@@ -474,7 +478,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         ablation = read_ablation(options.file)
     except (OSError, ValueError) as error:
-        _tell(f"error: {error}")
+        _tell(f"error: {plain_reason(error)}")
         return 1
     starts, runs = starts_of(ablation, options.runs_dir), runs_of(ablation, options.runs_dir)
     failures: list[str] = []

@@ -85,7 +85,7 @@ def why_refused(words: Sequence[str], error: ArgumentError) -> str:
     for option, value in pairwise(words):
         if option == "--data" and Path(value).suffix in (".yaml", ".yml") and not Path(value).is_file():
             return f"data file '{value}' does not exist"
-    return str(innermost_reason(error))
+    return innermost_reason(error)
 
 
 def evenly(frames: Dataset[Sample], count: int) -> Subset[Sample]:

@@ -18,6 +18,7 @@ import numpy as np
 from datamodules.reading import read_values
 from datamodules.run_lengths import encode_masks
 from lightning_modules.command_line.plain_parser import PlainParser
+from structures.errors import plain_reason
 from structures.files import check_folder, write_atomically
 
 CLASSES = {
@@ -109,7 +110,7 @@ def main(args: list[str] | None = None) -> int:
             objects = len(content["annotations"]) - crowds
             sys.stdout.write(f"{path}: {len(content['images'])} images, {objects} objects, {crowds} groups as crowds\n")
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{plain_reason(error)}\n")
         return 1
     return 0
 

@@ -22,6 +22,7 @@ from datamodules.coco_image import CocoImage
 from datamodules.coco_images import Exif, ImageReport, inspect_images, read_image, settle_exif
 from datamodules.run_lengths import decode_masks
 from lightning_modules.command_line.plain_parser import PlainParser
+from structures.errors import plain_reason
 from structures.files import check_folder, write_png
 
 N_SAMPLES = 6
@@ -145,7 +146,7 @@ def main(args: list[str] | None = None) -> int:
         if len(error.problems) > 1:
             sys.stderr.write(f"{len(error.problems)} kinds of fault, for each of which a training refuses the file.\n")
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{plain_reason(error)}\n")
     return 1
 
 

@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lightning_modules.run_folder import git_commit, wandb_mode
+from lightning_modules.run_folder import git_commit
+from lightning_modules.wandb_access import wandb_mode, why_unreachable
 from networks.weights import BUNDLED_ENCODER, hub_reachable
 
 PACKAGES = (
@@ -42,6 +43,18 @@ def version(package: str) -> str | None:
         return None
 
 
+def wandb_state() -> str:
+    """W&B's mode on this machine, with what keeps it from being online."""
+    try:
+        mode = wandb_mode()
+    except ValueError as error:
+        return f"[red]no run begins[/red]: {error}"
+    if mode == "offline":
+        return "offline (set WANDB_API_KEY or run `wandb login` to go online)"
+    why = why_unreachable() if mode == "online" else None
+    return mode if why is None else f"offline: {why}"
+
+
 def main() -> int:
     """Print the report.
 
@@ -67,9 +80,7 @@ def main() -> int:
     else:
         table.add_row("GPU", "none: experiments run on the CPU")
     table.add_row("CPU", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
-    mode = wandb_mode()
-    hint = " (set WANDB_API_KEY or run `wandb login` to go online)" if mode == "offline" else ""
-    table.add_row("W&B", mode + hint)
+    table.add_row("W&B", wandb_state())
     table.add_row(
         "hub",
         "reachable"

@@ -25,6 +25,7 @@ from datamodules.manifest_rows import INTRINSICS, read_manifest
 from datamodules.name_matching import UNITS, TimeUnit
 from lightning_modules.command_line.plain_parser import PlainParser
 from structures.depth_kind import DepthKind
+from structures.errors import plain_reason
 
 
 def parse_split(text: str, count: int) -> list[str | None]:
@@ -265,7 +266,7 @@ def main(args: list[str] | None = None) -> int:
         sys.stderr.write(f"The manifest {options.out} cannot be written: {error.strerror or error}.\n")
         return 1
     except ValueError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{plain_reason(error)}\n")
         return 1
     sys.stderr.write(f"{pairing.summary()}.\n")
     sys.stderr.write(f"Wrote {count} rows to {options.out}.\n")

@@ -29,6 +29,7 @@ from lightning_modules.loading import load_module
 from lightning_modules.quiet import quiet_lightning
 from lightning_modules.teacher import Teacher
 from structures.calibration import Calibration
+from structures.errors import plain_reason
 
 DEFAULT_SIZE = (96, 128)
 """Working size where neither the user nor the run's configuration says one."""
@@ -212,7 +213,7 @@ def main(args: list[str] | None = None) -> int:
             turn_on(module)
         options.output.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain_reason(error)}", file=sys.stderr)
         return 2
     camera_known = field_of_view_degrees is not None or options.k is not None
     _say_what_depth_means(module, options, settings, camera_known=camera_known)
@@ -243,7 +244,7 @@ def main(args: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: stopped after {writer.n_written} images: {error}", file=sys.stderr)
+        print(f"error: stopped after {writer.n_written} images: {plain_reason(error)}", file=sys.stderr)
         return 1
     finally:
         lightning_logger.setLevel(level)

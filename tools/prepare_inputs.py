@@ -23,6 +23,7 @@ import yaml
 
 from lightning_modules.command_line.config_files import read_mapping
 from lightning_modules.command_line.wording import did_you_mean
+from structures.errors import plain_reason
 from structures.label_store import LabelStore
 
 ROOT = Path(__file__).parents[1]
@@ -215,7 +216,7 @@ def main(args: list[str] | None = None) -> int:
         path, rest = Path(words[1]), words[2:]
         made = [prepare(*training) for training in (trainings(path) if words[0] == "--ablation" else [(path, rest)])]
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {plain_reason(error)}\n")
         return 1
     except subprocess.CalledProcessError as error:
         return int(error.returncode)

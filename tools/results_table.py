@@ -14,6 +14,7 @@ import yaml
 
 from lightning_modules.command_line.plain_parser import PlainParser
 from lightning_modules.command_line.wording import did_you_mean
+from structures.errors import plain_reason
 
 DEFAULT_METRICS = (
     "l1_scaled_img",
@@ -31,16 +32,18 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
     A test of a checkpoint by itself belongs to a training and has no time of its own, so it is a record only where
     there is no training at all.
 
-    Raises:
-        ValueError: If a ``run.json`` is damaged.
+    A damaged ``run.json`` is named on stderr and left out.
     """
     records = []
     for path in sorted(folder.rglob("run.json")):
         try:
             record = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is damaged ({error}); delete it to leave that run out") from None
-        if "test" in record:
+        except (OSError, ValueError) as error:  # torn, or not even text
+            sys.stderr.write(f"{path} is damaged ({plain_reason(error)}): that run is left out\n")
+            continue
+        if not isinstance(record, dict):
+            sys.stderr.write(f"{path} is no record of a run, but {str(record)[:40]!r}: it is left out\n")
+        elif isinstance(record.get("test"), dict):
             records.append({**record, "run": path.parent.name, "data": data_of(path.with_name("config.yaml"))})
     trainings = [record for record in records if "fit_minutes" in record]
     return sorted(

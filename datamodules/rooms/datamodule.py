@@ -36,7 +36,7 @@ def open_store(path: Path, settings: RoomsSettings) -> RoomsStore:
     """
     store = RoomsStore(path)
     if store.fingerprint != settings.fingerprint():
-        raise ValueError(f"{path} holds rooms of other settings: delete it and run `make data`.")
+        raise ValueError(f"{path} holds rooms of other settings: move it away and run `make data`.")
     return store
 
 

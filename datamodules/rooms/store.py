@@ -171,7 +171,7 @@ class RoomsStore:
         try:
             with h5py.File(path, "r") as file:
                 if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
-                    raise ValueError(f"{path} is no rooms file of this version: delete it and run `make data`.")
+                    raise ValueError(f"{path} is no rooms file of this version: move it away and run `make data`.")
                 self.fingerprint = str(file.attrs["fingerprint"])
                 self.settings: dict[str, Any] = json.loads(file.attrs["settings"])
                 table = {key: file["sequences"][key][...] for key in file["sequences"]}
@@ -193,7 +193,9 @@ class RoomsStore:
             raise ValueError(self._broken())
 
     def _broken(self) -> str:
-        return f"{self.path} is truncated, damaged or no rooms file: delete it and run `make data` to make it again."
+        if self.path.is_dir():
+            return f"{self.path} is a folder, but has to be the file of rooms: choose another root."
+        return f"{self.path} is truncated, damaged or no rooms file: move it away and run `make data` to make it again."
 
     def read(self, frame: int, names: Sequenced[str]) -> Arrays:
         """Read arrays of one frame.

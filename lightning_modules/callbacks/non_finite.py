@@ -1,20 +1,23 @@
-"""Stop on a loss that is NaN or infinite, keep the batch that made it and name the term."""
+"""Stop on a loss or a gradient that is NaN or infinite, keep the batch that made it and name the term."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lightning_modules.base import NonFiniteLossError
 
 
 class StopOnNonFiniteLoss(Callback):
-    """Stops training before a NaN reaches the weights.
+    """Stops training before a NaN reaches the weights, so that the last checkpoint still holds good ones.
 
-    The check reads one number from the device each time, so on a fast GPU a larger interval may pay; the saved batch
-    is then the one at which the check fell, not the first bad one.
+    The checks read two numbers from the device each time, so on a fast GPU a larger interval may pay; the saved batch
+    is then the one at which the check fell, not the first bad one. With a gradient scaler (``precision: 16-mixed``) the
+    gradients are left to it, which skips the step by itself.
 
     Args:
         every_n_steps: Steps between two checks.
@@ -40,10 +43,31 @@ class StopOnNonFiniteLoss(Callback):
             return
         terms: dict[str, Tensor] = getattr(pl_module, "last_terms", {})
         bad = next(((name, term) for name, term in terms.items() if not bool(torch.isfinite(term))), ("loss", loss))
+        path = self._keep_batch(trainer, terms)
+        raise NonFiniteLossError(bad[0], float(bad[1].detach()), trainer.global_step, path)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Check the gradients: those of a finite loss may overflow, and one step then ruins all weights.
+
+        Raises:
+            NonFiniteLossError: If one is NaN or infinite; the batch then lies in ``nonfinite_batch_rank<r>.pt``.
+        """
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        if scaled or trainer.global_step % self.every_n_steps:
+            return
+        gradients = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
+        if not gradients or bool(torch.isfinite(torch.nn.utils.get_total_norm(list(gradients.values())))):
+            return
+        norms = {name: float(gradient.norm()) for name, gradient in gradients.items()}
+        name, norm = next(((name, norm) for name, norm in norms.items() if not math.isfinite(norm)), ("all", math.inf))
+        path = self._keep_batch(trainer, getattr(pl_module, "last_terms", {}))
+        raise NonFiniteLossError(name, norm, trainer.global_step, path, what="the gradient of")
+
+    def _keep_batch(self, trainer: Trainer, terms: dict[str, Tensor]) -> Path:
         path = Path(trainer.default_root_dir) / f"nonfinite_batch_rank{trainer.global_rank}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"batch": self._batch, "terms": terms, "step": trainer.global_step}, path)
-        raise NonFiniteLossError(bad[0], float(bad[1].detach()), trainer.global_step, path)
+        return path
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         """Let the batch go."""

@@ -103,7 +103,7 @@ def test_a_finished_file_has_nothing_missing_and_takes_nothing_more(tmp_path):
         assert out.missing([*NAMES, "new"]) == ["new"]
         assert len(out) == 10
         out.finish()
-        with pytest.raises(ValueError, match="is finished and lacks 'new'; delete it"):
+        with pytest.raises(ValueError, match="is finished and lacks 'new'; move it away"):
             out.write("new", labels_of("x/1"))
     assert path.read_bytes() == before
 
@@ -200,9 +200,9 @@ def test_a_full_disk_is_one_sentence_and_costs_nothing_that_was_done(tmp_path, l
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "depth"}, r"was made with kind='semantic', not kind='depth'; delete it"),
-        ({"teacher": "other"}, r"was made with teacher='net', not teacher='other'; delete it"),
-        ({"settings": {"size": [36, 48]}}, r"was made with flip=False, not no flip; delete it"),
+        ({"kind": "depth"}, r"was made with kind='semantic', not kind='depth'; move it away"),
+        ({"teacher": "other"}, r"was made with teacher='net', not teacher='other'; move it away"),
+        ({"settings": {"size": [36, 48]}}, r"was made with flip=False, not no flip; move it away"),
     ],
 )
 @pytest.mark.parametrize("finished", [False, True])
@@ -219,10 +219,10 @@ def test_another_teachers_file_is_not_continued(tmp_path, changes, message, fini
 def test_foreign_files_are_named(tmp_path):
     path = tmp_path / "labels.h5"
     (tmp_path / "labels.h5.partial").write_bytes(b"something else\n")
-    with pytest.raises(ValueError, match="no unfinished label file of this version; delete it"):
+    with pytest.raises(ValueError, match="no unfinished label file of this version; move it away"):
         writer(path)
     path.write_bytes(b"certainly not HDF5")
-    with pytest.raises(ValueError, match="no label file; delete it and make it again"):
+    with pytest.raises(ValueError, match="no label file; move it away and make it again"):
         LabelStore(path)
     with h5py.File(path, "w") as file:
         file["values"] = np.zeros(3)

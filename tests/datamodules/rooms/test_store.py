@@ -170,10 +170,10 @@ def test_truncated_foreign_and_missing_files_are_named(tmp_path: Path) -> None:
     path = make_rooms(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"truncated, damaged or no rooms file: delete it and run `make data`"):
+    with pytest.raises(ValueError, match=r"truncated, damaged or no rooms file: move it away and run `make data`"):
         RoomsStore(path)
     path.write_bytes(b"certainly not HDF5")
-    with pytest.raises(ValueError, match=r"no rooms file: delete it"):
+    with pytest.raises(ValueError, match=r"no rooms file: move it away"):
         RoomsStore(path)
     with h5py.File(path, "w") as file:
         file["image"] = np.zeros(3)

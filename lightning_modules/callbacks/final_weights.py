@@ -1,0 +1,73 @@
+"""Validates and saves the weights that a training ends with, also where it ends between two validations."""
+
+import sys
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class FinalWeights(Callback):
+    """Makes the last step of a training one with a validation and a checkpoint.
+
+    Lightning validates every ``val_check_interval`` steps, or every few epochs, and saves with the validation. What is
+    trained after the last of them would be in no checkpoint, and a training shorter than the interval would leave none.
+    Here the last step is validated as well, unless it is due anyway, by the loop itself and in its usual place, so that
+    the best and the last checkpoint compare all weights, and the run can be resumed exactly from where it ended.
+    """
+
+    def __init__(self) -> None:
+        self._check_val_every_n_epoch: int | None = None
+        self._changed = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Ask for a validation after the last batch of the training, or save it where nothing is validated."""
+        if trainer.fast_dev_run or not _ends_with_this_batch(trainer):
+            return
+        if not trainer.enable_validation:
+            _save(trainer)
+            return
+        loop = trainer.fit_loop
+        assert loop._data_fetcher is not None  # for the type checker: a batch came out of it
+        if loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+            return
+        # Lightning validates before it stops early, in whichever epoch that is; and its checkpoints are then saved
+        # with the validation, inside the epoch, rather than after an epoch that did not end.
+        self._check_val_every_n_epoch, self._changed = trainer.check_val_every_n_epoch, True
+        trainer.check_val_every_n_epoch = None
+        trainer.should_stop = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Undo what was changed, and save what a stop by time or by a callback left unsaved."""
+        if self._changed:
+            trainer.check_val_every_n_epoch, self._changed = self._check_val_every_n_epoch, False
+        if not trainer.fast_dev_run and trainer.global_step > 0 and _save(trainer):
+            sys.stderr.write(f"the last weights, of step {trainer.global_step}, were saved but not validated\n")
+
+
+def _ends_with_this_batch(trainer: Trainer) -> bool:
+    """Whether no batch follows the one that was just trained on."""
+    if 0 <= trainer.max_steps <= trainer.global_step:
+        return True
+    loop = trainer.fit_loop
+    if not loop.epoch_loop._num_ready_batches_reached():
+        return False
+    max_epochs = trainer.max_epochs
+    return max_epochs is not None and 0 <= max_epochs <= int(vars(loop.epoch_progress.current)["processed"]) + 1
+
+
+def _save(trainer: Trainer) -> bool:
+    """Let the checkpoints that watch no metric save the weights as they are; whether one had not done so."""
+    behind = [
+        callback
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint)
+        and callback.monitor is None
+        and callback.save_top_k != 0
+        and callback._last_global_step_saved != trainer.global_step
+    ]
+    for callback in behind:
+        callback._save_topk_checkpoint(trainer, callback._monitor_candidates(trainer))
+    return bool(behind)

@@ -1,0 +1,76 @@
+"""Which checkpoint a run goes on from, and whether anything is left to train."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+CHECKPOINT_FOLDER = "checkpoints"
+"""Folder of a run's checkpoints inside the run's folder."""
+
+_LIGHTNINGS_OWN = ("hpc", "registry")
+
+
+def named_checkpoint(ckpt_path: str | None, run_dir: Path, subcommand: str) -> Path | None:
+    """The file that ``--ckpt_path`` stands for.
+
+    Args:
+        ckpt_path: A path, ``last``, another word of Lightning's, or None.
+        run_dir: The run's folder.
+        subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
+
+    Returns:
+        The file, whether it exists or not; None where there is none to go on from yet, or Lightning finds it.
+
+    Raises:
+        ValueError: If the word needs a training that this command does not have: untrained weights would be tested.
+    """
+    if ckpt_path is None or ckpt_path in _LIGHTNINGS_OWN:
+        return None
+    if ckpt_path not in ("last", "best"):
+        return Path(ckpt_path)
+    if subcommand != "fit":
+        raise ValueError(
+            f"--ckpt_path {ckpt_path} is for going on with a training; {subcommand} needs the file, as in --ckpt_path "
+            f"runs/EXPERIMENT/RUN/checkpoints/{ckpt_path}.ckpt"
+        )
+    if ckpt_path == "best":
+        raise ValueError("--ckpt_path best is not for training: give last, or the file to go on from")
+    found = [
+        path for path in (run_dir / CHECKPOINT_FOLDER).glob("last*.ckpt") if re.fullmatch(r"last(-\w+)?", path.stem)
+    ]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def check_something_is_left(checkpoint: dict[str, Any], path: Path, trainer: Namespace, run_dir: Path) -> None:
+    """Make sure that a training which goes on from a checkpoint has something to do.
+
+    A run of its own that has come exactly to its end, say a requeued job that was stopped in its test, goes on to the
+    test: its best checkpoint is its own.
+
+    Args:
+        checkpoint: What the file holds.
+        path: The file.
+        trainer: The trainer's configuration.
+        run_dir: The run's folder.
+
+    Raises:
+        ValueError: If ``max_steps`` or ``max_epochs`` was reached before.
+    """
+    step = int(checkpoint.get("global_step", 0))
+    max_steps = -1 if trainer.max_steps is None else trainer.max_steps
+    progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_progress", {}).get("current", {})
+    epochs, max_epochs = progress.get("processed", 0), trainer.max_epochs
+    if 0 < max_steps <= step:
+        done, limit, exactly = f"step {step}", f"max_steps is {max_steps}", step == max_steps
+    elif max_epochs is not None and 0 < max_epochs <= epochs:
+        done, limit, exactly = f"the end of epoch {epochs}", f"max_epochs is {max_epochs}", epochs == max_epochs
+    else:
+        return
+    if exactly and path.resolve().parent == (run_dir / CHECKPOINT_FOLDER).resolve():
+        return
+    raise ValueError(
+        f"checkpoint '{path}' is at {done} and {limit}: nothing is left to train; raise {limit.split()[0]}, or evaluate "
+        "it with the command test"
+    )

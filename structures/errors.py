@@ -1,0 +1,92 @@
+"""What an exception says to a user: one sentence in place of an error number or another process's traceback."""
+
+import errno
+import os
+import re
+from pathlib import Path
+
+_IN_WORKER = re.compile(r"Caught (?P<name>\w+) in [^\n]*\.\nOriginal Traceback")
+"""How torch begins the message of an exception that it carries over from a loader's process or thread."""
+_DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?P<how>.*)", flags=re.DOTALL)
+_HDF5 = re.compile(r"name = '(?P<name>.*?)', errno = (?P<number>\d+)", flags=re.DOTALL)
+
+
+def plain_reason(error: BaseException) -> str:
+    """Reason of an exception as a sentence.
+
+    Args:
+        error: Any exception. One that a loader's worker process raised is stripped of the traceback that torch puts
+            into its message; one of the operating system says what is wrong with which path in place of its number.
+
+    Returns:
+        The sentence, without a full stop; the exception's own message where there is nothing to put better.
+    """
+    if isinstance(error, OSError) and (reason := _os_reason(error)) is not None:
+        return reason
+    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return _worker_reason(message) or message
+
+
+def comes_from_worker(error: BaseException) -> bool:
+    """Whether an exception was carried over from a loader's worker process, or reports the end of one."""
+    message = str(error)
+    return _IN_WORKER.match(message) is not None or _DEAD_WORKER.match(message) is not None
+
+
+def _worker_reason(message: str) -> str | None:
+    """The message that a worker's exception had there, out of the text that torch makes of it; None for other text."""
+    if dead := _DEAD_WORKER.match(message):
+        return (
+            f"a loader process ended by itself ({dead['how'].strip().rstrip('.')}), most often because memory ran out: "
+            "choose a smaller num_workers or batch_size"
+        )
+    carried = _IN_WORKER.match(message)
+    if carried is None:
+        return None
+    # A traceback ends with the exception: its name, with a module where it is not built in, then its message.
+    lines = list(re.finditer(rf"^(?:\w+\.)*{carried['name']}(?:: (?P<text>.*))?$", message, flags=re.MULTILINE))
+    if not lines:
+        return None
+    last = lines[-1]
+    reason = message[last.start("text") :] if last["text"] is not None else carried["name"]
+    reason = reason.strip()
+    if carried["name"] == "KeyError":
+        reason = reason.strip("'\"")
+    number = re.match(r"\[Errno (\d+)\] .*?: '(.*)'$", reason, flags=re.DOTALL)
+    return _path_reason(int(number[1]), Path(number[2])) if number is not None else reason
+
+
+def _os_reason(error: OSError) -> str | None:
+    hdf5 = _HDF5.search(str(error))
+    if hdf5 is not None:
+        return _path_reason(int(hdf5["number"]), Path(hdf5["name"]))
+    # A rename names what was written first, which nobody asked for.
+    name = error.filename2 if error.filename2 is not None else error.filename
+    if error.errno is None or not isinstance(name, str | bytes | os.PathLike):
+        return None
+    return _path_reason(error.errno, Path(os.fsdecode(name)))
+
+
+def _path_reason(number: int, path: Path) -> str:
+    """What an error number means for a path."""
+    if number in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
+        in_the_way = next((p for p in (path, *path.parents) if p.exists() or p.is_symlink()), None)
+        if in_the_way is not None and not in_the_way.is_dir() and (number != errno.ENOENT or in_the_way != path):
+            if in_the_way.is_symlink() and not in_the_way.exists():
+                return f"'{in_the_way}' is a link to something that does not exist"
+            inside = "" if in_the_way == path else f" to hold '{path.relative_to(in_the_way)}'"
+            return f"'{in_the_way}' is a file, but a folder is needed{inside}: choose another path"
+        if number == errno.EEXIST:
+            return f"'{path}' exists already: choose another path"
+        if not path.parent.is_dir():
+            return f"'{path}' does not exist, nor does its folder '{path.parent}'"
+        return f"'{path}' does not exist"
+    return {
+        errno.EISDIR: f"'{path}' is a folder, but a file is needed: choose another path",
+        errno.EACCES: f"'{path}' may not be read or written by this user",
+        errno.EPERM: f"'{path}' may not be read or written by this user",
+        errno.EROFS: f"'{path}' lies on a disk that can only be read",
+        errno.ENOSPC: f"the disk of '{path}' is full",
+        errno.EDQUOT: f"'{path}' cannot be written, because the quota of its disk is used up",
+        errno.ENAMETOOLONG: f"'{path.name[:40]}...' is too long for a file's name",
+    }.get(number, f"'{path}' cannot be used ({os.strerror(number)})")
