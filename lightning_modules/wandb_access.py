@@ -98,7 +98,7 @@ def _check_key(key: str) -> None:
     if re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", key):  # a token that W&B makes for its own jobs
         return
     secret = key.split("-", 1)[-1]  # a server of one's own puts a prefix before a dash
-    if not re.fullmatch(r"[\w-]*", secret):
+    if not re.fullmatch(r"[\w-]*", secret, flags=re.ASCII):
         what = "holds characters that no key of W&B has"
     elif len(secret) < _MIN_KEY_LENGTH:
         what = f"has {len(secret)} characters, but a key of W&B has at least {_MIN_KEY_LENGTH}"

@@ -88,5 +88,5 @@ def _path_reason(number: int, path: Path) -> str:
         errno.EROFS: f"'{path}' lies on a disk that can only be read",
         errno.ENOSPC: f"the disk of '{path}' is full",
         errno.EDQUOT: f"'{path}' cannot be written, because the quota of its disk is used up",
-        errno.ENAMETOOLONG: f"'{path.name[:40]}...' is too long for a file's name",
+        errno.ENAMETOOLONG: f"'{path}' cannot be used, because a name in it is too long",
     }.get(number, f"'{path}' cannot be used ({os.strerror(number)})")

@@ -17,8 +17,7 @@ class FinalWeights(Callback):
     """
 
     def __init__(self) -> None:
-        self._check_val_every_n_epoch: int | None = None
-        self._changed = False
+        self._undo: list[tuple[Any, str, Any]] = []  # what was changed for the last validation, and its value before
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -33,38 +32,49 @@ class FinalWeights(Callback):
         assert loop._data_fetcher is not None  # for the type checker: a batch came out of it
         if loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
             return
-        # Lightning validates before it stops early, in whichever epoch that is; and its checkpoints are then saved
-        # with the validation, inside the epoch, rather than after an epoch that did not end.
-        self._check_val_every_n_epoch, self._changed = trainer.check_val_every_n_epoch, True
-        trainer.check_val_every_n_epoch = None
+        # Lightning validates before it stops early, in whichever epoch that is.
+        self._set(trainer, "check_val_every_n_epoch", None)
         trainer.should_stop = True
+        # A run resumes exactly from a checkpoint inside an epoch if it was saved with the validation, and from one at
+        # the end of an epoch if it was saved after that end, as the validation is not due there by the settings.
+        at_end = loop.epoch_loop._num_ready_batches_reached()
+        for callback in _model_checkpoints(trainer):
+            self._set(callback, "_save_on_train_epoch_end", at_end)
+
+    def _set(self, owner: Any, name: str, value: Any) -> None:
+        self._undo.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Undo what was changed, and save what a stop by time or by a callback left unsaved."""
-        if self._changed:
-            trainer.check_val_every_n_epoch, self._changed = self._check_val_every_n_epoch, False
+        while self._undo:
+            owner, name, value = self._undo.pop()
+            setattr(owner, name, value)
         if not trainer.fast_dev_run and trainer.global_step > 0 and _save(trainer):
             sys.stderr.write(f"the last weights, of step {trainer.global_step}, were saved but not validated\n")
 
 
 def _ends_with_this_batch(trainer: Trainer) -> bool:
     """Whether no batch follows the one that was just trained on."""
-    if 0 <= trainer.max_steps <= trainer.global_step:
-        return True
     loop = trainer.fit_loop
+    if 0 <= trainer.max_steps <= trainer.global_step or (trainer.should_stop and loop._can_stop_early):
+        return True
     if not loop.epoch_loop._num_ready_batches_reached():
         return False
     max_epochs = trainer.max_epochs
     return max_epochs is not None and 0 <= max_epochs <= int(vars(loop.epoch_progress.current)["processed"]) + 1
 
 
+def _model_checkpoints(trainer: Trainer) -> list[ModelCheckpoint]:
+    return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+
+
 def _save(trainer: Trainer) -> bool:
     """Let the checkpoints that watch no metric save the weights as they are; whether one had not done so."""
     behind = [
         callback
-        for callback in trainer.checkpoint_callbacks
-        if isinstance(callback, ModelCheckpoint)
-        and callback.monitor is None
+        for callback in _model_checkpoints(trainer)
+        if callback.monitor is None
         and callback.save_top_k != 0
         and callback._last_global_step_saved != trainer.global_step
     ]

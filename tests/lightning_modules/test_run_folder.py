@@ -3,15 +3,7 @@
 import pytest
 from jsonargparse import Namespace
 
-from lightning_modules.run_folder import (
-    check_name,
-    git_commit,
-    is_first_rank,
-    keep_previous_metrics,
-    place_run,
-    run_id,
-    wandb_mode,
-)
+from lightning_modules.run_folder import check_name, git_commit, is_first_rank, keep_previous_metrics, place_run, run_id
 
 VARIABLES = (
     "SLURM_NTASKS",
@@ -73,21 +65,6 @@ def test_first_rank(monkeypatch, variable, rank, first):
     assert is_first_rank()
     monkeypatch.setenv(variable, rank)
     assert is_first_rank() is first
-
-
-def test_wandb_mode(monkeypatch, tmp_path):
-    assert wandb_mode() == "offline"
-    (tmp_path / ".netrc").write_text("machine api.wandb.ai\n  login user\n  password secret\n")
-    (tmp_path / ".netrc").chmod(0o600)
-    assert wandb_mode() == "online"
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert wandb_mode() == "disabled"
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_API_KEY", "secret")
-    assert wandb_mode() == "offline"
-    monkeypatch.delenv("WANDB_MODE")
-    (tmp_path / ".netrc").unlink()
-    assert wandb_mode() == "online"
 
 
 def test_metrics_of_earlier_attempts_are_kept(tmp_path):
