@@ -6,7 +6,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 PYTHON ?=
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.plumbline
+# What every command needs first. It looks at what the environment was made for, not at the age of files: see the script.
+STAMP := setup
 EXP ?=
 ARGS ?=
 DATA ?=
@@ -30,18 +31,15 @@ help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
 	@echo; echo "  VENV=dir uses another environment; ARGS='--trainer.max_steps 100' reaches the command line as it is"
 
-setup: $(STAMP) ## create the environment (uv where present, else pip); does nothing when it is up to date
-
-$(STAMP): pyproject.toml constraints.txt
+setup: ## create the environment (uv where present, else pip); does nothing when it is up to date
 	@tools/setup_environment.sh "$(VENV)" $(call quote,$(PYTHON))
-	@touch $@
 
 doctor: $(STAMP) ## versions, GPU, W&B mode, hub reachable, disk
 	@$(BIN)/python -m tools.doctor
 
 train: experiment-exists data-exists $(STAMP) ## train and test: EXP=name [DATA=nyuv2_labeled ROOT=/path] [ARGS=...]
 	@$(BIN)/python -m tools.prepare_inputs --config $(CONFIG) $(DATA_ARGS) $(ARGS)
-	$(BIN)/lightning fit --config $(CONFIG) $(DATA_ARGS) $(ARGS)
+	$(BIN)/python -m cli fit --config $(CONFIG) $(DATA_ARGS) $(ARGS)
 
 ablation: ablation-exists $(STAMP) ## the ablation table of a paper, all variants and seeds, resumable: EXP=gam_depth [ARGS="--jobs 2"]
 	@$(if $(findstring --table-only,$(ARGS)),:,$(BIN)/python -m tools.prepare_inputs --ablation experiments/ablations/$(EXP).yaml)
@@ -71,7 +69,7 @@ calibrate: data-exists needs-DATA needs-OUT $(STAMP) ## shift and focal length o
 	$(BIN)/python -m tools.calibrate $(DATA_ARGS) --teacher $(call quote,$(or $(CKPT),$(TEACHER))) --out $(call quote,$(OUT)) $(ARGS)
 
 evaluate: experiment-exists data-exists needs-CKPT $(STAMP) ## test a checkpoint: EXP=name CKPT=file [DATA= ROOT=]
-	$(BIN)/lightning test --config $(CONFIG) $(DATA_ARGS) --ckpt_path $(call quote,$(CKPT)) $(ARGS)
+	$(BIN)/python -m cli test --config $(CONFIG) $(DATA_ARGS) --ckpt_path $(call quote,$(CKPT)) $(ARGS)
 
 predict: needs-CKPT needs-IN needs-OUT $(STAMP) ## depth of images or video: CKPT=file IN=path OUT=folder [ARGS="--field-of-view 60 --ply"]
 	$(BIN)/python -m tools.predict --checkpoint $(call quote,$(CKPT)) --input $(call quote,$(IN)) --output $(call quote,$(OUT)) $(ARGS)

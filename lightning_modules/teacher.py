@@ -15,7 +15,7 @@ Kind = Literal["semantic", "depth"]
 
 
 class Teacher(LightningModule):
-    """Runs a trained network over any data module: ``lightning predict``, or ``python -m tools.pseudo_labels``.
+    """Runs a trained network over any data module: ``python -m cli predict``, or ``python -m tools.pseudo_labels``.
 
     Labels are written by ``lightning_modules.callbacks.label_writer.LabelPredictionWriter``. The default callbacks draw
     and write depth, so on the command line it has to replace them (``--trainer.callbacks=``, not ``+=``).

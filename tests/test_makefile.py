@@ -1,5 +1,6 @@
 """What the Makefile hands to the command line, seen by fake commands in an environment that is up to date."""
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -15,11 +16,16 @@ def environment(tmp_path):
     """An environment that ``make setup`` takes for ready, whose commands print their arguments."""
     folder = tmp_path / "env"
     (folder / "bin").mkdir(parents=True)
-    for name in ("lightning", "python"):
-        (folder / "bin" / name).write_text(PRINT_ARGUMENTS)
-        (folder / "bin" / name).chmod(0o755)
-    (folder / ".plumbline").touch()
+    (folder / "bin" / "python").write_text(PRINT_ARGUMENTS)
+    (folder / "bin" / "python").chmod(0o755)
+    (folder / ".plumbline").write_text(requirements(ROOT))
     return folder
+
+
+def requirements(project):
+    """What an environment remembers of the project that it was made for."""
+    content = (project / "pyproject.toml").read_bytes() + (project / "constraints.txt").read_bytes()
+    return f"{hashlib.sha256(content).hexdigest()}  -\n"
 
 
 def make(*words, cwd=ROOT, **variables):
@@ -52,9 +58,9 @@ def test_paths_are_one_word_whatever_they_hold(environment, root):
     done = make("train", EXP="resnet_unet", DATA="rooms", ROOT=root, ARGS="--trainer.max_steps 3", VENV=environment)
     data = ["--data", "experiments/data/rooms.yaml", "--data.init_args.root", root]
     words = ["--config", "experiments/resnet_unet.yaml", *data, "--trainer.max_steps", "3"]
-    assert arguments(done) == ["-m", "tools.prepare_inputs", *words, "fit", *words]
+    assert arguments(done) == ["-m", "tools.prepare_inputs", *words, "-m", "cli", "fit", *words]
     done = make("evaluate", EXP="resnet_unet", CKPT=root, VENV=environment)
-    assert arguments(done) == ["test", "--config", "experiments/resnet_unet.yaml", "--ckpt_path", root]
+    assert arguments(done) == ["-m", "cli", "test", "--config", "experiments/resnet_unet.yaml", "--ckpt_path", root]
     done = make("predict", EXP="", CKPT=root, IN=f"{root}/*.png", OUT=f"{root} out", VENV=environment)
     paths = ["--checkpoint", root, "--input", f"{root}/*.png", "--output", f"{root} out"]
     assert arguments(done) == ["-m", "tools.predict", *paths]
@@ -103,10 +109,11 @@ def test_an_ablation_makes_its_inputs_first(environment):
 
 @pytest.mark.parametrize("target", ["train", "ablation"])
 def test_nothing_is_trained_where_its_inputs_cannot_be_made(environment, target):
-    (environment / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    (environment / "bin" / "python").write_text('#!/bin/sh\n[ "$1" = -c ]\n')  # a Python, but no tool works
     done = make(target, EXP="gam_depth", VENV=environment)
     assert done.returncode == 2
-    assert "lightning" not in done.stdout.split()
+    assert "Python" not in done.stderr
+    assert " cli fit" not in done.stdout
     assert "tools.ablation" not in done.stdout
 
 

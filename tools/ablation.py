@@ -3,7 +3,7 @@
 ``python -m tools.ablation experiments/ablations/X.yaml`` takes a file that names an experiment and what is changed::
 
     experiment: gam_depth
-    common: [--trainer.max_steps, 1000]     # arguments of `lightning fit` for all runs, optional
+    common: [--trainer.max_steps, 1000]     # arguments of `python -m cli fit` for all runs, optional
     seeds: [0, 1, 2]
     baseline: full
     metrics: [abs_rel_img_median, delta1_img_median]
@@ -62,7 +62,7 @@ _START_FROM = "lightning_modules.callbacks.start_from.StartFrom"
 
 @dataclass(frozen=True)
 class Variant:
-    """What is changed about the experiment: arguments of ``lightning fit``, and a note for the table."""
+    """What is changed about the experiment: arguments of ``python -m cli fit``, and a note for the table."""
 
     args: tuple[str, ...] = ()
     note: str = ""

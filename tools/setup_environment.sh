@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Create or update the environment: setup_environment.sh <folder> [python]. uv is used where it is present, else pip.
+# It holds the hash of what it was made for, so a second clone that shares it installs nothing: every command is run as
+# python -m from the clone's own folder, which comes before whatever clone is installed.
 set -euo pipefail
 venv=$1 wanted=${2:-}
 has_uv() { command -v uv >/dev/null 2>&1; }
@@ -25,15 +27,18 @@ choose_python() {
     stop "Plumbline needs Python 3.11 or 3.12, but $wanted is ${found##*$'\n'}: make setup PYTHON=/path/to/python3.11."
 }
 
+stamp=$venv/.plumbline
+requirements=$(cat pyproject.toml constraints.txt | sha256sum)
 # A marker beside the folder says that it is being made: what a failure or a kill leaves is never taken for good.
 marker=${venv%/}.partial
+if [ ! -e "$marker" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$requirements" ] && suits "$venv/bin/python"; then exit 0; fi
 drop_half() { if [ -e "$marker" ]; then rm -rf "$venv" "$marker"; fi; }
 trap drop_half EXIT
 drop_half
 
 if [ ! -x "$venv/bin/python" ]; then
     if [ -e "$venv" ] && { [ ! -d "$venv" ] || [ -n "$(ls -A "$venv")" ]; }; then
-        stop "$venv is there and is no Python environment: remove it, or choose another folder with VENV=."
+        stop "$venv is there and is no Python environment: choose another folder with VENV=."
     fi
     if [ -n "$wanted" ]; then choose_python "$wanted"; else choose_python python3.12 python3.11 python3; fi
     mkdir -p "$(dirname "$venv")"
@@ -42,16 +47,17 @@ if [ ! -x "$venv/bin/python" ]; then
     "${make_it[@]}" "$venv" || stop "The environment in $venv could not be made (see above); nothing is left of it."
     rm "$marker"
 fi
-suits "$venv/bin/python" || stop "The Python in $venv is not 3.11 or 3.12 or does not run: remove that folder and make setup again."
+suits "$venv/bin/python" || stop "The Python in $venv is not 3.11 or 3.12 or does not run: choose a folder that is not there yet with VENV=."
 
 if has_uv; then
     installer=(uv pip install --python "$venv/bin/python")
 else
     # An environment that uv made has no pip.
     "$venv/bin/python" -c 'import pip' 2>/dev/null || "$venv/bin/python" -m ensurepip >/dev/null 2>&1 ||
-        stop "The environment in $venv has no pip: remove that folder and make setup again."
+        stop "The environment in $venv has no pip: choose a folder that is not there yet with VENV=."
     installer=("$venv/bin/python" -m pip install --disable-pip-version-check)
 fi
 "${installer[@]}" --quiet --constraint constraints.txt --editable '.[dev]' ||
     stop "Not all packages could be installed (see above); make setup goes on where it stopped."
+echo "$requirements" >"$stamp"
 echo "environment ready in $venv"

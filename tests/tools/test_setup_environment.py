@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "setup_environment.sh"
-SYSTEM_TOOLS = ("bash", "basename", "cat", "cp", "dirname", "ls", "mkdir", "rm", "touch")
+SYSTEM_TOOLS = ("bash", "basename", "cat", "cp", "dirname", "ls", "mkdir", "rm", "sha256sum", "touch")
 # A Python that knows its version, makes environments of copies of itself, and writes down what pip is asked for.
 PYTHON = r"""#!/bin/bash
 case "$*" in
@@ -35,6 +35,8 @@ class Machine:
         self.log = folder / "log"
         self.bin.mkdir()
         self.cwd.mkdir()
+        for name in ("pyproject.toml", "constraints.txt"):
+            (self.cwd / name).write_text(f"of {name}\n")
         for tool in SYSTEM_TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
 
@@ -46,6 +48,10 @@ class Machine:
         suitable = version.startswith(("3.11.", "3.12."))
         values = {"unsuitable": int(not suitable), "no_venv": int(not venv), "version": version, "log": self.log}
         self.put(name, PYTHON.format(**values, after_venv=after_venv, after_pip=after_pip))
+
+    def installs(self):
+        """How often packages were installed."""
+        return self.log.read_text().count("--editable") if self.log.exists() else 0
 
     def setup(self, venv=".venv", *python):
         command = [shutil.which("bash"), str(SCRIPT), str(venv), *python]
@@ -91,13 +97,13 @@ def test_no_suitable_python_is_one_sentence(machine):
     assert "none of python3.12 python3.11 python3 is one" in machine.refused()
     machine.python("python3", "3.10.1")
     assert "needs Python 3.11 or 3.12" in machine.refused()
-    assert list(machine.cwd.iterdir()) == []
+    assert sorted(path.name for path in machine.cwd.iterdir()) == ["constraints.txt", "pyproject.toml"]
 
 
 def test_a_python_without_venv_is_passed_over_or_named(machine):
     machine.python("python3.12", "3.12.3", venv=False)
     assert "python3.12-venv" in machine.refused()
-    assert list(machine.cwd.iterdir()) == []
+    assert sorted(path.name for path in machine.cwd.iterdir()) == ["constraints.txt", "pyproject.toml"]
     machine.python("python3.11", "3.11.9")
     assert machine.setup().returncode == 0
     assert (machine.cwd / ".venv" / "origin").read_text() == "made by 3.11.9\n"
@@ -132,10 +138,9 @@ def test_uv_makes_and_fills_the_folder_that_is_asked_for(machine, tmp_path):
     venv = tmp_path / "elsewhere" / "env"
     for _ in range(2):
         assert machine.setup(venv).returncode == 0
-    made, *filled = machine.log.read_text().splitlines()
+    made, filled = machine.log.read_text().splitlines()
     assert made == f"uv venv --quiet --python {machine.bin}/python3.11 {venv}"
-    assert len(filled) == 2
-    assert all(line.startswith(f"uv pip install --python {venv}/bin/python --quiet") for line in filled)
+    assert filled.startswith(f"uv pip install --python {venv}/bin/python --quiet")
 
 
 def test_a_folder_of_something_else_is_not_touched(machine):
@@ -152,3 +157,36 @@ def test_an_environment_of_another_python_is_named(machine):
     machine.python("python3.9", "3.9.1")
     shutil.copy(machine.bin / "python3.9", machine.cwd / ".venv" / "bin" / "python")
     assert "The Python in .venv is not 3.11 or 3.12" in machine.refused()
+
+
+def test_nothing_is_installed_twice_for_the_same_requirements(machine, tmp_path):
+    machine.python("python3", "3.11.2")
+    venv = tmp_path / "shared"
+    assert machine.setup(venv).stdout == f"environment ready in {venv}\n"
+    assert machine.installs() == 1
+    for name in ("pyproject.toml", "constraints.txt"):
+        (machine.cwd / name).touch()  # as a checkout does
+    assert machine.setup(venv).stdout == ""
+    # A second clone has files of another age and place.
+    first, machine.cwd = machine.cwd, tmp_path / "second clone"
+    shutil.copytree(first, machine.cwd)
+    assert machine.setup(venv).stdout == ""
+    assert machine.installs() == 1
+    (machine.cwd / "constraints.txt").write_text("numpy==3\n")
+    assert machine.setup(venv).returncode == 0
+    assert machine.installs() == 2
+
+
+def test_an_installation_that_failed_is_not_remembered(machine):
+    machine.python("python3", "3.11.2", after_pip="exit 1")
+    for _ in range(2):
+        assert machine.setup().returncode == 2
+    assert machine.installs() == 2
+    assert not (machine.cwd / ".venv" / ".plumbline").exists()
+
+
+def test_an_environment_whose_python_is_gone_is_not_ready(machine):
+    machine.python("python3", "3.11.2")
+    assert machine.setup().returncode == 0
+    (machine.cwd / ".venv" / "bin" / "python").unlink()
+    assert "is no Python environment: choose another folder" in machine.refused()

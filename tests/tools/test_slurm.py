@@ -50,7 +50,7 @@ def test_nodes_devices_cpus_and_the_run_come_from_the_job(tmp_path):
     assert first == f"run 77 cpus 12 threads 12 in {tmp_path / 'project'} with venv"
     config = ["--config", "experiments/a.yaml", "--trainer.num_nodes", "2", "--trainer.devices", "4"]
     given = ["--ckpt_path", "last", "--data.init_args.root", "/nyu depth"]
-    assert [word[1:-1] for word in words] == ["--kill-on-bad-exit=1", "lightning", "fit", *config, *given]
+    assert [word[1:-1] for word in words] == ["--kill-on-bad-exit=1", "python", "-m", "cli", "fit", *config, *given]
 
 
 def test_the_tasks_of_an_array_are_runs_of_their_own(tmp_path):
