@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning_modules.run_folder import is_first_rank, keep_previous_metrics
 from lightning_modules.wandb_access import wandb_mode, why_unreachable
 
-INIT_TIMEOUT_S = 30.0
+INIT_TIMEOUT_S = 20.0
 """Longest time that the W&B server may take to begin a run; then the run goes on offline."""
 FINISH_TIMEOUT_S = 120.0
 """Longest time that an ended run waits for its uploads; what is left stays on the disk, for ``wandb sync``."""

@@ -43,3 +43,26 @@ def test_a_read_only_place_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match=r"file"):
         AtomicCheckpointIO().save_checkpoint({}, tmp_path / "file" / "x.ckpt")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("part", ["state_dict", "current_model_state"])
+def test_ruined_weights_are_not_written(tmp_path, capsys, part, bad):
+    path = tmp_path / "x.ckpt"
+    good = {"state_dict": {"w": torch.ones(3)}, "current_model_state": {"w": torch.ones(3)}, "global_step": 7}
+    ruined = {**good, part: {"w": torch.tensor([1.0, bad, 0.0]), "count": torch.tensor(3)}}
+    AtomicCheckpointIO().save_checkpoint(ruined, path)
+    assert list(tmp_path.iterdir()) == []
+    assert "it is not written" in capsys.readouterr().err
+    AtomicCheckpointIO().save_checkpoint(good, path)
+    AtomicCheckpointIO().save_checkpoint(ruined, path)
+    assert torch.load(path, weights_only=True)["state_dict"]["w"].tolist() == [1, 1, 1]
+    said = capsys.readouterr().err
+    assert said.startswith("the weights of step 7 are not finite (1 tensors, first 'w')")
+    assert said.count("\n") == 1
+
+
+def test_masks_of_minus_infinity_are_no_ruined_weights(tmp_path):
+    mask = torch.zeros(2, 2).masked_fill(torch.eye(2) == 0, float("-inf"))
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {"mask": mask}}, tmp_path / "x.ckpt")
+    assert (tmp_path / "x.ckpt").is_file()

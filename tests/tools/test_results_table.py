@@ -44,12 +44,18 @@ def test_evaluations_are_rows_only_where_nothing_was_trained(runs, tmp_path):
     assert table(read_runs(alone), ["abs_rel_img"]).endswith("| b | 1-test |  | 0 | 0.1000 |  |  |  |  |")
 
 
-def test_no_run_and_a_damaged_one_are_said(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 1
+def test_no_run_and_damaged_ones_are_said(runs, tmp_path, capsys):
+    (empty := tmp_path / "empty").mkdir()
+    assert main([str(empty)]) == 1
     assert "no tested run" in capsys.readouterr().err
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(ValueError, match="damaged"):
-        read_runs(tmp_path)
+    for name, content in [("torn", b'{"test": {'), ("bytes", b"\xff\xfe"), ("list", b"[]")]:
+        (runs / name).mkdir(exist_ok=True)
+        (runs / name / "run.json").write_bytes(content)
+    assert [record["run"] for record in read_runs(runs)] == ["1", "2"]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3
+    assert all("left out" in line for line in said)
+    assert said[2].startswith(f"{runs / 'torn' / 'run.json'} is damaged (")
 
 
 @pytest.mark.parametrize(
