@@ -71,6 +71,6 @@ def check_something_is_left(checkpoint: dict[str, Any], path: Path, trainer: Nam
     if exactly and path.resolve().parent == (run_dir / CHECKPOINT_FOLDER).resolve():
         return
     raise ValueError(
-        f"checkpoint '{path}' is at {done} and {limit}: nothing is left to train; raise {limit.split()[0]}, or evaluate "
-        "it with the command test"
+        f"checkpoint '{path}' is at {done} and {limit}: nothing is left to train; raise {limit.split()[0]}, or "
+        "evaluate it with the command test"
     )

@@ -94,9 +94,9 @@ def run_loggers(config: Namespace, run_dir: Path, job_type: str) -> list[Logger]
     slug = config.model.class_path.split(".")[-2]
     data = [config.data.class_path.removeprefix("datamodules.").split(".")[0]] if config.get("data") else []
     run_dir.mkdir(parents=True, exist_ok=True)
-    settings: dict[str, float] = {"init_timeout": INIT_TIMEOUT_S}
+    settings = wandb.Settings(init_timeout=INIT_TIMEOUT_S)
     if "WANDB_FINISH_TIMEOUT" not in os.environ:
-        settings["finish_timeout"] = FINISH_TIMEOUT_S
+        settings.finish_timeout = FINISH_TIMEOUT_S
     wandb_logger = PatientWandbLogger(
         run_dir,
         offline=mode == "offline",
@@ -107,7 +107,7 @@ def run_loggers(config: Namespace, run_dir: Path, job_type: str) -> list[Logger]
         job_type=job_type,
         tags=[*data, config.experiment, f"seed={config.seed_everything}", *config.tags],
         resume="allow",
-        settings=wandb.Settings(**settings),
+        settings=settings,
         # Said here and not by WANDB_MODE alone: W&B may have read its environment already.
         mode="offline" if mode == "offline" else None,
     )

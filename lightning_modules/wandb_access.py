@@ -1,4 +1,4 @@
-"""Whether W&B is online for a run: what the environment asks for, whether the key can be one, whether anybody answers."""
+"""Whether W&B is online for a run: what the environment asks for, whether its key can be one, who answers."""
 
 import difflib
 import netrc

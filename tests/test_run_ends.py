@@ -1,4 +1,4 @@
-"""How runs end, from the command line: between validations, refused, with bad files, ruined weights or torn checkpoints."""
+"""How runs end, from the command line: between validations, refused, with bad files or torn checkpoints."""
 
 import json
 import logging

@@ -240,8 +240,8 @@ def record_of(run: Run) -> dict[str, Any] | None:
         ) from None
     if made_with != list(run.settings) and ("test" in record or last_checkpoint(run) is not None):
         raise ValueError(
-            f"{run.folder} was trained with other settings ({shlex.join(made_with) or 'none'}): give the variant another "
-            "name, or move that folder elsewhere"
+            f"{run.folder} was trained with other settings ({shlex.join(made_with) or 'none'}): give the variant "
+            "another name, or move that folder elsewhere"
         )
     return record if "test" in record else None
 

@@ -257,6 +257,9 @@ def main(args: list[str] | None = None) -> int:
     quiet_lightning()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
+        if config.out.is_dir():
+            raise ValueError(f"--out '{config.out}' is a folder, but a file is needed: choose another path")
+        config.out.parent.mkdir(parents=True, exist_ok=True)  # told before minutes of work
         sys.stdout.write(run(config, parser.instantiate(config).data))
     except (ValueError, OSError, ImportError) as error:
         sys.stderr.write(f"error: {innermost_reason(error)}\n")

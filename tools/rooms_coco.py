@@ -88,6 +88,7 @@ def main(args: list[str] | None = None) -> int:
         data: LightningDataModule = parser.instantiate(config).data
         if not isinstance(data, RoomsInstanceDataModule):
             raise ValueError(f"{type(data).__name__} is not rooms with instances, which is what can be exported")
+        config.out.mkdir(parents=True, exist_ok=True)  # told before the data are made, which takes minutes
         data.prepare_data()
         categories = dict(zip(data.category_ids, data.class_names, strict=True))
         for split in get_args(Split):

@@ -46,7 +46,9 @@ def test_a_command_that_is_typed_is_one_process_and_says_so(shell, variables, ca
     assert is_first_rank()
     assert not run_id().startswith("77.")
     said = capsys.readouterr().err
-    assert said.startswith("SLURM gave this shell 4 tasks, but srun did not start this command: it runs as one process.")
+    assert said.startswith(
+        "SLURM gave this shell 4 tasks, but srun did not start this command: it runs as one process."
+    )
     assert said.count("\n") == 1
 
 

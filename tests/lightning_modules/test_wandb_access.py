@@ -45,7 +45,9 @@ def test_an_unknown_mode_is_one_sentence_with_the_nearest(monkeypatch, said, mea
     assert (f"did you mean '{meant}'?" in str(error.value)) is (meant is not None)
 
 
-@pytest.mark.parametrize("key", ["abc", KEY[:-1], "local-" + KEY[:39], f"{KEY[:20]} {KEY[20:]}", KEY + "\n", "häß" * 20])
+@pytest.mark.parametrize(
+    "key", ["abc", KEY[:-1], "local-" + KEY[:39], f"{KEY[:20]} {KEY[20:]}", KEY + "\n", "häß" * 20]
+)
 def test_what_cannot_be_a_key_is_said_without_showing_it(monkeypatch, key):
     monkeypatch.setenv("WANDB_API_KEY", key)
     with pytest.raises(ValueError, match="WANDB_API_KEY") as error:

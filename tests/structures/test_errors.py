@@ -25,7 +25,7 @@ class Unreadable(Dataset):
         if self.kind == "ours":
             raise ValueError("photos/b.png is no image: two\nlines of 'text': here")
         if self.kind == "missing":
-            return open("/nowhere/x.png", "rb")  # noqa: SIM115
+            return open("/nowhere/x.png", "rb")
         if self.kind == "json":
             json.loads("{")
         if self.kind == "key":
@@ -84,7 +84,9 @@ def test_paths_that_cannot_be_used_are_named_without_numbers(tmp_path):
     assert reason_of(nowhere.read_bytes) == f"'{nowhere}' does not exist, nor does its folder '{nowhere.parent}'"
     assert reason_of((tmp_path / "x").read_bytes) == f"'{tmp_path / 'x'}' does not exist"
     (tmp_path / "link").symlink_to("gone")
-    assert reason_of(lambda: (tmp_path / "link" / "x").mkdir(parents=True)).startswith(f"'{tmp_path / 'link'}' is a link")
+    assert reason_of(lambda: (tmp_path / "link" / "x").mkdir(parents=True)).startswith(
+        f"'{tmp_path / 'link'}' is a link"
+    )
     assert reason_of(lambda: h5py.File(tmp_path / "a.h5", "r")) == f"'{tmp_path / 'a.h5'}' does not exist"
     full = OSError(errno.ENOSPC, "No space left on device", "/data/x")
     assert plain_reason(full) == "the disk of '/data/x' is full"

@@ -237,6 +237,18 @@ def test_table_only_trains_nothing(study, capsys):
     assert started() == []
 
 
+def test_a_torn_record_is_named_and_the_others_are_counted(study, capsys):
+    main([study])
+    torn = next(Path("runs").rglob("run.json"))
+    torn.write_text('{"test": {')
+    capsys.readouterr()
+    assert main([study, "--table-only"]) == 0
+    said = capsys.readouterr().err
+    assert f"{torn} or " in said
+    assert f"is damaged (Expecting value: line 1 column 11 (char 10)): move {torn.parent} elsewhere" in said
+    assert "delete" not in said
+
+
 def test_runs_of_other_settings_are_neither_kept_nor_counted(study, capsys):
     main([study])
     changed = {**CONTENT, "variants": {**CONTENT["variants"], "less": {"args": ["--other", 1]}}}

@@ -11,7 +11,6 @@ from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from tests.data.memory import MemoryDataModule
 
 
-
 class Line(LightningModule):
     """Fits a slope, so that every step changes the weights, by what is in its batch, and lowers the score."""
 
@@ -53,7 +52,14 @@ def fit(folder, ckpt_path=None, stop=None, stop_first=True, **settings):
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         plugins=[AtomicCheckpointIO()],
-        callbacks=[best, last, seen, *([stop] if stop and stop_first else []), FinalWeights(), *([stop] if stop else [])],
+        callbacks=[
+            best,
+            last,
+            seen,
+            *([stop] if stop and stop_first else []),
+            FinalWeights(),
+            *([stop] if stop else []),
+        ],
         **settings,
     )
     trainer.fit(Line(), datamodule=MemoryDataModule((20, 2, 2)), ckpt_path=ckpt_path)  # ten batches an epoch
@@ -124,7 +130,14 @@ def test_a_stop_that_a_callback_asks_for_is_saved(first, validated, tmp_path, ca
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "settings", [STEPS | {"val_check_interval": 10}, {}, {"check_val_every_n_epoch": 2}, {"val_check_interval": 4}, {"limit_val_batches": 0}]
+    "settings",
+    [
+        STEPS | {"val_check_interval": 10},
+        {},
+        {"check_val_every_n_epoch": 2},
+        {"val_check_interval": 4},
+        {"limit_val_batches": 0},
+    ],
 )
 @pytest.mark.parametrize("stop", [7, 10, 25])
 def test_a_run_that_goes_on_from_its_end_is_the_run_that_never_ended(settings, stop, tmp_path):
