@@ -17,6 +17,7 @@ import numpy as np
 
 from datamodules.coco_file import CocoFile
 from datamodules.coco_json import load_coco_json
+from structures.errors import plain_reason
 from structures.files import check_folder, write_atomically
 
 
@@ -75,7 +76,7 @@ def main(args: list[str] | None = None) -> int:
             write_atomically(paths[name], [json.dumps(content).encode()])
             sys.stdout.write(f"{paths[name]}: {len(content['images'])} images, {len(content['annotations'])} objects\n")
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{plain_reason(error)}\n")
         return 1
     return 0
 

@@ -245,7 +245,7 @@ def test_a_torn_record_is_named_and_the_others_are_counted(study, capsys):
     assert main([study, "--table-only"]) == 0
     said = capsys.readouterr().err
     assert f"{torn} or " in said
-    assert f"is damaged (Expecting value: line 1 column 11 (char 10)): move {torn.parent} elsewhere" in said
+    assert f"(char 10)): move {torn.parent} elsewhere, and it is trained again" in said
     assert "delete" not in said
 
 
