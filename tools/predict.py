@@ -27,6 +27,7 @@ from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.command_line.plain_parser import PlainParser
 from lightning_modules.loading import load_module
 from lightning_modules.quiet import quiet_lightning
+from lightning_modules.slurm import settle_slurm
 from lightning_modules.teacher import Teacher
 from structures.calibration import Calibration
 from structures.errors import plain_reason
@@ -194,6 +195,7 @@ def main(args: list[str] | None = None) -> int:
     quiet_lightning()
     settings = _data_settings(options)
     try:
+        settle_slurm()
         calibration = None if options.calibration is None else Calibration.load(options.calibration)
         field_of_view_degrees = _field_of_view_degrees(options, calibration)
         data = ImageFiles(

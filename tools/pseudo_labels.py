@@ -27,6 +27,7 @@ from lightning_modules.callbacks.label_writer import LabelPredictionWriter, teac
 from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
 from lightning_modules.quiet import quiet_lightning
+from lightning_modules.slurm import settle_slurm
 from lightning_modules.teacher import Kind, Teacher
 from metrics.depth import DepthMetrics
 from metrics.segmentation import confusion_matrix, merged_by_majority, scores_from_confusion
@@ -206,6 +207,7 @@ def main(args: list[str] | None = None) -> int:
     level = lightning_logger.level
     lightning_logger.setLevel(logging.WARNING)  # what it says about devices does not matter here
     try:
+        settle_slurm()
         data: LightningDataModule = parser.instantiate(config).data
         teacher = Teacher(config.teacher, config.kind, config.inverse)
         frames = unaugmented_frames(data, config.split)
