@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin
 
+from datamodules.reading import turn
+
 SWAPPED = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
@@ -73,10 +75,5 @@ def _notes_after_pixels(path: Path) -> bool:
 
 def as_stored(pixels: npt.NDArray[np.uint8], head: Head) -> npt.NDArray[np.uint8]:
     """Upright pixels as their file stores them, where the reader has turned them by itself."""
-    if not head.turned_by_reader:
-        return pixels
-    if head.orientation in SWAPPED:
-        pixels = pixels.transpose(1, 0, 2)
-    rows = -1 if head.orientation in (3, 4, 6, 7) else 1
-    columns = -1 if head.orientation in (2, 3, 7, 8) else 1
-    return np.ascontiguousarray(pixels[::rows, ::columns])
+    turned: npt.NDArray[np.uint8] = turn(pixels, head.orientation, back=True) if head.turned_by_reader else pixels
+    return turned
