@@ -7,7 +7,6 @@ Images that belong together, as frames of one video, are better split by hand: a
 the others.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from datamodules.coco_file import CocoFile
 from datamodules.coco_json import load_coco_json
 from structures.errors import plain_reason
+from lightning_modules.command_line.plain_parser import PlainParser
 from structures.files import check_folder, write_atomically
 
 
@@ -58,7 +58,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0, or 1 with one sentence if the file cannot be used or a part would replace another file.
     """
-    parser = argparse.ArgumentParser(prog="python -m tools.coco_split", description=(__doc__ or "").split("\n\n")[0])
+    parser = PlainParser(prog="python -m tools.coco_split", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--json", type=Path, required=True, help="annotations in COCO format")
     parser.add_argument("--out", type=Path, required=True, help="folder of train.json and val.json")
     parser.add_argument("--val", type=float, default=0.2, help="share of the images to validate on (default: 0.2)")
