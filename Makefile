@@ -51,8 +51,7 @@ pseudo-labels: data-exists needs-DATA needs-TEACHER needs-OUT $(STAMP) ## a teac
 vanishing: data-exists needs-DATA needs-OUT $(STAMP) ## Manhattan directions of a data set's frames: DATA= OUT=file.h5 [ROOT=]
 	$(BIN)/python -m tools.vanishing $(DATA_ARGS) --out $(call quote,$(OUT)) $(ARGS)
 
-pseudo-depth: needs-DATA needs-TEACHER $(STAMP) ## a teacher writes depth maps for instances: DATA=coco (or cityscapes, rooms) ROOT= TEACHER=
-	@$(if $(call is_one_of,$(DATA)_instances,$(DATA_NAMES)),:,echo 'There is no instance data '$(call quote,'$(DATA)')"$$(tools/did_you_mean.sh $(call quote,$(DATA)) $(patsubst %_instances,%,$(filter %_instances,$(DATA_NAMES))))"' Known: $(patsubst %_instances,%,$(filter %_instances,$(DATA_NAMES))).' >&2; exit 2)
+pseudo-depth: needs-DATA instances-exist needs-TEACHER $(STAMP) ## a teacher writes depth maps for instances: DATA=coco (or cityscapes, rooms) ROOT= TEACHER=
 	$(BIN)/python -m tools.pseudo_labels --data experiments/data/$(DATA)_instances.yaml $(if $(ROOT),--data.init_args.root $(call quote,$(ROOT))) --teacher $(call quote,$(TEACHER)) --kind depth --out $(call quote,$(or $(OUT),data/labels/$(patsubst rooms,rooms_instances,$(DATA))_depth.h5)) $(ARGS)
 
 coco-check: needs-JSON needs-IMAGES $(STAMP) ## look at a COCO data set before training on it: JSON=file IMAGES=folder [OUT=picture.png]
@@ -107,7 +106,10 @@ ablation-exists:
 data-exists:
 	@$(if $(DATA),$(if $(call is_one_of,$(DATA),$(DATA_NAMES)),:,echo 'There is no data '$(call quote,'$(DATA)')"$$(tools/did_you_mean.sh $(call quote,$(DATA)) $(DATA_NAMES))"' Known data: $(DATA_NAMES).' >&2; exit 2),:)
 
+instances-exist:
+	@$(if $(call is_one_of,$(DATA)_instances,$(DATA_NAMES)),:,echo 'There is no instance data '$(call quote,'$(DATA)')"$$(tools/did_you_mean.sh $(call quote,$(DATA)) $(patsubst %_instances,%,$(filter %_instances,$(DATA_NAMES))))"' Known: $(patsubst %_instances,%,$(filter %_instances,$(DATA_NAMES))).' >&2; exit 2)
+
 needs-%:
 	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)
 
-.PHONY: help setup doctor train ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco calibrate vanishing evaluate predict data test test-all lint bench clean experiment-exists ablation-exists data-exists
+.PHONY: help setup doctor train ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco calibrate vanishing evaluate predict data test test-all lint bench clean experiment-exists ablation-exists data-exists instances-exist
