@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 from jsonargparse import Namespace
@@ -136,3 +138,18 @@ def test_pretrained_weights_are_dropped_at_any_depth_from_a_copy():
     assert stripped.init_args.network.init_args == Namespace(encoder_weights=None, depth=5)
     assert stripped.init_args.more == [{"encoder_weights": None}]
     assert config.init_args.network.init_args.encoder_weights == "imagenet"
+
+
+def test_a_file_that_ends_anywhere_is_damaged(tmp_path, checkpoint):
+    content = checkpoint.read_bytes()
+    torn = tmp_path / "torn.ckpt"
+    for size in range(1, len(content), max(1, len(content) // 50)):
+        torn.write_bytes(content[:size])
+        with pytest.raises(
+            CheckpointError, match=r"torn.ckpt' is (damaged or truncated|not a checkpoint).*holds x.ckpt$"
+        ):
+            load_module(torn)
+    checkpoint.chmod(0)
+    if not os.access(checkpoint, os.R_OK):  # root may read everything
+        with pytest.raises(PermissionError):
+            load_module(checkpoint)
