@@ -99,7 +99,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         records = read_runs(options.folder)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {plain_reason(error)}\n")
         return 1
     if not records:
         sys.stderr.write(f"no tested run below {options.folder}\n")
