@@ -32,6 +32,8 @@ from lightning_modules.run_folder import RUN_ID_VARIABLE, RunFolder, place_run, 
 from lightning_modules.run_loggers import finish_wandb, run_loggers
 from lightning_modules.slurm import settle_slurm
 from structures.errors import comes_from_worker
+from lightning_modules.run_folder import RUN_ID_VARIABLE, is_first_rank, place_run, run_id
+from lightning_modules.trained_data import follow_training
 
 DEFAULTS = Path(__file__).parent / "experiments" / "_defaults.yaml"
 
@@ -59,8 +61,19 @@ class PlumblineCLI(LightningCLI):
             content = check_checkpoint(checkpoint, config.model)
             if self.subcommand == "fit":
                 check_something_is_left(content, checkpoint, config.trainer, self.run_dir)
+            else:
+                for line in follow_training(config, checkpoint, self.words):
+                    if is_first_rank():
+                        sys.stderr.write(f"note: {line}
+")
             if config.ckpt_path != "last":  # a run that goes on keeps its own configuration, for the record
                 config.model = without_pretrained(config.model)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Keep what the command line itself says, apart from what configuration files do."""
+        given = sys.argv[1:] if args is None else args
+        self.words = given if isinstance(given, list) else []
+        super().parse_arguments(parser, args)
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration alone: it says what is run, and a checkpoint has to fit it."""
@@ -114,6 +127,17 @@ class PlumblineCLI(LightningCLI):
             )
             best = None
         self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
+        self.after_test()
+
+    def after_test(self) -> None:
+        """Leave with 1 if there is truth but no score: a table of NaN is no success."""
+        reason = getattr(self.model, "unscored", None)
+        if reason is not None:
+            raise SystemExit(f"error: there is no score: {reason}")
+
+    def after_validate(self) -> None:
+        """The same as after a test."""
+        self.after_test()
 
     def after_predict(self) -> None:
         """Leave with 1 if an image could not be predicted; the others are written."""

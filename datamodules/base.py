@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.aspect import Aspect, check_aspect
 from datamodules.frame import DepthScale, Frame, FrameSource, Sample, to_sample
-from datamodules.reduced import ReducedSource
+from datamodules.reduced import CroppedSource, ReducedSource
 from datamodules.resume import resume_position
 from datamodules.samplers import EvaluationSampler, TrainSampler, epoch_order, sample_generator
 from datamodules.transforms import DepthAugmentation, resize
+from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
 from structures.batch import PADDING_INDEX, DepthBatch
 
 Split = Literal["train", "val", "test"]
@@ -136,6 +138,7 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
         pin_memory: Whether to page-lock batches for a GPU; None does it where there is one.
         oversampling: Frames are reduced to that many times ``image_size`` before augmentation; None leaves them.
         cache: Keep frames in memory (reduced if ``oversampling`` says so) once they were read.
+        aspect: What is done with images of other proportions than ``image_size`` (:data:`datamodules.aspect.Aspect`).
     """
 
     def __init__(
@@ -151,8 +154,10 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
         pin_memory: bool | None = None,
         oversampling: float | None = None,
         cache: bool = False,
+        aspect: Aspect = "stretch",
     ) -> None:
         super().__init__()
+        check_aspect(aspect)
         if batch_size < 1:
             raise ValueError(f"batch_size has to be at least 1, got {batch_size}.")
         if len(image_size) != 2 or min(image_size) < 1:
@@ -175,6 +180,7 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.oversampling = oversampling
         self.cache = cache
+        self.aspect: Aspect = aspect
         self.datasets: dict[Split, Dataset[Sample]] = {}
 
     @property
@@ -185,6 +191,14 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
         about other images: test the last weights instead.
         """
         return False
+
+    @property
+    def assumed_field_of_view_degrees(self) -> float:
+        """Horizontal field of view that K is made up from where the camera is unknown (``K_known`` is False).
+
+        A checkpoint keeps it, so that its network is used with the assumption that it was trained with.
+        """
+        return USUAL_FIELD_OF_VIEW_DEGREES
 
     @property
     def content_key(self) -> str | None:
@@ -232,7 +246,9 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
         return np.sort(epoch_order(size, seed=self.seed, epoch=0)[: self.train_subset]).tolist()
 
     def _reduced(self, source: FrameSource) -> FrameSource:
-        """The source with its frames reduced and kept in memory, as ``oversampling`` and ``cache`` say."""
+        """The source with its frames cropped, reduced and kept in memory, as ``aspect`` and the like say."""
+        if self.aspect == "crop":
+            source = CroppedSource(source, self.image_size)
         if self.oversampling is None and not self.cache:
             return source
         factor = float("inf") if self.oversampling is None else self.oversampling

@@ -27,6 +27,7 @@ import numpy.typing as npt
 import yaml
 
 from datamodules.frame import check_intrinsics, default_intrinsics
+from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, CameraError, check_field_of_view, check_written
 
 CAMERA_FILE = "camera.yaml"
 CALIBRATION = ("fx", "fy", "cx", "cy", "width", "height")
@@ -78,13 +79,20 @@ class Camera:
         size: Height and width that K belongs to; None takes K as one of the frames, whatever their size.
         distortion: OpenCV's ``k1, k2, p1, p2, k3``, or None.
         field_of_view_degrees: Horizontal field of view where there is no K.
+        data: The data set that the frames are of, for which a doubt is said once; None takes ``where``.
     """
 
     where: str
     K: npt.NDArray[np.float64] | None = None
     size: tuple[int, int] | None = None
     distortion: tuple[float, ...] | None = None
-    field_of_view_degrees: float = 60.0
+    field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES
+    data: str | None = None
+
+    @property
+    def assumed_field_of_view_degrees(self) -> float | None:
+        """Horizontal field of view that K is made up from; None where K is known."""
+        return self.field_of_view_degrees if self.K is None else None
 
     def for_frames(self, height: int, width: int) -> FrameCamera:
         """The camera of frames of a size.
@@ -113,7 +121,7 @@ class Camera:
                     "cy for what was cropped."
                 )
             K = np.diag([scale_x, scale_y, 1.0]) @ K
-        check_intrinsics(K, width=width, height=height, where=self.where)
+        check_intrinsics(K, width=width, height=height, where=self.where, data=self.data)
         if self.distortion is None:
             return FrameCamera(K, known=True)
         half = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
@@ -122,12 +130,17 @@ class Camera:
         new_K, _ = cv2.getOptimalNewCameraMatrix(K - half, coefficients, (width, height), 0.0)
         x, y = cv2.initUndistortRectifyMap(K - half, coefficients, np.eye(3), new_K, (width, height), cv2.CV_32FC1)
         new_K = np.asarray(new_K, dtype=np.float64) + half
-        check_intrinsics(new_K, width=width, height=height, where=f"{self.where} without its distortion")
+        where = f"{self.where} without its distortion"
+        check_intrinsics(new_K, width=width, height=height, where=where, data=self.data)
         return FrameCamera(new_K, known=True, maps=(np.asarray(x, np.float32), np.asarray(y, np.float32)))
 
 
-def read_camera(path: Path) -> Camera:
+def read_camera(path: Path, data: str | None = None) -> Camera:
     """Read and check a camera file; the head of this module says what may stand in it.
+
+    Args:
+        path: The file.
+        data: The data set, for which a doubt about its cameras is said once; None takes the file.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -151,8 +164,10 @@ def read_camera(path: Path) -> Camera:
         if len(content) > 1:
             raise ValueError(f"{path}: {FIELD_OF_VIEW} stands alone; give it or fx, fy, cx and cy, not both.")
         angle = _number(content, FIELD_OF_VIEW, path)
-        if not 0 < angle < 180:
-            raise ValueError(f"{path}: {FIELD_OF_VIEW} lies between 0 and 180, but it is {angle:g}.")
+        try:
+            check_field_of_view(angle, FIELD_OF_VIEW)
+        except CameraError as error:
+            raise ValueError(f"{path}: {error}.") from error
         return Camera(str(path), field_of_view_degrees=angle)
     missing = [key for key in CALIBRATION if key not in content]
     if missing:
@@ -163,10 +178,14 @@ def read_camera(path: Path) -> Camera:
     centres = content.get("pixel_centres", True)
     if not isinstance(centres, bool):
         raise ValueError(f"{path}: pixel_centres is true or false, but it is {centres!r}.")
+    try:
+        check_written(fx, fy, cx, cy)
+    except CameraError as error:
+        raise ValueError(f"{path}: {error}.") from error
     shift = 0.5 if centres else 0.0
     K = np.array([[fx, 0, cx + shift], [0, fy, cy + shift], [0, 0, 1]], dtype=np.float64)
-    check_intrinsics(K, width=int(width), height=int(height), where=str(path))
-    return Camera(str(path), K=K, size=(int(height), int(width)), distortion=_distortion(content, path))
+    check_intrinsics(K, width=int(width), height=int(height), where=str(path), data=data)
+    return Camera(str(path), K=K, size=(int(height), int(width)), distortion=_distortion(content, path), data=data)
 
 
 def _number(content: dict[str, Any], key: str, path: Path) -> float:

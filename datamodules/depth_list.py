@@ -15,18 +15,23 @@ where it is not 0 and is read at the nearest pixel of ``image_size``; the papers
 size instead. It is taken as depth along z, as they do.
 """
 
+import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
+from datamodules.aspect import LOOKED_AT, Aspect, header_size, say_stretched
 from datamodules.base import DepthDataModule, Split
 from datamodules.frame import DepthScale, Frame, FrameSource, check_frame, default_intrinsics
 from datamodules.media_paths import find_path
+from datamodules.metric_depth import to_metres
 from datamodules.orientation import Companions
 from datamodules.reading import read_stored, read_values, turn
 from datamodules.transforms import DepthAugmentation
+from geometry.camera_check import check_written
 
 Layout = Literal["scannet", "interiornet", "pairs"]
 
@@ -137,6 +142,7 @@ class DepthListSource:
         self.intrinsics = intrinsics
         where = pairs[0].where.rpartition(", line")[0] if pairs else "The list"
         self.companions = Companions(where, [pair.image for pair in pairs], [pair.depth for pair in pairs])
+        self.data = pairs[0].where.rpartition(", line ")[0] if pairs else ""
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -155,7 +161,7 @@ class DepthListSource:
         except ValueError as error:
             raise ValueError(f"{pair.where}: {error}; copy the file again.") from error
         image = turn(stored.pixels, stored.orientation)
-        depth = (values.astype(np.float64) / self.units_per_metre).astype(np.float32)
+        depth = to_metres(values, self.units_per_metre, path=pair.depth, data=self.data)
         depth = self.companions.upright(depth, stored)
         height, width = image.shape[:2]
         if abs(depth.shape[1] * height / (depth.shape[0] * width) - 1) > ASPECT_TOLERANCE:
@@ -174,7 +180,7 @@ class DepthListSource:
             K = np.array([[fx, 0, cx + 0.5], [0, fy, cy + 0.5], [0, 0, 1]], dtype=np.float64)
             K = self.companions.upright_k(K, stored)
         frame = Frame(image=image, depth=depth, K=K, name=pair.name, K_known=self.intrinsics is not None)
-        check_frame(frame, f"{pair.where} ({pair.depth.name})")
+        check_frame(frame, f"{pair.where} ({pair.depth.name})", data=self.data)
         return frame
 
 
@@ -198,9 +204,10 @@ class DepthListDataModule(DepthDataModule):
         pin_memory: Whether to page-lock batches; None does it where there is a GPU.
         oversampling: Frames are first reduced to that many times ``image_size``; None resizes them once.
         cache: Keep frames in memory once they were read.
+        aspect: ``stretch`` or ``crop`` images of other proportions than ``image_size``.
 
     Raises:
-        ValueError: If the layout is unknown or the units are not positive.
+        ValueError: If the layout is unknown, the units are not positive, or the intrinsics are none in pixels.
     """
 
     def __init__(
@@ -221,6 +228,7 @@ class DepthListDataModule(DepthDataModule):
         pin_memory: bool | None = None,
         oversampling: float | None = None,
         cache: bool = False,
+        aspect: Aspect = "stretch",
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -233,11 +241,14 @@ class DepthListDataModule(DepthDataModule):
             pin_memory=pin_memory,
             oversampling=oversampling,
             cache=cache,
+            aspect=aspect,
         )
         if layout not in get_args(Layout):
             raise ValueError(f"Layout '{layout}' is not known; choose one of {', '.join(get_args(Layout))}.")
-        if not file_units_per_metre > 0:
-            raise ValueError(f"file_units_per_metre has to be positive, got {file_units_per_metre}.")
+        if not (math.isfinite(file_units_per_metre) and file_units_per_metre > 0):
+            raise ValueError(f"file_units_per_metre has to be positive and finite, got {file_units_per_metre}.")
+        if intrinsics is not None:
+            check_written(*intrinsics, name="data.init_args.intrinsics")
         self.root = Path(root)
         self.layout: Layout = layout
         self.frame_list = self.root / frame_list
@@ -261,8 +272,13 @@ class DepthListDataModule(DepthDataModule):
                 f"The images of {self.frame_list} are there to evaluate on: use validate or test, and train on other "
                 "data."
             )
+        pairs = read_pairs(self.frame_list, self.root, self.layout)
+        if self.aspect == "stretch":
+            looked_at = pairs[:: max(1, len(pairs) // LOOKED_AT)]
+            sizes = Counter(size for pair in looked_at if (size := header_size(pair.image, upright=True)) is not None)
+            say_stretched(str(self.frame_list), sizes, self.image_size)
         return DepthListSource(
-            read_pairs(self.frame_list, self.root, self.layout),
+            pairs,
             units_per_metre=self.file_units_per_metre,
             intrinsics=self.intrinsics,
         )

@@ -7,6 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from datamodules.notices import say_once
+from geometry.camera_check import (
+    USUAL_FIELD_OF_VIEW_DEGREES,
+    CameraError,
+    Intrinsics,
+    check_field_of_view,
+    judge_camera,
+)
 from structures.batch import PADDING_INDEX
 
 Array = npt.NDArray[np.generic]
@@ -67,17 +75,17 @@ class FrameSource(Protocol):
         ...
 
 
-def check_frame(frame: Frame, where: str) -> None:
+def check_frame(frame: Frame, where: str, data: str | None = None) -> None:
     """Refuse a frame that would teach nonsense.
 
     Args:
         frame: The frame as read, before any augmentation.
         where: What to call it in the message, e.g. its file and row.
+        data: The data set, for which a doubt about its cameras is said once; None takes ``where``.
 
     Raises:
         ValueError: If the image is no ``(H, W, 3)`` array, depth is empty or of another size, depth is not finite,
-            negative or zero everywhere, or K is not finite, has no positive focal length, or has its principal point
-            outside the image.
+            negative or zero everywhere, or K cannot belong to the image (``geometry/camera_check.py``).
     """
     if frame.image.ndim != 3 or frame.image.shape[2] != 3:
         raise ValueError(f"{where}: the image has shape {frame.image.shape}, expected (height, width, 3).")
@@ -90,7 +98,7 @@ def check_frame(frame: Frame, where: str) -> None:
             "size, so resize the depth with nearest-neighbour sampling or crop the image."
         )
     check_depth(frame.depth, where)
-    check_intrinsics(frame.K, width=width, height=height, where=where)
+    check_intrinsics(frame.K, width=width, height=height, where=where, data=data)
 
 
 def check_depth(depth: npt.NDArray[np.floating], where: str) -> None:
@@ -105,36 +113,49 @@ def check_depth(depth: npt.NDArray[np.floating], where: str) -> None:
         raise ValueError(f"{where}: the depth is 0 (unknown) in every pixel, so the frame teaches nothing; drop it.")
 
 
-def check_intrinsics(K: npt.NDArray[np.floating], *, width: int, height: int, where: str) -> None:
-    """Raise ValueError with one sentence if K (3x3, corner convention) cannot belong to an image of that size."""
+def check_intrinsics(
+    K: npt.NDArray[np.floating], *, width: int, height: int, where: str, data: str | None = None
+) -> None:
+    """Refuse a K (3x3, corner convention) that cannot belong to an image of that size; say a doubt once a data set.
+
+    Args:
+        K: The matrix.
+        width: Columns of the image.
+        height: Rows of the image.
+        where: What to call it in the message.
+        data: The data set, for which a doubt is said once; None takes ``where``.
+
+    Raises:
+        ValueError: One sentence that says what K probably is instead (``geometry/camera_check.py``).
+    """
     if K.shape != (3, 3) or not np.isfinite(K).all():
         raise ValueError(f"{where}: K has to be a finite 3x3 matrix, but it is {K.tolist()}.")
-    fx, fy, cx, cy = float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
-    if fx <= 0 or fy <= 0:
-        raise ValueError(f"{where}: focal lengths are in pixels and positive, but fx={fx:g} and fy={fy:g}.")
-    if not (0 <= cx <= width and 0 <= cy <= height):
-        raise ValueError(
-            f"{where}: the principal point ({cx:g}, {cy:g}) lies outside the {width}x{height} image; K has to be given "
-            "in pixels of this image size."
-        )
+    camera = Intrinsics(float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]))
+    try:
+        doubts = judge_camera(camera, width=width, height=height)
+    except CameraError as error:
+        raise ValueError(f"{where}: {error}.") from error
+    for doubt in doubts:
+        say_once(where if data is None else data, f"camera {doubt.kind}", f"{where}: {doubt.message}.")
 
 
-def default_intrinsics(*, width: int, height: int, field_of_view_degrees: float = 60.0) -> npt.NDArray[np.float64]:
+def default_intrinsics(
+    *, width: int, height: int, field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES
+) -> npt.NDArray[np.float64]:
     """Make up K for an image of unknown camera.
 
     Args:
         width: Image width in pixels.
         height: Image height in pixels.
-        field_of_view_degrees: Horizontal field of view, inside (0, 180).
+        field_of_view_degrees: Horizontal field of view, 5 to 170.
 
     Returns:
         float64 ``(3, 3)``, corner convention, principal point in the middle, square pixels.
 
     Raises:
-        ValueError: If the field of view is not inside (0, 180) degrees.
+        ValueError: If no camera has that field of view.
     """
-    if not 0 < field_of_view_degrees < 180:
-        raise ValueError(f"A field of view lies between 0 and 180 degrees, got {field_of_view_degrees:g}.")
+    check_field_of_view(field_of_view_degrees)
     focal = width / 2 / np.tan(np.radians(field_of_view_degrees) / 2)
     return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=np.float64)
 

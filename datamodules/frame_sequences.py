@@ -11,6 +11,7 @@ import numpy.typing as npt
 from datamodules.camera_file import Camera, FrameCamera
 from datamodules.frame import Frame, check_frame
 from datamodules.image_files import read_video
+from datamodules.metric_depth import to_metres
 from datamodules.orientation import Companions, Size, swaps_sides, turn_k
 from datamodules.reading import StoredImage, read_orientation, read_stored, read_values, turn
 from datamodules.reduced import covering_size
@@ -20,6 +21,11 @@ class FrameSequence(Protocol):
     """The frames of one shot of one camera, in temporal order."""
 
     name: str
+
+    @property
+    def assumed_field_of_view_degrees(self) -> float | None:
+        """Horizontal field of view that K is made up from; None where K is known."""
+        ...
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -77,6 +83,11 @@ class FolderSequence:
         beside: Sequence[Path | None] = [None] * len(self.images) if depths is None else depths
         self._companions = Companions(str(self.images[0].parent), self.images, beside)
 
+    @property
+    def assumed_field_of_view_degrees(self) -> float | None:
+        """Horizontal field of view that K is made up from; None where K is known."""
+        return self.camera.assumed_field_of_view_degrees
+
     def __len__(self) -> int:
         """Return the number of frames."""
         return len(self.images)
@@ -104,7 +115,9 @@ class FolderSequence:
         )
         depth_path = None if self.depths is None else self.depths[index]
         if depth_path is not None:
-            depth = self._companions.upright(_read_depth(depth_path, self.depth_units_per_metre), stored)
+            depth = self._companions.upright(
+                _read_depth(depth_path, self.depth_units_per_metre, data=self.camera.data), stored
+            )
             if depth.shape == (height, width):
                 depth = turn(depth, stored.orientation, back=True) if turned else depth
                 depth = camera.undistort_depth(depth)
@@ -113,7 +126,7 @@ class FolderSequence:
             frame.depth = depth
             # A sensor may measure nothing in a frame; dropping it would cut the video.
             if frame.depth.shape != (height, width) or frame.depth.any():
-                check_frame(frame, str(depth_path))
+                check_frame(frame, str(depth_path), data=self.camera.data)
         return frame
 
     def _check_size(self, path: Path, size: Size) -> None:
@@ -163,6 +176,7 @@ class VideoFileSequence:
     ) -> None:
         self.name = ""
         self.path = path
+        self.camera = camera
         self.images: list[npt.NDArray[np.uint8]] = []
         try:
             for image in read_video(path):
@@ -183,6 +197,11 @@ class VideoFileSequence:
             raise ValueError(f"{str(error).rstrip('.')}.") from error
         self.K = np.diag([width / full_width, height / full_height, 1.0]) @ full.K
         self.known = full.known
+
+    @property
+    def assumed_field_of_view_degrees(self) -> float | None:
+        """Horizontal field of view that K is made up from; None where K is known."""
+        return self.camera.assumed_field_of_view_degrees
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -232,9 +251,9 @@ def _read_image(path: Path) -> StoredImage:
         raise ValueError(f"{error}; replace the frame, or end the sequence before it.") from error
 
 
-def _read_depth(path: Path, units_per_metre: float) -> npt.NDArray[np.float32]:
+def _read_depth(path: Path, units_per_metre: float, *, data: str | None) -> npt.NDArray[np.float32]:
     try:
         values = read_values(path)
     except ValueError as error:
         raise ValueError(f"{error}; replace the file, or leave depth_root unset.") from error
-    return (values.astype(np.float64) / units_per_metre).astype(np.float32)
+    return to_metres(values, units_per_metre, path=path, data=data)

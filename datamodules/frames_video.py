@@ -4,13 +4,16 @@
 """
 
 import logging
+import math
 from pathlib import Path
 from typing import Literal
 
+from datamodules.aspect import Aspect
 from datamodules.base import Split
 from datamodules.camera_file import CAMERA_FILE, Camera, read_camera
 from datamodules.clips import ClipAugmentation, Window
 from datamodules.file_pairing import DEFAULT_TOLERANCE_S
+from datamodules.first_frames import check_first_frames
 from datamodules.frame import DepthScale, FrameSource
 from datamodules.frame_files import find_files, find_folders, find_images, list_files, match_depths
 from datamodules.frame_ranges import assign_frames
@@ -19,6 +22,7 @@ from datamodules.media_paths import VIDEO_SUFFIXES, describe_unknown, find_path
 from datamodules.name_matching import TimeUnit
 from datamodules.optical_flow import Motion, moving_clips
 from datamodules.video import VideoDataModule
+from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, check_field_of_view
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +74,7 @@ class FramesVideoDataModule(VideoDataModule):
         pin_memory: Whether to page-lock batches; None does it where there is a GPU.
         oversampling: Frames are reduced to that many times ``image_size`` once they are read; None leaves them.
         cache: Keep frames in memory once they were read.
+        aspect: ``stretch`` or ``crop`` images of other proportions than ``image_size``.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -80,7 +85,7 @@ class FramesVideoDataModule(VideoDataModule):
         root: str,
         *,
         camera: str | None = None,
-        default_field_of_view_degrees: float = 60.0,
+        default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
         depth_root: str | None = None,
         depth_units_per_metre: float = 1000.0,
         depth_tolerance_s: float = DEFAULT_TOLERANCE_S,
@@ -109,6 +114,7 @@ class FramesVideoDataModule(VideoDataModule):
         pin_memory: bool | None = None,
         oversampling: float | None = 1.0,
         cache: bool = True,
+        aspect: Aspect = "stretch",
     ) -> None:
         super().__init__(
             window=window,
@@ -126,9 +132,9 @@ class FramesVideoDataModule(VideoDataModule):
             pin_memory=pin_memory,
             oversampling=oversampling,
             cache=cache,
+            aspect=aspect,
         )
-        if not 0 < default_field_of_view_degrees < 180:
-            raise ValueError(f"A field of view lies between 0 and 180 degrees, got {default_field_of_view_degrees:g}.")
+        check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")
         if max_video_frames < 1:
             raise ValueError(f"max_video_frames has to be at least 1, got {max_video_frames}.")
         check_evaluation(evaluation, depth_units_per_metre)
@@ -150,18 +156,25 @@ class FramesVideoDataModule(VideoDataModule):
         self._sequences: list[FrameSequence] | None = None
 
     @property
+    def assumed_field_of_view_degrees(self) -> float:
+        """Horizontal field of view of frames without K: that of their camera files where these say one."""
+        views = {view for sequence in self._read() if (view := sequence.assumed_field_of_view_degrees) is not None}
+        return views.pop() if len(views) == 1 else self.default_field_of_view_degrees
+
+    @property
     def val_is_test(self) -> bool:
         """Whether validation runs on the test frames themselves, as it does unless both are named."""
         return self.frames_of["val"] is None or self.frames_of["test"] is None
 
     def prepare_data(self) -> None:
-        """Check files, camera and splits before anything starts.
+        """Check files, camera, splits and the first frames before anything starts.
 
         Raises:
             FileNotFoundError: If something is missing.
             ValueError: If something cannot be right.
         """
         self._assigned()
+        check_first_frames(self._read(), data=str(self.root), image_size=self.image_size, aspect=self.aspect)
 
     def make_source(self, split: Split) -> SequenceSource:
         """Return the frames of a split.
@@ -276,12 +289,13 @@ class FramesVideoDataModule(VideoDataModule):
 
     def _camera_of(self, folders: list[Path], guessed: list[Path]) -> Camera:
         if self.camera is not None:
-            return read_camera(self.camera)
+            return read_camera(self.camera, data=str(self.root))
         for folder in folders:
             if (folder / CAMERA_FILE).is_file():
-                return read_camera(folder / CAMERA_FILE)
+                return read_camera(folder / CAMERA_FILE, data=str(self.root))
         guessed.append(folders[0])
-        return Camera(str(folders[0]), field_of_view_degrees=self.default_field_of_view_degrees)
+        view = self.default_field_of_view_degrees
+        return Camera(str(folders[0]), field_of_view_degrees=view, data=str(self.root))
 
 
 def _has_depth(sequence: FrameSequence, index: int) -> bool:
@@ -293,5 +307,5 @@ def check_evaluation(evaluation: str, depth_units_per_metre: float) -> None:
     """Raise ValueError with one sentence if one of these arguments is out of its range."""
     if evaluation not in ("clips", "frames"):
         raise ValueError(f"evaluation '{evaluation}' is not known; choose 'clips' or 'frames'.")
-    if not depth_units_per_metre > 0:
+    if not (math.isfinite(depth_units_per_metre) and depth_units_per_metre > 0):
         raise ValueError(f"depth_units_per_metre is positive, e.g. 1000 for millimetres, got {depth_units_per_metre}.")

@@ -18,6 +18,13 @@ from datamodules.media_paths import MediaFile, find_media, say_once
 from datamodules.reading import read_rgb
 from datamodules.video_container import inspect
 from geometry.camera import intrinsics_from_field_of_view
+from geometry.camera_check import (
+    USUAL_FIELD_OF_VIEW_DEGREES,
+    Intrinsics,
+    check_field_of_view,
+    check_written,
+    judge_camera,
+)
 
 FRAMES_MISCOUNTED = 2
 """Frames by which containers and decoders often differ, as at the ends of an edit list."""
@@ -117,14 +124,12 @@ def intrinsics_for(
         field_of_view_degrees: Horizontal field of view; the principal point is then the middle.
 
     Raises:
-        ValueError: If the principal point lies outside the image.
+        ValueError: If they cannot be the camera of an image of that size (``geometry/camera_check.py``).
     """
     if intrinsics is not None:
         fx, fy, cx, cy = intrinsics
-        if not (0 < cx < width and 0 < cy < height):
-            raise ValueError(
-                f"the principal point ({cx:g}, {cy:g}) of K lies outside the image of {width}x{height} pixels"
-            )
+        for doubt in judge_camera(Intrinsics(fx, fy, cx, cy), width=width, height=height):
+            say_once_of_data(f"K {intrinsics}", doubt.kind, f"{doubt.message}.")
         return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32)
     if field_of_view_degrees is not None:
         return intrinsics_from_field_of_view(math.radians(field_of_view_degrees), height=height, width=width)
@@ -140,6 +145,7 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
         divisor: See :class:`ImageFiles`.
         intrinsics: See :class:`ImageFiles`.
         field_of_view_degrees: See :class:`ImageFiles`.
+        assumed_field_of_view_degrees: See :class:`ImageFiles`.
     """
 
     def __init__(
@@ -150,8 +156,10 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
         divisor: int,
         intrinsics: tuple[float, float, float, float] | None,
         field_of_view_degrees: float | None,
+        assumed_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
     ) -> None:
         self.files = files
+        self.assumed_field_of_view_degrees = assumed_field_of_view_degrees
         self.image_size = image_size
         self.divisor = divisor
         self.intrinsics = intrinsics
@@ -184,26 +192,32 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
 
     def _item(self, pixels: npt.NDArray[np.uint8], name: str) -> dict[str, Tensor | str | bool]:
         image, (height, width) = prepare(pixels, image_size=self.image_size, divisor=self.divisor)
-        K = intrinsics_for(
-            *pixels.shape[:2], intrinsics=self.intrinsics, field_of_view_degrees=self.field_of_view_degrees
-        )
-        item: dict[str, Tensor | str | bool] = {
+        try:
+            K = intrinsics_for(
+                *pixels.shape[:2], intrinsics=self.intrinsics, field_of_view_degrees=self.field_of_view_degrees
+            )
+        except ValueError as error:
+            raise ValueError(f"'{name}': {error}") from error
+        K_known = K is not None
+        if K is None:
+            view = math.radians(self.assumed_field_of_view_degrees)
+            K = intrinsics_from_field_of_view(view, height=pixels.shape[0], width=pixels.shape[1])
+        scale = torch.tensor([width / pixels.shape[1], height / pixels.shape[0], 1.0])
+        return {
             "image": image,
             "content_size": torch.tensor([height, width]),
-            "K_known": K is not None,
+            "K": scale[:, None] * K,
+            "K_known": K_known,
             "original_image": torch.from_numpy(pixels).permute(2, 0, 1),
             "name": name,
             "error": "",
         }
-        if K is not None:
-            scale = torch.tensor([width / pixels.shape[1], height / pixels.shape[0], 1.0])
-            item["K"] = scale[:, None] * K
-        return item
 
     def _failure(self, name: str, error: str) -> dict[str, Tensor | str | bool]:
         return {
             "image": torch.zeros(3, self.divisor, self.divisor),
             "content_size": torch.tensor([self.divisor, self.divisor]),
+            "K": torch.eye(3),
             "K_known": False,
             "original_image": torch.zeros(3, self.divisor, self.divisor, dtype=torch.uint8),
             "name": name,
@@ -225,6 +239,8 @@ class ImageFiles(ProjectDataModule):
         intrinsics: ``fx, fy, cx, cy`` in pixels of the images as they are, counted from the corner of the first
             pixel (OpenCV's ``cx, cy`` plus 0.5); instead of the field of view.
         num_workers: Reading processes.
+        assumed_field_of_view_degrees: Horizontal field of view that K is made up from where the camera is not given
+            (``K_known`` is False then): that of the network's training.
 
     Raises:
         ValueError: If an argument is out of its range, or both ways of giving the camera are used.
@@ -238,6 +254,7 @@ class ImageFiles(ProjectDataModule):
         field_of_view_degrees: float | None = None,
         intrinsics: tuple[float, float, float, float] | None = None,
         num_workers: int = 0,
+        assumed_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
     ) -> None:
         super().__init__()
         if min(image_size) < 1 or divisor < 1 or num_workers < 0:
@@ -247,15 +264,17 @@ class ImageFiles(ProjectDataModule):
             )
         if field_of_view_degrees is not None and intrinsics is not None:
             raise ValueError("both field_of_view_degrees and intrinsics are given: give one of them")
-        if field_of_view_degrees is not None and not 0 < field_of_view_degrees < 180:
-            raise ValueError(f"field_of_view_degrees is {field_of_view_degrees}, but must be between 0 and 180")
-        if intrinsics is not None and not (all(map(math.isfinite, intrinsics)) and min(intrinsics) > 0):
-            raise ValueError(f"intrinsics fx, fy, cx, cy are {intrinsics}, but must be finite and positive")
+        if field_of_view_degrees is not None:
+            check_field_of_view(field_of_view_degrees, "field_of_view_degrees")
+        check_field_of_view(assumed_field_of_view_degrees, "assumed_field_of_view_degrees")
+        if intrinsics is not None:
+            check_written(*intrinsics, name="intrinsics")
         self.path = path
         self.image_size = image_size
         self.divisor = divisor
         self.field_of_view_degrees = field_of_view_degrees
         self.intrinsics = intrinsics
+        self.assumed_field_of_view_degrees = assumed_field_of_view_degrees
         self.num_workers = num_workers
         self.files: list[MediaFile] = []
 
@@ -276,5 +295,6 @@ class ImageFiles(ProjectDataModule):
             divisor=self.divisor,
             intrinsics=self.intrinsics,
             field_of_view_degrees=self.field_of_view_degrees,
+            assumed_field_of_view_degrees=self.assumed_field_of_view_degrees,
         )
         return DataLoader(dataset, batch_size=1, num_workers=self.num_workers)

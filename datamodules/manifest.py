@@ -3,15 +3,16 @@
 Columns, of which only the first two are always needed::
 
     image        path of an 8-bit image, relative to the manifest; it is turned upright as its EXIF entry says
-    depth        path of a 16-bit PNG or an .npy array of the same size; 0 = no measurement. Depth, mask and intrinsics
-                 of an image that is turned may lie as it is stored or upright (datamodules/orientation.py)
+    depth        path of a 16-bit PNG or an .npy array of the same size; 0 = no measurement, and so is, of metric
+                 depth, the largest value of an integer type (65535 of 16 bits: too far, unknown). Depth, mask and
+                 intrinsics of an image that is turned may lie as it is stored or upright (datamodules/orientation.py)
     split        train, val or test (default: train); some rows have to be for test
     kind         what the depth file means: metric (default), affine_depth, affine_disparity or ordinal; all but metric
                  are for training on mixed data (datamodules/mixed.py) and need no depth_scale
     mask         path of an image or .npy array of the same size: only its non-zero pixels are valid, and there 0 is a
                  value where the kind is not metric
     depth_scale  file units per metre, e.g. 1000 for millimetres
-    fx fy cx cy  intrinsics in pixels of this image
+    fx fy cx cy  intrinsics in pixels of this image; what cannot be its camera is refused (geometry/camera_check.py)
     name         unique name of the frame (default: the image's path without its ending)
 
 ``python -m tools.make_manifest`` writes one from folders.
@@ -25,12 +26,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from datamodules.aspect import Aspect, say_stretched
 from datamodules.base import DepthDataModule, Split
 from datamodules.frame import DepthScale, Frame, check_frame, default_intrinsics
-from datamodules.manifest_rows import Intrinsics, ManifestRow, read_manifest
+from datamodules.manifest_cameras import check_headers, intrinsic_matrix
+from datamodules.manifest_rows import Intrinsics, ManifestRow, checked_intrinsics, read_manifest
+from datamodules.metric_depth import to_metres
 from datamodules.orientation import Companions
 from datamodules.reading import StoredImage, read_stored, read_values, turn
 from datamodules.transforms import DepthAugmentation
+from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, check_field_of_view
 from structures.depth_kind import DepthKind
 
 logger = logging.getLogger(__name__)
@@ -50,16 +55,21 @@ def read_image(path: Path, where: str) -> StoredImage:
         raise ValueError(f"{where}: {error}; {REPAIR}.") from error
 
 
-def read_depth(path: Path, units_per_metre: float, where: str) -> npt.NDArray[np.float32]:
+def read_depth(
+    path: Path, units_per_metre: float, where: str, *, kind: DepthKind = DepthKind.METRIC, data: str | None = None
+) -> npt.NDArray[np.float32]:
     """Read depth in metres from a 16-bit PNG (or TIFF) or an ``.npy`` file.
 
     Args:
         path: The file.
         units_per_metre: File units per metre.
         where: Manifest and row, for messages.
+        kind: What the numbers mean; for ``METRIC`` the largest value of an integer type means unknown, see
+            :func:`~datamodules.metric_depth.to_metres`.
+        data: The manifest, for which such pixels are counted and said; None takes the folder of the file.
 
     Returns:
-        float32 ``(H, W)``, metres, 0 where unknown.
+        float32 ``(H, W)``, metres (or the unit of the kind), 0 where unknown.
 
     Raises:
         ValueError: If it cannot be read in full, is empty, or has more than one channel or only 8 bits.
@@ -77,7 +87,9 @@ def read_depth(path: Path, units_per_metre: float, where: str) -> npt.NDArray[np
             f"{where}: the depth {path} holds {values.dtype} values of shape {values.shape}, expected one channel of "
             "numbers."
         )
-    return (values.astype(np.float64) / units_per_metre).astype(np.float32)
+    if kind is not DepthKind.METRIC:  # there the largest value of a type is a value like any other
+        return (values.astype(np.float64) / units_per_metre).astype(np.float32)
+    return to_metres(values, units_per_metre, path=path, data=data)
 
 
 def read_mask(path: Path, shape: tuple[int, ...], where: str) -> npt.NDArray[np.bool_]:
@@ -141,14 +153,14 @@ class ManifestSource:
         frame, mask = self.read_unchecked(row)
         if mask is not None:
             frame.depth = np.where(mask, frame.depth, np.float32(0))
-        check_frame(frame, f"{row.where} ({row.depth.name})")
+        check_frame(frame, f"{row.where} ({row.depth.name})", data=row.manifest)
         return frame
 
     def read_unchecked(self, row: ManifestRow) -> tuple[Frame, npt.NDArray[np.bool_] | None]:
         """Read the files of a row: the frame, its depth as the file has it, and the mask if there is one."""
         stored = read_image(row.image, row.where)
         image = turn(stored.pixels, stored.orientation)
-        values = read_depth(row.depth, row.depth_scale, row.where)
+        values = read_depth(row.depth, row.depth_scale, row.where, kind=row.kind, data=row.manifest)
         mask = None if row.mask is None else read_mask(row.mask, values.shape, row.where)
         depth = self.companions.upright(values, stored)
         if mask is not None:
@@ -157,9 +169,7 @@ class ManifestSource:
         if row.intrinsics is None:
             K = default_intrinsics(width=width, height=height, field_of_view_degrees=self.default_field_of_view_degrees)
         else:
-            fx, fy, cx, cy = row.intrinsics
-            K = np.array([[fx, 0, cx + self.shift], [0, fy, cy + self.shift], [0, 0, 1]], dtype=np.float64)
-            K = self.companions.upright_k(K, stored)
+            K = self.companions.upright_k(intrinsic_matrix(row.intrinsics, self.shift), stored)
         return Frame(image=image, depth=depth, K=K, name=row.name, K_known=row.intrinsics is not None), mask
 
 
@@ -190,9 +200,12 @@ class ManifestDataModule(DepthDataModule):
             its time; None augments at full size.
         cache: Keep frames in memory once they were read, so that only the first epoch decodes: 0.35 MB a frame at
             96x128 and oversampling 2, so not for very large sets.
+        aspect: ``stretch`` resizes images of other proportions than ``image_size`` as they are, ``crop`` cuts off what
+            is too long, evenly at both ends.
 
     Raises:
-        ValueError: If ``K_convention`` is unknown.
+        ValueError: If ``K_convention`` or ``aspect`` is unknown, or the intrinsics or the field of view are no
+            camera's.
     """
 
     def __init__(
@@ -202,7 +215,7 @@ class ManifestDataModule(DepthDataModule):
         file_units_per_metre: float | None = None,
         intrinsics: Intrinsics | None = None,
         K_convention: Literal["corner", "centre"] = "centre",
-        default_field_of_view_degrees: float = 60.0,
+        default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
         batch_size: int = 16,
         image_size: tuple[int, int] = (96, 128),
         augmentation: DepthAugmentation | None = None,
@@ -213,6 +226,7 @@ class ManifestDataModule(DepthDataModule):
         pin_memory: bool | None = None,
         oversampling: float | None = 2.0,
         cache: bool = False,
+        aspect: Aspect = "stretch",
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -225,12 +239,14 @@ class ManifestDataModule(DepthDataModule):
             pin_memory=pin_memory,
             oversampling=oversampling,
             cache=cache,
+            aspect=aspect,
         )
         if K_convention not in ("corner", "centre"):
             raise ValueError(f"K_convention '{K_convention}' is not known; choose 'corner' or 'centre'.")
+        check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")
         self.root = Path(root)
         self.file_units_per_metre = file_units_per_metre
-        self.intrinsics = intrinsics
+        self.intrinsics = None if intrinsics is None else checked_intrinsics(intrinsics, "data.init_args.intrinsics")
         self.K_convention: Literal["corner", "centre"] = K_convention
         self.default_field_of_view_degrees = default_field_of_view_degrees
         self._rows: list[ManifestRow] | None = None
@@ -244,18 +260,25 @@ class ManifestDataModule(DepthDataModule):
         return self.root
 
     @property
+    def assumed_field_of_view_degrees(self) -> float:
+        """Horizontal field of view of rows without intrinsics."""
+        return self.default_field_of_view_degrees
+
+    @property
     def val_is_test(self) -> bool:
         """Whether validation runs on the test rows themselves, for want of rows of split ``val``."""
         return not any(row.split == "val" for row in self._read())
 
     def prepare_data(self) -> None:
-        """Check the manifest before anything starts.
+        """Check the manifest before anything starts, and cameras against the sizes of images evenly over it.
 
         Raises:
             FileNotFoundError: If it or a file that it names is missing.
             ValueError: If something in it cannot be right, or no row is for testing.
         """
-        self._read()
+        sizes = check_headers(self._read(), shift=0.5 if self.K_convention == "centre" else 0.0)
+        if self.aspect == "stretch":
+            say_stretched(str(self.path), sizes, self.image_size)
 
     def _read(self) -> list[ManifestRow]:
         if self._rows is None:

@@ -9,6 +9,7 @@ from typing import Any
 from datamodules.base import Split
 from datamodules.media_paths import find_path
 from datamodules.tables import read_csv, read_text
+from geometry.camera_check import CameraError, check_written
 from structures.depth_kind import DepthKind
 
 COLUMNS = ("image", "depth", "split", "kind", "mask", "depth_scale", "fx", "fy", "cx", "cy", "name")
@@ -45,6 +46,11 @@ class ManifestRow:
     name: str
     kind: DepthKind = DepthKind.METRIC
     mask: Path | None = None
+
+    @property
+    def manifest(self) -> str:
+        """The manifest, for what is said once for all of its rows."""
+        return self.where.rpartition(", line ")[0]
 
 
 def read_records(path: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -181,7 +187,7 @@ def _depth_scale(record: dict[str, Any], default: float | None, where: str) -> f
             "set data.init_args.file_units_per_metre for all rows."
         )
     value = default if "depth_scale" not in record else _number(record, "depth_scale", where)
-    if value is None or value <= 0:
+    if value is None or not (math.isfinite(value) and value > 0):
         raise ValueError(f"{where}: depth_scale is the number of file units per metre and positive, got {value}.")
     return value
 
@@ -189,9 +195,22 @@ def _depth_scale(record: dict[str, Any], default: float | None, where: str) -> f
 def _intrinsics(record: dict[str, Any], default: Intrinsics | None, where: str) -> Intrinsics | None:
     present = [column for column in INTRINSICS if column in record]
     if not present:
-        return default
+        return default if default is None else checked_intrinsics(default, where)
     if len(present) < len(INTRINSICS):
         missing = ", ".join(sorted(set(INTRINSICS) - set(present)))
         raise ValueError(f"{where}: {missing} missing; give all of fx, fy, cx and cy or none of them.")
     fx, fy, cx, cy = (_number(record, column, where) for column in INTRINSICS)
-    return fx, fy, cx, cy
+    return checked_intrinsics((fx, fy, cx, cy), where)
+
+
+def checked_intrinsics(intrinsics: Intrinsics, where: str) -> Intrinsics:
+    """Return intrinsics as they are written, if they can belong to an image of some size.
+
+    Raises:
+        ValueError: If they cannot; one sentence that says what they probably are.
+    """
+    try:
+        check_written(*intrinsics)
+    except CameraError as error:
+        raise ValueError(f"{where}: {error}.") from error
+    return intrinsics

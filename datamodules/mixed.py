@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from datamodules.aspect import Aspect, say_stretched
 from datamodules.base import DepthDataModule, DepthDataset, FrameSubset, Split
 from datamodules.frame import DepthScale, Frame, FrameSource, Sample, to_sample
 from datamodules.mixed_schedule import Mixture, share_counts
-from datamodules.mixed_sources import JoinedSource, MixedSource, without_camera
+from datamodules.mixed_sources import JoinedSource, ManifestDomain, MixedSource, without_camera
 from datamodules.mixed_truth import TruthSource, truth_of
 from datamodules.rooms.make_store import default_root
 from datamodules.samplers import epoch_order, sample_generator
@@ -118,6 +119,7 @@ class MixedDataModule(DepthDataModule):
         pin_memory: Whether to page-lock batches; None does it where there is a GPU.
         oversampling: Frames are reduced to that many times ``image_size`` before augmentation; None leaves them.
         cache: Keep frames in memory once they were read.
+        aspect: ``stretch`` or ``crop`` images of other proportions than ``image_size``.
 
     Raises:
         ValueError: If there is no source, two have one name, or ``samples_per_epoch`` is below 1.
@@ -140,6 +142,7 @@ class MixedDataModule(DepthDataModule):
         pin_memory: bool | None = None,
         oversampling: float | None = 1.0,
         cache: bool = True,
+        aspect: Aspect = "stretch",
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -152,6 +155,7 @@ class MixedDataModule(DepthDataModule):
             pin_memory=pin_memory,
             oversampling=oversampling,
             cache=cache,
+            aspect=aspect,
         )
         if not sources:
             raise ValueError("Mixed data need at least one source, but the list of sources is empty.")
@@ -175,6 +179,8 @@ class MixedDataModule(DepthDataModule):
         """Make or check the data of every source."""
         for source in [*self.sources, self.evaluation]:
             source.prepare(self.root)
+            if self.aspect == "stretch" and isinstance(source, ManifestDomain):
+                say_stretched(f"source {source.name}", source.sizes, self.image_size)
 
     def make_source(self, split: Split) -> FrameSource:
         """Return the frames of a split: those of all sources with their truth, or what is evaluated on.

@@ -39,5 +39,5 @@ class ManifestTruthSource(ManifestSource):
         # Without a mask NaN stays valid here, and is refused.
         valid = truth != 0 if mask is None else mask
         check_truth(truth, valid, row.kind, where)
-        check_intrinsics(frame.K, width=width, height=height, where=where)
+        check_intrinsics(frame.K, width=width, height=height, where=where, data=row.manifest)
         return with_truth(frame, np.where(valid, truth, np.float32(0)), valid)

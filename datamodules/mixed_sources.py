@@ -2,6 +2,7 @@
 
 import abc
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +11,16 @@ from typing import Literal
 from datamodules.base import Split
 from datamodules.frame import Frame, FrameSource, default_intrinsics
 from datamodules.manifest import ManifestSource
-from datamodules.manifest_rows import Intrinsics, ManifestRow, read_manifest
+from datamodules.manifest_cameras import check_headers
+from datamodules.manifest_rows import Intrinsics, ManifestRow, checked_intrinsics, read_manifest
 from datamodules.mixed_distortion import DistortedSource, Distortion
 from datamodules.mixed_manifest import ManifestTruthSource
 from datamodules.mixed_truth import TruthSource
 from datamodules.rooms.datamodule import Field, Part, RoomsSource, check_choices, open_store
 from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, store_path
 from datamodules.rooms.settings import RoomsSettings
+from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
 from structures.depth_kind import DepthKind
-
-DEFAULT_FIELD_OF_VIEW_DEGREES = 60.0
-"""Horizontal field of view that is made up for a camera that nobody knows."""
 
 
 class MixedSource(abc.ABC):
@@ -175,25 +175,26 @@ class ManifestDomain(MixedSource):
             raise ValueError(f"source {name}: K_convention '{K_convention}' is not known; choose 'corner' or 'centre'.")
         self.manifest = manifest
         self.file_units_per_metre = file_units_per_metre
-        self.intrinsics = intrinsics
+        self.intrinsics = None if intrinsics is None else checked_intrinsics(intrinsics, f"source {name}: intrinsics")
         self.K_convention: Literal["corner", "centre"] = K_convention
         self._rows: list[ManifestRow] | None = None
+        self.sizes: Counter[tuple[int, int]] = Counter()
 
     def prepare(self, root: Path) -> None:
-        """Check the manifest.
+        """Check the manifest, and cameras against the sizes of images evenly over it.
 
         Raises:
             FileNotFoundError: If it or a file that it names is missing.
             ValueError: If something in it cannot be right.
         """
-        self._read(root)
+        self.sizes = check_headers(self._read(root), shift=0.5 if self.K_convention == "centre" else 0.0)
 
     def training(self, root: Path) -> TruthSource:
         """Return the frames of split ``train`` with their truth."""
         return ManifestTruthSource(
             [row for row in self._read(root) if row.split == "train"],
             K_convention=self.K_convention,
-            default_field_of_view_degrees=DEFAULT_FIELD_OF_VIEW_DEGREES,
+            default_field_of_view_degrees=USUAL_FIELD_OF_VIEW_DEGREES,
         )
 
     def evaluation(self, split: Split, root: Path) -> FrameSource:
@@ -211,7 +212,7 @@ class ManifestDomain(MixedSource):
                     "evaluation needs metric depth."
                 )
         return ManifestSource(
-            rows, K_convention=self.K_convention, default_field_of_view_degrees=DEFAULT_FIELD_OF_VIEW_DEGREES
+            rows, K_convention=self.K_convention, default_field_of_view_degrees=USUAL_FIELD_OF_VIEW_DEGREES
         )
 
     def val_is_test(self, root: Path) -> bool:
@@ -270,5 +271,5 @@ class JoinedSource:
 def without_camera(frame: Frame) -> Frame:
     """The frame with intrinsics that were made up in place of its own."""
     height, width = frame.image.shape[:2]
-    K = default_intrinsics(width=width, height=height, field_of_view_degrees=DEFAULT_FIELD_OF_VIEW_DEGREES)
+    K = default_intrinsics(width=width, height=height, field_of_view_degrees=USUAL_FIELD_OF_VIEW_DEGREES)
     return replace(frame, K=K, K_known=False)

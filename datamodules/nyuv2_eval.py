@@ -105,7 +105,7 @@ class NyuTestSource:
         if image.shape[0] == 3:
             image = image.transpose(1, 2, 0)
         frame = Frame(image=np.ascontiguousarray(image), depth=depth, K=self.K.copy(), name=entry.name)
-        check_frame(frame, where)
+        check_frame(frame, where, data=str(entry.path.parent))
         return frame
 
 

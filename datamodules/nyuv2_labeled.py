@@ -24,6 +24,8 @@ from structures.batch import from_pixel_centres
 FILE = "nyu_depth_v2_labeled.mat"
 SPLITS_FILE = "splits.mat"
 FRAMES = 1449
+OFFICIAL_SIZES = (795, 654)
+"""Training and test frames of the official split."""
 HEIGHT, WIDTH = 480, 640
 
 NyuSplit = Literal["1111/338", "795/654"]
@@ -86,6 +88,15 @@ def read_split(root: Path, split: NyuSplit, frames: int) -> tuple[list[int], lis
         raise ValueError(
             f"{path} does not fit {root / FILE}: it has to split the frames 1 to {frames} without overlap."
         )
+    if len(both) < frames:
+        raise ValueError(
+            f"{path} is not the official split: {frames - len(both)} of {frames} frames are in no part: {HOW_TO_GET}."
+        )
+    if frames == FRAMES and (len(parts[0]), len(parts[1])) != OFFICIAL_SIZES:
+        raise ValueError(
+            f"{path} is not the official split: it has {len(parts[0])} training and {len(parts[1])} test frames, not "
+            f"{OFFICIAL_SIZES[0]} and {OFFICIAL_SIZES[1]}, so scores would not compare: {HOW_TO_GET}."
+        )
     return parts[0], parts[1]
 
 
@@ -133,7 +144,7 @@ class NyuLabeledSource:
             K=self.K.copy(),
             name=f"{number + 1:04d}",
         )
-        check_frame(frame, where)
+        check_frame(frame, where, data=str(self._file.path))
         return frame
 
 

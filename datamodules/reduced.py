@@ -1,7 +1,7 @@
-"""Frames reduced once, before augmentation, and kept in memory if wanted."""
+"""Frames cropped and reduced once, before augmentation, and kept in memory if wanted."""
 
 from datamodules.frame import Frame, FrameSource
-from datamodules.transforms import resize
+from datamodules.transforms import crop_to_aspect, resize
 
 
 def covering_size(frame_size: tuple[int, int], image_size: tuple[int, int], oversampling: float) -> tuple[int, int]:
@@ -66,3 +66,24 @@ class ReducedSource:
         frame = self.source.read(index)
         height, width = frame.image.shape[:2]
         return resize(frame, covering_size((height, width), self.image_size, self.oversampling))
+
+
+class CroppedSource:
+    """Another source's frames, cut to the proportions of the samples, so that no resize stretches them.
+
+    Args:
+        source: Where frames come from.
+        image_size: Height and width of the samples.
+    """
+
+    def __init__(self, source: FrameSource, image_size: tuple[int, int]) -> None:
+        self.source = source
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.source)
+
+    def read(self, index: int) -> Frame:
+        """Return a frame, without what is too wide or too high."""
+        return crop_to_aspect(self.source.read(index), self.image_size)

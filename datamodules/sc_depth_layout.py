@@ -15,15 +15,18 @@ Folder names may be lower case, and ``train.txt`` and ``val.txt`` may also lie i
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from datamodules.aspect import Aspect
 from datamodules.base import Split
 from datamodules.camera_file import Camera
 from datamodules.clips import ClipAugmentation, Window
+from datamodules.first_frames import check_first_frames
 from datamodules.frame import DepthScale, FrameSource
 from datamodules.frame_files import find_folders, find_images, match_depths
 from datamodules.frame_sequences import FolderSequence, SequenceSource
@@ -31,6 +34,7 @@ from datamodules.frames_video import Evaluation, check_evaluation
 from datamodules.media_paths import composed, find_path
 from datamodules.optical_flow import Motion, moving_clips
 from datamodules.video import VideoDataModule
+from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, CameraError, check_field_of_view, check_written
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +63,10 @@ def read_k(path: Path, K_convention: Literal["corner", "centre"]) -> Camera:
     K = values.reshape(3, 3)
     if not np.array_equal(K[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1]):
         raise ValueError(f"{path} is no K, whose lower left is 0 and lower right 1, but {K.tolist()}.")
+    try:
+        check_written(K[0, 0], K[1, 1], K[0, 2], K[1, 2])
+    except CameraError as error:
+        raise ValueError(f"{path}: {error}.") from error
     if K_convention == "centre":
         K = K + np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
     return Camera(str(path), K=K)
@@ -99,6 +107,7 @@ class ScDepthDataModule(VideoDataModule):
         pin_memory: Whether to page-lock batches; None does it where there is a GPU.
         oversampling: Frames are reduced to that many times ``image_size`` once they are read; None leaves them.
         cache: Keep frames in memory once they were read.
+        aspect: ``stretch`` or ``crop`` images of other proportions than ``image_size``.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -109,7 +118,7 @@ class ScDepthDataModule(VideoDataModule):
         root: str,
         *,
         K_convention: Literal["corner", "centre"] = "centre",
-        default_field_of_view_degrees: float = 60.0,
+        default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
         depth_units_per_metre: float = 1000.0,
         evaluation: Evaluation = "clips",
         min_flow: float | None = None,
@@ -131,6 +140,7 @@ class ScDepthDataModule(VideoDataModule):
         pin_memory: bool | None = None,
         oversampling: float | None = 1.0,
         cache: bool = False,
+        aspect: Aspect = "stretch",
     ) -> None:
         super().__init__(
             window=window,
@@ -148,11 +158,11 @@ class ScDepthDataModule(VideoDataModule):
             pin_memory=pin_memory,
             oversampling=oversampling,
             cache=cache,
+            aspect=aspect,
         )
         if K_convention not in ("corner", "centre"):
             raise ValueError(f"K_convention '{K_convention}' is not known; choose 'corner' or 'centre'.")
-        if not 0 < default_field_of_view_degrees < 180:
-            raise ValueError(f"A field of view lies between 0 and 180 degrees, got {default_field_of_view_degrees:g}.")
+        check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")
         check_evaluation(evaluation, depth_units_per_metre)
         self.root = Path(root)
         self.K_convention: Literal["corner", "centre"] = K_convention
@@ -162,19 +172,24 @@ class ScDepthDataModule(VideoDataModule):
         self.motion = Motion(min_flow=min_flow, max_flow=max_flow, target_flow=target_flow, max_stride=max_stride)
 
     @property
+    def assumed_field_of_view_degrees(self) -> float:
+        """Horizontal field of view of lone images whose K is not known."""
+        return self.default_field_of_view_degrees
+
+    @property
     def val_is_test(self) -> bool:
         """Whether validation and test run on the same images, for want of others."""
         return not (self._has_validation() and self._has_testing())
 
     def prepare_data(self) -> None:
-        """Check folders, lists and cameras before anything starts.
+        """Check folders, lists, cameras and the first frame of every scene before anything starts.
 
         Raises:
             FileNotFoundError: If something is missing.
             ValueError: If something cannot be right.
         """
-        for split in ("train", "val", "test"):
-            self.make_source(split)
+        sequences = {(s.name, s.images[0]): s for split in ("train", "val", "test") for s in self._sequences(split)}
+        check_first_frames(sequences.values(), data=str(self.root), image_size=self.image_size, aspect=self.aspect)
 
     def make_source(self, split: Split) -> SequenceSource:
         """Return the frames of a split, scene by scene.
@@ -183,8 +198,10 @@ class ScDepthDataModule(VideoDataModule):
             FileNotFoundError: If something is missing.
             ValueError: If something cannot be right.
         """
-        sequences = self._scenes("train") if split == "train" else self._held_out(split)
-        return SequenceSource([(sequence, range(len(sequence))) for sequence in sequences])
+        return SequenceSource([(sequence, range(len(sequence))) for sequence in self._sequences(split)])
+
+    def _sequences(self, split: Split) -> list[FolderSequence]:
+        return self._scenes("train") if split == "train" else self._held_out(split)
 
     def make_windows(self, split: Split, source: FrameSource) -> list[Window]:
         """Return the clips of a split, or lone frames where it holds lone images.
@@ -279,7 +296,7 @@ class ScDepthDataModule(VideoDataModule):
         return FolderSequence(
             name,
             images,
-            camera=read_k(folder / K_FILE, self.K_convention),
+            camera=replace(read_k(folder / K_FILE, self.K_convention), data=str(self.root)),
             depths=match_depths(images, depth) if with_depth and depth.is_dir() else None,
             depth_units_per_metre=self.depth_units_per_metre,
         )
@@ -299,12 +316,13 @@ class ScDepthDataModule(VideoDataModule):
 
     def _lone_camera(self, folder: Path, image: Path) -> Camera:
         if (folder / K_FILE).is_file():
-            return read_k(folder / K_FILE, self.K_convention)
+            return replace(read_k(folder / K_FILE, self.K_convention), data=str(self.root))
         scenes = self._scenes("train")
         first = scenes[0].camera
         if len({str(scene.camera.K) for scene in scenes}) == 1 and _size(scenes[0].images[0]) == _size(image):
             return first
-        return Camera(str(folder), field_of_view_degrees=self.default_field_of_view_degrees)
+        view = self.default_field_of_view_degrees
+        return Camera(str(folder), field_of_view_degrees=view, data=str(self.root))
 
 
 def _size(path: Path) -> tuple[int, int] | None:

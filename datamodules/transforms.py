@@ -72,6 +72,24 @@ def crop(frame: Frame, *, top: int, left: int, height: int, width: int) -> Frame
     return _move(replace(frame, image=image), G, np.eye(3), rows, columns)
 
 
+def crop_to_aspect(frame: Frame, image_size: tuple[int, int]) -> Frame:
+    """Cut off what is too wide or too high for the proportions of a size, evenly at both ends; K follows.
+
+    Args:
+        frame: The frame; it is not written to.
+        image_size: Height and width whose proportions are wanted.
+
+    Returns:
+        The largest window of those proportions, to a pixel (the very same object if that is the whole frame).
+    """
+    height, width = frame.image.shape[:2]
+    rows = min(height, max(1, round(width * image_size[0] / image_size[1])))
+    columns = min(width, max(1, round(height * image_size[1] / image_size[0])))
+    if (rows, columns) == (height, width):
+        return frame
+    return crop(frame, top=(height - rows) // 2, left=(width - columns) // 2, height=rows, width=columns)
+
+
 def flip(frame: Frame) -> Frame:
     """Mirror left and right.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
+from datamodules.aspect import Aspect
 from datamodules.base import DepthDataModule, Split
 from datamodules.clips import ClipAugmentation, ClipDataset, Window
 from datamodules.frame import DepthScale, FrameSource, Sample
@@ -33,6 +34,7 @@ class VideoDataModule(DepthDataModule):
         pin_memory: Whether to page-lock batches; None does it where there is a GPU.
         oversampling: Frames are reduced to that many times ``image_size`` once they are read; None leaves them.
         cache: Keep frames in memory once they were read; every frame is read by several clips.
+        aspect: ``stretch`` or ``crop`` images of other proportions than ``image_size``.
 
     Raises:
         ValueError: If ``window`` is even or below 1 or ``stride`` below 1.
@@ -56,6 +58,7 @@ class VideoDataModule(DepthDataModule):
         pin_memory: bool | None = None,
         oversampling: float | None = 1.0,
         cache: bool = True,
+        aspect: Aspect = "stretch",
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -68,6 +71,7 @@ class VideoDataModule(DepthDataModule):
             pin_memory=pin_memory,
             oversampling=oversampling,
             cache=cache,
+            aspect=aspect,
         )
         if window < 1 or window % 2 == 0:
             raise ValueError(f"window is the odd number of frames of a clip, got {window}.")

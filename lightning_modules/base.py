@@ -22,6 +22,7 @@ from lightning_modules.checked import CheckedModule
 from lightning_modules.flip_postprocessing import Quantity, blended_with_mirror_image
 from lightning_modules.schedules import WarmupCosine
 from lightning_modules.size_errors import explained
+from lightning_modules.truth_check import TruthCheck
 from metrics.depth import DepthMetrics
 from structures.batch import DepthBatch
 
@@ -187,6 +188,7 @@ class DepthModule(PaperModule):
         self.measured_images = torch.nn.ModuleDict({stage: SumMetric() for stage in ("val", "test")})
         self._said_no_truth: set[str] = set()
         self.flip_postprocessing = False
+        self.truth_check = TruthCheck({stage: self._metrics(stage).protocol for stage in ("val", "test")})
 
     flip_quantity: ClassVar[Quantity] = "depth"
     """What flip post-processing blends."""
@@ -270,6 +272,7 @@ class DepthModule(PaperModule):
     def _reset_metrics(self, stage: str) -> None:
         self._metrics(stage).reset()
         cast(SumMetric, self.measured_images[stage]).reset()
+        self.truth_check.reset(stage)
 
     def _count_measured(self, stage: str, batch: DepthBatch) -> None:
         measured = batch["depth_mask"].flatten(1).any(dim=1)
@@ -298,7 +301,21 @@ class DepthModule(PaperModule):
         for name, value in values.items():
             # compute() has reduced the metric over all ranks, so every rank logs the same number.
             self.log(f"{stage}/{name}", value, prog_bar=name == "score" or name.startswith("delta1"))
+        self.truth_check.explain(stage, values)
         self._reset_metrics(stage)
+
+    @property
+    def unscored(self) -> str | None:
+        """Why the last validation or test gave no score though there is truth, one sentence; None where it gave one."""
+        return self.truth_check.unscored
+
+    def on_train_batch_start(self, batch: DepthBatch, batch_idx: int) -> None:
+        """Look at the unit of the truth, once.
+
+        Raises:
+            ValueError: If measured depth cannot be in metres.
+        """
+        self.truth_check.look("train", batch)
 
     def on_validation_epoch_start(self) -> None:
         """Forget what a sanity check or an interrupted epoch has counted."""
@@ -307,6 +324,7 @@ class DepthModule(PaperModule):
     def validation_step(self, batch: DepthBatch, batch_idx: int) -> None:
         """Update the validation metrics."""
         self._count_measured("val", batch)
+        self.truth_check.look("val", batch)
         with explained(batch):
             self._update_metrics("val", batch)
 
@@ -321,6 +339,7 @@ class DepthModule(PaperModule):
     def test_step(self, batch: DepthBatch, batch_idx: int) -> None:
         """Update the test metrics."""
         self._count_measured("test", batch)
+        self.truth_check.look("test", batch)
         with explained(batch):
             self._update_metrics("test", batch)
 

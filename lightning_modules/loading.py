@@ -85,6 +85,9 @@ def load_module(checkpoint_path: Path) -> LightningModule:
     module = _build(recipe, checkpoint_path)
     _check_fit(module, checkpoint["state_dict"], checkpoint_path, recipe["class_path"])
     module.load_state_dict(checkpoint["state_dict"], strict=True)
+    view = (recipe.get("data") or {}).get("assumed_field_of_view_degrees")
+    if view is not None and hasattr(module, "assumed_field_of_view_degrees"):
+        module.assumed_field_of_view_degrees = float(view)  # type: ignore[assignment]  # a Module may hold any value
     return module.eval()
 
 

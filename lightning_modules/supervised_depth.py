@@ -27,10 +27,15 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
+from geometry.camera import intrinsics_from_field_of_view
+from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
 from lightning_modules.base import DepthModule
 from lightning_modules.batch_needs import DEPTH_AND_CAMERA, IMAGES, Loop, Need, check_measured
 from losses.composite import LossConstants, select
 from structures.batch import DepthBatch
+
+RELATIVE_LOSSES = frozenset({"ssi", "ssi_trimmed", "ssi_gradient", "ilnr", "ilnr_gradient"})
+"""Losses after which scale and shift of the prediction mean nothing."""
 
 
 class SupervisedDepth(DepthModule):
@@ -58,6 +63,10 @@ class SupervisedDepth(DepthModule):
         max_depth_m: See :class:`DepthModule`.
         crop: See :class:`DepthModule`.
         average: See :class:`DepthModule`.
+
+    Attributes:
+        assumed_field_of_view_degrees: Horizontal field of view of lone images without intrinsics: that of the
+            training's data, where the module comes from a checkpoint.
 
     Raises:
         ValueError: If a loss term is unknown (the message lists the known ones) or a length is not positive.
@@ -101,6 +110,12 @@ class SupervisedDepth(DepthModule):
         self.depth_scale_m = depth_scale_m
         self.canonical_focal_px = canonical_focal_px
         self.activation = activation
+        self.assumed_field_of_view_degrees = USUAL_FIELD_OF_VIEW_DEGREES
+
+    @property
+    def scale_known(self) -> bool:
+        """Whether a loss compares metres: those that leave scale and shift open do not."""
+        return any(weight > 0 for name, weight in self.loss_weights.items() if name not in RELATIVE_LOSSES)
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
         """Depth to learn from, and the intrinsics."""
@@ -115,9 +130,13 @@ class SupervisedDepth(DepthModule):
         output = self.network(image)
         return output.exp() if self.activation == "exp" else output
 
-    def to_own_camera(self, K: Tensor | None) -> Tensor | float:
-        """Factor from depth of the canonical camera to that of ``K`` ``(B, 3, 3)``, ``(B, 1, 1, 1)``; 1 without K."""
-        if self.canonical_focal_px is None or K is None:
+    def to_own_camera(self, K: Tensor) -> Tensor | float:
+        """Factor from depth of the canonical camera to that of ``K`` ``(B, 3, 3)``, ``(B, 1, 1, 1)``.
+
+        A K that was made up because nobody knows the camera is used like any other, in training, test and prediction
+        alike: the field of view that it is made up from stands in the checkpoint.
+        """
+        if self.canonical_focal_px is None:
             return 1.0
         return ((K[:, 0, 0] * K[:, 1, 1]).sqrt() / self.canonical_focal_px).view(-1, 1, 1, 1)
 
@@ -126,11 +145,15 @@ class SupervisedDepth(DepthModule):
 
         Args:
             image: float32 ``(B, 3, H, W)``, RGB in [0, 1].
-            K: float32 ``(B, 3, 3)``, pixels, used with ``canonical_focal_px`` alone; None is the canonical camera.
+            K: float32 ``(B, 3, 3)``, pixels, used with ``canonical_focal_px`` alone; None is the camera of
+                ``assumed_field_of_view_degrees``.
 
         Returns:
             float32 ``(B, 1, H, W)``.
         """
+        if K is None:
+            view = math.radians(self.assumed_field_of_view_degrees)
+            K = intrinsics_from_field_of_view(view, height=image.shape[2], width=image.shape[3])[None].to(image.device)
         return self.canonical_depth(image).clamp(min=0) * self.to_own_camera(K) * self.depth_scale_m
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

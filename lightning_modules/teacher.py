@@ -1,5 +1,6 @@
 """A finished network that labels images for another one to learn from."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -85,6 +86,20 @@ class Teacher(LightningModule):
             # Our own modules may want more than the image, the intrinsics for one.
             return self.model.predict_step(batch, batch_idx)
         return self.model(batch["image"])
+
+
+def knows_metres(module: nn.Module, settings: Mapping[str, Any]) -> bool:
+    """Return whether a network's depth is in metres, so that no constant is missing in it.
+
+    Args:
+        module: A depth module, or a teacher of depth.
+        settings: What is known of the data that it was trained on (``lightning_modules/trained_data.py``).
+    """
+    if settings.get("depth_scale") == "image_max":
+        return False
+    if isinstance(module, Teacher):
+        return not module.relative
+    return isinstance(module, DepthModule) and module.scale_known
 
 
 def _checked(module: LightningModule, kind: Kind, source: str) -> LightningModule:

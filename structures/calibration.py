@@ -21,6 +21,7 @@ import yaml
 from torch import Tensor
 
 from geometry.camera import intrinsics_from_field_of_view
+from geometry.camera_check import check_field_of_view
 from structures.files import write_atomically
 
 Output = Literal["depth", "disparity"]
@@ -43,7 +44,7 @@ class Calibration:
         domain: What was calibrated on: a data set, a folder.
         teacher: What was calibrated: a checkpoint, or a model of the hub.
         images: How many images the result rests on.
-        field_of_view_degrees: Horizontal field of view in (0, 180), or None where it was not looked for.
+        field_of_view_degrees: Horizontal field of view, 5 to 170, or None where it was not looked for.
         field_of_view_interval: Its interval, or None where there is none.
 
     Raises:
@@ -67,8 +68,8 @@ class Calibration:
             interval = self.field_of_view_interval
             _check_number("field_of_view_degrees", self.field_of_view_degrees, interval)
             ends = (self.field_of_view_degrees,) if interval is None else interval
-            if not all(0 < end < 180 for end in ends):
-                raise ValueError(f"the field of view is {_said(ends)} degrees, but must be between 0 and 180")
+            for end in ends:
+                check_field_of_view(end)
         elif self.field_of_view_interval is not None:
             raise ValueError("field_of_view_interval is given without field_of_view_degrees")
         for name in ("domain", "teacher"):
@@ -178,6 +179,20 @@ class Calibration:
             return cls(**values)
         except ValueError as error:
             raise ValueError(f"calibration '{path}': {error}") from error
+
+
+def shift_of_metres(shift: float, output: Output) -> str:
+    """What a shift does to a network that needs none, one sentence without a full stop.
+
+    Args:
+        shift: What is added.
+        output: To what: depth in metres, or its inverse.
+    """
+    unit = "m to the depth" if output == "depth" else "1/m to the inverse depth"
+    return (
+        f"this network already knows metres, and the calibration adds {shift:+.3g} {unit} of it: use it without one, "
+        "unless its metres are known to be off by such a constant"
+    )
 
 
 def _is_number(value: object) -> bool:

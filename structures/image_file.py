@@ -1,6 +1,6 @@
 """The contract between the images that a user wants depth for and whoever writes the results."""
 
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 from torch import Tensor
 
@@ -12,10 +12,10 @@ class ImageFileBatch(TypedDict):
     """float32 ``(1, 3, H, W)``, RGB in [0, 1], resized, then padded at the right and bottom by replication."""
     content_size: Tensor
     """int64 ``(1, 2)``, rows and columns of ``image`` that are no padding."""
-    K: NotRequired[Tensor]
+    K: Tensor
     """float32 ``(1, 3, 3)``, pixels of ``image``, corner convention."""
     K_known: Tensor
-    """bool ``(1,)``, whether the user gave the intrinsics; without them there is no ``K``."""
+    """bool ``(1,)``, False where K was made up from the field of view that the network's training assumes."""
     original_image: Tensor
     """uint8 ``(1, 3, H0, W0)``, RGB, as it was read."""
     name: list[str]

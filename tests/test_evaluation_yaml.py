@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from jsonargparse import Namespace
 
 import cli
 from datamodules.manifest import ManifestDataModule
+from lightning_modules.trained_data import follow_training
 from metrics.protocol import DepthProtocol
 
 ROOT = Path(__file__).parents[1] / "experiments"
@@ -41,11 +44,28 @@ def test_data_and_protocol_are_the_files_own(capsys: pytest.CaptureFixture[str],
     protocol = overlay["model"]["init_args"]
     assert laid["data"]["class_path"] == "datamodules.manifest.ManifestDataModule"
     shared = set(inspect.signature(ManifestDataModule).parameters) & set(plain["data"]["init_args"])
-    assert shared <= set(overlay["data"]["init_args"])  # so that nothing of the experiment's data survives
+    # So that nothing of the experiment's data survives but the size, which is that of the training.
+    assert shared - {"image_size"} <= set(overlay["data"]["init_args"])
+    assert "image_size" not in overlay["data"]["init_args"]
     arguments = laid["data"]["init_args"]
     assert {name: arguments[name] for name in overlay["data"]["init_args"]} == overlay["data"]["init_args"]
     assert {name: laid["model"]["init_args"][name] for name in protocol} == protocol
     assert plain["model"]["class_path"] == laid["model"]["class_path"]
     DepthProtocol(**(protocol | {"crop": None if protocol["crop"] is None else tuple(protocol["crop"])}))
     assert protocol["alignment"] == "least_squares"
-    assert all(side % 32 == 0 for side in arguments["image_size"])
+    assert arguments["image_size"] == plain["data"]["init_args"]["image_size"]
+
+
+def test_a_checkpoint_is_evaluated_at_its_trained_size(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "best.ckpt"
+    config = cli_namespace(image_size=(96, 128))
+    recipe = {"class_path": config.model.class_path, "model": {}, "data": {"image_size": [288, 384]}}
+    torch.save({"state_dict": {}, "plumbline": recipe}, checkpoint)
+    for path in FILES:
+        follow_training(config, checkpoint, ["test", "--config", str(path), "--ckpt_path", str(checkpoint)])
+        assert config.data.init_args.image_size == (288, 384)
+
+
+def cli_namespace(**arguments: Any) -> Namespace:
+    model = Namespace(class_path="lightning_modules.supervised_depth.SupervisedDepth")
+    return Namespace(model=model, data=Namespace(class_path="x", init_args=Namespace(**arguments)))

@@ -22,9 +22,10 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from datamodules.base import Split
+from datamodules.base import DepthDataModule, Split
 from datamodules.frame import Sample
 from geometry.camera import field_of_view_from_focal
+from geometry.camera_check import check_field_of_view
 from lightning_modules.calibration_search import (
     FIELDS_OF_VIEW,
     USUAL_FIELD_OF_VIEW,
@@ -39,11 +40,12 @@ from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
 from lightning_modules.quiet import quiet_lightning
 from lightning_modules.self_calibration import Estimate, Output, opposite_turns, trimmed_mean
-from lightning_modules.teacher import Teacher
+from lightning_modules.teacher import Teacher, knows_metres
+from lightning_modules.trained_data import trained_settings
 from networks.huggingface import HuggingFaceDepth
 from renderers.curves import plot_curves
 from renderers.display import to_uint8
-from structures.calibration import Calibration
+from structures.calibration import Calibration, shift_of_metres
 from structures.files import write_png
 from tools.pseudo_labels import unaugmented_frames
 
@@ -170,12 +172,18 @@ def _domain(config: Any, data: LightningDataModule, teacher: Teacher) -> tuple[D
     if config.field_of_view is not None:
         return domain.at_field_of_view(config.field_of_view), True
     if config.find == "shift" and not bool(known.all()):
+        view = data.assumed_field_of_view_degrees if isinstance(data, DepthDataModule) else USUAL_FIELD_OF_VIEW
         sys.stderr.write(
-            f"warning: the data do not know their camera, so a field of view of {USUAL_FIELD_OF_VIEW:g} degrees is "
-            "taken (--field-of-view gives another, --find both looks for it)\n"
+            f"warning: the data do not know their camera, so the field of view of {view:g} degrees that they assume "
+            "is taken (--field-of-view gives another, --find both looks for it)\n"
         )
-        return domain.at_field_of_view(USUAL_FIELD_OF_VIEW), False
+        return domain.at_field_of_view(view), False
     return domain, True
+
+
+def _settings(teacher: str) -> dict[str, Any]:
+    """What is known of the data that a checkpoint was trained on; nothing of a Hugging Face model's."""
+    return trained_settings(Path(teacher)) if Path(teacher).is_file() else {}
 
 
 def run(config: Any, data: LightningDataModule) -> str:
@@ -191,8 +199,16 @@ def run(config: Any, data: LightningDataModule) -> str:
         raise ValueError("--find focal needs the shift: --shift S, or --find both")
     if config.find != "shift" and config.about == "scene":
         raise ValueError("--find focal and both turn the camera: leave out --about scene")
+    if config.field_of_view is not None:
+        check_field_of_view(config.field_of_view, "--field-of-view")
     teacher = Teacher(config.teacher, "depth", config.inverse, common_unit=True)
     domain, camera_known = _domain(config, data, teacher)
+    metres = knows_metres(teacher, _settings(config.teacher))
+    if metres:
+        sys.stderr.write(
+            f"warning: '{config.teacher}' already knows metres, so no constant is missing in its depth; what is found "
+            "is its error on these images at best\n"
+        )
     report, focal = "", None
     if config.find != "shift":
         focal = find_focal(domain, shift=config.shift if config.find == "focal" else None, seed=config.seed)
@@ -235,6 +251,8 @@ def run(config: Any, data: LightningDataModule) -> str:
         field_of_view_degrees=view,
         field_of_view_interval=view_interval,
     ).save(config.out)
+    if metres:
+        report += f"warning: {shift_of_metres(shift, domain.output)}\n"
     return f"{teacher.title} on {len(domain.image)} images\n{report}{config.out}: for tools.predict --calibration\n"
 
 

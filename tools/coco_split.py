@@ -16,8 +16,8 @@ import numpy as np
 
 from datamodules.coco_file import CocoFile
 from datamodules.coco_json import load_coco_json
-from structures.errors import plain_reason
 from lightning_modules.command_line.plain_parser import PlainParser
+from structures.errors import plain_reason
 from structures.files import check_folder, write_atomically
 
 

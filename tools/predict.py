@@ -15,11 +15,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.image_files import ImageFiles
+from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
 from lightning_modules.base import DepthModule
 from lightning_modules.calibrated import CalibratedDepth
 from lightning_modules.callbacks.flip_postprocessing import turn_on
@@ -28,8 +28,9 @@ from lightning_modules.command_line.plain_parser import PlainParser
 from lightning_modules.loading import load_module
 from lightning_modules.quiet import quiet_lightning
 from lightning_modules.slurm import settle_slurm
-from lightning_modules.teacher import Teacher
-from structures.calibration import Calibration
+from lightning_modules.teacher import Teacher, knows_metres
+from lightning_modules.trained_data import FIELD_OF_VIEW, settings_of_config, trained_settings
+from structures.calibration import Calibration, shift_of_metres
 from structures.errors import plain_reason
 
 DEFAULT_SIZE = (96, 128)
@@ -80,31 +81,16 @@ def _parser() -> PlainParser:
 
 
 def _data_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """``data.init_args`` of the run's ``config.yaml``, empty where the file or the entry is missing."""
-    config = options.config
-    if config is None and options.checkpoint is not None:
-        config = options.checkpoint.resolve().parent.parent / "config.yaml"
-    if config is None:
-        return {}
-    try:
-        settings: Any = yaml.safe_load(config.read_text())["data"]["init_args"]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
-
-
-def _training_size(settings: dict[str, Any]) -> tuple[int, int] | None:
-    try:
-        height, width = settings["image_size"]
-        return int(height), int(width)
-    except (KeyError, TypeError, ValueError):
-        return None
+    """What is known of the training's data: from the file that the user names, else from the checkpoint or its run."""
+    if options.config is not None:
+        return settings_of_config(options.config)
+    return {} if options.checkpoint is None else trained_settings(options.checkpoint)
 
 
 def _working_size(options: argparse.Namespace, settings: dict[str, Any]) -> tuple[int, int]:
     if options.size is not None:
         return options.size[0], options.size[1]
-    size = _training_size(settings)
+    size: tuple[int, int] | None = settings.get("image_size")
     if size is None and options.config is not None:
         raise ValueError(f"'{options.config}' does not say data.init_args.image_size; give --size H W")
     if size is None and options.teacher is not None:
@@ -149,14 +135,20 @@ def _say_what_was_calibrated(calibration: Calibration, options: argparse.Namespa
 
 
 def _say_what_depth_means(
-    module: LightningModule, options: argparse.Namespace, settings: dict[str, Any], *, camera_known: bool
+    module: LightningModule,
+    options: argparse.Namespace,
+    settings: dict[str, Any],
+    *,
+    camera_known: bool,
+    assumed_degrees: float,
 ) -> None:
     """Print a line for each reason why the millimetres are not those of the user's own camera."""
     focal_px = getattr(module, "canonical_focal_px", None)
     if focal_px is not None and not camera_known:
         print(
-            f"note: depth is that of a camera whose focal length is {focal_px:g} pixels at the working size; for your "
-            "own camera give --field-of-view DEGREES or --k FX FY CX CY",
+            f"note: the camera is not known, so a horizontal field of view of {assumed_degrees:g} degrees is assumed, "
+            "as in training where no camera was known; depth is in proportion to the focal length: for your own camera "
+            "give --field-of-view DEGREES or --k FX FY CX CY",
             file=sys.stderr,
         )
     if isinstance(module, DepthModule) and not module.scale_known:
@@ -193,9 +185,10 @@ def main(args: list[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
     quiet_lightning()
-    settings = _data_settings(options)
     try:
         settle_slurm()
+        settings = _data_settings(options)
+        assumed_degrees = settings.get(FIELD_OF_VIEW, USUAL_FIELD_OF_VIEW_DEGREES)
         calibration = None if options.calibration is None else Calibration.load(options.calibration)
         field_of_view_degrees = _field_of_view_degrees(options, calibration)
         data = ImageFiles(
@@ -203,6 +196,7 @@ def main(args: list[str] | None = None) -> int:
             image_size=_working_size(options, settings),
             field_of_view_degrees=field_of_view_degrees,
             intrinsics=None if options.k is None else tuple(options.k),
+            assumed_field_of_view_degrees=assumed_degrees,
         )
         data.setup("predict")
         _check_output(data, options.output)
@@ -218,9 +212,11 @@ def main(args: list[str] | None = None) -> int:
         print(f"error: {plain_reason(error)}", file=sys.stderr)
         return 2
     camera_known = field_of_view_degrees is not None or options.k is not None
-    _say_what_depth_means(module, options, settings, camera_known=camera_known)
+    _say_what_depth_means(module, options, settings, camera_known=camera_known, assumed_degrees=assumed_degrees)
     if calibration is not None:
         _say_what_was_calibrated(calibration, options)
+        if knows_metres(module, settings):
+            print(f"warning: {shift_of_metres(calibration.shift, calibration.output)}", file=sys.stderr)
         module = CalibratedDepth(module, calibration, from_nearest=options.teacher is not None)
     writer = DepthPredictionWriter(str(options.output), panel=options.panel, ply=options.ply)
     # What Lightning says about devices is of no use to someone who wants a picture.

@@ -94,7 +94,7 @@ class RoomsSource:
             flags={name: (arrays["flags"] & FLAG_BITS[name]) > 0 for name in self.flags},
             T_world_camera=arrays["T_world_camera"] if self.pose else None,
         )
-        check_frame(frame, f"{self.store.path}, {frame.name}")
+        check_frame(frame, f"{self.store.path}, {frame.name}", data=str(self.store.path))
         return frame
 
 

@@ -18,14 +18,18 @@ from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 from rich.table import Table
 
+from lightning_modules.base import DepthModule
+from lightning_modules.loading import RECIPE_KEY
 from lightning_modules.run_folder import git_commit
+from lightning_modules.trained_data import DATA_KEY, settings_of_data
 
 
 class RunRecord(SaveConfigCallback):
     """Writes ``config.yaml`` and ``run.json`` into the run's folder and tells the user where everything is.
 
     A checkpoint gets the entry ``plumbline`` with the class path and the plain arguments of its module, so that it can
-    be loaded without its configuration (``lightning_modules/loading.py``).
+    be loaded without its configuration (``lightning_modules/loading.py``), and, for depth, what a test or a prediction
+    needs to know of the data (``lightning_modules/trained_data.py``).
 
     Args:
         parser: The parser of the subcommand.
@@ -81,12 +85,14 @@ class RunRecord(SaveConfigCallback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Tell the checkpoint which module it belongs to."""
         model = self.plain_config["model"]
-        checkpoint["plumbline"] = {
+        checkpoint[RECIPE_KEY] = {
             "class_path": model["class_path"],
             "model": model.get("init_args", {}),
             "experiment": self.plain_config.get("experiment"),
             "commit": self.record.get("commit", "unknown"),
         }
+        if isinstance(pl_module, DepthModule):
+            checkpoint[RECIPE_KEY][DATA_KEY] = settings_of_data(trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the training's time, best and last values."""

@@ -51,6 +51,7 @@ def make_nyuv2_labeled(root: Path, *, frames: int = FRAMES, written: int = 3) ->
     with path.open("r+b") as raw_file:
         raw_file.write(b"MATLAB 7.3 MAT-file")
     numbers = np.arange(1, frames + 1)
-    test = numbers % 2 == 1
+    # Every other frame up to the 654th test frame, as many as in the official split.
+    test = (numbers % 2 == 1) & (numbers < 2 * 654)
     scipy.io.savemat(root / "splits.mat", {"trainNdxs": numbers[~test][:, None], "testNdxs": numbers[test][:, None]})
     return path

@@ -136,7 +136,7 @@ def test_wrong_files_have_one_sentence(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("field_of_view_degrees: 180\n", "lies between 0 and 180, but it is 180"),
+        ("field_of_view_degrees: 180\n", "has to lie between 5 and 170"),
         ("", "has to hold lines such as 'fx: 525.0', but it holds None"),
         ("- 525\n", "has to hold lines such as"),
         ("fx: [525\n", "is no YAML"),

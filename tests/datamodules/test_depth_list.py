@@ -133,5 +133,5 @@ def test_broken_files_name_the_line(tmp_path: Path) -> None:
 def test_unknown_layout_and_units_are_refused() -> None:
     with pytest.raises(ValueError, match=r"Layout 'kitti' is not known; choose one of scannet, interiornet, pairs"):
         module(Path("unused"), "kitti")
-    with pytest.raises(ValueError, match=r"file_units_per_metre has to be positive, got 0"):
+    with pytest.raises(ValueError, match=r"file_units_per_metre has to be positive and finite, got 0"):
         module(Path("unused"), file_units_per_metre=0)

@@ -439,7 +439,7 @@ def test_wrong_videos_have_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"default_field_of_view_degrees": 0.0}, "between 0 and 180 degrees, got 0"),
+        ({"default_field_of_view_degrees": 0.0}, "is 0 degrees, but has to lie between 5 and 170"),
         ({"evaluation": "all"}, "evaluation 'all' is not known; choose 'clips' or 'frames'"),
         ({"depth_units_per_metre": 0.0}, "depth_units_per_metre is positive"),
         ({"max_video_frames": 0}, "max_video_frames has to be at least 1, got 0"),

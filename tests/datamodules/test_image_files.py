@@ -70,8 +70,16 @@ def test_a_batch_holds_the_image_its_sizes_and_its_name(tmp_path):
     assert batch["error"] == [""]
     assert batch["image"].dtype == torch.float32
     np.testing.assert_array_equal(batch["original_image"][0].permute(1, 2, 0), pixels)
-    assert "K" not in batch
     assert not batch["K_known"]
+
+
+def test_an_unknown_camera_has_the_field_of_view_that_is_assumed(tmp_path):
+    save(tmp_path / "a.png", noise(100, 200))
+    (batch,) = batches(tmp_path, image_size=(50, 100), assumed_field_of_view_degrees=90.0)
+    assert not batch["K_known"]
+    torch.testing.assert_close(batch["K"][0], torch.tensor([[50.0, 0, 50], [0, 50, 25], [0, 0, 1]]))
+    (batch,) = batches(tmp_path, image_size=(50, 100))
+    assert float(batch["K"][0, 0, 0]) == pytest.approx(50 / np.tan(np.radians(30)), rel=1e-6)
 
 
 def test_k_follows_the_image_to_its_working_size(tmp_path):
@@ -105,7 +113,7 @@ def test_k_outside_an_image_is_the_error_of_that_image(tmp_path):
     save(tmp_path / "small.png", noise(40, 40))
     large, small = batches(tmp_path, intrinsics=(50.0, 50.0, 50.0, 50.0))
     assert large["error"] == [""]
-    assert "outside the image of 40x40" in small["error"][0]
+    assert small["error"][0].startswith("'small': the principal point (50, 50) lies outside the 40x40 image")
 
 
 def test_video_frames_come_in_order_and_numbered(tmp_path):

@@ -146,9 +146,13 @@ def test_wrong_content_names_file_and_row(tmp_path: Path, case: str) -> None:
     row = good_row(**({"depth": "depth/000.npy"} if content is not None else {}), **changes)
     write_rows(path, [row])
     data = module(path)
-    data.setup("test")
-    with pytest.raises(ValueError, match=message) as caught:
+
+    def read() -> None:
+        data.setup("test")  # what is wrong with the camera itself is found here
         data.datasets["test"][0]
+
+    with pytest.raises(ValueError, match=message) as caught:
+        read()
     assert f"{path}, line 2" in str(caught.value)
 
 

@@ -92,6 +92,14 @@ def test_no_split_depends_on_the_seed(tmp_path: Path, monkeypatch: pytest.Monkey
         assert {part: data._indices(part) for part in ("train", "val", "test")} == first
 
 
+def test_a_split_of_other_sizes_than_the_official_one_is_refused(tmp_path: Path) -> None:
+    make_nyuv2_labeled(tmp_path)
+    numbers = np.arange(1, 1450)
+    scipy.io.savemat(tmp_path / "splits.mat", {"trainNdxs": numbers[:1111], "testNdxs": numbers[1111:]})
+    with pytest.raises(ValueError, match=r"has 1111 training and 338 test frames, not 795 and 654"):
+        module(tmp_path).prepare_data()
+
+
 def test_missing_truncated_and_foreign_files_say_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no .*labeled.mat: download .* set data.init_args.root"):
         module(tmp_path).prepare_data()
@@ -104,6 +112,9 @@ def test_missing_truncated_and_foreign_files_say_how_to_get_them(tmp_path: Path)
         module(tmp_path).prepare_data()
     scipy.io.savemat(tmp_path / "splits.mat", {"trainNdxs": [1, 2], "testNdxs": [2, 9]})
     with pytest.raises(ValueError, match=r"frames 1 to 6 without overlap"):
+        module(tmp_path).prepare_data()
+    scipy.io.savemat(tmp_path / "splits.mat", {"trainNdxs": [1, 2], "testNdxs": [3, 6]})
+    with pytest.raises(ValueError, match=r"not the official split: 2 of 6 frames are in no part"):
         module(tmp_path).prepare_data()
     with pytest.raises(ValueError, match=r"belongs to 1449 frames, but .* holds 6"):
         module(tmp_path, split="1111/338").prepare_data()

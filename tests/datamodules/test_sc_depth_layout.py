@@ -169,5 +169,5 @@ def test_wrong_test_folders_have_one_sentence(tmp_path: Path) -> None:
 def test_wrong_arguments_have_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="K_convention 'corners' is not known"):
         module(tmp_path, K_convention="corners")
-    with pytest.raises(ValueError, match="between 0 and 180 degrees, got 200"):
+    with pytest.raises(ValueError, match="is 200 degrees, but has to lie between 5 and 170"):
         module(tmp_path, default_field_of_view_degrees=200.0)

@@ -206,7 +206,11 @@ def test_canonical_camera_scales_depth_by_the_focal_length(batch):
     module = SupervisedDepth(Affine(scale=0.0, shift=0.2), loss_weights={"l1": 1.0}, canonical_focal_px=40.0)
     K = torch.tensor([[30.0, 0, 12], [0, 120.0, 8], [0, 0, 1]]).expand(4, 3, 3)  # geometric mean 60 pixels
     batch["K"] = K
-    torch.testing.assert_close(module(batch["image"]), torch.full_like(batch["depth"], 2.0))
+    # Without intrinsics: 60 degrees across 24 pixels.
+    assumed = 12 / math.tan(math.radians(30)) / 40
+    torch.testing.assert_close(module(batch["image"]), torch.full_like(batch["depth"], 2.0 * assumed))
+    module.assumed_field_of_view_degrees = 90.0
+    torch.testing.assert_close(module(batch["image"]), torch.full_like(batch["depth"], 2.0 * 12 / 40))
     torch.testing.assert_close(module(batch["image"], K), torch.full_like(batch["depth"], 3.0))
     torch.testing.assert_close(module.predict_depth(batch), torch.full_like(batch["depth"], 3.0))
     # The loss compares in the canonical camera: |0.2 - depth / 10 / 1.5|.

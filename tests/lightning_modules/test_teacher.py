@@ -1,11 +1,14 @@
 """Teachers: our own checkpoints and Hugging Face models behind one predict_step."""
 
+import math
+
 import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from lightning_modules.teacher import Teacher
+from lightning_modules.supervised_depth import SupervisedDepth
+from lightning_modules.teacher import Teacher, knows_metres
 from tests.data.make_huggingface import make_depth_anything, make_segformer
 from tests.data.make_teachers import save_depth_checkpoint, save_segmenter_checkpoint
 
@@ -41,7 +44,17 @@ def test_a_depth_checkpoint_uses_the_intrinsics_of_the_batch(tmp_path):
     K = torch.tensor([[100.0, 0, 48], [0, 100, 32], [0, 0, 1]]).expand(2, 3, 3)
     depth = teacher.predict_step({"image": make_image(), "K": K}, 0)
     torch.testing.assert_close(depth, torch.full((2, 1, 64, 96), 4.0))
-    torch.testing.assert_close(teacher(make_image()), torch.full((2, 1, 64, 96), 2.0))
+    assumed = 48 / math.tan(math.radians(30)) / 50  # 60 degrees across 96 pixels
+    torch.testing.assert_close(teacher(make_image()), torch.full((2, 1, 64, 96), 2.0 * assumed))
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale", "metres"),
+    [(["l1"], "10m", True), (["l1", "ssi"], "10m", True), (["ssi"], "10m", False), (["l1"], "image_max", False)],
+)
+def test_who_knows_metres_is_told_by_losses_and_data(losses, scale, metres):
+    module = SupervisedDepth(torch.nn.Conv2d(3, 1, 1), loss_weights=dict.fromkeys(losses, 1.0))
+    assert knows_metres(module, {"depth_scale": scale}) == metres
 
 
 @needs_transformers

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import torch
 import yaml
 
 from structures.calibration import Calibration
@@ -51,6 +52,27 @@ def test_it_writes_a_file_that_predict_takes_and_draws_the_curve(call, capsys):
     assert "no slope along the turn" in said
     assert "taken, in medians" in said
     assert "smallest relative disagreement" in said
+
+
+def test_a_network_that_knows_metres_is_warned_of_before_and_in_the_result(call, capsys):
+    run, out = call
+    assert run() == 0
+    said = capsys.readouterr()
+    assert "already knows metres, so no constant is missing" in said.err
+    shift = Calibration.load(out).shift
+    assert (
+        f"warning: this network already knows metres, and the calibration adds {shift:+.3g} m to the depth" in said.out
+    )
+
+
+def test_a_network_up_to_scale_and_shift_is_not_warned_of(call, tmp_path, capsys):
+    run, _ = call
+    checkpoint = torch.load(tmp_path / "teacher.ckpt", weights_only=True)
+    checkpoint["plumbline"]["model"]["loss_weights"] = {"ssi": 1.0}
+    torch.save(checkpoint, tmp_path / "teacher.ckpt")
+    assert run() == 0
+    said = capsys.readouterr()
+    assert "knows metres" not in said.err + said.out
 
 
 def test_the_field_of_view_is_looked_for_when_it_is_asked_for(call):

@@ -106,7 +106,7 @@ def test_wrong_calls_return_two_with_one_sentence_and_write_nothing(tmp_path, ch
         "not a checkpoint": (tmp_path / "foreign.ckpt", photos, out),
         "checkpoint": (tmp_path / "nowhere.ckpt", photos, out),
         "lies in the input folder": (checkpoint, photos, photos / "out"),
-        "between 0 and 180": (checkpoint, photos, out, "--field-of-view", "190"),
+        "has to lie between 5 and 170": (checkpoint, photos, out, "--field-of-view", "190"),
         "not allowed with": (checkpoint, photos, out, "--field-of-view", "60", "--k", "1", "1", "1", "1"),
         "does not say data.init_args.image_size": (checkpoint, photos, out, "--config", str(tmp_path / "no.yaml")),
         "at least 1": (checkpoint, photos, out, "--size", "0", "64"),
@@ -180,12 +180,36 @@ def test_depth_follows_the_focal_length_at_the_working_size(tmp_path, canonical,
     assert "focal length" not in capsys.readouterr().err
 
 
-def test_without_a_camera_the_canonical_one_is_taken_and_said(tmp_path, canonical, photos, capsys):
+@pytest.mark.parametrize("degrees", [None, 90.0])
+def test_without_a_camera_that_of_the_training_is_assumed_and_said(tmp_path, canonical, photos, capsys, degrees):
+    if degrees is not None:
+        checkpoint = torch.load(canonical, weights_only=True)
+        checkpoint["plumbline"]["data"] = {"image_size": [48, 67], "assumed_field_of_view_degrees": degrees}
+        torch.save(checkpoint, canonical)
     assert run(canonical, photos / "a" / "1.png", tmp_path / "out", "--size", "48", "67", "--no-panel") == 0
-    assert (read_depth(tmp_path / "out" / "1_depth.png") == 1000).all()
+    focal = 131 / 2 / np.tan(np.radians((degrees or 60.0) / 2))  # of the photo; 97 x 131 becomes 49 x 66
+    metres = focal * np.sqrt(66 / 131 * 49 / 97) / 50
+    np.testing.assert_allclose(read_depth(tmp_path / "out" / "1_depth.png"), 1000 * metres, atol=0.501)
     (note,) = capsys.readouterr().err.splitlines()
-    assert "50 pixels" in note
+    assert f"field of view of {degrees or 60:g} degrees is assumed" in note
     assert "--field-of-view" in note
+
+
+CAMERAS = {
+    "normalised": (["0.9", "1.2", "0.5", "0.5"], 2, "normalised by the image size"),
+    "negative": (["-50", "50", "65.5", "48.5"], 2, "fx=-50"),
+    "of an image twice as large": (["240", "240", "131", "97"], 1, "of another image size, about 262x194"),
+    "of the image before it was turned": (["120", "120", "48.5", "65.5"], 1, "turned by 90 degrees"),
+    "in millimetres": (["2.1", "3.1", "65.5", "48.5"], 1, "field of view"),
+}
+
+
+@pytest.mark.parametrize("case", CAMERAS)
+def test_a_camera_that_cannot_be_is_refused(tmp_path, checkpoint, photos, capfd, caplog, case):
+    camera, code, message = CAMERAS[case]
+    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", "--no-panel", "--k", *camera) == code
+    assert message in capfd.readouterr().err + caplog.text
+    assert not list(tmp_path.glob("out/*.png"))
 
 
 @pytest.mark.parametrize(("depth_scale", "said"), [("image_max", True), ("10m", False)])
@@ -207,6 +231,17 @@ def read_ply(path):
     kinds = [line.split() for line in header.decode().splitlines() if line.startswith("property")]
     types = {"float": "<f4", "uchar": "u1"}
     return np.frombuffer(body, dtype=[(name, types[kind]) for _, kind, name in kinds])
+
+
+@pytest.mark.parametrize(("losses", "warned"), [(["l1"], True), (["ssi"], False)])
+def test_a_calibration_of_a_network_that_knows_metres_is_warned_of(tmp_path, canonical, photos, capsys, losses, warned):
+    checkpoint = torch.load(canonical, weights_only=True)
+    checkpoint["plumbline"]["model"]["loss_weights"] = dict.fromkeys(losses, 1.0)
+    torch.save(checkpoint, canonical)
+    calibration = write_calibration(tmp_path / "c.yaml", shift=1.9, shift_interval=(1.8, 2.0))
+    call = ("--calibration", str(calibration), "--no-panel", "--field-of-view", "60")
+    assert run(canonical, photos / "a" / "1.png", tmp_path / "out", *call) == 0
+    assert ("already knows metres, and the calibration adds +1.9 m to the depth" in capsys.readouterr().err) == warned
 
 
 @pytest.mark.parametrize(("output", "metres"), [("depth", 2.3456 + 0.25), ("disparity", 1 / (1 / 2.3456 + 0.25))])

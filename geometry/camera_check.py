@@ -1,0 +1,238 @@
+"""Whether numbers can be the intrinsics of an image, and if not, what they probably are: the one judge of cameras.
+
+Every reader of intrinsics asks here, so that the same camera is accepted or refused wherever it is given. What cannot
+be right is refused; what is odd but possible, as the principal point of a crop, is a doubt that is said once.
+
+A wide angle of 170 degrees and a telephoto lens of 5 are the ends of what a pinhole model is used for. The principal
+point of a real camera lies near the middle; those of the Kinects of NYU Depth v2 are 2 and 6 % off, in the two axes.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+MIN_FIELD_OF_VIEW_DEGREES = 5.0
+MAX_FIELD_OF_VIEW_DEGREES = 170.0
+
+USUAL_FIELD_OF_VIEW_DEGREES = 60.0
+"""Horizontal field of view that is assumed where nothing is known of a camera (LeReS)."""
+
+NORMALISED_AT_MOST = 3.0
+"""Intrinsics that are all at most this are in units of the image: no image of pixels is so small."""
+
+OTHER_SIZE = (0.56, 1.45)
+"""Refused: a principal point at this part of the middle or less, or more, in both axes: K of an image half or twice as
+large, with some room for principal points that are off the middle."""
+OTHER_SIZE_AGREEMENT = 0.1
+"""Relative difference of the two axes up to which they agree in one factor."""
+
+NEAR_SIZE = 0.08
+"""A factor that is farther from 1 than this is a doubt where the two axes agree within ``NEAR_SIZE_AGREEMENT``."""
+NEAR_SIZE_AGREEMENT = 0.05
+
+SIMPLE_FACTORS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6, 1 / 8)
+SIMPLE_WITHIN = 0.06
+"""A factor this near to a simple one is taken for it: the principal point may be off the middle."""
+
+TURNED_AGREEMENT = 0.08
+"""Relative distance of (cx, cy) from the middle of the turned image up to which K is one of that image."""
+TURNED_LEAST_ASPECT = 1.15
+"""Images nearer to a square cannot be told from turned ones."""
+
+CORNER_PIXELS = 1.5
+"""A principal point nearer to the upper left corner than this was not filled in, or is in units of the image."""
+
+MIDDLE_HALF = (0.25, 0.75)
+PIXEL_ASPECT = (0.8, 1.25)
+"""Usual ratios of fx and fy; 1 for square pixels."""
+
+MILLIMETRES = (1.0, 600.0)
+"""Focal lengths of real lenses in millimetres, from phones to telephoto lenses."""
+
+
+class CameraError(ValueError):
+    """Numbers that cannot be a camera; the message has no full stop and names no file."""
+
+
+class Doubt(NamedTuple):
+    """Something about a camera that is odd but possible."""
+
+    kind: str
+    """A word for it, equal for all cameras with the same oddity."""
+    message: str
+    """Half a sentence that says what is odd and what may be the reason, without a full stop."""
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """Focal lengths and principal point.
+
+    Attributes:
+        fx: Focal length along x, pixels.
+        fy: Focal length along y, pixels.
+        cx: Principal point, pixels from the left edge (corner convention).
+        cy: Principal point, pixels from the upper edge.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+
+def check_field_of_view(degrees: float, name: str = "the field of view") -> None:
+    """Refuse a horizontal field of view that no camera has.
+
+    Args:
+        degrees: The angle.
+        name: What to call it in the message.
+
+    Raises:
+        CameraError: If it is not a number from 5 to 170.
+    """
+    if math.isfinite(degrees) and MIN_FIELD_OF_VIEW_DEGREES <= degrees <= MAX_FIELD_OF_VIEW_DEGREES:
+        return
+    reason = ""
+    if MIN_FIELD_OF_VIEW_DEGREES <= math.degrees(degrees) <= MAX_FIELD_OF_VIEW_DEGREES:
+        reason = f" (in radians? {degrees:g} rad are {math.degrees(degrees):.1f} degrees)"
+    raise CameraError(
+        f"{name} is {degrees:g} degrees, but has to lie between {MIN_FIELD_OF_VIEW_DEGREES:g} and "
+        f"{MAX_FIELD_OF_VIEW_DEGREES:g}{reason}"
+    )
+
+
+def check_written(fx: float, fy: float, cx: float, cy: float, name: str = "") -> None:
+    """Refuse intrinsics that belong to no image of any size; cx and cy may count from either convention's origin.
+
+    Args:
+        fx: Focal length along x, pixels.
+        fy: Focal length along y, pixels.
+        cx: Principal point along x, pixels.
+        cy: Principal point along y, pixels.
+        name: What the message begins with, if anything.
+
+    Raises:
+        CameraError: If a number is not finite, a focal length not positive, or all are in units of the image.
+    """
+    said = f"fx={fx:g}, fy={fy:g}, cx={cx:g}, cy={cy:g}"
+    name = f"{name}: " if name else ""
+    if not all(map(math.isfinite, (fx, fy, cx, cy))):
+        raise CameraError(f"{name}intrinsics have to be finite numbers, but they are {said}")
+    if fx <= 0 or fy <= 0:
+        raise CameraError(f"{name}focal lengths are in pixels and positive, but fx={fx:g} and fy={fy:g}")
+    if max(fx, fy, abs(cx), abs(cy)) <= NORMALISED_AT_MOST:
+        raise CameraError(
+            f"{name}intrinsics are in pixels, but {said}: normalised by the image size? Multiply fx and cx by the "
+            "width and fy and cy by the height"
+        )
+
+
+def judge_camera(camera: Intrinsics, *, width: int, height: int) -> list[Doubt]:
+    """Judge the camera of an image.
+
+    Args:
+        camera: Its intrinsics, corner convention.
+        width: Columns of the image.
+        height: Rows of the image.
+
+    Returns:
+        What is odd about it, the most telling first; nothing for a usual camera.
+
+    Raises:
+        CameraError: If it cannot be the camera of that image; the message says what it probably is.
+    """
+    fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
+    check_written(fx, fy, cx, cy)
+    size, point = f"{width}x{height} image", f"principal point ({cx:g}, {cy:g})"
+    if 0 <= max(cx, cy) <= CORNER_PIXELS < min(width, height) / 4:
+        raise CameraError(
+            f"the {point} lies in the corner of the {size}: normalised by the image size, or not filled in? cx and cy "
+            "are in pixels, about half of the width and height"
+        )
+    factor = _factor(camera, width, height, OTHER_SIZE_AGREEMENT)
+    outside = not (0 <= cx <= width and 0 <= cy <= height)
+    if _is_turned(camera, width, height):
+        raise CameraError(
+            f"the {point} lies where the middle of a {height}x{width} image would be, but this is a {size}: K of the "
+            "image before it was turned by 90 degrees? Give fx, fy, cx and cy of the image as it is stored"
+        )
+    if factor is not None and not OTHER_SIZE[0] < factor < OTHER_SIZE[1]:
+        where = "outside" if outside else "far from the middle of"
+        raise CameraError(f"the {point} lies {where} the {size}: K {_of_another_size(factor, width, height)}")
+    if outside:
+        raise CameraError(
+            f"the {point} lies outside the {size}; K has to be given in pixels of this image size"
+            f"{_other_middle(camera, width, height)}"
+        )
+    _check_angles(camera, width, height)
+    doubts: list[Doubt] = []
+    factor = _factor(camera, width, height, NEAR_SIZE_AGREEMENT)
+    if factor is not None and abs(factor - 1) > NEAR_SIZE:
+        doubts.append(
+            Doubt("size", f"the {point} lies off the middle of the {size} by one factor in both axes: K "
+                          f"{_of_another_size(factor, width, height)}")
+        )  # fmt: skip
+    elif not all(MIDDLE_HALF[0] < part < MIDDLE_HALF[1] for part in (cx / width, cy / height)):
+        doubts.append(
+            Doubt("crop", f"the {point} lies outside the middle half of the {size}, which is right only for a crop"
+                          f"{_other_middle(camera, width, height)}")
+        )  # fmt: skip
+    if not PIXEL_ASPECT[0] <= fx / fy <= PIXEL_ASPECT[1]:
+        doubts.append(
+            Doubt("pixels", f"fx={fx:g} and fy={fy:g} differ by a factor of {fx / fy:.3g}, which is right only for an "
+                            "image that was stretched")
+        )  # fmt: skip
+    return doubts
+
+
+def _factor(camera: Intrinsics, width: int, height: int, agreement: float) -> float | None:
+    """How many times larger the image is whose middle the principal point would be; None where the axes disagree."""
+    x, y = 2 * camera.cx / width, 2 * camera.cy / height
+    if x <= 0 or y <= 0 or abs(x / y - 1) > agreement or abs(y / x - 1) > agreement:
+        return None
+    return math.sqrt(x * y)
+
+
+def _of_another_size(factor: float, width: int, height: int) -> str:
+    simple = min(SIMPLE_FACTORS, key=lambda value: abs(factor / value - 1))
+    if abs(factor / simple - 1) < SIMPLE_WITHIN:
+        factor = simple
+    larger = f"{round(width * factor)}x{round(height * factor)}"
+    change = f"divide fx, fy, cx and cy by {factor:.3g}" if factor > 1 else f"multiply them by {1 / factor:.3g}"
+    return f"of another image size, about {larger} ({factor:.3g} times as large)? Then {change}"
+
+
+def _is_turned(camera: Intrinsics, width: int, height: int) -> bool:
+    if max(width, height) / min(width, height) < TURNED_LEAST_ASPECT:
+        return False
+    off_turned = max(abs(2 * camera.cx / height - 1), abs(2 * camera.cy / width - 1))
+    off_middle = max(abs(2 * camera.cx / width - 1), abs(2 * camera.cy / height - 1))
+    return off_turned < TURNED_AGREEMENT and off_middle > TURNED_AGREEMENT
+
+
+def _other_middle(camera: Intrinsics, width: int, height: int) -> str:
+    """The image whose middle the principal point would be, where that is larger, or smaller, in both axes."""
+    x, y = 2 * camera.cx / width, 2 * camera.cy / height
+    if min(x, y) > 1 or 0 < min(x, y) <= max(x, y) < 1:
+        return f" (of another image size? It would be the middle of {2 * camera.cx:.0f}x{2 * camera.cy:.0f})"
+    return ""
+
+
+def _check_angles(camera: Intrinsics, width: int, height: int) -> None:
+    for focal, name, length, axis in (
+        (camera.fx, "fx", width, "horizontal"),
+        (camera.fy, "fy", height, "vertical"),
+    ):
+        degrees = math.degrees(2 * math.atan(length / (2 * focal)))
+        if MIN_FIELD_OF_VIEW_DEGREES <= degrees <= MAX_FIELD_OF_VIEW_DEGREES:
+            continue
+        if focal <= NORMALISED_AT_MOST:
+            reason = "normalised by the image size? Multiply fx by the width and fy by the height"
+        elif degrees > MAX_FIELD_OF_VIEW_DEGREES and MILLIMETRES[0] <= focal <= MILLIMETRES[1]:
+            reason = "in millimetres? Multiply by the width of the image and divide by that of the sensor in mm"
+        else:
+            reason = "of another image size, or in another unit than pixels?"
+        raise CameraError(
+            f"{name}={focal:g} means a {axis} field of view of {degrees:.3g} degrees of the {width}x{height} image, "
+            f"but {MIN_FIELD_OF_VIEW_DEGREES:g} to {MAX_FIELD_OF_VIEW_DEGREES:g} are possible: {reason}"
+        )

@@ -1,0 +1,87 @@
+"""Whether depth that is said to be in metres can be: its median, what of it lies in range, and the likely unit."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+IMPOSSIBLE_M = (0.01, 500.0)
+"""Medians of the measured depth below and above which no scene's are, metres."""
+
+PLAUSIBLE_M = (0.1, 200.0)
+"""Range of depth that is counted where no evaluated range is known, metres."""
+
+MOST_OUTSIDE = 0.2
+"""Share of the measured pixels outside of the range from which on it is said."""
+
+UNITS = {1000.0: "millimetres", 256.0: "1/256 m, KITTI's", 5000.0: "1/5000 m, TUM's", 100.0: "centimetres"}
+"""Usual file units per metre."""
+
+USUAL_MEDIANS_M = (0.3, 60.0)
+"""Medians that make a unit a likely one, metres."""
+
+SETTING = "set the manifest's column depth_scale or data.init_args.file_units_per_metre (video: depth_units_per_metre)"
+
+
+class DepthSummary(NamedTuple):
+    """What the measured pixels of some images hold."""
+
+    median_m: float
+    """Median, metres."""
+    outside: float
+    """Share outside of the range, 0 to 1."""
+    near_m: float
+    """Lower end of the range, metres."""
+    far_m: float
+    """Upper end of the range, metres."""
+
+
+def summarise(
+    depth: Tensor, mask: Tensor, *, near_m: float = PLAUSIBLE_M[0], far_m: float = PLAUSIBLE_M[1]
+) -> DepthSummary | None:
+    """Summarise measured depth.
+
+    Args:
+        depth: Any shape, metres.
+        mask: Bool of the same shape, True where depth was measured.
+        near_m: Lower end of the range that counts, metres.
+        far_m: Upper end of the range that counts, metres.
+
+    Returns:
+        None where nothing was measured.
+    """
+    measured = depth[mask].float()
+    if measured.numel() == 0:
+        return None
+    outside = ((measured < near_m) | (measured > far_m)).float().mean()
+    return DepthSummary(float(measured.median()), float(outside), near_m, far_m)
+
+
+def why_impossible(summary: DepthSummary) -> str | None:
+    """Return why measured depth cannot be in metres, with the likely unit and the setting to change, or None."""
+    if IMPOSSIBLE_M[0] <= summary.median_m <= IMPOSSIBLE_M[1]:
+        return None
+    return f"the median of the measured depth is {summary.median_m:.4g} m, which no scene has: {_likely_unit(summary)}"
+
+
+def why_doubtful(summary: DepthSummary) -> str | None:
+    """Return what is odd about measured depth though it may be in metres, or None."""
+    if summary.outside <= MOST_OUTSIDE:
+        return None
+    return (
+        f"{summary.outside:.0%} of the measured depth lie outside of {summary.near_m:g} to {summary.far_m:g} m (its "
+        f"median is {summary.median_m:.4g} m) and do not count in scores: set model.init_args.min_depth_m and "
+        f"max_depth_m if they should; if they cannot be right, {_likely_unit(summary)}"
+    )
+
+
+def _likely_unit(summary: DepthSummary) -> str:
+    larger = summary.median_m > 1
+    medians = {unit: summary.median_m / unit if larger else summary.median_m * unit for unit in UNITS}
+    likely = [unit for unit, median in medians.items() if USUAL_MEDIANS_M[0] <= median <= USUAL_MEDIANS_M[1]]
+    if not likely:
+        return f"the files have another unit than the settings say; {SETTING}"
+    how = "times as many" if larger else "times fewer"
+    said = ", ".join(
+        f"{unit:g} {how} give {medians[unit]:.3g} m{f' ({UNITS[unit]})' if larger else ''}" for unit in likely
+    )
+    return f"how many units of the files make a metre is set wrong ({said}); {SETTING}"
