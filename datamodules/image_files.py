@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from datamodules.base import ProjectDataModule
 from datamodules.media_paths import MediaFile, find_media, say_once
+from datamodules.notices import say_once as say_once_of_data
 from datamodules.reading import read_rgb
 from datamodules.video_container import inspect
 from geometry.camera import intrinsics_from_field_of_view

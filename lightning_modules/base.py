@@ -315,6 +315,7 @@ class DepthModule(PaperModule):
         Raises:
             ValueError: If measured depth cannot be in metres.
         """
+        super().on_train_batch_start(batch, batch_idx)
         self.truth_check.look("train", batch)
 
     def on_validation_epoch_start(self) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from geometry.camera import focal_from_field_of_view, intrinsics_from_field_of_view
+from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
 from lightning_modules.self_calibration import (
     Answers,
     Disagreement,
@@ -37,7 +38,7 @@ SHIFTS = torch.linspace(-0.6, 1.5, 43)
 """Constants that are tried, in medians of the output over the domain: the same for all domains and networks."""
 FIELDS_OF_VIEW = tuple(range(40, 91, 5))
 """Horizontal fields of view that are tried, degrees."""
-USUAL_FIELD_OF_VIEW = 60.0
+USUAL_FIELD_OF_VIEW = USUAL_FIELD_OF_VIEW_DEGREES
 """What is assumed of images of unknown cameras, degrees (LeReS)."""
 BATCH = 16
 
