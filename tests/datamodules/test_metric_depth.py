@@ -6,11 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
+from datamodules.depth_list import DepthListDataModule
+from datamodules.frames_video import FramesVideoDataModule
 from datamodules.manifest import ManifestDataModule
 from datamodules.manifest_rows import read_manifest
 from datamodules.metric_depth import SATURATED, to_metres
 from datamodules.mixed_manifest import ManifestTruthSource
 from datamodules.notices import tallies
+from tests.data.make_frames_video import make_frames_video
 from tests.data.make_manifest_data import make_manifest_data, true_depth_mm
 
 VALUES = [[0, 1000], [2500, 65535]]
@@ -68,3 +71,19 @@ def test_truth_of_another_kind_keeps_it(tmp_path):
     source = ManifestTruthSource(read_manifest(path), K_convention="centre", default_field_of_view_degrees=60.0)
     frame = source.read(0)
     assert (frame.labels["truth"][:, :8] == 65535).all()
+
+
+def test_video_frames_and_lists_leave_it_out_too(tmp_path):
+    folder = make_frames_video(tmp_path / "video", frames=12, depth=tmp_path / "depth")
+    for path in (tmp_path / "depth").iterdir():
+        depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        depth[:, :16] = 65535
+        cv2.imwrite(str(path), depth)
+    video = FramesVideoDataModule(
+        str(folder), depth_root=str(tmp_path / "depth"), evaluation="frames", min_flow=None, max_flow=None
+    )
+    (tmp_path / "list.txt").write_text("video/frame_3.png depth/frame_3.png\n")
+    listed = DepthListDataModule(str(tmp_path), layout="pairs", frame_list="list.txt")
+    for frame in (video.make_source("test").read(0), listed.make_source("test").read(0)):
+        assert (frame.depth[:, :16] == 0).all()
+        assert 0 < frame.depth[1:, 16:].min() <= frame.depth.max() < 6
