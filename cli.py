@@ -28,12 +28,11 @@ from lightning_modules.command_line.settings_check import check_settings
 from lightning_modules.loading import CheckpointError, check_checkpoint, innermost_reason, without_pretrained
 from lightning_modules.quiet import quiet_lightning
 from lightning_modules.resuming import CHECKPOINT_FOLDER, check_something_is_left, named_checkpoint
-from lightning_modules.run_folder import RUN_ID_VARIABLE, RunFolder, place_run, run_id
+from lightning_modules.run_folder import RUN_ID_VARIABLE, RunFolder, is_first_rank, place_run, run_id
 from lightning_modules.run_loggers import finish_wandb, run_loggers
 from lightning_modules.slurm import settle_slurm
-from structures.errors import comes_from_worker
-from lightning_modules.run_folder import RUN_ID_VARIABLE, is_first_rank, place_run, run_id
 from lightning_modules.trained_data import follow_training
+from structures.errors import comes_from_worker
 
 DEFAULTS = Path(__file__).parent / "experiments" / "_defaults.yaml"
 
@@ -64,8 +63,7 @@ class PlumblineCLI(LightningCLI):
             else:
                 for line in follow_training(config, checkpoint, self.words):
                     if is_first_rank():
-                        sys.stderr.write(f"note: {line}
-")
+                        sys.stderr.write(f"note: {line}\n")
             if config.ckpt_path != "last":  # a run that goes on keeps its own configuration, for the record
                 config.model = without_pretrained(config.model)
 
