@@ -102,13 +102,14 @@ def open_labels(path: Path, *, kind: Literal["semantic", "vanishing"], content_k
 
     Raises:
         FileNotFoundError: If there is no such file, or it is not finished.
+        IsADirectoryError: If it is a folder.
         ValueError: If it is damaged, of another kind, or was made of other data.
     """
     store = LabelStore(path, kind=kind)
     made_of = store.settings.get("data")
     if content_key is not None and made_of is not None and made_of != content_key:
         raise ValueError(
-            f"{path} was made of other data ({made_of}, not {content_key}) whose frames have the same names: move "
-            "it away and make it again, or give these data a file of their own."
+            f"{path} was made of other data ({made_of}, not {content_key}) whose frames have the same names: give "
+            "these data a file of their own."
         )
     return store

@@ -65,20 +65,21 @@ def open_depth(path: Path, *, names: list[str], content_key: str | None) -> Labe
 
     Raises:
         FileNotFoundError: If there is no such file, or it is not finished.
+        IsADirectoryError: If it is a folder.
         ValueError: If it is damaged, of another kind, was made of other data, or lacks an image.
     """
     store = LabelStore(path, kind="depth")
     made_of = store.settings.get("data")
     if content_key is not None and made_of is not None and made_of != content_key:
         raise ValueError(
-            f"{path} was made of other data ({made_of}, not {content_key}) whose images have the same names: "
-            "move it away and make it again, or give these data a file of their own."
+            f"{path} was made of other data ({made_of}, not {content_key}) whose images have the same names: give "
+            "these data a file of their own."
         )
     missing = store.missing(names)
     if missing:
         raise ValueError(
             f"{path} has no depth for {len(missing)} of {len(names)} training images, the first is '{missing[0]}': "
-            "move it away and make it again for these data."
+            "make one for these data (make pseudo-depth), in a file of its own."
         )
     return store
 

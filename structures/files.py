@@ -3,11 +3,12 @@
 import os
 import secrets
 from collections.abc import Iterable
-from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from structures.output_paths import check_output_file
 
 
 def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> None:
@@ -21,10 +22,10 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> N
         chunks: Content, written one after the other.
 
     Raises:
-        OSError: If the folder cannot be made or the file cannot be written; the target is then as it was before.
+        OSError: If the folder cannot be made or the file cannot be written, a folder lying in its place for one; the
+            target is then as it was before.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = check_output_file(path)
     # Not tempfile.mkstemp: its files are readable by their owner only, whatever the umask says.
     temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:

@@ -44,7 +44,7 @@ def nyuv2_raw_root(tmp_path):
     """A tiny raw NYU Depth v2 in its original layout, and its label files where the experiments look for them."""
     import numpy as np
 
-    from structures.label_store import LabelWriter
+    from structures.label_writer import LabelWriter
     from tests.data.make_nyuv2_raw import make_nyuv2_raw, written_path
 
     root = make_nyuv2_raw(tmp_path / "nyuv2_raw")

@@ -31,7 +31,8 @@ from lightning_modules.slurm import settle_slurm
 from lightning_modules.teacher import Kind, Teacher
 from metrics.depth import DepthMetrics
 from metrics.segmentation import confusion_matrix, merged_by_majority, scores_from_confusion
-from structures.label_store import LabelStore, LabelWriter
+from structures.label_store import LabelStore
+from structures.label_writer import LabelWriter
 
 
 def _parser() -> SettingsParser:

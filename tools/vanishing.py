@@ -24,7 +24,8 @@ from datamodules.frame import FrameSource
 from datamodules.vanishing import VanishingSettings, vanishing_directions
 from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
-from structures.label_store import LabelStore, LabelWriter
+from structures.label_store import LabelStore
+from structures.label_writer import LabelWriter
 
 TEACHER = "lines: LSD, two-line search, refined"
 

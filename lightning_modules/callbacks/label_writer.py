@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor, nn
 
 from structures.batch import PADDING_INDEX
-from structures.label_store import LabelWriter
+from structures.label_writer import LabelWriter
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from datamodules.instances import collate_instances
 from datamodules.samplers import EvaluationSampler, TrainSampler
 from structures.batch import PADDING_INDEX
 from structures.instances import InstanceBatch
-from structures.label_store import LabelWriter
+from structures.label_writer import LabelWriter
 from tests.data.make_coco import make_coco, without_masks
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from datamodules.frame import Frame
 from datamodules.labelled import LabelledSource, VanishingSource, fit_labels, open_labels
-from structures.label_store import Kind, LabelStore, LabelWriter
+from structures.label_store import Kind, LabelStore
+from structures.label_writer import LabelWriter
 
 HEIGHT, WIDTH = 12, 18
 

@@ -8,7 +8,8 @@ import pytest
 from datamodules.coco import CocoSource
 from datamodules.coco_file import CocoFile
 from datamodules.pseudo_depth import NoiseDepth, StoredDepth, nearness, noise, open_depth
-from structures.label_store import LabelStore, LabelWriter
+from structures.label_store import LabelStore
+from structures.label_writer import LabelWriter
 from tests.data.make_coco import make_coco
 
 

@@ -11,7 +11,7 @@ from datamodules.base import Split
 from datamodules.clips import ClipAugmentation, Window, clip_windows
 from datamodules.frame import Frame, FrameSource
 from datamodules.video import VideoDataModule
-from structures.label_store import LabelWriter
+from structures.label_writer import LabelWriter
 
 LENGTHS = {"train": 9, "val": 5, "test": 6}
 SIZE = (16, 24)

@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 import pytest
 
-from structures.label_store import LabelStore, LabelWriter
+from structures.label_store import LabelStore
+from structures.label_writer import LabelWriter
 
 ROOT = Path(__file__).parents[2]
 NAMES = [f"video/{i:03d}" for i in range(10)]
@@ -103,7 +104,7 @@ def test_a_finished_file_has_nothing_missing_and_takes_nothing_more(tmp_path):
         assert out.missing([*NAMES, "new"]) == ["new"]
         assert len(out) == 10
         out.finish()
-        with pytest.raises(ValueError, match="is finished and lacks 'new'; move it away"):
+        with pytest.raises(ValueError, match="is finished and lacks 'new', so it was made for other images"):
             out.write("new", labels_of("x/1"))
     assert path.read_bytes() == before
 
@@ -200,9 +201,9 @@ def test_a_full_disk_is_one_sentence_and_costs_nothing_that_was_done(tmp_path, l
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "depth"}, r"was made with kind='semantic', not kind='depth'; move it away"),
-        ({"teacher": "other"}, r"was made with teacher='net', not teacher='other'; move it away"),
-        ({"settings": {"size": [36, 48]}}, r"was made with flip=False, not no flip; move it away"),
+        ({"kind": "depth"}, r"was made with kind='semantic', not kind='depth'; write to another file"),
+        ({"teacher": "other"}, r"was made with teacher='net', not teacher='other'; write to another file"),
+        ({"settings": {"size": [36, 48]}}, r"was made with flip=False, not no flip; write to another file"),
     ],
 )
 @pytest.mark.parametrize("finished", [False, True])
@@ -219,10 +220,10 @@ def test_another_teachers_file_is_not_continued(tmp_path, changes, message, fini
 def test_foreign_files_are_named(tmp_path):
     path = tmp_path / "labels.h5"
     (tmp_path / "labels.h5.partial").write_bytes(b"something else\n")
-    with pytest.raises(ValueError, match="no unfinished label file of this version; move it away"):
+    with pytest.raises(ValueError, match="no unfinished label file of this version; write to another file"):
         writer(path)
     path.write_bytes(b"certainly not HDF5")
-    with pytest.raises(ValueError, match="no label file; move it away and make it again"):
+    with pytest.raises(ValueError, match="no label file; name another file"):
         LabelStore(path)
     with h5py.File(path, "w") as file:
         file["values"] = np.zeros(3)
@@ -344,3 +345,15 @@ def test_reading_costs_less_than_a_frame(tmp_path):
     for name in NAMES * 10:
         store.read(name)
     assert time.perf_counter() - started < 1.0
+
+
+def test_a_folder_in_the_place_of_a_file_is_said_to_be_one(tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(IsADirectoryError, match="labels' is a folder, but a label file is needed"):
+        LabelStore(tmp_path / "labels")
+    with pytest.raises(IsADirectoryError, match="labels' is a folder, but a file is to be written"):
+        writer(tmp_path / "labels")
+    with pytest.raises(NotADirectoryError, match="taken' is a file, but a folder is needed"):
+        writer(tmp_path / "taken" / "labels.h5")
+    assert (tmp_path / "taken").read_text() == "a file"

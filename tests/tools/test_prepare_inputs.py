@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import tools.prepare_inputs as prepare_inputs
-from structures.label_store import LabelWriter
+from structures.label_writer import LabelWriter
 from tools.prepare_inputs import (
     DEPTH_TEACHER,
     DEPTH_TEACHER_ARGUMENTS,

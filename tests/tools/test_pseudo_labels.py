@@ -12,7 +12,8 @@ from datamodules.frame import Frame
 from datamodules.rooms.datamodule import RoomsDataModule
 from datamodules.transforms import resize
 from lightning_modules.teacher import Teacher
-from structures.label_store import LabelStore, LabelWriter
+from structures.label_store import LabelStore
+from structures.label_writer import LabelWriter
 from tests.data.make_huggingface import make_depth_anything, make_segformer
 from tests.data.make_rooms import RENDERER, TINY
 from tests.data.make_teachers import save_depth_checkpoint, save_segmenter_checkpoint

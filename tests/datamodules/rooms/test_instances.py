@@ -9,7 +9,7 @@ import torch
 from datamodules.instance_transforms import InstanceAugmentation
 from datamodules.rooms.instances import THINGS, RoomsInstanceDataModule
 from datamodules.run_lengths import decode_masks
-from structures.label_store import LabelWriter
+from structures.label_writer import LabelWriter
 from tests.data.make_room_objects import OBJECTS, RENDERER, SETTINGS
 
 

@@ -16,7 +16,7 @@ from datamodules.rooms.trajectory import look
 from datamodules.rooms.video import RoomsVideoDataModule
 from geometry.camera import unproject
 from geometry.normals import normals_from_points
-from structures.label_store import LabelWriter
+from structures.label_writer import LabelWriter
 from tests.data.make_rooms import TINY, render_fake
 
 RENDERER = f"{__name__}:render_turned"

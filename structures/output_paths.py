@@ -1,0 +1,87 @@
+"""Whether a path that a user named can be written to, in sentences that name what stands in the way."""
+
+import os
+from pathlib import Path
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder, with those above it, where it is missing.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        NotADirectoryError: If the path or one above it is a file.
+        OSError: If the folder cannot be made.
+    """
+    folder = Path(path)
+    blocking = next((part for part in (folder, *folder.parents) if part.exists() or part.is_symlink()), None)
+    if blocking is not None and not blocking.is_dir():
+        what = "is a file" if blocking.exists() else "is a link to nothing"
+        where = "" if blocking == folder else f", so there is no place for '{folder}'"
+        raise NotADirectoryError(f"'{blocking}' {what}, but a folder is needed{where}; name another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(f"the folder '{folder}' cannot be made: {error.strerror}") from error
+    return folder
+
+
+def check_output_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder of results and make sure that it can be written to.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        NotADirectoryError: If the path or one above it is a file.
+        PermissionError: If nothing may be written there.
+        OSError: If the folder cannot be made.
+    """
+    folder = make_folder(path)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"nothing may be written into the folder '{folder}'; name another folder")
+    return folder
+
+
+def check_output_file(path: str | os.PathLike[str]) -> Path:
+    """Make sure that a file can be written, before the work whose result it is to hold.
+
+    Args:
+        path: The file; missing folders are made, and it may exist.
+
+    Returns:
+        The file.
+
+    Raises:
+        IsADirectoryError: If the path is a folder.
+        NotADirectoryError: If a path above it is a file.
+        PermissionError: If nothing may be written there.
+        OSError: If its folder cannot be made.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise IsADirectoryError(f"'{file}' is a folder, but a file is to be written; name a file, in it or elsewhere")
+    if file.is_symlink() and not file.exists():
+        raise FileNotFoundError(f"'{file}' is a link to nothing; name another file")
+    check_output_folder(file.parent)
+    return file
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, without the number that the system gives it.
+
+    Example:
+        >>> reason_of(OSError(28, "No space left on device", "depth/a.png"))
+        "'depth/a.png': No space left on device"
+    """
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    where = f"'{os.fsdecode(error.filename)}': " if isinstance(error.filename, str | bytes) else ""
+    return where + str(error.strerror)
