@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from datamodules.base import ProjectDataModule
+from datamodules.instance_transforms import fitting_size
 from datamodules.media_paths import MediaFile, find_media, say_once
 from datamodules.notices import say_once as say_once_of_data
 from datamodules.reading import read_rgb
@@ -26,6 +28,9 @@ from geometry.camera_check import (
     check_written,
     judge_camera,
 )
+
+Fit = Literal["pixels", "sides"]
+"""How an image meets ``image_size``: the same number of pixels, or its shorter side with a limit of the longer one."""
 
 FRAMES_MISCOUNTED = 2
 """Frames by which containers and decoders often differ, as at the ends of an edit list."""
@@ -89,23 +94,30 @@ def working_size(height: int, width: int, *, image_size: tuple[int, int]) -> tup
 
 
 def prepare(
-    pixels: npt.NDArray[np.uint8], *, image_size: tuple[int, int], divisor: int
+    pixels: npt.NDArray[np.uint8], *, image_size: tuple[int, int], divisor: int, fit: Fit = "pixels"
 ) -> tuple[Tensor, tuple[int, int]]:
     """Resize an image to its working size and pad it at the right and bottom to multiples of the divisor.
 
     Args:
         pixels: uint8 ``(H0, W0, 3)``, RGB.
-        image_size: See :func:`working_size`.
+        image_size: See :func:`working_size`, or for ``sides`` the shorter side and the limit of the longer one.
         divisor: What height and width are to be divisible by.
+        fit: How the image meets ``image_size``. Padding repeats the border for ``pixels`` and is black for ``sides``,
+            as each task evaluates its images.
 
     Returns:
         float32 ``(3, H, W)`` in [0, 1], and the rows and columns of it that are no padding.
     """
-    height, width = working_size(*pixels.shape[:2], image_size=image_size)
+    if fit == "sides":
+        size = (pixels.shape[0], pixels.shape[1])
+        height, width = fitting_size(size, short_side=image_size[0], max_long_side=image_size[1])
+    else:
+        height, width = working_size(*pixels.shape[:2], image_size=image_size)
     shrinks = height * width < pixels.shape[0] * pixels.shape[1]
     # Linear interpolation would skip pixels when shrinking; both filters keep the corner convention.
     resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    padded = cv2.copyMakeBorder(resized, 0, -height % divisor, 0, -width % divisor, cv2.BORDER_REPLICATE)
+    border = cv2.BORDER_CONSTANT if fit == "sides" else cv2.BORDER_REPLICATE
+    padded = cv2.copyMakeBorder(resized, 0, -height % divisor, 0, -width % divisor, border)
     return torch.from_numpy(padded).permute(2, 0, 1).float() / 255, (height, width)
 
 
@@ -147,6 +159,7 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
         intrinsics: See :class:`ImageFiles`.
         field_of_view_degrees: See :class:`ImageFiles`.
         assumed_field_of_view_degrees: See :class:`ImageFiles`.
+        fit: See :class:`ImageFiles`.
     """
 
     def __init__(
@@ -158,6 +171,7 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
         intrinsics: tuple[float, float, float, float] | None,
         field_of_view_degrees: float | None,
         assumed_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
+        fit: Fit = "pixels",
     ) -> None:
         self.files = files
         self.assumed_field_of_view_degrees = assumed_field_of_view_degrees
@@ -165,6 +179,7 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
         self.divisor = divisor
         self.intrinsics = intrinsics
         self.field_of_view_degrees = field_of_view_degrees
+        self.fit: Fit = fit
 
     def __iter__(self) -> Iterator[dict[str, Tensor | str | bool]]:
         """Items of this process' share of the files; every file is read by one worker of one rank."""
@@ -187,12 +202,12 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
     def _frames(self, file: MediaFile) -> Iterator[dict[str, Tensor | str | bool]]:
         try:
             for number, frame in enumerate(read_video(file.path)):
-                yield self._item(frame, f"{file.name}/{number:06d}")
+                yield self._item(frame, f"{file.name}/{number:06d}", video=file.name)
         except ValueError as error:
             yield self._failure(file.name, str(error))
 
-    def _item(self, pixels: npt.NDArray[np.uint8], name: str) -> dict[str, Tensor | str | bool]:
-        image, (height, width) = prepare(pixels, image_size=self.image_size, divisor=self.divisor)
+    def _item(self, pixels: npt.NDArray[np.uint8], name: str, video: str = "") -> dict[str, Tensor | str | bool]:
+        image, (height, width) = prepare(pixels, image_size=self.image_size, divisor=self.divisor, fit=self.fit)
         try:
             K = intrinsics_for(
                 *pixels.shape[:2], intrinsics=self.intrinsics, field_of_view_degrees=self.field_of_view_degrees
@@ -211,6 +226,7 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
             "K_known": K_known,
             "original_image": torch.from_numpy(pixels).permute(2, 0, 1),
             "name": name,
+            "video": video,
             "error": "",
         }
 
@@ -222,6 +238,7 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
             "K_known": False,
             "original_image": torch.zeros(3, self.divisor, self.divisor, dtype=torch.uint8),
             "name": name,
+            "video": "",
             "error": error,
         }
 
@@ -242,6 +259,8 @@ class ImageFiles(ProjectDataModule):
         num_workers: Reading processes.
         assumed_field_of_view_degrees: Horizontal field of view that K is made up from where the camera is not given
             (``K_known`` is False then): that of the network's training.
+        fit: ``pixels``, or ``sides`` for instances: ``image_size`` is then the length of the shorter side and the limit
+            of the longer one, as in :class:`~datamodules.instances.InstanceDataModule`.
 
     Raises:
         ValueError: If an argument is out of its range, or both ways of giving the camera are used.
@@ -256,6 +275,7 @@ class ImageFiles(ProjectDataModule):
         intrinsics: tuple[float, float, float, float] | None = None,
         num_workers: int = 0,
         assumed_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
+        fit: Fit = "pixels",
     ) -> None:
         super().__init__()
         if min(image_size) < 1 or divisor < 1 or num_workers < 0:
@@ -277,6 +297,7 @@ class ImageFiles(ProjectDataModule):
         self.intrinsics = intrinsics
         self.assumed_field_of_view_degrees = assumed_field_of_view_degrees
         self.num_workers = num_workers
+        self.fit: Fit = fit
         self.files: list[MediaFile] = []
 
     def setup(self, stage: str) -> None:
@@ -297,5 +318,6 @@ class ImageFiles(ProjectDataModule):
             intrinsics=self.intrinsics,
             field_of_view_degrees=self.field_of_view_degrees,
             assumed_field_of_view_degrees=self.assumed_field_of_view_degrees,
+            fit=self.fit,
         )
         return DataLoader(dataset, batch_size=1, num_workers=self.num_workers)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_modules.base import PaperModule
 from lightning_modules.batch_needs import OBJECTS, SCORED_OBJECTS, Loop, Need
+from lightning_modules.class_names import NamedClasses
 from metrics.instances import InstanceMetrics
 from networks.condinst import CondInst
 from structures.instances import Detections, InstanceBatch
@@ -18,7 +19,7 @@ from structures.instances import Detections, InstanceBatch
 SelectBy = Literal["mask_ap", "mask_iou", "box_ap"]
 
 
-class InstanceSegmentationModule(PaperModule):
+class InstanceSegmentationModule(NamedClasses, PaperModule):
     """Base of papers that find instances: detections with masks, COCO's scores of them.
 
     ``val/score`` is 1 minus the metric ``select_by``, lower is better: checkpoints are chosen by it. Where the data

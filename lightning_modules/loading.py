@@ -88,6 +88,7 @@ def load_module(checkpoint_path: Path) -> LightningModule:
     view = (recipe.get("data") or {}).get("assumed_field_of_view_degrees")
     if view is not None and hasattr(module, "assumed_field_of_view_degrees"):
         module.assumed_field_of_view_degrees = float(view)  # type: ignore[assignment]  # a Module may hold any value
+    module.on_load_checkpoint(checkpoint)
     return module.eval()
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_modules.base import PaperModule
 from lightning_modules.batch_needs import CLASSES, Loop, Need
+from lightning_modules.class_names import NamedClasses
 from losses.semantic import proxy_cross_entropy
 from metrics.segmentation import SegmentationMetrics
 from networks.segmenter import SegmentationNet
@@ -32,7 +33,7 @@ class LabelledImages(TypedDict):
     """int64 ``(B,)``, position in the split, or ``PADDING_INDEX``."""
 
 
-class Segmenter(PaperModule):
+class Segmenter(NamedClasses, PaperModule):
     """Semantic segmentation, validated by mean IoU and pixel accuracy.
 
     ``val/score`` is 1 - mean IoU, lower is better like every other score: checkpoints are chosen by it.

@@ -251,6 +251,7 @@ def depth_panels(
     *,
     max_relative: float = 0.5,
     keep_empty: bool = False,
+    ends: tuple[float, float] | None = None,
 ) -> Tensor:
     """Panels side by side: image | truth | prediction | error, or image | prediction where no image has truth.
 
@@ -263,6 +264,7 @@ def depth_panels(
         prediction: float ``(B, 1, H, W)``, metres.
         max_relative: See :func:`error_map`.
         keep_empty: Draw the four panels even where no image has truth.
+        ends: Near and far end of the colours in metres, in place of those of each sample.
 
     Returns:
         float ``(B, 3, H, 4 W + 3 G)`` or ``(B, 3, H, 2 W + G)`` with white gaps of ``G = max(2, W // 64)`` pixels.
@@ -282,6 +284,9 @@ def depth_panels(
         truth_near, truth_far = depth_range(truth, mask=mask)
         known = mask.flatten(1).any(dim=1)
         near, far = torch.where(known, truth_near, near), torch.where(known, truth_far, far)
+    if ends is not None:
+        near, far = torch.full_like(near, ends[0]), torch.full_like(far, ends[1])
+    if truth is not None:
         panels.append(colorize(truth, mask=mask, near_m=near, far_m=far))
     panels.append(colorize(prediction, near_m=near, far_m=far))
     if truth is not None and mask is not None:

@@ -20,5 +20,7 @@ class ImageFileBatch(TypedDict):
     """uint8 ``(1, 3, H0, W0)``, RGB, as it was read."""
     name: list[str]
     """Unique, a file stem with slashes: the path below the input folder."""
+    video: list[str]
+    """Name of the video that the image is a frame of, or an empty string."""
     error: list[str]
     """Why the file could not be used, or an empty string; the tensors are then black and mean nothing."""

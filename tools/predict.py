@@ -1,10 +1,11 @@
-"""Depth for a user's own images: ``python -m tools.predict --checkpoint best.ckpt --input photos --output depth``.
+"""Predictions for images of one's own: ``python -m tools.predict --checkpoint best.ckpt --input photos --output out``.
 
-For each image or video frame: a 16-bit PNG in millimetres, a colour map, a panel and, where a field of view or
-intrinsics are given, a coloured point cloud with a picture of it. ``--teacher`` takes any depth network of Hugging Face
-in place of a checkpoint, and ``--calibration`` a file with the shift and the field of view of a domain, which make the
-clouds of networks trained up to scale and shift right up to one factor. The exit code is 0 if all went well, 1 if an
-image had to be skipped or a file could not be written, 2 for a wrong call.
+A depth network gives for each image or video frame a 16-bit PNG in millimetres, a colour map, a panel and, with
+``--ply`` and a camera, a coloured point cloud with a picture of it. A network of instances gives a picture, a JSON file
+and a map of masks, one of semantic classes a label map and its colours. ``--teacher`` takes any depth network of
+Hugging Face in place of a checkpoint, and ``--calibration`` a file with the shift and the field of view of a domain,
+which make the clouds of networks trained up to scale and shift right up to one factor. The exit code is 0 if all went
+well, 1 if an image had to be skipped or a file could not be written, 2 for a wrong call.
 """
 
 import argparse
@@ -23,7 +24,6 @@ from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
 from lightning_modules.base import DepthModule
 from lightning_modules.calibrated import CalibratedDepth
 from lightning_modules.callbacks.flip_postprocessing import turn_on
-from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.command_line.plain_parser import PlainParser
 from lightning_modules.loading import load_module
 from lightning_modules.quiet import quiet_lightning
@@ -32,6 +32,16 @@ from lightning_modules.teacher import Teacher, knows_metres
 from lightning_modules.trained_data import FIELD_OF_VIEW, settings_of_config, trained_settings
 from structures.calibration import Calibration, shift_of_metres
 from structures.errors import plain_reason
+from structures.output_paths import check_output_folder
+from tools.predict_tasks import (
+    SUFFIXES,
+    SUMMARIES,
+    Task,
+    make_writer,
+    refuse_foreign_flags,
+    say_ranges,
+    task_of,
+)
 
 DEFAULT_SIZE = (96, 128)
 """Working size where neither the user nor the run's configuration says one."""
@@ -43,7 +53,7 @@ TEACHER_SIZE = (384, 512)
 def _parser() -> PlainParser:
     parser = PlainParser(prog="python -m tools.predict", description=(__doc__ or "").split("\n\n")[0])
     model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--checkpoint", type=Path, help="checkpoint (.ckpt) of a trained depth model")
+    model.add_argument("--checkpoint", type=Path, help="checkpoint (.ckpt) of a trained model")
     model.add_argument("--teacher", help="depth network of Hugging Face: the id of one, or a folder")
     parser.add_argument("--input", required=True, help="image, video, folder, or glob in quotes")
     parser.add_argument("--output", type=Path, required=True, help="folder of the results")
@@ -71,8 +81,21 @@ def _parser() -> PlainParser:
         help="YAML file with the shift of the model's output and the field of view; the camera given here goes first",
     )
     flag = argparse.BooleanOptionalAction
-    parser.add_argument("--ply", action=flag, default=True, help="point clouds, where the camera is known")
-    parser.add_argument("--panel", action=flag, default=True, help="image and prediction side by side")
+    parser.add_argument("--ply", action=flag, default=False, help="point clouds (5 MB for 640x480); need the camera")
+    parser.add_argument(
+        "--range",
+        nargs="+",
+        metavar="METRES",
+        help="depth of the bright and of the dark end of all colours (--range 0.5 8), or what shares a range: video "
+        "(the frames of each video, the default), all (all images, as for a folder of frames) or image (none)",
+    )
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        metavar="S",
+        help="least score of the instances that are written (default: 0.3)",
+    )
+    parser.add_argument("--panel", action=flag, default=True, help="pictures: image and prediction side by side")
     parser.add_argument(
         "--flip", action=flag, default=False, help="blend with the depth of the mirror image (flip post-processing)"
     )
@@ -102,16 +125,23 @@ def _working_size(options: argparse.Namespace, settings: dict[str, Any]) -> tupl
     return size
 
 
-def _check_output(data: ImageFiles, output: Path) -> None:
-    """Refuse an output folder in which results would be taken for input, now or the next time."""
+def _check_output(data: ImageFiles, output: Path, task: Task) -> None:
+    """Refuse an output folder in which results would be taken for input, now or the next time; say what is replaced."""
     if Path(data.path).is_dir() and output.resolve().is_relative_to(Path(data.path).resolve()):
         raise ValueError(f"the output folder '{output}' lies in the input folder '{data.path}'; choose another")
     inputs = {file.path.resolve() for file in data.files}
+    present = 0
     for file in data.files:
-        for suffix in ("_depth.png", "_color.png", "_panel.png", "_side.png"):
+        for suffix in SUFFIXES[task]:
             target = (output / f"{file.name}{suffix}").resolve()
             if target in inputs:
                 raise ValueError(f"the result for '{file.path}' would replace the input '{target}'")
+            present += target.is_file()
+        present += file.is_video and (output / file.name).is_dir()
+    present += bool(SUMMARIES[task]) and (output / SUMMARIES[task]).is_file()
+    check_output_folder(output)
+    if present > 0:
+        print(f"note: '{output}' holds results of an earlier call; those of these images are replaced", file=sys.stderr)
 
 
 def _field_of_view_degrees(options: argparse.Namespace, calibration: Calibration | None) -> float | None:
@@ -171,8 +201,13 @@ def _say_what_depth_means(
         )
 
 
+def _first_line(error: BaseException) -> str:
+    """What an error says, without the lines in which torch names its source files."""
+    return next((line for line in reason_of(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def main(args: list[str] | None = None) -> int:
-    """Predict depth for images.
+    """Predict depth, instances or classes for images.
 
     Args:
         args: Arguments in place of ``sys.argv[1:]``.
@@ -189,6 +224,14 @@ def main(args: list[str] | None = None) -> int:
         settle_slurm()
         settings = _data_settings(options)
         assumed_degrees = settings.get(FIELD_OF_VIEW, USUAL_FIELD_OF_VIEW_DEGREES)
+        module = (
+            load_module(options.checkpoint)
+            if options.teacher is None
+            else Teacher(options.teacher, "depth", common_unit=options.calibration is not None)
+        )
+        task = task_of(module)
+        refuse_foreign_flags(options, task, str(options.checkpoint if options.teacher is None else options.teacher))
+        writer = make_writer(options, module)
         calibration = None if options.calibration is None else Calibration.load(options.calibration)
         field_of_view_degrees = _field_of_view_degrees(options, calibration)
         data = ImageFiles(
@@ -197,28 +240,31 @@ def main(args: list[str] | None = None) -> int:
             field_of_view_degrees=field_of_view_degrees,
             intrinsics=None if options.k is None else tuple(options.k),
             assumed_field_of_view_degrees=assumed_degrees,
+            fit="sides" if task == "instances" else "pixels",
         )
         data.setup("predict")
-        _check_output(data, options.output)
-        module = (
-            load_module(options.checkpoint)
-            if options.teacher is None
-            else Teacher(options.teacher, "depth", common_unit=options.calibration is not None)
-        )
+        camera_known = field_of_view_degrees is not None or options.k is not None
+        if options.ply and not camera_known:
+            raise ValueError("--ply needs the camera of the images: --field-of-view DEGREES or --k FX FY CX CY")
+        _check_output(data, options.output, task)
         if options.flip:
             turn_on(module)
-        options.output.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {plain_reason(error)}", file=sys.stderr)
         return 2
-    camera_known = field_of_view_degrees is not None or options.k is not None
-    _say_what_depth_means(module, options, settings, camera_known=camera_known, assumed_degrees=assumed_degrees)
+    if task == "depth":
+        _say_what_depth_means(module, options, settings, camera_known=camera_known, assumed_degrees=assumed_degrees)
+    elif getattr(module, "class_names", None) is None:
+        print(
+            f"note: '{options.checkpoint}' does not hold the names of its classes (it was written before they were "
+            "kept), so numbers are written in their place",
+            file=sys.stderr,
+        )
     if calibration is not None:
         _say_what_was_calibrated(calibration, options)
         if knows_metres(module, settings):
             print(f"warning: {shift_of_metres(calibration.shift, calibration.output)}", file=sys.stderr)
         module = CalibratedDepth(module, calibration, from_nearest=options.teacher is not None)
-    writer = DepthPredictionWriter(str(options.output), panel=options.panel, ply=options.ply)
     # What Lightning says about devices is of no use to someone who wants a picture.
     lightning_logger = logging.getLogger("lightning.pytorch")
     level = lightning_logger.level
@@ -241,12 +287,13 @@ def main(args: list[str] | None = None) -> int:
     except MisconfigurationException as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"error: stopped after {writer.n_written} images: {plain_reason(error)}", file=sys.stderr)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"error: stopped after {writer.n_written} images: {_first_line(error)}", file=sys.stderr)
         return 1
     finally:
         lightning_logger.setLevel(level)
     seconds = time.perf_counter() - started
+    print(say_ranges(writer), end="")
     print(f"{writer.n_written} images done in {seconds:.1f} s, {len(writer.failures)} skipped: {options.output}")
     return 1 if writer.failures else 0
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from datamodules.base import DepthDataModule, Split
 from datamodules.frame import DepthScale, Frame, check_frame
+from datamodules.rooms.categories import CATEGORIES
 from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
 from datamodules.rooms.settings import RoomsSettings
 from datamodules.rooms.store import DEPTH_UNITS_PER_METRE, FLAG_BITS, RoomsStore
@@ -199,6 +200,11 @@ class RoomsDataModule(DepthDataModule):
     def content_key(self) -> str:
         """The key of the settings."""
         return f"rooms-{self.settings.fingerprint()}"
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes of ``semantic``; that of id k is at k - 1."""
+        return [name for _, name, _ in CATEGORIES]
 
     def prepare_data(self) -> None:
         """Make the data set if it is not there, with a progress bar; a killed run is taken up again."""

@@ -10,6 +10,8 @@ OPACITY = 0.5
 """Share of the colour where a mask covers the picture."""
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_USUAL_SIDE = 1000
+"""Longer side, in pixels, up to which letters keep their size."""
 
 
 def draw_instances(
@@ -30,7 +32,7 @@ def draw_instances(
         labels: Class of each, from 1.
         masks: bool ``(M, H, W)``, or None for boxes alone.
         scores: In [0, 1], written beside the class; None for a truth.
-        class_names: Name of label k at k - 1; None writes the numbers.
+        class_names: Name of label k at k - 1; None writes the numbers. Letters and lines grow with the picture.
         min_side: A smaller picture is enlarged, so that letters fit.
 
     Returns:
@@ -39,17 +41,20 @@ def draw_instances(
     height, width = pixels.shape[:2]
     scale = max(-(-min_side // max(height, width)), 1)
     canvas = np.repeat(np.repeat(pixels, scale, axis=0), scale, axis=1).copy()
+    large = max(max(canvas.shape[:2]) / _USUAL_SIDE, 1.0)
+    line = round(large)
     for k in reversed(range(len(labels))):
         colour = instance_colour(k)
         if masks is not None:
             inside = np.repeat(np.repeat(masks[k], scale, axis=0), scale, axis=1)
             canvas[inside] = (1 - OPACITY) * canvas[inside] + OPACITY * np.array(colour)
         x1, y1, x2, y2 = (round(float(value) * scale) for value in boxes[k])
-        cv2.rectangle(canvas, (x1, y1), (max(x2 - 1, x1), max(y2 - 1, y1)), colour, 1)
+        cv2.rectangle(canvas, (x1, y1), (max(x2 - 1, x1), max(y2 - 1, y1)), colour, line)
         name = str(labels[k]) if class_names is None else class_names[labels[k] - 1]
         text = name if scores is None else f"{name} {scores[k]:.2f}"
-        cv2.putText(canvas, text, (x1 + 2, max(y1 + 11, 11)), _FONT, 0.38, (0, 0, 0), 2, cv2.LINE_AA)
-        cv2.putText(canvas, text, (x1 + 2, max(y1 + 11, 11)), _FONT, 0.38, (255, 255, 255), 1, cv2.LINE_AA)
+        place = (x1 + round(2 * large), max(y1, 0) + round(11 * large))
+        cv2.putText(canvas, text, place, _FONT, 0.38 * large, (0, 0, 0), line + 1, cv2.LINE_AA)
+        cv2.putText(canvas, text, place, _FONT, 0.38 * large, (255, 255, 255), line, cv2.LINE_AA)
     return canvas
 
 

@@ -1,4 +1,4 @@
-"""Writes what ``predict`` finds: drawn pictures, and one file of results that COCO's tools read."""
+"""Writes what ``predict`` finds: drawn pictures, files of each image, and one file that COCO's tools read."""
 
 import json
 import logging
@@ -18,6 +18,7 @@ from renderers.display import to_uint8
 from structures.batch import PADDING_INDEX
 from structures.files import write_atomically, write_png
 from structures.instances import Detections
+from structures.json_list import JsonListWriter
 
 logger = logging.getLogger(__name__)
 
@@ -28,42 +29,62 @@ class InstancePredictionWriter(BasePredictionWriter):
     """Writes ``<name>_instances.png`` for every image and ``results.json`` for all of them.
 
     The results are COCO's: a list of ``image_id``, ``category_id`` (the data's own), ``bbox`` (x, y, width, height),
-    ``score`` and ``segmentation`` (run lengths as text), in pixels of the original images. Images without ids of their
-    own count from 1, and their results say ``file_name`` too. A sample that could not be read is skipped and counted.
+    ``score`` and ``segmentation`` (run lengths as text), in pixels of the original images, with ``category_name`` where
+    the classes have names: those of the data, else those that the checkpoint holds. Images without ids of their own
+    count from 1, and their results say ``file_name`` too. A sample that could not be read is skipped and counted.
+
+    With ``per_image`` each image also gets ``<name>_instances.json`` (see :func:`image_record`) and
+    ``<name>_masks.png``: at every pixel the number of the instance in that file, counted from 1, the best on top.
 
     Args:
         output_dir: Folder of the results; None means ``predictions`` in the trainer's folder.
         draw_score: Only detections with at least this score are drawn; the results hold all of them.
         pictures: Whether to draw.
+        score_threshold: Detections below this score are left out of everything.
+        per_image: Whether to write a JSON file and a picture of masks for each image.
 
     Attributes:
         n_written: Images whose detections were written.
+        n_instances: Detections that were written.
         failures: Name and reason of every image that was skipped.
 
     Raises:
-        ValueError: If ``draw_score`` is outside of [0, 1].
+        ValueError: If a score is outside of [0, 1].
     """
 
-    def __init__(self, output_dir: str | None = None, draw_score: float = 0.3, pictures: bool = True) -> None:
+    def __init__(
+        self,
+        output_dir: str | None = None,
+        draw_score: float = 0.3,
+        pictures: bool = True,
+        score_threshold: float = 0.0,
+        per_image: bool = False,
+    ) -> None:
         super().__init__("batch")
-        if not 0 <= draw_score <= 1:
-            raise ValueError(f"draw_score is {draw_score}, but must lie in [0, 1]")
+        for what, score in (("draw_score", draw_score), ("score_threshold", score_threshold)):
+            if not 0 <= score <= 1:
+                raise ValueError(f"{what} is {score}, but must lie in [0, 1]")
         self.output_dir = output_dir
         self.draw_score = draw_score
         self.pictures = pictures
+        self.score_threshold = score_threshold
+        self.per_image = per_image
         self.n_written = 0
+        self.n_instances = 0
         self.failures: list[tuple[str, str]] = []
-        self._results: list[dict[str, Any]] = []
+        self._results: JsonListWriter | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier prediction.
+        """Forget an earlier prediction and begin the file of results.
 
         Raises:
             ValueError: If several processes would write the one file.
+            OSError: If it cannot be written.
         """
         if trainer.world_size > 1:
             raise ValueError(f"results are written by one process, not by {trainer.world_size}: trainer.devices=1")
-        self.n_written, self.failures, self._results = 0, [], []
+        self.n_written, self.n_instances, self.failures = 0, 0, []
+        self._results = JsonListWriter(self.folder(trainer) / RESULTS)
 
     def folder(self, trainer: Trainer) -> Path:
         """Folder of the results."""
@@ -85,7 +106,11 @@ class InstancePredictionWriter(BasePredictionWriter):
             OSError: If a file cannot be written; no half file is left.
         """
         data = getattr(trainer, "datamodule", None)
-        names, ids = getattr(data, "class_names", None), getattr(data, "category_ids", None)
+        # Photos of one's own have no classes: then the module says what its checkpoint told it.
+        names, ids = (
+            getattr(pl_module if getattr(data, key, None) is None else data, key, None)
+            for key in ("class_names", "category_ids")
+        )
         for index, name in enumerate(batch["name"]):
             if "index" in batch and int(batch["index"][index]) == PADDING_INDEX:
                 continue
@@ -95,27 +120,63 @@ class InstancePredictionWriter(BasePredictionWriter):
                 self.failures.append((name, error))
                 continue
             self.n_written += 1
-            found = prediction[index]
+            found = confident(prediction[index], self.score_threshold)
             known: dict[str, Any] = {"image_id": self.n_written, "file_name": name}
             if "image_id" in batch:
                 known = {"image_id": int(batch["image_id"][index])}
-            self._results += coco_results(found, category_ids=ids, **known)
+            results = coco_results(found, category_ids=ids, class_names=names, **known)
+            assert self._results is not None  # made when the prediction began
+            self._results.extend(results)
+            self.n_instances += len(results)
+            stem = self.folder(trainer) / name
+            if self.per_image:
+                size = original_pixels(batch, index).shape[:2]
+                record = image_record(results, found, name=name, size=size)
+                write_atomically(
+                    stem.with_name(f"{stem.name}_instances.json"),
+                    [json.dumps(record, ensure_ascii=False, indent=1).encode()],
+                )
+                write_png(stem.with_name(f"{stem.name}_masks.png"), numbered_masks(found, size))
             if self.pictures:
                 picture = draw_detections(original_pixels(batch, index), found, self.draw_score, names)
-                write_png(self.folder(trainer) / f"{name}_instances.png", picture)
+                write_png(stem.with_name(f"{stem.name}_instances.png"), picture)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the results and say how many there are."""
+        """Finish the results and say how many there are."""
+        self._close()
         path = self.folder(trainer) / RESULTS
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, [json.dumps(self._results).encode()])
         logger.info(
-            "%d instances in %d images: %s, %d skipped", len(self._results), self.n_written, path, len(self.failures)
+            "%d instances in %d images: %s, %d skipped", self.n_instances, self.n_written, path, len(self.failures)
         )
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Keep the results of the images that are done."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._results is not None:
+            self._results.close()
+            self._results = None
+
+
+def confident(found: Detections, score_threshold: float) -> Detections:
+    """The detections with at least that score."""
+    kept = found["scores"] >= score_threshold
+    return Detections(
+        boxes=found["boxes"][kept],
+        labels=found["labels"][kept],
+        scores=found["scores"][kept],
+        masks=found["masks"][kept],
+    )
 
 
 def coco_results(
-    found: Detections, *, image_id: int, category_ids: Sequence[int] | None = None, file_name: str | None = None
+    found: Detections,
+    *,
+    image_id: int,
+    category_ids: Sequence[int] | None = None,
+    class_names: Sequence[str] | None = None,
+    file_name: str | None = None,
 ) -> list[dict[str, Any]]:
     """Detections of an image in the form of COCO's results.
 
@@ -123,6 +184,7 @@ def coco_results(
         found: The detections.
         image_id: Id of the image.
         category_ids: Id of label k at k - 1; None takes the labels.
+        class_names: Name of label k at k - 1, added to every result, unless None.
         file_name: Added to every result, unless None.
 
     Returns:
@@ -144,8 +206,56 @@ def coco_results(
             "score": round(float(found["scores"][k]), 5),
             "segmentation": {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")},
         }
+        if class_names is not None:
+            result["category_name"] = class_names[label - 1]
         results.append(result if file_name is None else result | {"file_name": file_name})
     return results
+
+
+def image_record(
+    results: Sequence[Mapping[str, Any]], found: Detections, *, name: str, size: Sequence[int]
+) -> dict[str, Any]:
+    """What was found in one image, to read without tools of COCO.
+
+    Args:
+        results: Of :func:`coco_results`.
+        found: The same detections.
+        name: Of the image.
+        size: Height and width of the original image.
+
+    Returns:
+        ``name``, ``height``, ``width`` and ``instances``, best first, each with ``class`` (its name, or its number
+        where it has none), ``category_id``, ``score``, ``box_xyxy`` (pixels of the original image, from the corner of
+        its first pixel), ``area`` (pixels of the mask) and ``segmentation`` (COCO's run lengths).
+    """
+    instances = [
+        {
+            "class": result.get("category_name", str(result["category_id"])),
+            "category_id": result["category_id"],
+            "score": result["score"],
+            "box_xyxy": [round(value, 2) for value in box],
+            "area": int(area),
+            "segmentation": result["segmentation"],
+        }
+        for result, box, area in zip(
+            results, found["boxes"].tolist(), found["masks"].flatten(1).sum(dim=1).tolist(), strict=True
+        )
+    ]
+    return {"name": name, "height": int(size[0]), "width": int(size[1]), "instances": instances}
+
+
+def numbered_masks(found: Detections, size: Sequence[int]) -> np.ndarray:
+    """Number of the best instance that covers each pixel, counted from 1 in the order of the detections, 0 for none.
+
+    Returns:
+        uint8 ``(H, W)``, uint16 where there are more than 255 instances.
+    """
+    count = len(found["labels"])
+    numbers = np.zeros((size[0], size[1]), np.uint8 if count <= np.iinfo(np.uint8).max else np.uint16)
+    masks = found["masks"].cpu().numpy()
+    for k in reversed(range(count)):
+        numbers[masks[k]] = k + 1
+    return numbers
 
 
 def original_pixels(batch: Mapping[str, Any], index: int) -> np.ndarray:

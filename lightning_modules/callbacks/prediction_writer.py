@@ -1,11 +1,13 @@
 """Writes what ``predict`` finds: depth in millimetres, colours, panels and point clouds, one file set per image."""
 
+import contextlib
 import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from renderers.display import colorize, depth_panels, depth_range, to_uint8
 from renderers.point_cloud import depth_edges, point_cloud, side_view
+from renderers.shared_range import SharedRange
 from structures.batch import PADDING_INDEX
 from structures.files import write_png
 from structures.ply import write_ply
@@ -24,6 +27,8 @@ logger = logging.getLogger(__name__)
 MILLIMETRES = 1000.0
 MAX_MILLIMETRES = 65535
 """Largest value of a 16-bit PNG: depth is clipped at 65.535 m."""
+
+ColourRange = tuple[float, float] | Literal["image", "video", "all"]
 
 
 def depth_to_millimetres(depth: Tensor) -> np.ndarray[Any, np.dtype[np.uint16]]:
@@ -58,44 +63,68 @@ class DepthPredictionWriter(BasePredictionWriter):
     whose prediction is not finite is reported, counted and skipped; a sample that only pads a rank's share is not even
     counted, since another rank writes it.
 
+    Colours span the 2nd to the 98th percentile of depth, over one image, or over all frames of a video, which can be
+    compared then. A video's range is known at its end: its panels are drawn with ranges of their own first, and once
+    more, with its colour maps, out of the depth that was written. The end comes early where something stops the
+    prediction. An image with truth keeps the range of its truth.
+
     Args:
         output_dir: Folder of the results; None means ``predictions`` in the trainer's folder.
         panel: Whether to write panels.
-        ply: Whether to write point clouds, where the intrinsics are known.
+        ply: Whether to write point clouds, where the intrinsics are known (5 MB for 640x480 pixels).
         max_jump: Points at depth edges with a relative jump above this are left out of clouds; None keeps them.
         max_points: Largest number of points of a cloud; rows and columns are skipped evenly above it.
+        colour_range: Near and far end in metres for all images, or what shares a range: the pixels of each ``image``,
+            the frames of each ``video`` (images that are no frames keep their own), or ``all`` images.
 
     Attributes:
         n_written: Images whose files were written.
         failures: Name and reason of each image that was skipped.
+        ranges: Shared near and far ends in metres, by the name of the video, "" for those of all images.
 
     Raises:
-        ValueError: If ``max_jump`` or ``max_points`` is out of its range.
+        ValueError: If ``max_jump``, ``max_points`` or ``colour_range`` is out of its range.
     """
 
     def __init__(
         self,
         output_dir: str | None = None,
         panel: bool = True,
-        ply: bool = True,
+        ply: bool = False,
         max_jump: float | None = 0.05,
         max_points: int = 1_000_000,
+        colour_range: ColourRange = "video",
     ) -> None:
         super().__init__("batch")
         if (max_jump is not None and not max_jump > 0) or max_points < 1:
             raise ValueError(f"max_jump={max_jump} must be > 0 or None and max_points={max_points} at least 1")
+        if not isinstance(colour_range, str):
+            near, far = colour_range
+            if not (math.isfinite(far) and 0 < near < far):
+                raise ValueError(f"the range is {near:g} to {far:g} m, but 0 < near < far is needed")
+        elif colour_range not in ("image", "video", "all"):
+            raise ValueError(
+                f"colour_range is '{colour_range}', but must be image, video, all, or two depths in metres"
+            )
         self.output_dir = output_dir
         self.panel = panel
         self.ply = ply
         self.max_jump = max_jump
         self.max_points = max_points
+        self.colour_range = colour_range
+        self._forget()
+
+    def _forget(self) -> None:
         self.n_written = 0
         self.failures: list[tuple[str, str]] = []
+        self.ranges: dict[str, tuple[float, float]] = {}
+        self._group: str | None = None
+        self._shared = SharedRange()
+        self._waiting: list[Path] = []
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier prediction's counts."""
-        self.n_written = 0
-        self.failures = []
+        """Forget an earlier prediction."""
+        self._forget()
 
     def folder(self, trainer: Trainer) -> Path:
         """Folder of the results."""
@@ -117,7 +146,13 @@ class DepthPredictionWriter(BasePredictionWriter):
 
         Raises:
             OSError: If a file cannot be written, because the disk is full for instance; no half file is left.
+            ValueError: If the prediction is no depth.
         """
+        if not (isinstance(prediction, Tensor) and prediction.ndim == 4 and prediction.shape[1] == 1):
+            found = tuple(prediction.shape) if isinstance(prediction, Tensor) else type(prediction).__name__
+            raise ValueError(
+                f"{type(pl_module).__name__} predicts {found}, but depth (B, 1, H, W) is what can be written here"
+            )
         for index, name in enumerate(batch["name"]):
             if "index" in batch and int(batch["index"][index]) == PADDING_INDEX:
                 continue
@@ -129,11 +164,36 @@ class DepthPredictionWriter(BasePredictionWriter):
                 self.failures.append((name, error))
                 continue
             sample = {k: v[index].detach().cpu() for k, v in batch.items() if isinstance(v, Tensor)}
+            self._begin(self._group_of(sample, batch["video"][index] if "video" in batch else ""))
             self._write(self.folder(trainer) / name, sample, prediction[index].detach().cpu())
             self.n_written += 1
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Draw what is there of a video with the range of what is there."""
+        with contextlib.suppress(OSError):  # the same full disk, already on its way up
+            self._begin(None)
+
+    def _group_of(self, sample: dict[str, Tensor], video: str) -> str | None:
+        """What an image shares its range with: a video, all ("") or nothing (None)."""
+        if "depth" in sample or self.colour_range == "image" or not isinstance(self.colour_range, str):
+            return None
+        return "" if self.colour_range == "all" else video or None
+
+    def _begin(self, group: str | None) -> None:
+        """Draw the frames of the group that has ended, if one has."""
+        if group == self._group:
+            return
+        ended, waiting = self._group, self._waiting
+        self._group, self._waiting = group, []
+        if ended is not None and waiting:
+            near_m, far_m = self.ranges[ended] = self._shared.ends()
+            for stem in waiting:
+                _draw_again(stem, near_m, far_m, panel=self.panel)
+        self._shared = SharedRange()
+
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how many were written and where, and how many were not."""
+        """Draw the last video and say how many were written and where, and how many were not."""
+        self._begin(None)
         logger.info("%d predictions in %s, %d skipped", self.n_written, self.folder(trainer), len(self.failures))
 
     def _write(self, stem: Path, sample: dict[str, Tensor], prediction: Tensor) -> None:
@@ -144,11 +204,17 @@ class DepthPredictionWriter(BasePredictionWriter):
         original_size = (image.shape[1], image.shape[2])
         depth = fit_to_original(prediction, content_size=(rows, columns), original_size=original_size)
         write_png(_suffixed(stem, "_depth.png"), depth_to_millimetres(depth))
-        near_m, far_m = depth_range(depth[None])
-        write_png(_suffixed(stem, "_color.png"), to_uint8(colorize(depth[None], near_m=near_m, far_m=far_m)[0]).numpy())
+        ends = None if isinstance(self.colour_range, str) else self.colour_range
+        if self._group is None:
+            near_m, far_m = depth_range(depth[None]) if ends is None else ends
+            colours = colorize(depth[None], near_m=near_m, far_m=far_m)
+            write_png(_suffixed(stem, "_color.png"), to_uint8(colours[0]).numpy())
+        else:
+            self._shared.add(depth.clamp(max=MAX_MILLIMETRES / MILLIMETRES))
+            self._waiting.append(stem)
         if self.panel:
             truth, mask = (sample[k][None] if k in sample else None for k in ("depth", "depth_mask"))
-            panels = depth_panels(image[None], truth, mask, depth[None])
+            panels = depth_panels(image[None], truth, mask, depth[None], ends=ends)
             write_png(_suffixed(stem, "_panel.png"), to_uint8(panels[0]).numpy())
         if self.ply and "K" in sample and bool(sample["K_known"]):
             keep = torch.ones_like(depth, dtype=torch.bool)
@@ -169,3 +235,28 @@ class DepthPredictionWriter(BasePredictionWriter):
 def _suffixed(stem: Path, suffix: str) -> Path:
     """The path with text appended: ``with_suffix`` would eat a part of names with dots."""
     return stem.with_name(stem.name + suffix)
+
+
+def _read_back(path: Path) -> np.ndarray[Any, Any]:
+    """Pixels of a picture that was written a while ago, colours as blue, green, red.
+
+    Raises:
+        FileNotFoundError: If it is no longer there.
+    """
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise FileNotFoundError(f"'{path}' was written and is gone, so it cannot be drawn with the range of its video")
+    return pixels
+
+
+def _draw_again(stem: Path, near_m: float, far_m: float, *, panel: bool) -> None:
+    """Colour map and panel of a written image with another range, out of its depth and its panel."""
+    millimetres = _read_back(_suffixed(stem, "_depth.png"))
+    depth = torch.from_numpy(millimetres.astype(np.float32) / MILLIMETRES)[None, None]
+    colours = to_uint8(colorize(depth, near_m=near_m, far_m=far_m)[0]).numpy()
+    write_png(_suffixed(stem, "_color.png"), colours)
+    if panel:
+        path = _suffixed(stem, "_panel.png")
+        picture = np.ascontiguousarray(_read_back(path)[..., ::-1])
+        picture[:, -colours.shape[1] :] = colours
+        write_png(path, picture)

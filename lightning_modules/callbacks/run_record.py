@@ -20,6 +20,7 @@ from rich.table import Table
 
 from lightning_modules.base import DepthModule
 from lightning_modules.loading import RECIPE_KEY
+from lightning_modules.class_names import class_table
 from lightning_modules.run_folder import git_commit
 from lightning_modules.trained_data import DATA_KEY, settings_of_data
 
@@ -28,8 +29,8 @@ class RunRecord(SaveConfigCallback):
     """Writes ``config.yaml`` and ``run.json`` into the run's folder and tells the user where everything is.
 
     A checkpoint gets the entry ``plumbline`` with the class path and the plain arguments of its module, so that it can
-    be loaded without its configuration (``lightning_modules/loading.py``), and, for depth, what a test or a prediction
-    needs to know of the data (``lightning_modules/trained_data.py``).
+    be loaded without its configuration (``lightning_modules/loading.py``), the names of its classes, if any, and, for
+    depth, what a test or a prediction needs to know of the data (``lightning_modules/trained_data.py``).
 
     Args:
         parser: The parser of the subcommand.
@@ -90,6 +91,7 @@ class RunRecord(SaveConfigCallback):
             "model": model.get("init_args", {}),
             "experiment": self.plain_config.get("experiment"),
             "commit": self.record.get("commit", "unknown"),
+            **class_table(getattr(trainer, "datamodule", None), pl_module),
         }
         if isinstance(pl_module, DepthModule):
             checkpoint[RECIPE_KEY][DATA_KEY] = settings_of_data(trainer.datamodule)  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ import torch
 import yaml
 
 from lightning_modules.supervised_depth import SupervisedDepth
+from renderers.display import colorize, to_uint8
 from structures.calibration import Calibration
 from tests.data.make_constant_depth import ConstantDepth, write_checkpoint
 from tests.data.make_huggingface import make_depth_anything
@@ -54,11 +55,17 @@ def test_a_folder_of_odd_images_keeps_sizes_and_folders(tmp_path, checkpoint, ph
 
 
 @pytest.mark.parametrize("camera", [["--field-of-view", "60"], ["--k", "120", "120", "65.5", "48.5"]])
-def test_a_known_camera_gives_clouds(tmp_path, checkpoint, photos, camera):
-    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", *camera, "--no-panel") == 0
+def test_a_known_camera_gives_clouds_where_they_are_asked_for(tmp_path, checkpoint, photos, camera):
+    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", *camera, "--no-panel", "--ply") == 0
     assert files(tmp_path / "out") == ["1.ply", "1_color.png", "1_depth.png", "1_side.png"]
-    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "flat", *camera, "--no-ply", "--no-panel") == 0
+    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "flat", *camera, "--no-panel") == 0
     assert files(tmp_path / "flat") == ["1_color.png", "1_depth.png"]
+
+
+def test_clouds_without_a_camera_are_refused(tmp_path, checkpoint, photos, capsys):
+    assert run(checkpoint, photos, tmp_path / "out", "--ply") == 2
+    assert "--ply needs the camera of the images: --field-of-view" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_broken_file_is_reported_and_the_rest_done(tmp_path, checkpoint, photos, capfd):
@@ -78,6 +85,98 @@ def test_the_frames_of_a_video_are_numbered(tmp_path, checkpoint):
     expected = [f"clip/{n:06d}_{kind}.png" for n in range(3) for kind in ("color", "depth")]
     assert files(tmp_path / "out") == expected
     assert read_depth(tmp_path / "out" / expected[1]).shape == (50, 70)
+
+
+@pytest.fixture
+def clip(tmp_path, monkeypatch):
+    """Two frames of grey 51 and 204, in which depth is 1 m plus 10 m times the brightness: about 3 m and 9 m."""
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 64))
+    for level in (51, 204):
+        writer.write(np.full((64, 64, 3), level, dtype=np.uint8))
+    writer.release()
+    monkeypatch.setattr(ConstantDepth, "forward", lambda self, image: 1 + 10 * image[:, :1])
+    return tmp_path / "clip.avi"
+
+
+def colour_of(depth_m, near_m, far_m):
+    """Red, green and blue of a depth, from the formula of the colour map."""
+    pixel = torch.full((1, 1, 1, 1), depth_m)
+    return to_uint8(colorize(pixel, near_m=near_m, far_m=far_m)[0]).numpy()[0, 0]
+
+
+def colours_of(folder, frame):
+    """Colour in the middle of the colour map and of the depth panel of a frame."""
+    panel = cv2.imread(str(folder / "clip" / f"{frame:06d}_panel.png"))[..., ::-1]
+    return cv2.imread(str(folder / "clip" / f"{frame:06d}_color.png"))[32, 32, ::-1], panel[32, 64 + 2 + 32]
+
+
+def test_the_frames_of_a_video_share_one_range(tmp_path, checkpoint, clip, capsys):
+    assert run(checkpoint, clip, tmp_path / "out", "--size", "64", "64") == 0
+    near, far = (read_depth(tmp_path / "out" / "clip" / f"00000{k}_depth.png")[32, 32] / 1000 for k in range(2))
+    assert (near, far) == pytest.approx((3, 9), abs=0.1)
+    for frame, depth in enumerate((near, far)):
+        for colour in colours_of(tmp_path / "out", frame):
+            np.testing.assert_array_equal(colour, colour_of(depth, near, far))
+    panel = cv2.imread(str(tmp_path / "out" / "clip" / "000001_panel.png"))
+    np.testing.assert_allclose(panel[:, :64], 204, atol=2)  # the frame itself is still there
+    assert f"video clip: colours from {near:.3g} m (bright) to {far:.3g} m (dark)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "ends"), [(["2", "20"], (2, 20)), (["image"], None)])
+def test_a_range_can_be_asked_for(tmp_path, checkpoint, clip, capsys, words, ends):
+    assert run(checkpoint, clip, tmp_path / "out", "--size", "64", "64", "--range", *words) == 0
+    for frame in range(2):
+        depth = read_depth(tmp_path / "out" / "clip" / f"{frame:06d}_depth.png")[32, 32] / 1000
+        for colour in colours_of(tmp_path / "out", frame):
+            np.testing.assert_allclose(colour, colour_of(depth, *(ends or (depth, depth))), atol=1)
+    assert ("colours from 2 m (bright) to 20 m (dark)" in capsys.readouterr().out) == (ends is not None)
+
+
+def test_the_images_of_a_folder_share_a_range_on_request(tmp_path, checkpoint, monkeypatch, capsys):
+    monkeypatch.setattr(ConstantDepth, "forward", lambda self, image: 1 + 10 * image[:, :1])
+    (tmp_path / "clip").mkdir()
+    for frame, level in enumerate((51, 204)):
+        cv2.imwrite(str(tmp_path / "clip" / f"{frame:06d}.png"), np.full((64, 64, 3), level, np.uint8))
+    call = (checkpoint, tmp_path / "clip", tmp_path / "out" / "clip", "--size", "64", "64")
+    assert run(*call, "--range", "all") == 0
+    np.testing.assert_array_equal(colours_of(tmp_path / "out", 1)[0], colour_of(9.0, 3.0, 9.0))
+    assert "all images: colours from 3 m (bright) to 9 m (dark)" in capsys.readouterr().out
+    assert run(*call) == 0
+    np.testing.assert_array_equal(colours_of(tmp_path / "out", 1)[0], colour_of(9.0, 9.0, 9.0))
+
+
+def test_a_video_that_ends_too_early_is_drawn_as_far_as_it_goes(tmp_path, checkpoint, clip, monkeypatch, capfd):
+    from datamodules import image_files
+
+    whole = image_files.read_video
+
+    def torn(path):
+        yield from whole(path)
+        raise ValueError(f"video '{path}' ends after 2 of 9 frames")
+
+    monkeypatch.setattr(image_files, "read_video", torn)
+    assert run(checkpoint, clip, tmp_path / "out", "--size", "64", "64") == 1
+    np.testing.assert_array_equal(colours_of(tmp_path / "out", 0)[1], colour_of(3.0, 3.0, 9.0))
+    assert "1 skipped" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["1"], "--range is '1'"),
+        (["near", "far"], "two depths in metres"),
+        (["8", "2"], "8 to 2 m, but 0 < near < far"),
+        (["0", "2"], "0 < near < far"),
+        (["1", "inf"], "0 < near < far"),
+        (["nan", "2"], "0 < near < far"),
+        (["1", "2", "3"], "two depths in metres"),
+    ],
+)
+def test_ranges_that_are_none_are_refused(tmp_path, checkpoint, photos, capsys, words, said):
+    assert run(checkpoint, photos, tmp_path / "out", "--range", *words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_training_size_comes_from_the_run(tmp_path, checkpoint, photos, capsys, monkeypatch):
@@ -132,7 +231,27 @@ def test_a_disk_that_cannot_be_written_stops_with_a_sentence(tmp_path, checkpoin
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a").write_text("a file where a folder has to be")
     assert run(checkpoint, photos, tmp_path / "out") == 1
-    assert "error: stopped after 0 images" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "error: stopped after 0 images" in said
+    assert f"'{tmp_path / 'out' / 'a'}' is a file, but a folder is needed" in said
+    assert "Errno" not in said
+
+
+def test_an_output_that_is_a_file_is_named_before_anything_is_done(tmp_path, checkpoint, photos, capsys):
+    (tmp_path / "taken").write_text("kept")
+    for output in (tmp_path / "taken", tmp_path / "taken" / "deeper"):
+        assert run(checkpoint, photos, output) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"error: '{tmp_path / 'taken'}' is a file, but a folder is needed")
+    assert (tmp_path / "taken").read_text() == "kept"
+
+
+def test_results_of_an_earlier_call_are_replaced_with_a_word(tmp_path, checkpoint, photos, capsys):
+    call = (checkpoint, photos / "a" / "1.png", tmp_path / "out", "--no-panel", "--size", "64", "64")
+    assert run(*call) == 0
+    assert "earlier call" not in capsys.readouterr().err
+    assert run(*call) == 0
+    assert f"'{tmp_path / 'out'}' holds results of an earlier call" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -248,7 +367,7 @@ def test_a_calibration_of_a_network_that_knows_metres_is_warned_of(tmp_path, can
 def test_a_calibration_is_in_depth_and_cloud_at_once(tmp_path, checkpoint, photos, capsys, output, metres):
     settings = {"field_of_view_degrees": 70.0, "field_of_view_interval": (60.0, 80.0)}
     calibration = write_calibration(tmp_path / "c.yaml", output=output, **settings)
-    call = ("--calibration", str(calibration), "--no-panel", "--size", "97", "131")
+    call = ("--calibration", str(calibration), "--no-panel", "--size", "97", "131", "--ply")
     assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", *call) == 0
     assert files(tmp_path / "out") == ["1.ply", "1_color.png", "1_depth.png", "1_side.png"]
     assert (read_depth(tmp_path / "out" / "1_depth.png") == round(1000 * metres)).all()
@@ -273,7 +392,7 @@ def test_the_camera_of_the_call_goes_before_that_of_the_calibration(
     tmp_path, checkpoint, photos, capsys, camera, half_width, said
 ):
     calibration = write_calibration(tmp_path / "c.yaml", field_of_view_degrees=70.0)
-    call = ("--calibration", str(calibration), "--no-panel", "--size", "97", "131", *camera)
+    call = ("--calibration", str(calibration), "--no-panel", "--size", "97", "131", "--ply", *camera)
     assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", *call) == 0
     cloud = read_ply(tmp_path / "out" / "1.ply")
     np.testing.assert_allclose(cloud["x"].max() / (2.3456 + 0.25), half_width * 130 / 131, rtol=1e-5)
@@ -315,7 +434,7 @@ def teach(teacher, source, output, *more):
 
 def test_a_network_of_hugging_face_takes_the_place_of_a_checkpoint(tmp_path, photos, capsys):
     make_depth_anything(tmp_path / "net")
-    call = ("--field-of-view", "60", "--size", "64", "64", "--no-panel")
+    call = ("--field-of-view", "60", "--size", "64", "64", "--no-panel", "--ply")
     assert teach(tmp_path / "net", photos / "a" / "1.png", tmp_path / "plain", *call) == 0
     assert "gives depth in a unit of each image" in (said := capsys.readouterr().err)
     assert "factor and a shift (--calibration)" in said

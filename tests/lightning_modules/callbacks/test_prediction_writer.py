@@ -78,7 +78,7 @@ def test_depth_follows_each_pixel_of_an_odd_image(tmp_path):
 
 
 def test_a_depth_batch_gets_truth_in_its_panel_and_a_cloud_where_k_is_known(tmp_path):
-    writer = DepthPredictionWriter()
+    writer = DepthPredictionWriter(ply=True)
     predict(writer, DataLoader([depth_batch()], batch_size=None), root=tmp_path)
     folder = tmp_path / "predictions" / "scene"
     both = ["_color.png", "_depth.png", "_panel.png"]
@@ -93,7 +93,7 @@ def test_a_cloud_lies_at_the_depth_of_the_png_inside_the_view(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.full((60, 90, 3), 50, dtype=np.uint8))
     data = ImageFiles(str(tmp_path / "a.png"), image_size=(32, 48), field_of_view_degrees=90.0)
     data.setup("predict")
-    predict(DepthPredictionWriter(str(tmp_path)), data.predict_dataloader())
+    predict(DepthPredictionWriter(str(tmp_path), ply=True), data.predict_dataloader())
     body = (tmp_path / "a.ply").read_bytes().split(b"end_header\n", 1)[1]
     vertices = np.frombuffer(body, dtype=[("xyz", "<f4", 3), ("rgb", "u1", 3)])
     assert len(vertices) == 60 * 90
@@ -116,7 +116,7 @@ def test_no_point_flies_between_two_surfaces(tmp_path):
     data = ImageFiles(str(tmp_path / "a.png"), image_size=(32, 64), field_of_view_degrees=60.0)
     data.setup("predict")
     for max_jump, clean in ((0.05, True), (None, False)):
-        writer = DepthPredictionWriter(str(tmp_path), max_jump=max_jump)
+        writer = DepthPredictionWriter(str(tmp_path), ply=True, max_jump=max_jump)
         predict(writer, data.predict_dataloader(), Step(1.0, None))
         body = (tmp_path / "a.ply").read_bytes().split(b"end_header\n", 1)[1]
         z = np.frombuffer(body, dtype=[("xyz", "<f4", 3), ("rgb", "u1", 3)])["xyz"][:, 2]
