@@ -87,8 +87,21 @@ class CocoSource:
 class CocoFrames:
     """The same images as frames of unknown depth, for a teacher that writes their pseudo depth."""
 
+    has_depth = False
+    """Whether any frame has a depth to compare with."""
+
     def __init__(self, source: CocoSource) -> None:
         self.source = source
+
+    @property
+    def names(self) -> list[str]:
+        """Name of every image, without reading any."""
+        return self.source.names
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of every image, without reading any."""
+        return [(image.height, image.width) for image in self.source.images]
 
     def __len__(self) -> int:
         """Return the number of images."""

@@ -1,6 +1,7 @@
 """A finished network that labels images for another one to learn from."""
 
 from collections.abc import Mapping
+import hashlib
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from lightning_modules.base import DepthModule
 from lightning_modules.loading import RECIPE_KEY, load_module, read_checkpoint
 from lightning_modules.segmenter import Segmenter
+from lightning_modules.teacher_source import source_kind
 from networks.huggingface import HuggingFaceDepth, HuggingFaceSegmenter
+from networks.torchscript import TorchScriptDepth
 
 Kind = Literal["semantic", "depth"]
 
@@ -22,26 +25,40 @@ class Teacher(LightningModule):
     and write depth, so on the command line it has to replace them (``--trainer.callbacks=``, not ``+=``).
 
     Args:
-        source: A checkpoint (``.ckpt``) of this project, a folder with a Hugging Face model, or the id of one.
+        source: A checkpoint (``.ckpt``) of this project, a TorchScript file of a depth network (its code is run), a
+            folder with a Hugging Face model, or the id of one.
         kind: ``semantic`` (a :class:`~lightning_modules.segmenter.Segmenter` or a semantic segmentation network) or
             ``depth`` (any depth module or a depth estimation network).
         inverse: For Hugging Face depth networks, whether they give relative inverse depth; None lets their
-            configuration say so.
+            configuration say so. For TorchScript, whether larger output is nearer; None means it is not.
         common_unit: For those of relative depth, whether all images share the network's own unit (for calibration).
+        unit: For TorchScript: units in a metre of its output, or ``relative``; there is no default.
+        input_size: For TorchScript: height and width of what the network sees; None leaves images as they are.
+        mean: For TorchScript: of each channel, subtracted from RGB in [0, 1]; None subtracts nothing.
+        std: For TorchScript: of each channel, what it is divided by afterwards; None divides by nothing.
 
     Attributes:
         title: What the teacher is called in the files that it writes: its experiment, folder or id.
         relative: Whether its depth is in an arbitrary unit that differs between images.
         class_names: Name of each class by id, or None where the classes are those of the data that it was trained on.
+        settings: What its labels depend on besides its weights, plain values.
 
     Raises:
-        ValueError: If ``kind`` is unknown, or the source is no such teacher.
+        ValueError: If ``kind`` is unknown, the source is no such teacher, or an argument does not belong to it.
         FileNotFoundError: If the source is a path of a checkpoint that does not exist.
         ImportError: If the source needs transformers, which is not installed.
     """
 
     def __init__(
-        self, source: str, kind: Kind = "semantic", inverse: bool | None = None, common_unit: bool = False
+        self,
+        source: str,
+        kind: Kind = "semantic",
+        inverse: bool | None = None,
+        common_unit: bool = False,
+        unit: float | Literal["relative"] | None = None,
+        input_size: tuple[int, int] | None = None,
+        mean: tuple[float, float, float] | None = None,
+        std: tuple[float, float, float] | None = None,
     ) -> None:
         super().__init__()
         if kind not in get_args(Kind):
@@ -49,9 +66,44 @@ class Teacher(LightningModule):
         self.kind: Kind = kind
         self.relative = False
         self.class_names: dict[int, str] | None = None
+        self.settings: dict[str, Any] = {}
         self.model: nn.Module
         path = Path(source)
-        if path.is_file() or path.suffix == ".ckpt":
+        what = source_kind(source)
+        given = {"unit": unit, "input_size": input_size, "mean": mean, "std": std}
+        foreign = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+        if foreign and what != "torchscript":
+            raise ValueError(
+                f"'{source}' is no TorchScript file, so there is nothing that {' and '.join(foreign)} could change: "
+                f"leave {'it' if len(foreign) == 1 else 'them'} out"
+            )
+        if what == "maps":
+            raise ValueError(
+                f"'{source}' is a folder of .png or .npy files without a config.json: depth maps, not a network, which "
+                "only make pseudo-depth and make pseudo-labels KIND=depth can use"
+            )
+        if what == "torchscript":
+            if kind != "depth":
+                raise ValueError(f"'{source}' is a TorchScript file, which can be a teacher of kind 'depth' alone")
+            if unit is None:
+                raise ValueError(
+                    f"the unit of what '{source}' gives is not known: --unit 1 (metres), --unit 1000 (millimetres) or "
+                    "--unit relative, and --inverse where larger is nearer"
+                )
+            network = TorchScriptDepth(
+                path,
+                input_size=input_size,
+                mean=mean,
+                std=std,
+                units_per_metre=None if unit == "relative" else unit,
+                inverse=bool(inverse),
+                common_unit=common_unit,
+            )
+            self.model, self.relative = network, network.relative
+            self.title = f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+            plain = {k: list(v) if isinstance(v, list | tuple) else v for k, v in given.items() if v is not None}
+            self.settings = plain | {"inverse": network.inverse}
+        elif what == "checkpoint":
             self.model = _checked(load_module(path), kind, source)
             self.relative = isinstance(self.model, DepthModule) and not self.model.scale_known
             self.title = str(read_checkpoint(path)[RECIPE_KEY].get("experiment") or path.stem)
@@ -61,8 +113,8 @@ class Teacher(LightningModule):
                 segmenter = HuggingFaceSegmenter(source)
                 self.model, self.class_names = segmenter, segmenter.class_names
             else:
-                network = HuggingFaceDepth(source, inverse=inverse, common_unit=common_unit)
-                self.model, self.relative = network, network.inverse
+                pretrained = HuggingFaceDepth(source, inverse=inverse, common_unit=common_unit)
+                self.model, self.relative = pretrained, pretrained.inverse
         self.eval().requires_grad_(False)
 
     @property

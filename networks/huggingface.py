@@ -12,10 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geometry.written_depth import depth_from_inverse
 from networks.weights import hub_reachable
-
-MIN_INVERSE_FRACTION = 1e-3
-"""Inverse depth below this part of an image's largest counts as this much."""
 
 _INVERSE_MODEL_TYPES = ("dpt",)
 """Model types whose usual checkpoints (MiDaS) give relative inverse depth without saying so."""
@@ -150,21 +148,3 @@ class HuggingFaceDepth(nn.Module):
         results = finish(outputs, target_sizes=sizes, **padded)
         values = torch.stack([result["predicted_depth"] for result in results]).unsqueeze(1).clamp(min=0)
         return depth_from_inverse(values, common_unit=self.common_unit) if self.inverse else values
-
-
-def depth_from_inverse(inverse: Tensor, *, common_unit: bool = False) -> Tensor:
-    """Relative depth from relative inverse depth.
-
-    Args:
-        inverse: (B, 1, H, W), not negative, larger is nearer.
-        common_unit: whether depth is the inverse as it is, in one unit for all images.
-
-    Returns:
-        (B, 1, H, W), from 1 where an image is nearest to 1 / `MIN_INVERSE_FRACTION` (times the inverse of its largest
-        value in a common unit); 0 (no measurement) everywhere in an image without a positive value.
-    """
-    largest = inverse.amax(dim=(1, 2, 3), keepdim=True)
-    something = largest > 0
-    unit = torch.where(something, largest, 1)
-    depth = 1 / (inverse / unit).clamp(min=MIN_INVERSE_FRACTION)
-    return torch.where(something, depth / unit if common_unit else depth, 0)

@@ -2,10 +2,10 @@
 
 ``python -m tools.calibrate --data experiments/data/rooms.yaml --teacher X.ckpt --out calibration.yaml``
 
-The network is a checkpoint of this project, a folder with a Hugging Face model, or the id of one; it stays as it is. It
-is asked about photos and about what cameras see that turned a little, and the constant is sought with which its answers
-fit together. The result is printed with 95 % intervals over images, drawn as curves beside the YAML file, and taken by
-``python -m tools.predict --calibration``.
+The network is a checkpoint of this project, a TorchScript file, a folder with a Hugging Face model, or the id of one;
+it stays as it is. It is asked about photos and about what cameras see that turned a little, and the constant is sought
+with which its answers fit together. The result is printed with 95 % intervals over images, drawn as curves beside the
+YAML file, and taken by ``python -m tools.predict --calibration``.
 """
 
 import logging
@@ -43,11 +43,14 @@ from lightning_modules.self_calibration import Estimate, Output, opposite_turns,
 from lightning_modules.teacher import Teacher, knows_metres
 from lightning_modules.trained_data import trained_settings
 from networks.huggingface import HuggingFaceDepth
+from networks.torchscript import TorchScriptDepth
 from renderers.curves import plot_curves
 from renderers.display import to_uint8
 from structures.calibration import Calibration, shift_of_metres
 from structures.files import write_png
+from structures.output_paths import check_output_file, reason_of
 from tools.pseudo_labels import unaugmented_frames
+from tools.teacher_arguments import add_teacher_arguments, make_teacher
 
 BATCH = 16
 Find = Literal["shift", "focal", "both"]
@@ -60,7 +63,10 @@ def _parser() -> SettingsParser:
     )
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)
     parser.add_argument(
-        "--teacher", type=str, required=True, help="checkpoint, folder with a Hugging Face model, or id"
+        "--teacher",
+        type=str,
+        required=True,
+        help="checkpoint, TorchScript file, folder with a Hugging Face model, or id",
     )
     parser.add_argument("--out", type=Path, required=True, help="calibration file to write (.yaml)")
     parser.add_argument(
@@ -71,7 +77,7 @@ def _parser() -> SettingsParser:
     )
     parser.add_argument("--about", type=About, default="camera", help="what the views turn about")
     parser.add_argument("--output", type=Output | None, help="whether the shift is one of depth or of disparity")
-    parser.add_argument("--inverse", type=bool | None, help="whether a Hugging Face model gives relative inverse depth")
+    add_teacher_arguments(parser)
     parser.add_argument("--split", type=str, choices=get_args(Split), default="train", help="whose images are used")
     parser.add_argument("--images", type=int, default=200, help="how many images, evenly over the split")
     parser.add_argument("--yaw", type=float, nargs="*", default=[8.0], help="angles of yaw, degrees")
@@ -164,7 +170,8 @@ def _domain(config: Any, data: LightningDataModule, teacher: Teacher) -> tuple[D
     output = config.output
     if output is None:
         model = teacher.model
-        output = "disparity" if isinstance(model, HuggingFaceDepth) and model.inverse else "depth"
+        gives_inverse = isinstance(model, HuggingFaceDepth | TorchScriptDepth) and model.inverse
+        output = "disparity" if gives_inverse else "depth"
     turns = tuple(opposite_turns(config.yaw, config.pitch))
     frames = evenly(unaugmented_frames(data, [config.split]), config.images)
     image, K, known = load_frames(frames, ("image", "K", "K_known")).values()
@@ -186,6 +193,25 @@ def _settings(teacher: str) -> dict[str, Any]:
     return trained_settings(Path(teacher)) if Path(teacher).is_file() else {}
 
 
+def check_output(out: Path) -> None:
+    """Make sure that a calibration and its pictures can be written, and that nothing but a calibration is replaced.
+
+    Raises:
+        ValueError: If there is a file that is no calibration.
+        OSError: If nothing can be written there.
+    """
+    for path in (out, out.with_suffix(".shift.png"), out.with_suffix(".focal.png")):
+        check_output_file(path)
+    if out.is_file() and out.stat().st_size > 0:
+        try:
+            earlier = Calibration.load(out)
+        except ValueError as error:
+            raise ValueError(
+                f"'{out}' is there and no calibration, so it is not replaced; name another file"
+            ) from error
+        sys.stderr.write(f"note: the calibration of '{earlier.teacher}' in '{out}' is replaced\n")
+
+
 def run(config: Any, data: LightningDataModule) -> str:
     """Calibrate, write file and pictures, and return the report.
 
@@ -199,9 +225,10 @@ def run(config: Any, data: LightningDataModule) -> str:
         raise ValueError("--find focal needs the shift: --shift S, or --find both")
     if config.find != "shift" and config.about == "scene":
         raise ValueError("--find focal and both turn the camera: leave out --about scene")
+    check_output(config.out)
     if config.field_of_view is not None:
         check_field_of_view(config.field_of_view, "--field-of-view")
-    teacher = Teacher(config.teacher, "depth", config.inverse, common_unit=True)
+    teacher = make_teacher(config, "depth", common_unit=True)
     domain, camera_known = _domain(config, data, teacher)
     metres = knows_metres(teacher, _settings(config.teacher))
     if metres:
@@ -275,12 +302,9 @@ def main(args: list[str] | None = None) -> int:
     quiet_lightning()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
-        if config.out.is_dir():
-            raise ValueError(f"--out '{config.out}' is a folder, but a file is needed: choose another path")
-        config.out.parent.mkdir(parents=True, exist_ok=True)  # told before minutes of work
         sys.stdout.write(run(config, parser.instantiate(config).data))
     except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
+        sys.stderr.write(f"error: {reason_of(innermost_reason(error))}\n")
         return 1
     return 0
 

@@ -2,10 +2,10 @@
 
 A depth network gives for each image or video frame a 16-bit PNG in millimetres, a colour map, a panel and, with
 ``--ply`` and a camera, a coloured point cloud with a picture of it. A network of instances gives a picture, a JSON file
-and a map of masks, one of semantic classes a label map and its colours. ``--teacher`` takes any depth network of
-Hugging Face in place of a checkpoint, and ``--calibration`` a file with the shift and the field of view of a domain,
-which make the clouds of networks trained up to scale and shift right up to one factor. The exit code is 0 if all went
-well, 1 if an image had to be skipped or a file could not be written, 2 for a wrong call.
+and a map of masks, one of semantic classes a label map and its colours. ``--teacher`` takes a depth network of others
+(TorchScript, Hugging Face) in place of a checkpoint, and ``--calibration`` a file with the shift and the field of view
+of a domain, which make the clouds of networks trained up to scale and shift right up to one factor. The exit code is 0
+if all went well, 1 if an image had to be skipped or a file could not be written, 2 for a wrong call.
 """
 
 import argparse
@@ -42,19 +42,21 @@ from tools.predict_tasks import (
     say_ranges,
     task_of,
 )
+from tools.teacher_arguments import add_teacher_arguments, make_teacher
 
 DEFAULT_SIZE = (96, 128)
 """Working size where neither the user nor the run's configuration says one."""
 
 TEACHER_SIZE = (384, 512)
-"""The same for networks of Hugging Face, whose own processors resize once more."""
+"""The same for networks of others; those of Hugging Face have processors which own processors resize once more."""
 
 
 def _parser() -> PlainParser:
     parser = PlainParser(prog="python -m tools.predict", description=(__doc__ or "").split("\n\n")[0])
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--checkpoint", type=Path, help="checkpoint (.ckpt) of a trained model")
-    model.add_argument("--teacher", help="depth network of Hugging Face: the id of one, or a folder")
+    model.add_argument("--teacher", help="depth network of others: TorchScript file, or Hugging Face folder or id")
+    add_teacher_arguments(parser)
     parser.add_argument("--input", required=True, help="image, video, folder, or glob in quotes")
     parser.add_argument("--output", type=Path, required=True, help="folder of the results")
     parser.add_argument("--config", type=Path, help="the run's config.yaml (default: the one in the checkpoint's run)")
@@ -227,7 +229,7 @@ def main(args: list[str] | None = None) -> int:
         module = (
             load_module(options.checkpoint)
             if options.teacher is None
-            else Teacher(options.teacher, "depth", common_unit=options.calibration is not None)
+            else make_teacher(options, "depth", common_unit=options.calibration is not None)
         )
         task = task_of(module)
         refuse_foreign_flags(options, task, str(options.checkpoint if options.teacher is None else options.teacher))

@@ -2,8 +2,9 @@
 
 ``python -m tools.pseudo_labels --data experiments/data/rooms.yaml --teacher X.ckpt --kind semantic --out labels.h5``
 
-The teacher is a checkpoint of this project, a folder with a Hugging Face model, or the id of one. It sees every frame
-of the chosen splits once, in order, unaugmented, at ``image_size`` of the data. A run that was stopped is continued by
+The teacher is a checkpoint of this project, a TorchScript file, a folder with a Hugging Face model, or the id of one.
+It sees every frame of the chosen splits once, in order, unaugmented, at ``image_size`` of the data. A folder of depth
+maps that another tool wrote (``tools/map_labels.py``) may stand in its place. A run that was stopped is continued by
 the same command. At the end the labels are held against the truth, where the data have it.
 """
 
@@ -11,11 +12,11 @@ import logging
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import torch
 from jsonargparse import ArgumentError
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
@@ -29,10 +30,13 @@ from lightning_modules.loading import innermost_reason
 from lightning_modules.quiet import quiet_lightning
 from lightning_modules.slurm import settle_slurm
 from lightning_modules.teacher import Kind, Teacher
-from metrics.depth import DepthMetrics
-from metrics.segmentation import confusion_matrix, merged_by_majority, scores_from_confusion
+from lightning_modules.teacher_source import source_kind
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
+from structures.output_paths import check_output_file, reason_of
+from tools.label_report import depth_report, errors_against_truth, known_sources
+from tools.map_labels import write_from_maps
+from tools.teacher_arguments import add_teacher_arguments, make_teacher
 
 
 def _parser() -> SettingsParser:
@@ -41,12 +45,25 @@ def _parser() -> SettingsParser:
     )
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)
     parser.add_argument(
-        "--teacher", type=str, required=True, help="checkpoint, folder with a Hugging Face model, or id"
+        "--teacher",
+        type=str,
+        required=True,
+        help="checkpoint, TorchScript file, folder with a Hugging Face model or its id, or folder of depth maps",
     )
     parser.add_argument("--kind", type=Kind, required=True, help="what it labels")
     parser.add_argument("--out", type=Path, required=True, help="label file to write (.h5)")
     parser.add_argument("--split", nargs="+", choices=get_args(Split), default=["train"], help="what to label")
-    parser.add_argument("--inverse", type=bool | None, help="whether a Hugging Face model gives relative inverse depth")
+    add_teacher_arguments(parser)
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="of depth maps: size of the labels (default: that of the maps; where they differ, image_size of the data)",
+    )
+    parser.add_argument(
+        "--map-suffix", type=str, help="of depth maps: what their names hold behind those of the images"
+    )
     parser.add_argument("--accelerator", choices=["auto", "cpu", "gpu"], default="auto", help="where to compute")
     return parser
 
@@ -74,74 +91,35 @@ def unaugmented_frames(data: LightningDataModule, splits: Sequence[Split]) -> Da
     return frames
 
 
-def survey(frames: Dataset[Sample]) -> tuple[list[str], int]:
+def survey(frames: Dataset[Sample], *, classes: bool = True) -> tuple[list[str], int]:
     """Names of all frames in order, and the highest true class id (0 where the data have no classes).
+
+    Args:
+        frames: Unaugmented samples.
+        classes: Whether the class ids are wanted; without them, images whose names are known are not read.
 
     Raises:
         ValueError: If two frames have one name: labels are kept by name.
     """
     names: list[str] = []
     highest = 0
+    sources = known_sources(frames)
+    if sources is not None and not classes:
+        names = [name for source in sources for name in source.names]
+        return _each_once(names), 0
     for index in range(len(frames)):  # type: ignore[arg-type]  # its type does not say that it has a length
         sample = frames[index]
         names.append(cast(str, sample["name"]))
         if "semantic" in sample:
             highest = max(highest, int(cast(Tensor, sample["semantic"]).max()))
+    return _each_once(names), highest
+
+
+def _each_once(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise ValueError(f"two frames are called '{twice}', but labels are kept by name: label one split a file")
-    return names, highest
-
-
-def semantic_errors(frames: Dataset[Sample], store: LabelStore, *, n_classes: int, renamed: bool) -> dict[str, Tensor]:
-    """Scores of stored class ids against the truth.
-
-    Args:
-        frames: Unaugmented samples with ``semantic``.
-        store: Labels of all of them, at their size.
-        n_classes: Highest class id in either.
-        renamed: Whether each class of the labels is taken for the true class that it covers most often.
-
-    Returns:
-        See `metrics.segmentation.scores_from_confusion`.
-    """
-    confusion = torch.zeros(n_classes + 1, n_classes + 1, dtype=torch.int64)
-    for index in range(len(frames)):  # type: ignore[arg-type]
-        sample = frames[index]
-        labels = torch.from_numpy(store.read(cast(str, sample["name"]))).long()
-        confusion += confusion_matrix(labels, target=cast(Tensor, sample["semantic"]), n_classes=n_classes)
-    return scores_from_confusion(merged_by_majority(confusion) if renamed else confusion)
-
-
-def depth_error(frames: Dataset[Sample], store: LabelStore, *, relative: bool) -> dict[str, Tensor]:
-    """AbsRel of stored depth against the truth, after the alignment of medians if it is ``relative``."""
-    metrics = DepthMetrics(alignment="median" if relative else "none", edges=False)
-    for index in range(len(frames)):  # type: ignore[arg-type]
-        sample = {k: v[None] for k, v in frames[index].items() if isinstance(v, Tensor)}
-        depth = torch.from_numpy(store.read(cast(str, frames[index]["name"])))[None, None]
-        metrics.update(
-            depth, target_m=sample["depth"], mask=sample["depth_mask"], depth_scale_m=sample["depth_scale_m"]
-        )
-    return {name: value for name, value in metrics.compute().items() if name.startswith("abs_rel")}
-
-
-def errors_against_truth(frames: Dataset[Sample], store: LabelStore, teacher: Teacher, highest: int) -> str:
-    """One line about how right the labels are, or that nothing is known."""
-    if teacher.kind == "depth":
-        scores = depth_error(frames, store, relative=teacher.relative)
-    elif highest == 0:
-        return "no truth to compare with: the data have no classes (where they can, --data.init_args.fields [semantic])"
-    else:
-        scores = semantic_errors(
-            frames,
-            store,
-            n_classes=max(highest, teacher.n_classes),
-            renamed=teacher.class_names is not None,
-        )
-    line = ", ".join(f"{name} {float(value):.4f}" for name, value in scores.items())
-    if teacher.class_names is not None:
-        line += " (each class of the teacher taken for the true class that it covers most often)"
-    return f"against the truth: {line}"
+    return names
 
 
 def write_labels(
@@ -188,6 +166,83 @@ def write_labels(
     return callback.n_written
 
 
+def run(config: Any, data: LightningDataModule) -> str:
+    """Label a data set.
+
+    Args:
+        config: The parsed call.
+        data: The data module.
+
+    Returns:
+        What is to be said about it.
+
+    Raises:
+        ValueError: If something is wrong with teacher, data or file.
+        OSError: If a file cannot be read or written.
+        ImportError: If the teacher needs a package that is not installed.
+    """
+    check_output_file(config.out)
+    from_maps = source_kind(config.teacher) == "maps"
+    if from_maps and config.kind != "depth":
+        raise ValueError(f"'{config.teacher}' is a folder of maps, which can be a teacher of kind 'depth' alone")
+    foreign = [f"--{name.replace('_', '-')}" for name in ("size", "map_suffix") if config[name] is not None]
+    if foreign and not from_maps:
+        raise ValueError(f"'{config.teacher}' is no folder of depth maps: leave out {' and '.join(foreign)}")
+    teacher = None if from_maps else make_teacher(config, config.kind)
+    frames = unaugmented_frames(data, config.split)
+    names, highest = survey(frames, classes=config.kind == "semantic")
+    depth_data = cast(DepthDataModule, data)
+    started = time.perf_counter()
+    if teacher is None:
+        sources = known_sources(frames)
+        sizes = None if sources is None else [size for source in sources for size in getattr(source, "sizes", [])]
+        title, n_new, lines = write_from_maps(
+            config,
+            names,
+            sizes=sizes if sizes else None,
+            image_size=depth_data.image_size,
+            content_key=depth_data.content_key,
+        )
+        store = LabelStore(config.out)
+        report = "".join(f"{line}\n" for line in lines) + depth_report(
+            frames, store, relative=bool(store.settings["relative"])
+        )
+        seconds = time.perf_counter() - started
+    else:
+        title = teacher_name(teacher)
+        n_new = write_labels(
+            teacher,
+            frames,
+            names,
+            config.out,
+            settings=label_settings(teacher, depth_data),
+            batch_size=depth_data.batch_size,
+            num_workers=depth_data.num_workers,
+            accelerator=config.accelerator,
+        )
+        seconds = time.perf_counter() - started
+        report = errors_against_truth(frames, LabelStore(config.out), teacher, highest)
+    pace = f", {1000 * seconds / n_new:.0f} ms an image" if n_new > 0 else ""
+    return (
+        f"{config.out}: {len(names)} labels of '{title}', {n_new} of them new\n"
+        f"labelled in {seconds:.1f} s{pace}\n{report}\n"
+    )
+
+
+def label_settings(teacher: Teacher, data: DepthDataModule) -> dict[str, Any]:
+    """What labels depend on besides the weights of their teacher; a file with others is not continued."""
+    settings: dict[str, Any] = {"image_size": list(data.image_size), **teacher.settings}
+    if data.content_key is not None:
+        settings["data"] = data.content_key
+    if teacher.kind == "depth":
+        settings["relative"] = teacher.relative
+    else:
+        settings["n_classes"] = teacher.n_classes
+    if teacher.class_names is not None:
+        settings["class_names"] = {str(index): name for index, name in teacher.class_names.items()}
+    return settings
+
+
 def main(args: list[str] | None = None) -> int:
     """Label a data set.
 
@@ -209,40 +264,12 @@ def main(args: list[str] | None = None) -> int:
     lightning_logger.setLevel(logging.WARNING)  # what it says about devices does not matter here
     try:
         settle_slurm()
-        data: LightningDataModule = parser.instantiate(config).data
-        teacher = Teacher(config.teacher, config.kind, config.inverse)
-        frames = unaugmented_frames(data, config.split)
-        names, highest = survey(frames)
-        settings: dict[str, Any] = {"image_size": list(cast(DepthDataModule, data).image_size)}
-        if cast(DepthDataModule, data).content_key is not None:
-            settings["data"] = cast(DepthDataModule, data).content_key
-        if teacher.kind == "depth":
-            settings["relative"] = teacher.relative
-        else:
-            settings["n_classes"] = teacher.n_classes
-        if teacher.class_names is not None:
-            settings["class_names"] = {str(index): name for index, name in teacher.class_names.items()}
-        started = time.perf_counter()
-        n_new = write_labels(
-            teacher,
-            frames,
-            names,
-            config.out,
-            settings=settings,
-            batch_size=cast(DepthDataModule, data).batch_size,
-            num_workers=cast(DepthDataModule, data).num_workers,
-            accelerator=config.accelerator,
-        )
-        seconds = time.perf_counter() - started
-        report = errors_against_truth(frames, LabelStore(config.out), teacher, highest)
+        sys.stdout.write(run(config, parser.instantiate(config).data))
     except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
+        sys.stderr.write(f"error: {reason_of(innermost_reason(error))}\n")
         return 1
     finally:
         lightning_logger.setLevel(level)
-    pace = f", {1000 * seconds / n_new:.0f} ms an image" if n_new > 0 else ""
-    sys.stdout.write(f"{config.out}: {len(names)} labels of '{teacher_name(teacher)}', {n_new} of them new\n")
-    sys.stdout.write(f"labelled in {seconds:.1f} s{pace}\n{report}\n")
     return 0
 
 

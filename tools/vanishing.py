@@ -26,6 +26,7 @@ from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
+from structures.output_paths import check_output_file, reason_of
 
 TEACHER = "lines: LSD, two-line search, refined"
 
@@ -98,6 +99,7 @@ def main(args: list[str] | None = None) -> int:
         return 2
     started = time.perf_counter()
     try:
+        check_output_file(config.out)
         init = parser.instantiate(config)
         data: LightningDataModule = init.data
         if not isinstance(data, DepthDataModule):
@@ -109,7 +111,7 @@ def main(args: list[str] | None = None) -> int:
         store = LabelStore(config.out, kind="vanishing")
         failed = sum(not store.read(name).any() for name in store.names)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
+        sys.stderr.write(f"error: {reason_of(innermost_reason(error))}\n")
         return 1
     sys.stdout.write(
         f"{config.out}: directions of {len(store) - failed} of {len(store)} frames, none in {failed} "

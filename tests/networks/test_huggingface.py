@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from networks.huggingface import HuggingFaceDepth, HuggingFaceSegmenter, depth_from_inverse
+from geometry.written_depth import depth_from_inverse
+from networks.huggingface import HuggingFaceDepth, HuggingFaceSegmenter
 from tests.data.make_huggingface import make_depth_anything, make_segformer
 
 try:
