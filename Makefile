@@ -51,7 +51,7 @@ pseudo-labels: data-exists needs-DATA needs-TEACHER needs-OUT $(STAMP) ## a teac
 vanishing: data-exists needs-DATA needs-OUT $(STAMP) ## Manhattan directions of a data set's frames: DATA= OUT=file.h5 [ROOT=]
 	$(BIN)/python -m tools.vanishing $(DATA_ARGS) --out $(call quote,$(OUT)) $(ARGS)
 
-pseudo-depth: needs-DATA instances-exist needs-TEACHER $(STAMP) ## a teacher writes depth maps for instances: DATA=coco (or cityscapes, rooms) ROOT= TEACHER=
+pseudo-depth: needs-DATA instances-exist needs-TEACHER $(STAMP) ## a teacher writes depth maps for instances: DATA=coco (or cityscapes, rooms) ROOT= TEACHER=model or folder of maps
 	$(BIN)/python -m tools.pseudo_labels --data experiments/data/$(DATA)_instances.yaml $(if $(ROOT),--data.init_args.root $(call quote,$(ROOT))) --teacher $(call quote,$(TEACHER)) --kind depth --out $(call quote,$(or $(OUT),data/labels/$(patsubst rooms,rooms_instances,$(DATA))_depth.h5)) $(ARGS)
 
 coco-check: needs-JSON needs-IMAGES $(STAMP) ## look at a COCO data set before training on it: JSON=file IMAGES=folder [OUT=picture.png]
@@ -70,7 +70,7 @@ calibrate: data-exists needs-DATA needs-OUT $(STAMP) ## shift and focal length o
 evaluate: experiment-exists data-exists needs-CKPT $(STAMP) ## test a checkpoint: EXP=name CKPT=file [DATA= ROOT=]
 	$(BIN)/python -m cli test --config $(CONFIG) $(DATA_ARGS) --ckpt_path $(call quote,$(CKPT)) $(ARGS)
 
-predict: needs-CKPT needs-IN needs-OUT $(STAMP) ## depth of images or video: CKPT=file IN=path OUT=folder [ARGS="--field-of-view 60 --ply"]
+predict: needs-CKPT needs-IN needs-OUT $(STAMP) ## depth, instances or classes of images or video: CKPT=file IN=path OUT=folder [ARGS="--field-of-view 60 --ply"]
 	$(BIN)/python -m tools.predict --checkpoint $(call quote,$(CKPT)) --input $(call quote,$(IN)) --output $(call quote,$(OUT)) $(ARGS)
 
 data: data-exists $(STAMP) ## make the embedded data set now (training makes it when it is missing)

@@ -207,7 +207,7 @@ def check_output(out: Path) -> None:
             earlier = Calibration.load(out)
         except ValueError as error:
             raise ValueError(
-                f"'{out}' is there and no calibration, so it is not replaced; name another file"
+                f"'{out}' exists and is no calibration, so it is not replaced; name another file"
             ) from error
         sys.stderr.write(f"note: the calibration of '{earlier.teacher}' in '{out}' is replaced\n")
 

@@ -75,6 +75,34 @@ def test_a_network_up_to_scale_and_shift_is_not_warned_of(call, tmp_path, capsys
     assert "knows metres" not in said.err + said.out
 
 
+def test_only_a_calibration_is_replaced_and_with_a_word(call, capsys):
+    run, out = call
+    out.write_text("notes: mine\n")
+    assert run() == 1
+    assert "exists and is no calibration, so it is not replaced" in capsys.readouterr().err
+    assert out.read_text() == "notes: mine\n"
+    out.unlink()
+    assert run() == 0
+    assert "is replaced" not in capsys.readouterr().err
+    assert run() == 0
+    assert f"note: the calibration of 'tiny_depth' in '{out}' is replaced" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_named(call, capsys):
+    run, out = call
+    out.mkdir()
+    assert run() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: '{out}' is a folder, but a file is to be written")
+    out.rmdir()
+    out.parent.rmdir()
+    out.parent.write_text("kept")
+    assert run() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: '{out.parent}' is a file, but a folder is needed")
+    assert out.parent.read_text() == "kept"
+
+
 def test_the_field_of_view_is_looked_for_when_it_is_asked_for(call):
     run, out = call
     assert run("--find", "focal", "--shift", "0.0") == 0

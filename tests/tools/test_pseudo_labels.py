@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch.utils.data import Dataset
 
 from datamodules.frame import Frame
 from datamodules.rooms.datamodule import RoomsDataModule
@@ -17,6 +18,7 @@ from structures.label_writer import LabelWriter
 from tests.data.make_huggingface import make_depth_anything, make_segformer
 from tests.data.make_rooms import RENDERER, TINY
 from tests.data.make_teachers import save_depth_checkpoint, save_segmenter_checkpoint
+from tools.label_report import depth_report
 from tools.pseudo_labels import main, survey, unaugmented_frames
 
 try:
@@ -159,6 +161,44 @@ def test_depth_is_held_against_the_truth_in_metres(root, call, tmp_path, capsys)
     np.testing.assert_allclose(store.read(store.names[0]), np.full(SIZE, 3.0), rtol=1e-6)
 
 
+class SomeTruth(Dataset):
+    """Frames of 4x6 pixels at 2 m; of the chosen ones the depth is known in the left half."""
+
+    def __init__(self, known):
+        self.known = known
+
+    def __len__(self):
+        return len(self.known)
+
+    def __getitem__(self, index):
+        mask = torch.zeros(1, 4, 6, dtype=torch.bool)
+        mask[..., :3] = self.known[index]
+        return {
+            "name": str(index),
+            "depth": 2.0 * mask,
+            "depth_mask": mask,
+            "depth_scale_m": torch.tensor(10.0),
+        }
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ([True, True], "against the truth: abs_rel_img 0.5000"),
+        ([False, True], "against the truth of 1 of 2 images: abs_rel_img 0.5000"),
+        ([False, False], "no ground truth to compare with: none of the 2 images has known depth"),
+    ],
+)
+def test_depth_is_compared_where_there_is_truth_and_only_there(tmp_path, known, said):
+    with LabelWriter(tmp_path / "depth.h5", kind="depth", teacher="a test", settings={}) as writer:
+        for name in ("0", "1"):
+            depth = np.full((8, 12), 3.0, np.float32)
+            depth[:4] = 0  # what the teacher does not know is no error
+            writer.write(name, depth)
+        writer.finish()
+    assert depth_report(SomeTruth(known), LabelStore(tmp_path / "depth.h5"), relative=False) == said
+
+
 @needs_transformers
 def test_classes_of_another_table_are_matched_before_they_are_judged(root, call, tmp_path, capsys):
     make_segformer(tmp_path / "tiny")
@@ -194,6 +234,20 @@ def test_a_wrong_call_says_what_is_wrong(call, tmp_path, capsys):
     assert main(call(tmp_path / "none.ckpt", more=["--splt", "val"])) == 2
     assert "--splt" in capsys.readouterr().err
     assert not (tmp_path / "labels.h5").exists()
+
+
+def test_an_output_that_cannot_be_written_is_named_before_the_teacher_is_read(call, tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "taken").write_text("kept")
+    for out, said in (
+        ("folder", "is a folder, but a file is to be written"),
+        ("taken/labels.h5", "is a file, but a folder is needed"),
+    ):
+        assert main(call(tmp_path / "none.ckpt", out=out)) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line
+        assert "Errno" not in line
+    assert (tmp_path / "taken").read_text() == "kept"
 
 
 def test_two_frames_of_one_name_are_refused(root):

@@ -85,3 +85,18 @@ def test_a_wrong_call_is_one_sentence(data, tmp_path, capsys, monkeypatch, argum
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert message in error
+
+
+def test_an_output_that_cannot_be_written_is_named(data, tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "taken").write_text("kept")
+    for out, said in (
+        ("folder", "is a folder, but a file is to be written"),
+        ("taken/vanishing.h5", "is a file, but a folder is needed"),
+        ("taken", "no label file; name another file"),
+    ):
+        assert main([*data, "--out", str(tmp_path / out)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line
+        assert "Errno" not in line
+    assert (tmp_path / "taken").read_text() == "kept"
