@@ -17,6 +17,9 @@ Writer = DepthPredictionWriter | InstancePredictionWriter | ClassMapWriter
 SCORE_THRESHOLD = 0.3
 """Least score of the instances that are written, where the user names none."""
 
+_A_LITTLE_LESS = 1 - 1e-6
+"""So that rounding leaves out no instance whose score is the threshold."""
+
 SUFFIXES: dict[Task, tuple[str, ...]] = {
     "depth": ("_depth.png", "_color.png", "_panel.png", "_side.png", ".ply"),
     "instances": ("_instances.png", "_instances.json", "_masks.png"),
@@ -83,7 +86,9 @@ def make_writer(options: argparse.Namespace, module: LightningModule) -> Writer:
         writer = InstancePredictionWriter(
             output, draw_score=threshold, pictures=options.panel, score_threshold=threshold, per_image=True
         )
-        module.score_threshold = threshold  # masks of the others need not be computed
+        # Masks of the others need not be computed. The module's threshold is one of probability times quality, of
+        # which a score is the square root.
+        module.score_threshold = threshold**2 * _A_LITTLE_LESS
         return writer
     return DepthPredictionWriter(output, panel=options.panel, ply=options.ply, colour_range=colour_range(options.range))
 

@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import torch
 
+from datamodules.rooms.categories import CATEGORY_ID
+from datamodules.rooms.datamodule import RoomsDataModule
 from lightning_modules.callbacks.run_record import RunRecord
 from lightning_modules.class_names import class_table
 from lightning_modules.segmenter import Segmenter
@@ -46,3 +48,8 @@ def test_checkpoints_from_before_have_no_names():
     module.on_load_checkpoint({"plumbline": {"class_path": "a.B", "model": {}}})
     module.on_load_checkpoint({})
     assert module.class_names is None
+
+
+def test_the_classes_of_rooms_have_their_names(tmp_path):
+    names = RoomsDataModule(root=str(tmp_path)).class_names
+    assert {name: number for number, name in enumerate(names, start=1)} == CATEGORY_ID

@@ -457,5 +457,8 @@ def test_a_teacher_or_a_checkpoint_and_not_both(tmp_path, checkpoint, photos, ca
     assert teach(tmp_path / "net", photos, tmp_path / "out", "--checkpoint", str(checkpoint)) == 2
     assert "not allowed with" in capsys.readouterr().err
     assert teach(tmp_path, photos, tmp_path / "out") == 2
+    assert "depth maps, not a network" in capsys.readouterr().err  # a folder of .png
+    (tmp_path / "empty").mkdir()
+    assert teach(tmp_path / "empty", photos, tmp_path / "out") == 2
     assert "has to be a folder or the id of a model" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

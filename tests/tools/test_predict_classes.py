@@ -156,6 +156,10 @@ def test_photos_are_seen_as_in_evaluation_and_without_depth(tmp_path, checkpoint
     assert len(found["labels"]) == len(record["instances"]) > 3
     np.testing.assert_allclose([i["box_xyxy"] for i in record["instances"]], found["boxes"], atol=0.006)
     assert [i["area"] for i in record["instances"]] == found["masks"].flatten(1).sum(dim=1).tolist()
+    middle = float(found["scores"].median())
+    assert run(checkpoint, photos / "b.png", tmp_path / "half", "--score-threshold", str(middle)) == 0
+    half = json.loads((tmp_path / "half" / "b_instances.json").read_text())["instances"]
+    assert half == record["instances"][: int((found["scores"] >= middle).sum())]
 
 
 def test_a_checkpoint_without_names_gives_numbers_and_a_note(tmp_path, checkpoint, photos, monkeypatch, capsys):
