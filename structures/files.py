@@ -40,22 +40,6 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> N
         raise
 
 
-def check_folder(path: str | os.PathLike[str]) -> None:
-    """Refuse a folder to write into that cannot be one, before any work is done for it.
-
-    Args:
-        path: The folder, which need not exist.
-
-    Raises:
-        NotADirectoryError: If it, or a folder that it lies in, is a file.
-    """
-    for place in (Path(path), *Path(path).parents):
-        if place.is_dir():
-            return
-        if place.exists() or place.is_symlink():
-            raise NotADirectoryError(f"'{place}' is a file, but a folder is needed: choose another path.")
-
-
 def write_png(path: str | os.PathLike[str], pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
     """Write a PNG atomically.
 

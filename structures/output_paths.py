@@ -4,6 +4,23 @@ import os
 from pathlib import Path
 
 
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Refuse a folder to write into that cannot be one, before any work is done for it; nothing is made.
+
+    Args:
+        path: The folder, which need not exist.
+
+    Raises:
+        NotADirectoryError: If it, or a folder that it lies in, is a file or a link to nothing.
+    """
+    for place in (Path(path), *Path(path).parents):
+        if place.is_dir():
+            return
+        if place.exists() or place.is_symlink():
+            what = "is a file" if place.exists() else "is a link to nothing"
+            raise NotADirectoryError(f"'{place}' {what}, but a folder is needed: choose another path.")
+
+
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder, with those above it, where it is missing.
 
@@ -18,11 +35,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
         OSError: If the folder cannot be made.
     """
     folder = Path(path)
-    blocking = next((part for part in (folder, *folder.parents) if part.exists() or part.is_symlink()), None)
-    if blocking is not None and not blocking.is_dir():
-        what = "is a file" if blocking.exists() else "is a link to nothing"
-        where = "" if blocking == folder else f", so there is no place for '{folder}'"
-        raise NotADirectoryError(f"'{blocking}' {what}, but a folder is needed{where}; name another folder")
+    check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

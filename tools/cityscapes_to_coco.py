@@ -19,7 +19,9 @@ from datamodules.reading import read_values
 from datamodules.run_lengths import encode_masks
 from lightning_modules.command_line.plain_parser import PlainParser
 from structures.errors import plain_reason
-from structures.files import check_folder, write_atomically
+from structures.files import write_atomically
+from structures.files import write_atomically
+from structures.output_paths import check_folder
 
 CLASSES = {
     24: "person",

@@ -234,6 +234,8 @@ def main(args: list[str] | None = None) -> int:
         task = task_of(module)
         refuse_foreign_flags(options, task, str(options.checkpoint if options.teacher is None else options.teacher))
         writer = make_writer(options, module)
+        if options.flip:
+            turn_on(module)
         calibration = None if options.calibration is None else Calibration.load(options.calibration)
         field_of_view_degrees = _field_of_view_degrees(options, calibration)
         data = ImageFiles(
@@ -249,8 +251,6 @@ def main(args: list[str] | None = None) -> int:
         if options.ply and not camera_known:
             raise ValueError("--ply needs the camera of the images: --field-of-view DEGREES or --k FX FY CX CY")
         _check_output(data, options.output, task)
-        if options.flip:
-            turn_on(module)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {plain_reason(error)}", file=sys.stderr)
         return 2

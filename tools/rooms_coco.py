@@ -19,7 +19,8 @@ from datamodules.base import Split
 from datamodules.rooms.instances import RoomsInstanceDataModule, RoomsInstanceSource
 from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
-from structures.files import check_folder, write_atomically, write_png
+from structures.files import write_atomically, write_png
+from structures.output_paths import check_folder
 
 DEFAULT_DATA = Path(__file__).parents[1] / "experiments" / "data" / "rooms_instances.yaml"
 
