@@ -1,7 +1,7 @@
 """A finished network that labels images for another one to learn from."""
 
-from collections.abc import Mapping
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 

@@ -62,8 +62,10 @@ def _os_reason(error: OSError) -> str | None:
         return _path_reason(int(hdf5["number"]), Path(hdf5["name"]))
     # A rename names what was written first, which nobody asked for.
     name = error.filename2 if error.filename2 is not None else error.filename
-    if error.errno is None or not isinstance(name, str | bytes | os.PathLike):
+    if error.errno is None:
         return None
+    if not isinstance(name, str | bytes | os.PathLike):
+        return error.strerror
     return _path_reason(error.errno, Path(os.fsdecode(name)))
 
 

@@ -85,16 +85,3 @@ def check_output_file(path: str | os.PathLike[str]) -> Path:
         raise FileNotFoundError(f"'{file}' is a link to nothing; name another file")
     check_output_folder(file.parent)
     return file
-
-
-def reason_of(error: BaseException) -> str:
-    """What an error says, without the number that the system gives it.
-
-    Example:
-        >>> reason_of(OSError(28, "No space left on device", "depth/a.png"))
-        "'depth/a.png': No space left on device"
-    """
-    if not isinstance(error, OSError) or error.strerror is None:
-        return str(error)
-    where = f"'{os.fsdecode(error.filename)}': " if isinstance(error.filename, str | bytes) else ""
-    return where + str(error.strerror)

@@ -20,7 +20,6 @@ from datamodules.run_lengths import encode_masks
 from lightning_modules.command_line.plain_parser import PlainParser
 from structures.errors import plain_reason
 from structures.files import write_atomically
-from structures.files import write_atomically
 from structures.output_paths import check_folder
 
 CLASSES = {

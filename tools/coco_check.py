@@ -24,7 +24,6 @@ from datamodules.run_lengths import decode_masks
 from lightning_modules.command_line.plain_parser import PlainParser
 from structures.errors import plain_reason
 from structures.files import write_png
-from structures.files import write_png
 from structures.output_paths import check_folder
 
 N_SAMPLES = 6

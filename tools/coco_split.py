@@ -19,7 +19,6 @@ from datamodules.coco_json import load_coco_json
 from lightning_modules.command_line.plain_parser import PlainParser
 from structures.errors import plain_reason
 from structures.files import write_atomically
-from structures.files import write_atomically
 from structures.output_paths import check_folder
 
 

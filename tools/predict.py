@@ -205,7 +205,7 @@ def _say_what_depth_means(
 
 def _first_line(error: BaseException) -> str:
     """What an error says, without the lines in which torch names its source files."""
-    return next((line for line in reason_of(error).splitlines() if line.strip()), type(error).__name__)
+    return next((line for line in plain_reason(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def main(args: list[str] | None = None) -> int:

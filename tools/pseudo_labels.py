@@ -31,9 +31,10 @@ from lightning_modules.quiet import quiet_lightning
 from lightning_modules.slurm import settle_slurm
 from lightning_modules.teacher import Kind, Teacher
 from lightning_modules.teacher_source import source_kind
+from structures.errors import plain_reason
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
-from structures.output_paths import check_output_file, reason_of
+from structures.output_paths import check_output_file
 from tools.label_report import depth_report, errors_against_truth, known_sources
 from tools.map_labels import write_from_maps
 from tools.teacher_arguments import add_teacher_arguments, make_teacher
@@ -266,7 +267,7 @@ def main(args: list[str] | None = None) -> int:
         settle_slurm()
         sys.stdout.write(run(config, parser.instantiate(config).data))
     except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"error: {reason_of(innermost_reason(error))}\n")
+        sys.stderr.write(f"error: {plain_reason(innermost_reason(error))}\n")
         return 1
     finally:
         lightning_logger.setLevel(level)

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.base import DepthModule
-from lightning_modules.loading import RECIPE_KEY
 from lightning_modules.class_names import class_table
+from lightning_modules.loading import RECIPE_KEY
 from lightning_modules.run_folder import git_commit
 from lightning_modules.trained_data import DATA_KEY, settings_of_data
 

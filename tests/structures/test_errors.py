@@ -88,6 +88,8 @@ def test_paths_that_cannot_be_used_are_named_without_numbers(tmp_path):
         f"'{tmp_path / 'link'}' is a link"
     )
     assert reason_of(lambda: h5py.File(tmp_path / "a.h5", "r")) == f"'{tmp_path / 'a.h5'}' does not exist"
+    assert plain_reason(OSError(errno.ENOSPC, "No space left on device")) == "No space left on device"
+    assert plain_reason(FileNotFoundError("there is no file")) == "there is no file"
     full = OSError(errno.ENOSPC, "No space left on device", "/data/x")
     assert plain_reason(full) == "the disk of '/data/x' is full"
     assert plain_reason(PermissionError(errno.EACCES, "Permission denied", b"/data/x")).startswith("'/data/x' may not")

@@ -3,7 +3,7 @@
 import pytest
 
 from structures.files import write_atomically
-from structures.output_paths import check_output_file, check_output_folder, make_folder, reason_of
+from structures.output_paths import check_output_file, check_output_folder, make_folder
 
 
 def test_missing_folders_are_made(tmp_path):
@@ -34,10 +34,3 @@ def test_a_folder_in_the_way_and_links_to_nothing_are_named(tmp_path):
     with pytest.raises(NotADirectoryError, match="link' is a link to nothing, but a folder is needed"):
         make_folder(tmp_path / "link" / "deeper")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link"]
-
-
-def test_the_number_of_a_system_error_is_left_out():
-    assert reason_of(OSError(28, "No space left on device", "a.png")) == "'a.png': No space left on device"
-    assert reason_of(OSError(28, "No space left on device")) == "No space left on device"
-    assert reason_of(FileNotFoundError("there is no file")) == "there is no file"
-    assert reason_of(ValueError("wrong")) == "wrong"
