@@ -86,4 +86,4 @@ def test_an_unknown_metric_is_refused_with_the_known_ones(runs, capsys):
 def test_a_damaged_record_is_one_sentence(tmp_path, capsys):
     (tmp_path / "run.json").write_text("{")
     assert main([str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'run.json'} is damaged")
+    assert capsys.readouterr().err.startswith(f"{tmp_path / 'run.json'} is damaged")
