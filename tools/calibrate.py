@@ -47,7 +47,6 @@ from networks.torchscript import TorchScriptDepth
 from renderers.curves import plot_curves
 from renderers.display import to_uint8
 from structures.calibration import Calibration, shift_of_metres
-from structures.errors import plain_reason
 from structures.files import write_png
 from structures.output_paths import check_output_file
 from tools.pseudo_labels import unaugmented_frames
@@ -305,7 +304,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         sys.stdout.write(run(config, parser.instantiate(config).data))
     except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"error: {plain_reason(innermost_reason(error))}\n")
+        sys.stderr.write(f"error: {innermost_reason(error)}\n")
         return 1
     return 0
 

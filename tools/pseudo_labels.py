@@ -31,7 +31,6 @@ from lightning_modules.quiet import quiet_lightning
 from lightning_modules.slurm import settle_slurm
 from lightning_modules.teacher import Kind, Teacher
 from lightning_modules.teacher_source import source_kind
-from structures.errors import plain_reason
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
 from structures.output_paths import check_output_file
@@ -267,7 +266,7 @@ def main(args: list[str] | None = None) -> int:
         settle_slurm()
         sys.stdout.write(run(config, parser.instantiate(config).data))
     except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"error: {plain_reason(innermost_reason(error))}\n")
+        sys.stderr.write(f"error: {innermost_reason(error)}\n")
         return 1
     finally:
         lightning_logger.setLevel(level)

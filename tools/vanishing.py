@@ -24,7 +24,6 @@ from datamodules.frame import FrameSource
 from datamodules.vanishing import VanishingSettings, vanishing_directions
 from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.loading import innermost_reason
-from structures.errors import plain_reason
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
 from structures.output_paths import check_output_file
@@ -112,7 +111,7 @@ def main(args: list[str] | None = None) -> int:
         store = LabelStore(config.out, kind="vanishing")
         failed = sum(not store.read(name).any() for name in store.names)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {plain_reason(innermost_reason(error))}\n")
+        sys.stderr.write(f"error: {innermost_reason(error)}\n")
         return 1
     sys.stdout.write(
         f"{config.out}: directions of {len(store) - failed} of {len(store)} frames, none in {failed} "

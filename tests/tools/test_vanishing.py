@@ -71,7 +71,7 @@ def test_a_stopped_run_goes_on_and_a_finished_one_is_left_alone(data, tmp_path, 
     ("arguments", "code", "message"),
     [
         (["--settings.seed", "1"], 1, "was made with seed=2020, not seed=1"),
-        (["--split", "tomorrow"], 2, "invalid choice: 'tomorrow'"),
+        (["--split", "tomorrow"], 2, "'tomorrow' is none of train, val, test"),
         (["--split", "train", "test"], 1, "is finished and lacks 'test'"),
         (["--data.init_args.root", "nowhere.csv"], 1, "nowhere.csv"),
     ],
