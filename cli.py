@@ -14,24 +14,24 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from datamodules.base import ProjectDataModule
-from lightning_modules.base import NonFiniteLossError, PaperModule
 from lightning_modules.callbacks.final_weights import FinalWeights
 from lightning_modules.callbacks.instance_writer import InstancePredictionWriter
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.callbacks.progress import StepProgressBar
-from lightning_modules.callbacks.run_record import RunRecord
-from lightning_modules.checkpoint_io import AtomicCheckpointIO
-from lightning_modules.class_counts import fill_class_count
 from lightning_modules.command_line.monitors import check_monitors
 from lightning_modules.command_line.parsers import CommandParser
 from lightning_modules.command_line.settings_check import check_settings
-from lightning_modules.loading import CheckpointError, check_checkpoint, innermost_reason, without_pretrained
-from lightning_modules.quiet import quiet_lightning
-from lightning_modules.resuming import CHECKPOINT_FOLDER, check_something_is_left, named_checkpoint
-from lightning_modules.run_folder import RUN_ID_VARIABLE, RunFolder, is_first_rank, place_run, run_id
-from lightning_modules.run_loggers import finish_wandb, run_loggers
-from lightning_modules.slurm import settle_slurm
-from lightning_modules.trained_data import follow_training
+from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.runs.class_counts import fill_class_count
+from lightning_modules.runs.folder import RUN_ID_VARIABLE, RunFolder, is_first_rank, place_run, run_id
+from lightning_modules.runs.loading import CheckpointError, check_checkpoint, innermost_reason, without_pretrained
+from lightning_modules.runs.loggers import finish_wandb, run_loggers
+from lightning_modules.runs.record import RunRecord
+from lightning_modules.runs.resuming import CHECKPOINT_FOLDER, check_something_is_left, named_checkpoint
+from lightning_modules.runs.slurm import settle_slurm
+from lightning_modules.runs.trained_data import follow_training
+from lightning_modules.runs.warning_filters import quiet_lightning
+from lightning_modules.tasks.base import NonFiniteLossError, PaperModule
 from structures.errors import comes_from_worker
 
 DEFAULTS = Path(__file__).parent / "experiments" / "_defaults.yaml"

@@ -62,7 +62,10 @@ def rows(
     device: str = "cpu", *, size: tuple[int, int, int] = SIZE, repeats: int = REPEATS
 ) -> list[tuple[str, float, float]]:
     """Steps a second with and without consistency, by what is computed: at least a third is asked for."""
-    scene = {"class_path": "lightning_modules.view_sampling.ViewSampler", "init_args": {"about": "scene"}}
+    scene = {
+        "class_path": "lightning_modules.render_consistency.view_sampling.ViewSampler",
+        "init_args": {"about": "scene"},
+    }
     modules = [
         make_module(loss_weights=DATA_TERMS, learn_shift=False),
         make_module(),

@@ -30,7 +30,7 @@ from benchmarks.photometric import straightforward_error, straightforward_warp
 from geometry.se3 import transform_from_axis_angle
 from lightning_modules import gam_depth
 from lightning_modules.gam_depth import GAMDepth
-from lightning_modules.video_base import IDENTITY_NOISE
+from lightning_modules.tasks.video_depth import IDENTITY_NOISE
 from losses.manhattan import normal_alignment_loss
 from losses.planar import planar_loss, segment_planes
 from losses.smoothness import edge_aware_smoothness

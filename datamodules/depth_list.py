@@ -23,14 +23,14 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from datamodules.aspect import LOOKED_AT, Aspect, header_size, say_stretched
 from datamodules.base import DepthDataModule, Split
-from datamodules.frame import DepthScale, Frame, FrameSource, check_frame, default_intrinsics
-from datamodules.media_paths import find_path
-from datamodules.metric_depth import to_metres
-from datamodules.orientation import Companions
-from datamodules.reading import read_stored, read_values, turn
-from datamodules.transforms import DepthAugmentation
+from datamodules.files.media_paths import find_path
+from datamodules.files.metric_depth import to_metres
+from datamodules.files.orientation import Companions
+from datamodules.files.reading import read_stored, read_values, turn
+from datamodules.samples.aspect import LOOKED_AT, Aspect, header_size, say_stretched
+from datamodules.samples.frame import DepthScale, Frame, FrameSource, check_frame, default_intrinsics
+from datamodules.samples.transforms import DepthAugmentation
 from geometry.camera_check import check_written
 
 Layout = Literal["scannet", "interiornet", "pairs"]

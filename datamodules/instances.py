@@ -1,248 +1,25 @@
 """The base of every instance data module: images with boxes, padded together, in an order that can be resumed."""
 
 import abc
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.base import DepthDataModule, Split
-from datamodules.frame import Sample
-from datamodules.instance_frame import InstanceFrame, InstanceSource
-from datamodules.instance_transforms import InstanceAugmentation, fitting_size, resize_instances
-from datamodules.pseudo_depth import NoiseDepth, StoredDepth, open_depth
-from datamodules.reduced import covering_size
-from datamodules.samplers import EvaluationSampler, TrainSampler, sample_generator
-from structures.batch import PADDING_INDEX
-from structures.instances import SIZE_DIVISOR, InstanceBatch, Truth
+from datamodules.loading.samplers import EvaluationSampler, TrainSampler
+from datamodules.samples.frame import Sample
+from datamodules.samples.instance_dataset import InstanceDataset, InstanceSubset, ReducedInstances, collate_instances
+from datamodules.samples.instance_frame import InstanceSource
+from datamodules.samples.instance_transforms import InstanceAugmentation
+from datamodules.samples.pseudo_depth import NoiseDepth, StoredDepth, open_depth
 
 PseudoDepth = Literal["exact", "file", "noise"]
 """Where pseudo depth comes from: the truth (rooms only), a teacher's file, or nowhere."""
 
 MASK_STREAM = 6
 """First word of the seed that says which images may use their masks."""
-
-InstanceSample = dict[str, Any]
-"""One sample before collating; the keys are those of ``structures.instances.InstanceBatch``."""
-
-
-class ReducedInstances:
-    """Another source's images, reduced once and kept in memory.
-
-    Args:
-        source: Where images come from.
-        image_size: Size that the reduced images cover ``oversampling`` times, in their own proportions.
-        oversampling: Factor on it; infinity leaves images as they are.
-        keep: Whether to keep an image once it was read.
-    """
-
-    def __init__(self, source: InstanceSource, image_size: tuple[int, int], *, oversampling: float, keep: bool) -> None:
-        self.source = source
-        self.image_size = image_size
-        self.oversampling = oversampling
-        self.kept: dict[tuple[int, bool], InstanceFrame] | None = {} if keep else None
-        self.kept_truths: dict[int, Truth] = {}
-
-    @property
-    def names(self) -> list[str]:
-        """Name of every image."""
-        return self.source.names
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.source)
-
-    def read(self, index: int, *, masks: bool) -> InstanceFrame:
-        """Return a reduced image."""
-        if self.kept is None:
-            return self._reduce(index, masks)
-        if (index, masks) not in self.kept:
-            self.kept[index, masks] = self._reduce(index, masks)
-        return self.kept[index, masks]
-
-    def truth(self, index: int) -> Truth:
-        """Return what the source says; nobody may write into it."""
-        if self.kept is None:
-            return self.source.truth(index)
-        if index not in self.kept_truths:
-            self.kept_truths[index] = self.source.truth(index)
-        return self.kept_truths[index]
-
-    def _reduce(self, index: int, masks: bool) -> InstanceFrame:
-        frame = self.source.read(index, masks=masks)
-        height, width = frame.image.shape[:2]
-        return resize_instances(frame, covering_size((height, width), self.image_size, self.oversampling))
-
-
-class InstanceSubset:
-    """Chosen images of a source, in the chosen order."""
-
-    def __init__(self, source: InstanceSource, indices: list[int]) -> None:
-        self.source = source
-        self.indices = indices
-
-    @property
-    def names(self) -> list[str]:
-        """Name of every chosen image."""
-        names = self.source.names
-        return [names[index] for index in self.indices]
-
-    def __len__(self) -> int:
-        """Return the number of chosen images."""
-        return len(self.indices)
-
-    def read(self, index: int, *, masks: bool) -> InstanceFrame:
-        """Return the index-th chosen image."""
-        return self.source.read(self.indices[index], masks=masks)
-
-    def truth(self, index: int) -> Truth:
-        """Return what predictions for the index-th chosen image are scored on."""
-        return self.source.truth(self.indices[index])
-
-
-class InstanceDataset(Dataset[InstanceSample]):
-    """Images of a source as samples.
-
-    An ``(epoch, index)`` pair gives the augmented training sample, whose draws depend on (seed, epoch, index) alone. A
-    plain index gives the unaugmented sample with its truth, and ``PADDING_INDEX`` one without instances.
-
-    Args:
-        source: Where images come from.
-        image_size: Length of the shorter side of unaugmented images and limit of the longer one.
-        augmentation: Applied to training samples, or None.
-        masked: For each image whether its masks may be read; None for all of them. Where it is False for every image,
-            samples have no key ``masks``.
-        seed: Non-negative seed of the draws.
-    """
-
-    def __init__(
-        self,
-        source: InstanceSource,
-        *,
-        image_size: tuple[int, int],
-        augmentation: InstanceAugmentation | None = None,
-        masked: Sequence[bool] | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.source = source
-        self.image_size = image_size
-        self.augmentation = augmentation
-        self.masked = [True] * len(source) if masked is None else list(masked)
-        self.with_masks = any(self.masked)
-        self.seed = seed
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return len(self.source)
-
-    def __getitem__(self, key: int | tuple[int, int]) -> InstanceSample:
-        """Return the sample of an index (evaluation) or of an ``(epoch, index)`` pair (training)."""
-        truth: Truth | None = None
-        if isinstance(key, tuple):
-            epoch, index = key
-            frame = self.source.read(index, masks=self.masked[index])
-            if self.augmentation is None:
-                frame = self._fitted(frame)
-            else:
-                frame = self.augmentation(frame, sample_generator(self.seed, epoch, index))
-        elif key == PADDING_INDEX:
-            index = PADDING_INDEX
-            frame = _emptied(self._fitted(self.source.read(0, masks=False)))
-        else:
-            index = key
-            frame = self._fitted(self.source.read(index, masks=self.masked[index]))
-            truth = self.source.truth(index)
-        return _to_sample(frame, index=index, truth=truth, with_masks=self.with_masks)
-
-    def _fitted(self, frame: InstanceFrame) -> InstanceFrame:
-        short_side, max_long_side = self.image_size
-        size = fitting_size(frame.original_size, short_side=short_side, max_long_side=max_long_side)
-        return resize_instances(frame, size)
-
-
-def _emptied(frame: InstanceFrame) -> InstanceFrame:
-    """The image without any instance, as a sample that only fills up a rank's share."""
-    return replace(
-        frame,
-        image_id=PADDING_INDEX,
-        name="padding",
-        boxes=frame.boxes[:0],
-        labels=frame.labels[:0],
-        masks=None,
-        flags={name: flag[:0] for name, flag in frame.flags.items()},
-    )
-
-
-def _to_sample(frame: InstanceFrame, *, index: int, truth: Truth | None, with_masks: bool) -> InstanceSample:
-    height, width = frame.image.shape[:2]
-    image = frame.image.astype(np.float32).transpose(2, 0, 1) / np.float32(255)
-    sample: InstanceSample = {
-        "image": torch.from_numpy(np.ascontiguousarray(image)),
-        "boxes": torch.from_numpy(np.array(frame.boxes, dtype=np.float32).reshape(-1, 4)),
-        "labels": torch.from_numpy(np.array(frame.labels, dtype=np.int64)),
-        "has_masks": torch.tensor(frame.masks is not None),
-        "image_id": torch.tensor(frame.image_id, dtype=torch.int64),
-        "scale": torch.tensor([height / frame.original_size[0], width / frame.original_size[1]]),
-        "original_size": torch.tensor(frame.original_size, dtype=torch.int64),
-        "index": torch.tensor(index, dtype=torch.int64),
-        "name": frame.name,
-        "truth": truth,
-    }
-    for name, flag in frame.flags.items():
-        sample[name] = torch.from_numpy(np.array(flag, dtype=np.bool_))
-    if with_masks:
-        masks = np.zeros((len(frame.boxes), height, width), np.bool_) if frame.masks is None else frame.masks
-        sample["masks"] = torch.from_numpy(np.ascontiguousarray(masks))
-    if frame.pseudo_depth is not None and frame.depth_mask is not None:
-        frame = resize_instances(frame, (height, width))  # the depth may still have a size of its own
-        sample["pseudo_depth"] = torch.from_numpy(np.ascontiguousarray(frame.pseudo_depth)[None])
-        sample["depth_mask"] = torch.from_numpy(np.ascontiguousarray(frame.depth_mask)[None])
-    return sample
-
-
-def collate_instances(samples: list[InstanceSample]) -> InstanceBatch:
-    """Put samples of different sizes and numbers of instances into one batch.
-
-    Images, masks and depth are padded at the right and the bottom, to the smallest common multiples of 32; instances
-    are padded to the largest number in the batch and at least to one.
-    """
-    size = [
-        -(-max(sample["image"].shape[dimension] for sample in samples) // SIZE_DIVISOR) * SIZE_DIVISOR
-        for dimension in (1, 2)
-    ]
-    n_instances = max(1, *(len(sample["labels"]) for sample in samples))
-    batch: dict[str, Any] = {
-        "image_mask": torch.stack(
-            [_padded(torch.ones(1, *s["image"].shape[1:], dtype=torch.bool), (1, *size)) for s in samples]
-        )
-    }
-    for key, value in samples[0].items():
-        values = [sample[key] for sample in samples]
-        if not isinstance(value, Tensor):
-            batch[key] = values
-        elif key in ("image", "pseudo_depth", "depth_mask"):
-            batch[key] = torch.stack([_padded(v, (len(v), *size)) for v in values])
-        elif key == "masks":
-            batch[key] = torch.stack([_padded(v, (n_instances, *size)) for v in values])
-        elif key in ("has_masks", "image_id", "scale", "original_size", "index"):
-            batch[key] = torch.stack(values)
-        else:  # something of every instance: boxes, labels, flags
-            batch[key] = torch.stack([_padded(v, (n_instances, *v.shape[1:])) for v in values])
-    return cast(InstanceBatch, batch)
-
-
-def _padded(values: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The values in the first corner of zeros of a shape."""
-    if values.shape == shape:
-        return values
-    padded = values.new_zeros(shape)
-    padded[tuple(slice(length) for length in values.shape)] = values
-    return padded
 
 
 class InstanceDataModule(DepthDataModule):

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from datamodules.aspect import Aspect
 from datamodules.base import DepthDataModule, Split
-from datamodules.clips import ClipAugmentation, ClipDataset, Window
-from datamodules.frame import DepthScale, FrameSource, Sample
-from datamodules.keypoints import KeypointSource
-from datamodules.labelled import LabelledSource, VanishingSource, open_labels
+from datamodules.preprocessing.keypoints import KeypointSource
+from datamodules.samples.aspect import Aspect
+from datamodules.samples.clips import ClipAugmentation, ClipDataset, Window
+from datamodules.samples.frame import DepthScale, FrameSource, Sample
+from datamodules.samples.labelled import LabelledSource, VanishingSource, open_labels
 
 
 class VideoDataModule(DepthDataModule):

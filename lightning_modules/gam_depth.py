@@ -29,8 +29,8 @@ from geometry.camera import unproject
 from geometry.normals import normals_from_points
 from geometry.planes import fit_planes, planar_depth
 from geometry.se3 import compose_transforms, invert_transform, transform_from_axis_angle
-from lightning_modules.batch_needs import DIRECTIONS, PROXY_LABELS, Loop, Need
-from lightning_modules.video_base import VideoDepthModule, poses_around_target
+from lightning_modules.tasks.batch_needs import DIRECTIONS, PROXY_LABELS, Loop, Need
+from lightning_modules.tasks.video_depth import VideoDepthModule, poses_around_target
 from losses.manhattan import align_normals, cosine_threshold, normal_alignment_loss
 from losses.planar import planar_loss, planar_mask, segment_planes
 from losses.semantic import proxy_cross_entropy
@@ -51,8 +51,8 @@ class GAMDepth(VideoDepthModule):
             ``poses: exact``.
         weighting: How pixels of the photometric error count; None is the gradient-aware mask with the paper's values.
         poses: ``learned`` or ``exact`` (those of the data).
-        depth_from: See :class:`~lightning_modules.video_base.VideoDepthModule`.
-        minimum_from: See :class:`~lightning_modules.video_base.VideoDepthModule`.
+        depth_from: See :class:`~lightning_modules.tasks.video_depth.VideoDepthModule`.
+        minimum_from: See :class:`~lightning_modules.tasks.video_depth.VideoDepthModule`.
         loss_weights: ``photometric``, ``smoothness``, ``segmentation``, ``planar``, ``normal``; None is the paper's.
         segmentation_until: Part of the training after which the labels are left alone (15 of 50 epochs).
         normal_radius: Distance in pixels of the neighbours that a normal is taken from (3 at 384x288, StructDepth).
@@ -62,14 +62,14 @@ class GAMDepth(VideoDepthModule):
         border_px: Pixels at the image's border without planar and normal terms (8 at 384x288).
         border_top_px: The same at the top, for the normal term (20 at 384x288).
         optimizer: Adam, as in the paper (at 1e-4).
-        lr_scheduler: See :class:`~lightning_modules.base.PaperModule`.
-        lr_scheduler_interval: See :class:`~lightning_modules.base.PaperModule`.
-        lr_monitor: See :class:`~lightning_modules.base.PaperModule`.
+        lr_scheduler: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        lr_scheduler_interval: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        lr_monitor: See :class:`~lightning_modules.tasks.base.PaperModule`.
         alignment: Medians, as in the paper.
         min_depth_m: 0.1 m, as in the paper.
         max_depth_m: 10 m, as in the paper.
-        crop: See :class:`~lightning_modules.base.DepthModule`.
-        average: See :class:`~lightning_modules.base.DepthModule`.
+        crop: See :class:`~lightning_modules.tasks.depth.DepthModule`.
+        average: See :class:`~lightning_modules.tasks.depth.DepthModule`.
 
     Raises:
         ValueError: If a loss term is unknown, labels have no decoder to learn them, or a number is out of range.

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from geometry.se3 import invert_transform
 from geometry.stencils import masked_mean
-from lightning_modules.video_base import VideoDepthModule
+from lightning_modules.tasks.video_depth import VideoDepthModule
 from losses.geometry_consistency import ViewErrors, best_view, geometry_consistency
 from losses.smoothness import edge_aware_smoothness
 from losses.weighting import PhotometricWeighting
@@ -45,19 +45,19 @@ class SCDepth(VideoDepthModule):
         pose_network: Maps pairs of images to their motion; None with ``poses: exact``.
         weighting: How pixels of the photometric error count; None is the paper's mean.
         poses: ``learned`` or ``exact`` (those of the data).
-        depth_from: See :class:`~lightning_modules.video_base.VideoDepthModule`.
-        minimum_from: See :class:`~lightning_modules.video_base.VideoDepthModule`.
+        depth_from: See :class:`~lightning_modules.tasks.video_depth.VideoDepthModule`.
+        minimum_from: See :class:`~lightning_modules.tasks.video_depth.VideoDepthModule`.
         loss_weights: Weights of ``photometric`` (1), ``geometry`` (0.1) and ``smoothness`` (1e-3).
         ssim_window: Side of the SSIM window in pixels; the released code's 7.
         optimizer: Adam, as in the paper (at 1e-4).
-        lr_scheduler: See :class:`~lightning_modules.base.PaperModule`.
-        lr_scheduler_interval: See :class:`~lightning_modules.base.PaperModule`.
-        lr_monitor: See :class:`~lightning_modules.base.PaperModule`.
-        alignment: See :class:`~lightning_modules.base.DepthModule`.
+        lr_scheduler: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        lr_scheduler_interval: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        lr_monitor: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        alignment: See :class:`~lightning_modules.tasks.depth.DepthModule`.
         min_depth_m: Nearest depth, metres.
         max_depth_m: Farthest depth, metres.
-        crop: See :class:`~lightning_modules.base.DepthModule`.
-        average: See :class:`~lightning_modules.base.DepthModule`.
+        crop: See :class:`~lightning_modules.tasks.depth.DepthModule`.
+        average: See :class:`~lightning_modules.tasks.depth.DepthModule`.
     """
 
     paper_weights: ClassVar[Mapping[str, float]] = {"photometric": 1.0, "geometry": 0.1, "smoothness": 1e-3}

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from geometry.camera import intrinsics_from_field_of_view
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
-from lightning_modules.base import DepthModule
-from lightning_modules.batch_needs import DEPTH_AND_CAMERA, IMAGES, Loop, Need, check_measured
+from lightning_modules.tasks.batch_needs import DEPTH_AND_CAMERA, IMAGES, Loop, Need, check_measured
+from lightning_modules.tasks.depth import DepthModule
 from losses.composite import LossConstants, select
 from structures.batch import DepthBatch
 

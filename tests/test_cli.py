@@ -111,7 +111,7 @@ def test_a_broken_image_is_skipped_and_predict_leaves_with_1(experiment, setting
     photos.mkdir()
     cv2.imwrite(str(photos / "a.png"), np.full((50, 70, 3), 200, np.uint8))
     command = ["predict", "--config", str(ROOT / "experiments" / f"{experiment}.yaml"), *settings]
-    command += ["--data", "datamodules.image_files.ImageFiles", "--data.path", str(photos)]
+    command += ["--data", "datamodules.prediction_images.ImageFiles", "--data.path", str(photos)]
     main(command)
     (photos / "b.png").write_bytes(b"no picture")
     with pytest.raises(SystemExit) as error:

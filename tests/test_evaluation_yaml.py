@@ -10,8 +10,8 @@ import yaml
 from jsonargparse import Namespace
 
 import cli
-from datamodules.manifest import ManifestDataModule
-from lightning_modules.trained_data import follow_training
+from datamodules.manifest.datamodule import ManifestDataModule
+from lightning_modules.runs.trained_data import follow_training
 from metrics.protocol import DepthProtocol
 
 ROOT = Path(__file__).parents[1] / "experiments"
@@ -42,7 +42,7 @@ def test_data_and_protocol_are_the_files_own(capsys: pytest.CaptureFixture[str],
     laid = resolved(capsys, "--config", str(ROOT / f"{experiment}.yaml"), "--config", str(path))
     overlay = yaml.safe_load(path.read_text())
     protocol = overlay["model"]["init_args"]
-    assert laid["data"]["class_path"] == "datamodules.manifest.ManifestDataModule"
+    assert laid["data"]["class_path"] == "datamodules.manifest.datamodule.ManifestDataModule"
     shared = set(inspect.signature(ManifestDataModule).parameters) & set(plain["data"]["init_args"])
     # So that nothing of the experiment's data survives but the size, which is that of the training.
     assert shared - {"image_size"} <= set(overlay["data"]["init_args"])

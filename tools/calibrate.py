@@ -23,10 +23,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from datamodules.base import DepthDataModule, Split
-from datamodules.frame import Sample
+from datamodules.samples.frame import Sample
 from geometry.camera import field_of_view_from_focal
 from geometry.camera_check import check_field_of_view
-from lightning_modules.calibration_search import (
+from lightning_modules.command_line.parsers import SettingsParser
+from lightning_modules.render_consistency.calibration import Estimate, Output, opposite_turns, trimmed_mean
+from lightning_modules.render_consistency.calibration_search import (
     FIELDS_OF_VIEW,
     USUAL_FIELD_OF_VIEW,
     About,
@@ -36,12 +38,10 @@ from lightning_modules.calibration_search import (
     find_focal,
     find_shift,
 )
-from lightning_modules.command_line.parsers import SettingsParser
-from lightning_modules.loading import innermost_reason
-from lightning_modules.quiet import quiet_lightning
-from lightning_modules.self_calibration import Estimate, Output, opposite_turns, trimmed_mean
-from lightning_modules.teacher import Teacher, knows_metres
-from lightning_modules.trained_data import trained_settings
+from lightning_modules.runs.loading import innermost_reason
+from lightning_modules.runs.trained_data import trained_settings
+from lightning_modules.runs.warning_filters import quiet_lightning
+from lightning_modules.teachers.teacher import Teacher, knows_metres
 from networks.huggingface import HuggingFaceDepth
 from networks.torchscript import TorchScriptDepth
 from renderers.curves import plot_curves

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.reading import read_values
-from datamodules.run_lengths import encode_masks
+from datamodules.files.reading import read_values
+from datamodules.files.run_lengths import encode_masks
 from lightning_modules.command_line.plain_parser import PlainParser
 from structures.errors import plain_reason
 from structures.files import write_atomically

@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.coco_file import CocoFile
-from datamodules.coco_findings import CocoFileError
-from datamodules.coco_image import CocoImage
-from datamodules.coco_images import Exif, ImageReport, inspect_images, read_image, settle_exif
-from datamodules.run_lengths import decode_masks
+from datamodules.coco.file import CocoFile
+from datamodules.coco.findings import CocoFileError
+from datamodules.coco.image import CocoImage
+from datamodules.coco.images import Exif, ImageReport, inspect_images, read_image, settle_exif
+from datamodules.files.run_lengths import decode_masks
 from lightning_modules.command_line.plain_parser import PlainParser
 from structures.errors import plain_reason
 from structures.files import write_png

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.coco_file import CocoFile
-from datamodules.coco_json import load_coco_json
+from datamodules.coco.file import CocoFile
+from datamodules.coco.json_reading import load_coco_json
 from lightning_modules.command_line.plain_parser import PlainParser
 from structures.errors import plain_reason
 from structures.files import write_atomically

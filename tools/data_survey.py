@@ -12,14 +12,15 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
-from datamodules.aspect import say_stretched
-from datamodules.base import DepthDataModule, DepthDataset, Split
-from datamodules.clips import ClipDataset
-from datamodules.frame import Frame, FrameSource
-from datamodules.instances import InstanceDataset, ReducedInstances
-from datamodules.metric_depth import SATURATED
-from datamodules.notices import tallies
-from datamodules.reduced import CroppedSource, ReducedSource
+from datamodules.base import DepthDataModule, Split
+from datamodules.files.metric_depth import SATURATED
+from datamodules.loading.notices import tallies
+from datamodules.samples.aspect import say_stretched
+from datamodules.samples.clips import ClipDataset
+from datamodules.samples.dataset import DepthDataset
+from datamodules.samples.frame import Frame, FrameSource
+from datamodules.samples.instance_dataset import InstanceDataset, ReducedInstances
+from datamodules.samples.reduced import CroppedSource, ReducedSource
 from structures.depth_units import DepthSummary, summarise, why_doubtful, why_impossible
 
 NAMED = 10

@@ -10,8 +10,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lightning_modules.run_folder import git_commit
-from lightning_modules.wandb_access import wandb_mode, why_unreachable
+from lightning_modules.runs.folder import git_commit
+from lightning_modules.runs.wandb_access import wandb_mode, why_unreachable
 from networks.weights import BUNDLED_ENCODER, hub_reachable
 
 PACKAGES = (

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
-from datamodules.frame import Sample
-from datamodules.instance_transforms import resize_known
-from lightning_modules.teacher import Teacher
+from datamodules.samples.frame import Sample
+from datamodules.samples.instance_transforms import resize_known
+from lightning_modules.teachers.teacher import Teacher
 from metrics.depth import DepthMetrics
 from metrics.segmentation import confusion_matrix, merged_by_majority, scores_from_confusion
 from structures.label_store import LabelStore

@@ -16,7 +16,7 @@ from lightning.pytorch import LightningDataModule
 from datamodules.base import Split
 from datamodules.depth_list import DepthListDataModule
 from lightning_modules.command_line.parsers import SettingsParser
-from lightning_modules.loading import innermost_reason
+from lightning_modules.runs.loading import innermost_reason
 from tools.data_survey import report, survey
 
 ROOMS = Path(__file__).parents[1] / "experiments" / "data" / "rooms.yaml"

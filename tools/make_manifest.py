@@ -20,9 +20,9 @@ import os
 import sys
 from pathlib import Path
 
-from datamodules.file_pairing import DEFAULT_TOLERANCE_S, Pairing, pair_files
-from datamodules.manifest_rows import INTRINSICS, read_manifest
-from datamodules.name_matching import UNITS, TimeUnit
+from datamodules.files.name_matching import UNITS, TimeUnit
+from datamodules.files.pairing import DEFAULT_TOLERANCE_S, Pairing, pair_files
+from datamodules.manifest.rows import INTRINSICS, read_manifest
 from lightning_modules.command_line.plain_parser import PlainParser
 from structures.depth_kind import DepthKind
 from structures.errors import plain_reason
@@ -80,7 +80,7 @@ def find_files(pattern: str) -> list[Path]:
 def find_pairs(
     images: str, depths: str, *, tolerance_s: float = DEFAULT_TOLERANCE_S, time_unit: TimeUnit | None = None
 ) -> Pairing:
-    """Pair the files of two patterns by what their names say (``datamodules/file_pairing.py``).
+    """Pair the files of two patterns by what their names say (``datamodules/files/pairing.py``).
 
     Args:
         images: Pattern of the images.

@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from datamodules.depth_map_values import Tally, WrittenAs, depth_of_map
-from datamodules.depth_maps import DepthMaps, map_shape, match_maps, read_map
+from datamodules.files.depth_map_values import Tally, WrittenAs, depth_of_map
+from datamodules.files.depth_maps import DepthMaps, map_shape, match_maps, read_map
 from structures.label_writer import LabelWriter
 from tools.teacher_arguments import unit_of
 

@@ -19,17 +19,17 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from datamodules.image_files import ImageFiles
+from datamodules.prediction_images import ImageFiles
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
-from lightning_modules.base import DepthModule
-from lightning_modules.calibrated import CalibratedDepth
 from lightning_modules.callbacks.flip_postprocessing import turn_on
 from lightning_modules.command_line.plain_parser import PlainParser
-from lightning_modules.loading import load_module
-from lightning_modules.quiet import quiet_lightning
-from lightning_modules.slurm import settle_slurm
-from lightning_modules.teacher import Teacher, knows_metres
-from lightning_modules.trained_data import FIELD_OF_VIEW, settings_of_config, trained_settings
+from lightning_modules.render_consistency.calibrated_depth import CalibratedDepth
+from lightning_modules.runs.loading import load_module
+from lightning_modules.runs.slurm import settle_slurm
+from lightning_modules.runs.trained_data import FIELD_OF_VIEW, settings_of_config, trained_settings
+from lightning_modules.runs.warning_filters import quiet_lightning
+from lightning_modules.tasks.depth import DepthModule
+from lightning_modules.teachers.teacher import Teacher, knows_metres
 from structures.calibration import Calibration, shift_of_metres
 from structures.errors import plain_reason
 from structures.output_paths import check_output_folder

@@ -8,8 +8,8 @@ from lightning.pytorch import LightningModule
 from lightning_modules.callbacks.class_map_writer import ClassMapWriter
 from lightning_modules.callbacks.instance_writer import InstancePredictionWriter
 from lightning_modules.callbacks.prediction_writer import ColourRange, DepthPredictionWriter
-from lightning_modules.instance_base import InstanceSegmentationModule
-from lightning_modules.segmenter import Segmenter
+from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
+from lightning_modules.teachers.segmenter import Segmenter
 
 Task = Literal["depth", "instances", "classes"]
 Writer = DepthPredictionWriter | InstancePredictionWriter | ClassMapWriter

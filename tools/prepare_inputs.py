@@ -187,7 +187,7 @@ def prepare(config: Path, arguments: list[str]) -> bool:
 
 
 def trainings(ablation: Path) -> list[tuple[Path, list[str]]]:
-    """Experiment and arguments of every variant of an ablation file (see ``tools/ablation.py``, which checks it).
+    """Experiment and arguments of every variant of an ablation file (``tools/ablation/file.py`` checks it).
 
     Raises:
         ValueError: If it has no experiment or no variants.

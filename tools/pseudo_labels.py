@@ -22,15 +22,16 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-from datamodules.base import DepthDataModule, DepthDataset, Split
-from datamodules.frame import Sample
+from datamodules.base import DepthDataModule, Split
+from datamodules.samples.dataset import DepthDataset
+from datamodules.samples.frame import Sample
 from lightning_modules.callbacks.label_writer import LabelPredictionWriter, teacher_name
 from lightning_modules.command_line.parsers import SettingsParser
-from lightning_modules.loading import innermost_reason
-from lightning_modules.quiet import quiet_lightning
-from lightning_modules.slurm import settle_slurm
-from lightning_modules.teacher import Kind, Teacher
-from lightning_modules.teacher_source import source_kind
+from lightning_modules.runs.loading import innermost_reason
+from lightning_modules.runs.slurm import settle_slurm
+from lightning_modules.runs.warning_filters import quiet_lightning
+from lightning_modules.teachers.source import source_kind
+from lightning_modules.teachers.teacher import Kind, Teacher
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
 from structures.output_paths import check_output_file

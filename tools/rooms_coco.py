@@ -18,7 +18,7 @@ from lightning.pytorch import LightningDataModule
 from datamodules.base import Split
 from datamodules.rooms.instances import RoomsInstanceDataModule, RoomsInstanceSource
 from lightning_modules.command_line.parsers import SettingsParser
-from lightning_modules.loading import innermost_reason
+from lightning_modules.runs.loading import innermost_reason
 from structures.files import write_atomically, write_png
 from structures.output_paths import check_folder
 

@@ -4,7 +4,7 @@ import argparse
 import math
 from typing import Any, Literal, Protocol
 
-from lightning_modules.teacher import Kind, Teacher
+from lightning_modules.teachers.teacher import Kind, Teacher
 
 
 class _Parser(Protocol):
@@ -72,7 +72,7 @@ def make_teacher(options: Any, kind: Kind, *, common_unit: bool = False) -> Teac
     Args:
         options: Of a parser with ``--teacher`` and the flags of :func:`add_teacher_arguments`.
         kind: What it labels.
-        common_unit: See :class:`~lightning_modules.teacher.Teacher`.
+        common_unit: See :class:`~lightning_modules.teachers.teacher.Teacher`.
 
     Raises:
         ValueError: If there is no such teacher, or a flag does not belong to it.

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datamodules.base import DepthDataModule, Split
-from datamodules.frame import FrameSource
-from datamodules.vanishing import VanishingSettings, vanishing_directions
+from datamodules.preprocessing.vanishing import VanishingSettings, vanishing_directions
+from datamodules.samples.frame import FrameSource
 from lightning_modules.command_line.parsers import SettingsParser
-from lightning_modules.loading import innermost_reason
+from lightning_modules.runs.loading import innermost_reason
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
 from structures.output_paths import check_output_file

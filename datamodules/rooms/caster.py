@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.files.compiled import compiled
 from datamodules.rooms.arrays import CENTER, EXTENT, KIND, ROOM, ROTATION, Scene
-from datamodules.rooms.compiled import compiled
 from datamodules.rooms.intersect import nearest
 
 #: Side of the square tiles that share one list of candidate primitives, in pixels.

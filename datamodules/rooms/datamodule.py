@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.base import DepthDataModule, Split
-from datamodules.frame import DepthScale, Frame, check_frame
 from datamodules.rooms.categories import CATEGORIES
 from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
 from datamodules.rooms.settings import RoomsSettings
 from datamodules.rooms.store import DEPTH_UNITS_PER_METRE, FLAG_BITS, RoomsStore
-from datamodules.transforms import DepthAugmentation
+from datamodules.samples.frame import DepthScale, Frame, check_frame
+from datamodules.samples.transforms import DepthAugmentation
 
 Part = Literal["video", "still"]
 Field = Literal["semantic", "instance", "plane", "plain", "thin", "glossy", "camouflaged", "T_world_camera"]

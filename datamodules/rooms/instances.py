@@ -10,17 +10,17 @@ import numpy.typing as npt
 import torch
 
 from datamodules.base import Split
-from datamodules.frame import Frame
-from datamodules.instance_frame import InstanceFrame
-from datamodules.instance_transforms import InstanceAugmentation
+from datamodules.files.run_lengths import encode_masks
 from datamodules.instances import InstanceDataModule, PseudoDepth
-from datamodules.pseudo_depth import nearness
 from datamodules.rooms.categories import CATEGORIES
 from datamodules.rooms.datamodule import Part, RoomsSource, check_choices, open_store
 from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
 from datamodules.rooms.settings import RoomsSettings
 from datamodules.rooms.store import RoomsStore
-from datamodules.run_lengths import encode_masks
+from datamodules.samples.frame import Frame
+from datamodules.samples.instance_frame import InstanceFrame
+from datamodules.samples.instance_transforms import InstanceAugmentation
+from datamodules.samples.pseudo_depth import nearness
 from structures.instances import Truth
 
 THINGS = {name: index for index, name, is_thing in CATEGORIES if is_thing}

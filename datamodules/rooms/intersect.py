@@ -7,8 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.files.compiled import compiled
 from datamodules.rooms.arrays import BOUND, BOX, CENTER, ELLIPSOID, HALF, KIND, ROOM, ROTATION
-from datamodules.rooms.compiled import compiled
 
 INFINITY = 1e30
 

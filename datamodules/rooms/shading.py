@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.files.compiled import compiled
 from datamodules.rooms.arrays import (
     EMISSION,
     HIGH_AMBIENT,
@@ -21,7 +22,6 @@ from datamodules.rooms.arrays import (
     RenderArrays,
 )
 from datamodules.rooms.caster import TILE
-from datamodules.rooms.compiled import compiled
 from datamodules.rooms.intersect import nearest, surface
 from datamodules.rooms.texture import texture
 from datamodules.rooms.visibility import blocked

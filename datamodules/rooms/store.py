@@ -26,7 +26,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.hdf5 import LazyFile
+from datamodules.files.hdf5 import LazyFile
 from datamodules.rooms.settings import RoomsSettings, Sequence
 from structures.files import write_atomically
 

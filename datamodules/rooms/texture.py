@@ -11,8 +11,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.files.compiled import compiled
 from datamodules.rooms.arrays import ASPECT, COLORS, CONTRAST, PATTERN, SCALE, SEED
-from datamodules.rooms.compiled import compiled
 
 #: Kinds of patterns.
 FLAT, STRIPES, CHECKER, DOTS, PLANKS, TILES, BRICKS, CARPET, MARBLE, WALLPAPER = range(10)

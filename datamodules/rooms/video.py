@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.base import Split
-from datamodules.clips import ClipAugmentation, Window, clip_windows
-from datamodules.frame import DepthScale, Frame, FrameSource
 from datamodules.rooms.datamodule import Field, RoomsSource, check_choices, open_store
 from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
 from datamodules.rooms.settings import RoomsSettings
 from datamodules.rooms.store import RoomsStore
+from datamodules.samples.clips import ClipAugmentation, Window, clip_windows
+from datamodules.samples.frame import DepthScale, Frame, FrameSource
 from datamodules.video import VideoDataModule
 
 

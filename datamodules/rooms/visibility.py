@@ -12,6 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.files.compiled import compiled
 from datamodules.rooms.arrays import (
     BOUND,
     CENTER,
@@ -22,7 +23,6 @@ from datamodules.rooms.arrays import (
     ROTATION,
     RenderArrays,
 )
-from datamodules.rooms.compiled import compiled
 from datamodules.rooms.intersect import intersect, surface
 from datamodules.rooms.texture import hash2
 

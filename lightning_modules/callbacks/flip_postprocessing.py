@@ -2,7 +2,7 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_modules.base import DepthModule
+from lightning_modules.tasks.depth import DepthModule
 
 
 def turn_on(module: LightningModule) -> None:

@@ -9,11 +9,11 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from lightning_modules.callbacks.instance_drawing import draw_instances
 from lightning_modules.callbacks.instance_writer import draw_detections, original_pixels
 from lightning_modules.callbacks.pictures import SamplePictures
-from lightning_modules.instance_base import InstanceSegmentationModule
+from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
 from renderers.display import GAP_GREY
+from renderers.instance_drawing import draw_instances
 from structures.instances import Truth
 
 CELL = (288, 384)

@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_modules.callbacks.instance_drawing import draw_instances
 from renderers.display import to_uint8
+from renderers.instance_drawing import draw_instances
 from structures.batch import PADDING_INDEX
 from structures.files import write_atomically, write_png
 from structures.instances import Detections

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_modules.base import NonFiniteLossError
+from lightning_modules.tasks.base import NonFiniteLossError
 
 
 class StopOnNonFiniteLoss(Callback):

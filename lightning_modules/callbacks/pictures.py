@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from geometry.alignment import median_scale
-from lightning_modules.base import DepthModule
+from lightning_modules.tasks.depth import DepthModule
 from renderers.display import GAP_GREY, depth_panels, stack_rows, to_uint8
 from structures.files import write_png
 

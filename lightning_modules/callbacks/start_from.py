@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_modules.loading import CheckpointError, read_checkpoint
+from lightning_modules.runs.loading import CheckpointError, read_checkpoint
 
 logger = logging.getLogger(__name__)
 

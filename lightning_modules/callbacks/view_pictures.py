@@ -11,8 +11,8 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_modules.base import DepthModule
 from lightning_modules.callbacks.clip_pictures import ClipPictures
+from lightning_modules.tasks.depth import DepthModule
 from renderers.cloud_sections import cloud_sections
 from renderers.point_cloud import depth_edges, point_cloud
 

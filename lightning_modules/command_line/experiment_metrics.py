@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser
 
-from lightning_modules.base import PaperModule
 from lightning_modules.command_line.monitors import metric_names
 from lightning_modules.command_line.settings_tree import settings_tree
 from lightning_modules.command_line.wording import did_you_mean
-from lightning_modules.loading import without_pretrained
+from lightning_modules.runs.loading import without_pretrained
+from lightning_modules.tasks.base import PaperModule
 
 
 def experiment_metrics(words: Sequence[str]) -> frozenset[str] | None:

@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torchmetrics import Metric
 
-from lightning_modules.base import PaperModule
 from lightning_modules.command_line.wording import did_you_mean
+from lightning_modules.tasks.base import PaperModule
 from metrics.instances import InstanceMetrics
 
 _LIBRARIES = ("torch", "lightning", "builtins", "abc", "typing")

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from lightning_modules.segmenter import Segmenter
 from lightning_modules.supervised_depth import SupervisedDepth
+from lightning_modules.teachers.segmenter import Segmenter
 from networks.constant import ConstantDepth
 from networks.segmenter import SegmentationNet
 

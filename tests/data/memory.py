@@ -3,8 +3,8 @@
 import numpy as np
 
 from datamodules.base import DepthDataModule, Split
-from datamodules.frame import Frame
-from datamodules.transforms import DepthAugmentation
+from datamodules.samples.frame import Frame
+from datamodules.samples.transforms import DepthAugmentation
 
 
 class MemorySource:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from datamodules.depth_list import DepthListDataModule
-from datamodules.frames_video import FramesVideoDataModule
-from datamodules.manifest import ManifestDataModule
-from datamodules.mixed_sources import ManifestDomain
-from datamodules.sc_depth_layout import ScDepthDataModule, read_k
+from datamodules.image_sequences.frames_video import FramesVideoDataModule
+from datamodules.image_sequences.sc_depth_layout import ScDepthDataModule, read_k
+from datamodules.manifest.datamodule import ManifestDataModule
+from datamodules.mixed.sources import ManifestDomain
 from tests.data.make_frames_video import make_frames_video, write_camera
 from tests.data.make_manifest_data import make_manifest_data
 from tests.data.make_sc_depth import make_sc_depth

@@ -12,12 +12,12 @@ from lightning import LightningDataModule
 
 import cli
 from datamodules.base import DepthDataModule
-from datamodules.clips import ClipAugmentation
-from datamodules.instance_transforms import InstanceAugmentation
 from datamodules.instances import InstanceDataModule
 from datamodules.rooms.datamodule import RoomsDataModule
 from datamodules.rooms.settings import RoomsSettings
-from datamodules.transforms import DepthAugmentation
+from datamodules.samples.clips import ClipAugmentation
+from datamodules.samples.instance_transforms import InstanceAugmentation
+from datamodules.samples.transforms import DepthAugmentation
 from datamodules.video import VideoDataModule
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.coco import CocoDataModule
-from datamodules.instance_transforms import InstanceAugmentation
-from datamodules.instances import collate_instances
-from datamodules.samplers import EvaluationSampler, TrainSampler
+from datamodules.coco.datamodule import CocoDataModule
+from datamodules.loading.samplers import EvaluationSampler, TrainSampler
+from datamodules.samples.instance_dataset import collate_instances
+from datamodules.samples.instance_transforms import InstanceAugmentation
 from structures.batch import PADDING_INDEX
 from structures.instances import InstanceBatch
 from structures.label_writer import LabelWriter

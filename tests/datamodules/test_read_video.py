@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.image_files import read_video
-from datamodules.video_container import inspect
+from datamodules.files.video import read_video
+from datamodules.files.video_container import inspect
 from tests.data.make_videos import (
     CODES,
     FRAMES,

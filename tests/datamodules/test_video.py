@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from datamodules.base import Split
-from datamodules.clips import ClipAugmentation, Window, clip_windows
-from datamodules.frame import Frame, FrameSource
+from datamodules.samples.clips import ClipAugmentation, Window, clip_windows
+from datamodules.samples.frame import Frame, FrameSource
 from datamodules.video import VideoDataModule
 from structures.label_writer import LabelWriter
 

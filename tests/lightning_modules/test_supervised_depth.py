@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 from cli import main
 from datamodules.rooms.datamodule import RoomsDataModule
 from datamodules.rooms.settings import RoomsSettings
-from lightning_modules.loading import load_module
+from lightning_modules.runs.loading import load_module
 from lightning_modules.supervised_depth import SupervisedDepth
 from networks.unet import UNetDepth
 

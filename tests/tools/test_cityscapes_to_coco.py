@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.coco import CocoDataModule
+from datamodules.coco.datamodule import CocoDataModule
 from structures.files import write_png
 from tools.cityscapes_to_coco import main
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.coco_file import CocoFile
+from datamodules.coco.file import CocoFile
 from tests.data.make_coco import make_coco
 from tools.coco_split import main
 

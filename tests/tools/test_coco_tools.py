@@ -8,9 +8,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from datamodules.coco import CocoDataModule
+from datamodules.coco.datamodule import CocoDataModule
+from datamodules.files.run_lengths import decode_masks
 from datamodules.rooms.instances import RoomsInstanceDataModule
-from datamodules.run_lengths import decode_masks
 from tests.data.make_coco import make_coco
 from tests.data.make_room_objects import RENDERER, SETTINGS
 from tools import coco_check, rooms_coco
@@ -174,6 +174,6 @@ def test_rooms_are_exported_as_coco_and_read_back(tmp_path: Path, capsys: pytest
 
 
 def test_only_rooms_with_instances_are_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--data", "datamodules.coco.CocoDataModule", "--out", str(tmp_path)]
+    arguments = ["--data", "datamodules.coco.datamodule.CocoDataModule", "--out", str(tmp_path)]
     assert rooms_coco.main(arguments) == 1
     assert "CocoDataModule is not rooms with instances" in capsys.readouterr().err

@@ -9,7 +9,11 @@ from tests.data.make_frames_video import make_frames_video
 from tests.data.make_manifest_data import make_manifest_data, true_depth_mm
 from tools.make_data import main
 
-MANIFEST = ["--data=datamodules.manifest.ManifestDataModule", "--data.batch_size=2", "--data.image_size=[24,32]"]
+MANIFEST = [
+    "--data=datamodules.manifest.datamodule.ManifestDataModule",
+    "--data.batch_size=2",
+    "--data.image_size=[24,32]",
+]
 
 
 def run(capsys, *arguments):
@@ -122,7 +126,11 @@ def test_a_sample_is_read_where_a_limit_is_given(tmp_path, capsys):
 
 def test_frames_of_clips_are_each_read_once(tmp_path, capsys):
     folder = make_frames_video(tmp_path / "video", frames=30, depth=tmp_path / "depth")
-    data = ["--data=datamodules.frames_video.FramesVideoDataModule", f"--data.root={folder}", "--data.batch_size=2"]
+    data = [
+        "--data=datamodules.image_sequences.frames_video.FramesVideoDataModule",
+        f"--data.root={folder}",
+        "--data.batch_size=2",
+    ]
     data += [f"--data.depth_root={tmp_path / 'depth'}", "--data.evaluation=frames", "--data.min_flow=null"]
     data += ["--data.max_flow=null"]
     code, out, _ = run(capsys, *data)
@@ -137,7 +145,7 @@ def test_frames_of_clips_are_each_read_once(tmp_path, capsys):
 
 def test_images_with_instances_are_read(tmp_path, capsys):
     make_coco(tmp_path)
-    data = ["--data=datamodules.coco.CocoDataModule", f"--data.root={tmp_path}", "--data.batch_size=1"]
+    data = ["--data=datamodules.coco.datamodule.CocoDataModule", f"--data.root={tmp_path}", "--data.batch_size=1"]
     code, out, _ = run(capsys, *data)
     assert (code, "ready" in out) == (0, True)
     tear(sorted((tmp_path / "train2017").iterdir())[0])

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from datamodules.manifest import ManifestDataModule
-from datamodules.manifest_rows import read_manifest
+from datamodules.manifest.datamodule import ManifestDataModule
+from datamodules.manifest.rows import read_manifest
 from structures.depth_kind import DepthKind
 from tests.data.make_manifest_data import HEIGHT, WIDTH, make_manifest_data, true_depth_mm
 from tools.make_manifest import main, parse_split

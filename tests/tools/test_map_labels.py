@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datamodules.coco import CocoDataModule
+from datamodules.coco.datamodule import CocoDataModule
 from structures.label_store import LabelStore
 from tests.data.make_coco import make_coco
 from tests.networks.test_torchscript import Red, save
@@ -94,7 +94,7 @@ def test_maps_of_several_sizes_get_that_of_the_data(root, call, tmp_path):
 
 
 def test_relative_inverse_depth_comes_back_as_nearness(root, call, tmp_path):
-    from datamodules.pseudo_depth import nearness
+    from datamodules.samples.pseudo_depth import nearness
 
     written = write_maps(tmp_path / "maps", root, shape=(24, 32))
     assert main(call(tmp_path / "maps", "--unit", "relative", "--inverse")) == 0

@@ -146,7 +146,7 @@ def test_the_images_of_a_folder_share_a_range_on_request(tmp_path, checkpoint, m
 
 
 def test_a_video_that_ends_too_early_is_drawn_as_far_as_it_goes(tmp_path, checkpoint, clip, monkeypatch, capfd):
-    from datamodules import image_files
+    from datamodules import prediction_images as image_files
 
     whole = image_files.read_video
 

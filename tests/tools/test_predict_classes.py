@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.instance_frame import InstanceFrame
-from datamodules.instances import InstanceDataset
+from datamodules.samples.instance_dataset import InstanceDataset
+from datamodules.samples.instance_frame import InstanceFrame
 from lightning_modules.boxinst_depth import BoxInstDepth
-from lightning_modules.instance_base import InstanceSegmentationModule
-from lightning_modules.segmenter import Segmenter
+from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
+from lightning_modules.teachers.segmenter import Segmenter
 from tests.data.make_instance_batch import tiny_network
 from tests.data.make_teachers import save, save_segmenter_checkpoint
 from tools.predict import main
@@ -137,8 +137,8 @@ def test_photos_are_seen_as_in_evaluation_and_without_depth(tmp_path, checkpoint
         def truth(self, index):
             return None
 
-    from datamodules.instances import collate_instances
-    from lightning_modules.loading import load_module
+    from datamodules.samples.instance_dataset import collate_instances
+    from lightning_modules.runs.loading import load_module
 
     module = load_module(checkpoint)
     assert module.class_names == ["person", "Fahrrad Ü"]

@@ -9,10 +9,10 @@ import torch
 import yaml
 from torch.utils.data import Dataset
 
-from datamodules.frame import Frame
 from datamodules.rooms.datamodule import RoomsDataModule
-from datamodules.transforms import resize
-from lightning_modules.teacher import Teacher
+from datamodules.samples.frame import Frame
+from datamodules.samples.transforms import resize
+from lightning_modules.teachers.teacher import Teacher
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
 from tests.data.make_huggingface import make_depth_anything, make_segformer
@@ -67,7 +67,7 @@ def call(root, tmp_path):
         "batch_size": 4,
         "processes": 0,
         "renderer": RENDERER,
-        "augmentation": {"class_path": "datamodules.transforms.DepthAugmentation"},
+        "augmentation": {"class_path": "datamodules.samples.transforms.DepthAugmentation"},
     }
     content = {"class_path": "datamodules.rooms.datamodule.RoomsDataModule", "init_args": arguments}
     (tmp_path / "data.yaml").write_text(yaml.safe_dump(content, default_flow_style=False))

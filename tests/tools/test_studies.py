@@ -8,10 +8,10 @@ from torch import nn
 
 from geometry.camera import intrinsics_from_field_of_view
 from lightning_modules.render_consistency import RenderConsistency
-from lightning_modules.view_sampling import ViewSampler
+from lightning_modules.render_consistency.view_sampling import ViewSampler
 from tests.data.make_teachers import save, save_depth_checkpoint
 from tools import calibration_study, shape_study
-from tools.calibration_study import Rooms
+from tools.studies.calibration_study import Rooms
 
 H, W = 12, 16
 STUDIES = {"calibration": (calibration_study.main, ["--checkpoint"]), "shape": (shape_study.main, [])}
@@ -31,7 +31,10 @@ class FlatNetwork(nn.Module):
 
 def save_render_consistency(path, shift):
     module = RenderConsistency(FlatNetwork(), shift=shift, views=ViewSampler("camera"), loss_weights={"ssi": 1.0})
-    views = {"class_path": "lightning_modules.view_sampling.ViewSampler", "init_args": {"about": "camera"}}
+    views = {
+        "class_path": "lightning_modules.render_consistency.view_sampling.ViewSampler",
+        "init_args": {"about": "camera"},
+    }
     network = {"class_path": f"{__name__}.FlatNetwork"}
     save(path, module, "tiny", {"network": network, "shift": shift, "views": views, "loss_weights": {"ssi": 1.0}})
 

@@ -11,7 +11,7 @@ from datamodules.rooms.datamodule import RoomsDataModule
 from datamodules.rooms.make_store import build_store
 from datamodules.rooms.settings import plan
 from datamodules.rooms.store import FRAME_DATASETS, RoomsStore
-from datamodules.transforms import DepthAugmentation
+from datamodules.samples.transforms import DepthAugmentation
 from tests.data.make_rooms import RENDERER, TINY, make_rooms, render_fake
 
 

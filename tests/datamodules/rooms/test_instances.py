@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.instance_transforms import InstanceAugmentation
+from datamodules.files.run_lengths import decode_masks
 from datamodules.rooms.instances import THINGS, RoomsInstanceDataModule
-from datamodules.run_lengths import decode_masks
+from datamodules.samples.instance_transforms import InstanceAugmentation
 from structures.label_writer import LabelWriter
 from tests.data.make_room_objects import OBJECTS, RENDERER, SETTINGS
 

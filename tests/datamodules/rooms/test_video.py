@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from datamodules.clips import ClipAugmentation
 from datamodules.rooms.settings import RoomsSettings, Sequence, plan
 from datamodules.rooms.store import Arrays
 from datamodules.rooms.trajectory import look
 from datamodules.rooms.video import RoomsVideoDataModule
+from datamodules.samples.clips import ClipAugmentation
 from geometry.camera import unproject
 from geometry.normals import normals_from_points
 from structures.label_writer import LabelWriter

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from lightning_modules.callbacks.final_weights import FinalWeights
-from lightning_modules.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from tests.data.memory import MemoryDataModule
 
 

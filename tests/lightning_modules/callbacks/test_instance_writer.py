@@ -10,11 +10,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from datamodules.image_files import ImageFiles
+from datamodules.prediction_images import ImageFiles
 from lightning_modules.boxinst_depth import BoxInstDepth
-from lightning_modules.callbacks.instance_drawing import draw_instances, instance_colour
 from lightning_modules.callbacks.instance_pictures import CELL, InstancePictures
 from lightning_modules.callbacks.instance_writer import InstancePredictionWriter, coco_results, original_pixels
+from renderers.instance_drawing import draw_instances, instance_colour
 from structures.batch import PADDING_INDEX
 from tests.data.make_instance_batch import HEIGHT, WIDTH, rectangles_batch, tiny_network
 

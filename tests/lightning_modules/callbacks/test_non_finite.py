@@ -7,10 +7,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_modules.base import NonFiniteLossError
 from lightning_modules.callbacks.final_weights import FinalWeights
 from lightning_modules.callbacks.non_finite import StopOnNonFiniteLoss
-from lightning_modules.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.tasks.base import NonFiniteLossError
 
 
 class Overflow(torch.autograd.Function):

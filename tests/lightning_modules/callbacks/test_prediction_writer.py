@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from datamodules.image_files import ImageFiles
+from datamodules.prediction_images import ImageFiles
 from lightning_modules.callbacks.prediction_writer import (
     DepthPredictionWriter,
     depth_to_millimetres,

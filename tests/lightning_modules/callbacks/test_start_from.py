@@ -6,8 +6,8 @@ from torch.utils.data import DataLoader
 
 from lightning_modules.callbacks.start_from import StartFrom
 from lightning_modules.gam_depth import GAMDepth
-from lightning_modules.loading import RECIPE_KEY, CheckpointError
 from lightning_modules.monodepth2 import Monodepth2
+from lightning_modules.runs.loading import RECIPE_KEY, CheckpointError
 from losses.weighting import Averaging
 from networks.disparity import DisparityNet, DisparitySegmentationNet
 from networks.pose import PoseNet, ResidualPoseNet

@@ -8,9 +8,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import DataLoader
 
-from lightning_modules.base import DepthModule
 from lightning_modules.callbacks.clip_pictures import gap_width, title_strip
 from lightning_modules.callbacks.view_pictures import ViewPictures
+from lightning_modules.tasks.depth import DepthModule
 from renderers.cloud_sections import cloud_sections
 from tests.data.make_box_room import box_room
 

@@ -32,11 +32,11 @@ def test_the_choices_are_the_papers_and_nothing_of_torch(capsys):
     text = printed(["fit", "--model.help"], capsys)
     names = [line.strip() for line in text.splitlines() if line.startswith("  lightning_modules.")]
     assert "lightning_modules.gam_depth.GAMDepth" in names
-    assert "lightning_modules.base.DepthModule" not in names, "a base is no paper"
+    assert "lightning_modules.tasks.depth.DepthModule" not in names, "a base is no paper"
     assert "torch" not in text
     data = printed(["fit", "--data.help"], capsys)
     assert "datamodules.rooms.datamodule.RoomsDataModule" in data
-    assert "datamodules.image_files.ImageFiles" in data
+    assert "datamodules.prediction_images.ImageFiles" in data
 
 
 def test_the_settings_of_a_paper_are_listed_with_what_they_take(capsys):

@@ -10,10 +10,10 @@ import pytest
 
 from cli import PlumblineCLI, main
 from datamodules.base import ProjectDataModule
-from lightning_modules.base import PaperModule
 from lightning_modules.command_line.classes import find_class, parameters_of
 from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.command_line.settings_tree import settings_tree
+from lightning_modules.tasks.base import PaperModule
 
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 WEIGHTS = "model.init_args.network.init_args.encoder_weights"

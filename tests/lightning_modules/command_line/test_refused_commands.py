@@ -150,7 +150,10 @@ CASES = [
         ["--model", "SupervisedDepht"],
         "model: 'SupervisedDepht' is no class path such as package.module.Class; did you mean",
     ),
-    (["--model", "torch.nn.Linear"], "model: 'torch.nn.Linear' is no subclass of lightning_modules.base.PaperModule"),
+    (
+        ["--model", "torch.nn.Linear"],
+        "model: 'torch.nn.Linear' is no subclass of lightning_modules.tasks.base.PaperModule",
+    ),
     (["--model", "nosuchpackage.X"], "model: 'nosuchpackage.X' cannot be found: there is no module 'nosuchpackage'"),
     (["--model", ""], "model: '' is no class path"),
     (

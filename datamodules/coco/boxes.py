@@ -1,0 +1,201 @@
+"""What all boxes of a COCO-format file together say of their unit: pixels x, y, width, height, or something else.
+
+One odd box is an odd box; a whole file of them is another format, and training on it would be in vain. So these are
+judged over the file, by what each annotation says besides its box: its mask, its area and the size of its image.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.coco.findings import Findings, shown
+
+Floats = npt.NDArray[np.float64]
+
+ONE_PIXEL = 1.0 + 1e-6
+"""Boxes that end here, or before, are relative to the image, or nobody could see their objects."""
+
+FEW = 4
+"""With fewer boxes the size of the image alone says nothing about corners."""
+
+CORNER_SHARE = 0.25
+"""Share of boxes far over the border from which on corners are believed, where all fit as such."""
+
+CORNER_HINT = 0.05
+"""How far over the border is far, in sides of the image."""
+
+APART_IOU = 0.1
+"""A box and the box around its mask that overlap less belong to different things; visible parts overlap more."""
+
+PERCENT = 100.5
+LARGE_SIDE = 200
+
+
+@dataclass(slots=True)
+class BoxRecord:
+    """A box as it stands in the file, with what its annotation says besides.
+
+    Attributes:
+        annotation: Its id, as it stands in the file.
+        given: x, y, width, height, as they stand in the file; finite, the last two above 0.
+        limits: Width and height of its image.
+        mask: xyxy around its mask, or None.
+        area: As given; NaN where it is not.
+        kept: Whether anything of it is used.
+    """
+
+    annotation: Any
+    given: list[float]
+    limits: tuple[int, int]
+    mask: tuple[float, float, float, float] | None
+    area: float
+    kept: bool
+
+    @property
+    def example(self) -> str:
+        """Where the box is and what it is, for messages."""
+        return f"the annotation {shown(self.annotation)}, bbox {shown(self.given)}"
+
+
+@dataclass
+class BoxTable:
+    """The boxes of a file in arrays.
+
+    Attributes:
+        boxes: ``(N, 4)``, x, y, width, height.
+        limits: ``(N, 2)``, width and height of their images, pixels.
+        masks: ``(N, 4)``, xyxy around their masks, NaN where there is none.
+        areas: ``(N,)``, as given, NaN where it is not.
+    """
+
+    boxes: Floats
+    limits: Floats
+    masks: Floats
+    areas: Floats
+
+    @property
+    def corners(self) -> Floats:
+        """``(N, 4)``, xyxy, if the boxes are what they should be."""
+        return np.concatenate([self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]], axis=1)
+
+
+def judge_boxes(records: list[BoxRecord], findings: Findings, path: Path) -> None:
+    """Refuse a file whose boxes are another format, and count single ones that look like it.
+
+    Args:
+        records: All boxes of the file that are finite and have an area.
+        findings: What is found is added here.
+        path: The file, for messages.
+    """
+    if not records:
+        return
+    table = BoxTable(
+        np.array([record.given for record in records], dtype=np.float64),
+        np.array([record.limits for record in records], dtype=np.float64),
+        np.array([record.mask or (math.nan,) * 4 for record in records], dtype=np.float64),
+        np.array([record.area for record in records], dtype=np.float64),
+    )
+    with np.errstate(over="ignore", invalid="ignore"):  # a box of 1e300 pixels is none either way
+        relative, over, apart = inside_first_pixel(table), like_corners(table), apart_from_masks(table)
+        masked, corners = int(np.isfinite(table.masks[:, 0]).sum()), are_corners(table)
+
+    def first(flags: npt.NDArray[np.bool_]) -> str:
+        return records[int(flags.argmax())].example
+
+    fault = None
+    if relative.mean() > 0.5:
+        fault = (
+            f"{int(relative.sum())} of {len(records)} boxes have no number above 1, as {first(relative)}: they are "
+            "relative to the image, but pixels are needed; multiply them by its width and height"
+        )
+    elif corners is not None:
+        fault = (
+            "the boxes seem to be corners x1, y1, x2, y2, but x, y, width, height are needed: "
+            f"{corners}; for one, {first(over)}"
+        )
+    elif apart.sum() > 0.5 * masked:
+        fault = (
+            f"{int(apart.sum())} of {masked} boxes with a mask lie elsewhere than it, as {first(apart)}: one of both "
+            "is in another unit, or of another image"
+        )
+    if fault is not None:
+        findings.refuse("unit", f"{path}: {fault}.")
+    else:
+        for kind, flags in (("first_pixel", relative), ("like_corners", over), ("apart", apart)):
+            for position in np.flatnonzero(flags).tolist():
+                if records[position].kept:
+                    findings.note(kind, records[position].example)
+        if look_like_percent(table):
+            findings.note("percent", str(path))
+
+
+def inside_first_pixel(table: BoxTable) -> npt.NDArray[np.bool_]:
+    """Bool ``(N,)``, boxes all of whose numbers are at most 1, as those relative to the image are."""
+    small = np.abs(table.boxes).max(axis=1, initial=0) <= ONE_PIXEL
+    return np.asarray(small & (table.limits.min(axis=1, initial=np.inf) > 2), dtype=np.bool_)
+
+
+def like_corners(table: BoxTable) -> npt.NDArray[np.bool_]:
+    """Bool ``(N,)``, boxes that end far outside of their image, but would fit as corners x1, y1, x2, y2."""
+    return _fit_as_corners(table) & (table.corners[:, 2:] > (1 + CORNER_HINT) * table.limits).any(axis=1)
+
+
+def are_corners(table: BoxTable) -> str | None:
+    """Why the boxes of the file are held to be corners x1, y1, x2, y2; None where nothing says so."""
+    fit = _fit_as_corners(table)
+    if len(fit) == 0 or fit.mean() < 0.99:
+        return None
+    masked = ~np.isnan(table.masks[:, 0])
+    if masked.any():
+        as_corners = box_iou(table.boxes[masked], table.masks[masked])
+        better = as_corners > box_iou(table.corners[masked], table.masks[masked]) + 0.1
+        if better.mean() > 0.5:
+            return (
+                f"{int(better.sum())} of {int(masked.sum())} boxes with a mask fit it as corners, and not as they stand"
+            )
+        if masked.mean() > 0.5:
+            return None
+    x, y, w, h = table.boxes.T
+    known = ~np.isnan(table.areas)
+    inner, outer = (w - x) * (h - y), w * h
+    agree = known & (np.abs(table.areas - inner) <= 0.01 * inner) & (np.abs(table.areas - outer) > 0.01 * outer)
+    if known.any() and agree.sum() > 0.5 * known.sum():
+        return (
+            f"{int(agree.sum())} of {int(known.sum())} areas are those of corners, and not of the boxes as they stand"
+        )
+    over = like_corners(table)
+    if len(fit) >= FEW and over.mean() >= CORNER_SHARE:
+        return f"{int(over.sum())} of {len(fit)} end far outside of their image, and all would fit as corners"
+    return None
+
+
+def apart_from_masks(table: BoxTable) -> npt.NDArray[np.bool_]:
+    """Bool ``(N,)``, boxes with a mask that hardly overlap it."""
+    masked = ~np.isnan(table.masks[:, 0])
+    apart = np.zeros(len(masked), dtype=np.bool_)
+    apart[masked] = box_iou(table.corners[masked], table.masks[masked]) < APART_IOU
+    return apart
+
+
+def look_like_percent(table: BoxTable) -> bool:
+    """Whether all boxes end within 100 pixels, and some just there, although the images are much larger."""
+    if len(table.boxes) < 5 * FEW or table.limits.min() < LARGE_SIDE:
+        return False
+    ends = table.corners[:, 2:].max(axis=0)
+    return bool((ends <= PERCENT).all() and (ends > 0.9 * PERCENT).all())
+
+
+def box_iou(one: Floats, two: Floats) -> Floats:
+    """Intersection over union of pairs of xyxy boxes, both ``(N, 4)``."""
+    overlap = (np.minimum(one[:, 2:], two[:, 2:]) - np.maximum(one[:, :2], two[:, :2])).clip(min=0).prod(axis=1)
+    union = sum((box[:, 2:] - box[:, :2]).clip(min=0).prod(axis=1) for box in (one, two)) - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+
+
+def _fit_as_corners(table: BoxTable) -> npt.NDArray[np.bool_]:
+    x, y, w, h = table.boxes.T
+    return (w > x) & (h > y) & (w <= table.limits[:, 0] + 1) & (h <= table.limits[:, 1] + 1) & (x >= -1) & (y >= -1)

@@ -1,0 +1,181 @@
+"""Which files a user means by an image, a folder, a glob or a video, and under which names results go."""
+
+import glob
+import logging
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from datamodules.files.natural_order import sort_naturally
+from datamodules.files.photos import split_photos
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
+
+BESIDE_SUFFIXES = frozenset(
+    {"", ".txt", ".md", ".log", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".toml", ".ini", ".npy",
+     ".npz", ".h5", ".ply", ".pcd", ".obj", ".pdf", ".html", ".py", ".sh", ".zip", ".gz", ".tar", ".db", ".aae"}
+)  # fmt: skip
+"""Endings of files that lie beside images as a rule, and are not worth a word when they are left out."""
+
+
+@dataclass(frozen=True)
+class MediaFile:
+    """A file to read and the name of what comes of it."""
+
+    path: Path
+    """Where the file is."""
+    name: str
+    """Unique among the files: the path below the input folder, as a rule without its suffix."""
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the suffix is that of a video."""
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_media(path: str) -> list[MediaFile]:
+    """Images and videos that a path stands for, in natural order, each under a unique name.
+
+    Links to folders are followed. One line says which files of unknown endings were left out.
+
+    Args:
+        path: An image or video, a folder (searched with everything below it, hidden files excepted), or a glob.
+
+    Returns:
+        The files; names keep the folders below ``path`` (below the part of a glob without wildcards).
+
+    Raises:
+        FileNotFoundError: If the path does not exist and is no glob.
+        ValueError: If there is no image and no video.
+    """
+    root = Path(path)
+    if root.is_file():
+        return [MediaFile(root, root.stem)]
+    if root.is_dir():
+        found = _walk(root)
+        wanted = f"in the folder '{path}' or below it"
+    elif glob.has_magic(path):
+        matches = (Path(match) for match in glob.glob(path, recursive=True) if os.path.isfile(match))
+        found = [match for match in matches if not _runs_in_a_circle(match.parent)]
+        fixed = Path(path).parts[:-1]
+        root = Path(*fixed[: next((i for i, part in enumerate(fixed) if glob.has_magic(part)), len(fixed))])
+        wanted = f"that matches '{path}'"
+    else:
+        raise FileNotFoundError(f"input '{path}' does not exist; give an image, a video, a folder or a glob in quotes")
+    visible = [
+        file
+        for file in (match.relative_to(root) for match in found)
+        if not any(part.startswith(".") for part in file.parts)
+    ]
+    relative = sort_naturally(file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    if Path(path).is_dir():  # a glob says which files are meant
+        relative = _photos_and_videos(root, relative)
+    unknown = describe_unknown(visible)
+    if not relative:
+        known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
+        others = f"; there are {unknown}" if unknown else ""
+        raise ValueError(f"no image and no video {wanted} (known: {known}){others}")
+    say_unknown(path, visible)
+    return [MediaFile(root / file, name) for file, name in zip(relative, _unique_names(relative), strict=True)]
+
+
+def _photos_and_videos(root: Path, files: list[Path]) -> list[Path]:
+    """The files without the depth maps and masks that lie among the images of their folders."""
+    folders: dict[Path, list[Path]] = {}
+    for file in files:
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            folders.setdefault(file.parent, []).append(root / file)
+    left_out = [path for images in folders.values() for path in split_photos(images)[1]]
+    if left_out:
+        shown = ", ".join(path.name for path in left_out[:3]) + (", ..." if len(left_out) > 3 else "")
+        say_once(f"{root}: {len(left_out)} depth maps or masks among the images are left out ({shown})")
+    unwanted = set(left_out)
+    return [file for file in files if root / file not in unwanted]
+
+
+def describe_unknown(files: Iterable[Path]) -> str:
+    """How many files are neither images nor videos that can be read, by ending, and what can be done; maybe nothing."""
+    known = IMAGE_SUFFIXES | VIDEO_SUFFIXES | BESIDE_SUFFIXES
+    counts = Counter(file.suffix.lower() for file in files if file.suffix.lower() not in known)
+    if not counts:
+        return ""
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
+    heic = "; convert HEIC to JPEG, e.g. with `heif-convert`" if {".heic", ".heif"} & set(counts) else ""
+    return f"{sum(counts.values())} files of kinds that are not read ({kinds}{heic})"
+
+
+@cache
+def say_once(message: str) -> None:
+    """Log a warning, once in a process; a full stop is put behind it."""
+    logger.warning("%s.", message)
+
+
+def say_unknown(where: str, files: Iterable[Path]) -> None:
+    """Say once in a process which files of a place are left out, if there are any."""
+    unknown = describe_unknown(files)
+    if unknown:
+        say_once(f"{where}: {unknown} are left out")
+
+
+def find_path(path: Path) -> Path | None:
+    """The path as it is on the disk, where letters with accents may be encoded in another way, or None.
+
+    macOS writes such letters as two characters (NFD) where a list has one (NFC), and the two look the same.
+    """
+    if path.exists():
+        return path
+    if path.as_posix().isascii():
+        return None
+    found = Path(path.anchor)
+    for part in path.relative_to(path.anchor).parts:
+        exact = found / part
+        if not exact.exists():
+            alike = (entry for entry in _entries(found) if composed(entry) == composed(part))
+            exact = found / next(alike, part)
+        found = exact
+    return found if found.exists() else None
+
+
+def composed(name: str) -> str:
+    """The name in Unicode's composed form, for comparison."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _entries(folder: Path) -> list[str]:
+    return os.listdir(folder) if folder.is_dir() else []
+
+
+def _walk(root: Path) -> list[Path]:
+    """Every file below a folder; links to folders are followed, but for those that lead back to a folder above."""
+    unreadable: list[str] = []
+    found = []
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=lambda e: unreadable.append(str(e.filename))):
+        found += [Path(folder) / name for name in names]
+        above = {os.path.realpath(parent) for parent in (Path(folder), *Path(folder).parents)}
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in above]
+    if unreadable:
+        say_once(f"{root}: {len(unreadable)} folders cannot be opened and are left out, the first is {unreadable[0]}")
+    return found
+
+
+def _runs_in_a_circle(folder: Path) -> bool:
+    """Whether a path goes through a folder twice, by way of a link."""
+    real = [os.path.realpath(parent) for parent in (folder, *folder.parents) if parent.parts and parent.name != ".."]
+    return len(set(real)) < len(real)
+
+
+def _unique_names(files: list[Path]) -> list[str]:
+    """Names without suffix where they stay unique; with it for all files where ``a.jpg`` and ``a.png`` would meet."""
+    short = [file.with_suffix("").as_posix() for file in files]
+    folders = {parent.as_posix() for file in files for parent in file.parents}
+    # The frames of clip.mp4 go into a folder clip/, which must not be one of the input's own.
+    if max(Counter(short).values()) > 1 or folders & set(short):
+        return [file.as_posix() for file in files]
+    return short

@@ -1,0 +1,53 @@
+"""Numbers of a depth file as metres, without those that only say that the sensor saw nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.loading.notices import say_once, tally
+
+SATURATED = "saturated depth"
+"""Kind of the tally (``datamodules/loading/notices.py``) of pixels that hold the largest value of their file's type."""
+
+SIXTEEN_BITS = 65535
+"""Largest value of a 16-bit PNG, whatever type it is decoded to."""
+
+
+def to_metres(
+    values: npt.NDArray[Any], units_per_metre: float, *, path: Path, data: str | None = None
+) -> npt.NDArray[np.float32]:
+    """Convert metric depth of a file to metres.
+
+    The largest value of an integer type, 65535 of a 16-bit PNG, is what sensors and tools write for "too far" or
+    "unknown": it becomes 0 (no measurement), is counted, and is said once a data set. Files of floating-point numbers
+    have no such value.
+
+    Args:
+        values: ``(H, W)``, as the file has them.
+        units_per_metre: File units per metre.
+        path: The file, for messages.
+        data: The data set, for which saturated pixels are counted and said; None takes the folder of the file.
+
+    Returns:
+        float32 ``(H, W)``, metres, 0 where unknown.
+    """
+    metres = (values.astype(np.float64) / units_per_metre).astype(np.float32)
+    if values.dtype.kind not in "iu" or values.size == 0:
+        return metres
+    largest = SIXTEEN_BITS if path.suffix.lower() == ".png" else int(np.iinfo(values.dtype).max)
+    saturated = values == largest
+    count = int(np.count_nonzero(saturated))
+    if count == 0:
+        return metres
+    metres[saturated] = 0
+    data = str(path.parent) if data is None else data
+    tally(data, SATURATED, count)
+    say_once(
+        data,
+        SATURATED,
+        f"{path}: {count / values.size:.0%} of the depth is {largest}, the largest value of its type, which means too "
+        "far or unknown: such pixels count as not measured (0), here and in all other files of the set.",
+    )
+    return metres

@@ -1,0 +1,258 @@
+"""Matching two lists of names one to one by what they say; ``datamodules/files/pairing.py`` says by which rules."""
+
+import re
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Context, Decimal
+from typing import Literal
+
+from datamodules.files.natural_order import Number, split_name
+
+TimeUnit = Literal["s", "ms", "us", "ns"]
+"""Unit of time stamps that are whole numbers."""
+
+UNITS: dict[str, Decimal] = {"s": Decimal(1), "ms": Decimal("1e-3"), "us": Decimal("1e-6"), "ns": Decimal("1e-9")}
+"""Seconds of each."""
+
+EXACT = Context(prec=600)
+"""Precision of sums and products: a file name has at most 255 characters."""
+
+UNIT_OF_DIGITS: dict[int, TimeUnit] = {13: "ms", 16: "us", 19: "ns"}
+"""Units of the time since 1970, told from the number of digits; ten digits (seconds) are as often a counter."""
+
+IMAGE_ROLES = frozenset({"color", "colour", "rgb", "rgba", "image", "images", "img", "imgs", "data", "raw"})
+OTHER_ROLES = frozenset(
+    {"depth", "depths", "depthmap", "disparity", "disparities", "disp", "mask", "masks", "valid", "gt", "groundtruth",
+     "truth", "proj", "normal", "normals", "label", "labels", "semantic", "semantics", "segmentation", "confidence"}
+)  # fmt: skip
+"""Words that say what a file is, not which one."""
+
+Failure = Literal["nothing", "uneven", "contrary", "far"]
+"""Why names do not match: nothing to go by, not one to one, two numbers that say different things, or time stamps too
+far apart."""
+
+
+@dataclass
+class Match:
+    """What a rule makes of two lists of names.
+
+    Attributes:
+        rule: The rule, to be read after *by*.
+        pairs: Positions in both lists.
+        failure: None if the match may be used.
+        lonely: Positions without a partner, in each list.
+        twins: Positions of names that the rule cannot tell apart, in each list.
+        gap_s: Largest (if too far: smallest) difference of time stamps, seconds; None for other rules.
+    """
+
+    rule: str
+    pairs: list[tuple[int, int]] = field(default_factory=list)
+    failure: Failure | None = None
+    lonely: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
+    twins: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
+    gap_s: float | None = None
+
+
+def role_free(name: str) -> str:
+    """The folders of a path without words that say what lies in them.
+
+    >>> role_free("scene1/color"), role_free("val_depth/kitchen")
+    ('scene1', 'val/kitchen')
+    """
+    folders = (
+        "_".join(word for word in re.split(r"[\W_]+", part) if word.casefold() not in IMAGE_ROLES | OTHER_ROLES)
+        for part in unicodedata.normalize("NFC", name).split("/")
+    )
+    return "/".join(folder for folder in folders if folder)
+
+
+def words_of(name: str) -> set[str]:
+    """Words of a name, in lower case.
+
+    >>> sorted(words_of("Frame-0012.depth"))
+    ['depth', 'frame']
+    """
+    text = (part for part in split_name(name) if isinstance(part, str))
+    return {word for part in text for word in re.findall(r"[^\W_]+", part)}
+
+
+def plain_name(name: str, *, decimals: bool = True) -> tuple[str | Decimal, ...]:
+    """Words and numbers of a name in their order, without those that say what the file is.
+
+    >>> plain_name("Frame-0012.color") == plain_name("frame_12_depth") == ("frame", 12)
+    True
+    """
+    plain: list[str | Decimal] = []
+    for part in split_name(name, decimals=decimals):
+        if isinstance(part, Number):
+            plain.append(part.value)
+        else:
+            plain += [word for word in re.findall(r"[^\W_]+", part) if word not in IMAGE_ROLES | OTHER_ROLES]
+    return tuple(plain)
+
+
+class Matcher:
+    """The rules, from the surest to the least sure.
+
+    Args:
+        decimals: Whether a point between digits is a decimal one.
+        tolerance_s: Largest difference of two time stamps that belong together, seconds.
+        time_unit: Unit of time stamps that are whole numbers, or None.
+    """
+
+    def __init__(self, *, decimals: bool, tolerance_s: float, time_unit: TimeUnit | None) -> None:
+        self.decimals = decimals
+        self.tolerance = Decimal(repr(float(tolerance_s)))
+        self.time_unit = time_unit
+
+    def match(self, first: Sequence[str], second: Sequence[str], *, only_names: bool = False) -> Match:
+        """Match two lists of names.
+
+        Args:
+            first: Names, without extensions.
+            second: Names, without extensions.
+            only_names: Whether time stamps are not to be compared, as for folders.
+
+        Returns:
+            The match of the first rule that is one to one, else the failure that says most.
+        """
+        tried: list[Match] = []
+        numbers = [[_numbers(name, decimals=self.decimals) for name in names] for names in (first, second)]
+        for match in self._by_name(first, second, numbers):
+            if match.failure is None:
+                return match
+            tried.append(match)
+        if not only_names:
+            stamps = [_time_stamps(side, self.time_unit) for side in numbers]
+            if stamps[0] is not None and stamps[1] is not None:
+                return match_nearest(stamps[0], stamps[1], tolerance=self.tolerance)
+        best = max(tried, key=lambda match: len(match.pairs))
+        if best.pairs:
+            return best
+        numbered = all(all(side) for side in numbers)
+        return tried[min(2, len(tried) - 1)] if numbered else Match("names", failure="nothing")
+
+    def _by_name(
+        self, first: Sequence[str], second: Sequence[str], numbers: list[list[tuple[Number, ...]]]
+    ) -> Iterator[Match]:
+        """What each rule but that of time stamps makes of the names, the surest first."""
+        exact = [[unicodedata.normalize("NFC", name) for name in names] for names in (first, second)]
+        yield match_keys(exact[0], exact[1], "equal names")
+        plain = [[plain_name(name, decimals=self.decimals) for name in names] for names in (first, second)]
+        yield match_keys(plain[0], plain[1], "equal names (but for words as color and depth, and leading zeros)")
+        yield from _match_numbers(numbers[0], numbers[1])
+        if len(first) == len(second) == 1 and not (numbers[0][0] and numbers[1][0]):
+            yield Match("being the only ones", pairs=[(0, 0)])
+
+
+def _numbers(name: str, *, decimals: bool) -> tuple[Number, ...]:
+    return tuple(part for part in split_name(name, decimals=decimals) if isinstance(part, Number))
+
+
+def match_keys(first: Sequence[Hashable], second: Sequence[Hashable], rule: str) -> Match:
+    """Match equal keys; that fails unless every key stands once in each list."""
+    places: list[dict[Hashable, int]] = [{}, {}]
+    twins: tuple[list[int], list[int]] = ([], [])
+    for side, keys in enumerate((first, second)):
+        for index, key in enumerate(keys):
+            if key in places[side]:
+                twins[side].extend([places[side][key], index] if not twins[side] else [index])
+            places[side].setdefault(key, index)
+    lonely = (
+        [index for index, key in enumerate(first) if key not in places[1]],
+        [index for index, key in enumerate(second) if key not in places[0]],
+    )
+    pairs = [(index, places[1][key]) for key, index in places[0].items() if key in places[1]]
+    uneven = any(lonely) or any(twins)
+    return Match(rule, pairs, "uneven" if uneven else None, lonely, twins)
+
+
+def match_nearest(first: Sequence[Decimal], second: Sequence[Decimal], *, tolerance: Decimal) -> Match:
+    """Match time stamps that are nearest to each other both ways, so that no neighbour steps in for a missing one.
+
+    Args:
+        first: Time stamps in seconds.
+        second: Time stamps in seconds.
+        tolerance: Largest difference of two that belong together.
+    """
+    forth, back = _nearest(first, second), _nearest(second, first)
+    mutual = [(i, j) for i, j in enumerate(forth) if back[j] == i]
+    gaps = {pair: _gap(first[pair[0]], second[pair[1]]) for pair in mutual}
+    pairs = [pair for pair in mutual if gaps[pair] <= tolerance]
+    if not pairs:
+        return Match("nearest time stamps", failure="far", gap_s=float(min(gaps.values())))
+    taken = ({i for i, _ in pairs}, {j for _, j in pairs})
+    lonely = ([i for i in range(len(first)) if i not in taken[0]], [j for j in range(len(second)) if j not in taken[1]])
+    return Match("nearest time stamps", pairs, lonely=lonely, gap_s=float(max(gaps[pair] for pair in pairs)))
+
+
+def _nearest(first: Sequence[Decimal], second: Sequence[Decimal]) -> list[int]:
+    """Position of the nearest in ``second`` for each of ``first``; of two as near, the earlier."""
+    order = sorted(range(len(second)), key=lambda index: second[index])
+    stamps = [second[index] for index in order]
+    found = []
+    for stamp in first:
+        place = bisect_left(stamps, stamp)
+        around = [index for index in (place - 1, place) if 0 <= index < len(stamps)]
+        found.append(order[min(around, key=lambda index: _gap(stamps[index], stamp))])
+    return found
+
+
+def _gap(one: Decimal, other: Decimal) -> Decimal:
+    return EXACT.subtract(one, other).copy_abs()
+
+
+def _slots(names: Sequence[Sequence[Number]]) -> list[int]:
+    """Which of the numbers tell these names apart, the last first; none where the names are not of one form."""
+    if not names or not names[0] or len({len(numbers) for numbers in names}) != 1:
+        return []
+    if len(names) == 1:
+        return [len(names[0]) - 1]
+    differing = [slot for slot in range(len(names[0])) if len({numbers[slot].value for numbers in names}) > 1]
+    return differing[::-1]
+
+
+def _match_numbers(first: Sequence[Sequence[Number]], second: Sequence[Sequence[Number]]) -> Iterator[Match]:
+    """Matches by one number of each name, the last differing ones first."""
+    slots = (_slots(first), _slots(second))
+    for one in slots[0]:
+        for other in slots[1]:
+            match = match_keys(
+                [numbers[one].value for numbers in first], [numbers[other].value for numbers in second], "equal numbers"
+            )
+            if match.failure is None and _contradicts(match, first, second, slots, (one, other)):
+                match.failure = "contrary"
+            yield match
+
+
+def _contradicts(
+    match: Match,
+    first: Sequence[Sequence[Number]],
+    second: Sequence[Sequence[Number]],
+    slots: tuple[list[int], list[int]],
+    used: tuple[int, int],
+) -> bool:
+    """Whether another number means the same in both lists, for it takes the same values, and differs in some pair."""
+    for one, other in zip(
+        [slot for slot in slots[0] if slot != used[0]], [slot for slot in slots[1] if slot != used[1]], strict=False
+    ):
+        same = {numbers[one].value for numbers in first} == {numbers[other].value for numbers in second}
+        if same and any(first[i][one].value != second[j][other].value for i, j in match.pairs):
+            return True
+    return False
+
+
+def _time_stamps(names: Sequence[Sequence[Number]], time_unit: TimeUnit | None) -> list[Decimal] | None:
+    """Time stamps of names in seconds; None if there are none."""
+    slots = _slots(names)
+    decimal = next((slot for slot in slots if any(numbers[slot].is_decimal for numbers in names)), None)
+    if decimal is not None:
+        return [numbers[decimal].value for numbers in names]
+    for slot in slots:
+        digits = {len(numbers[slot].text) for numbers in names}
+        unit = time_unit or (UNIT_OF_DIGITS.get(digits.pop()) if len(digits) == 1 else None)
+        if unit is not None:
+            return [EXACT.multiply(numbers[slot].value, UNITS[unit]) for numbers in names]
+    return None

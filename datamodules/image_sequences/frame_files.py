@@ -1,0 +1,116 @@
+"""Which files of a folder are frames and which are depth, in temporal order."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from datamodules.files.media_paths import IMAGE_SUFFIXES, say_once, say_unknown
+from datamodules.files.name_matching import OTHER_ROLES, TimeUnit, words_of
+from datamodules.files.natural_order import sort_naturally, stem_of
+from datamodules.files.pairing import DEFAULT_TOLERANCE_S, name_some, pair_files
+from datamodules.files.photos import split_photos
+
+logger = logging.getLogger(__name__)
+
+DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
+
+NO_DEPTH = OTHER_ROLES - {"depth", "depths", "depthmap", "gt", "groundtruth", "truth", "proj"}
+"""Words of files that lie beside frames and are no depth."""
+
+
+def find_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    """Visible files of a folder with one of some suffixes, in natural order.
+
+    Raises:
+        ValueError: If the folder cannot be listed.
+    """
+    return [path for path in list_files(folder) if path.suffix.lower() in suffixes]
+
+
+def find_folders(folder: Path) -> list[Path]:
+    """Visible folders in a folder, links to folders among them, in natural order.
+
+    Raises:
+        ValueError: If the folder cannot be listed.
+    """
+    return sort_naturally(path for path in _list(folder) if path.is_dir())
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Frames directly in a folder, in natural order, without the depth maps and masks that lie among them.
+
+    One line says how many files were left out, and of which kinds.
+
+    Raises:
+        ValueError: If the folder cannot be listed.
+    """
+    files = list_files(folder)
+    photos, others = split_photos([path for path in files if path.suffix.lower() in IMAGE_SUFFIXES])
+    if photos:
+        say_unknown(str(folder), files)
+    if others:
+        say_once(
+            f"{folder}: {len(others)} depth maps or masks that lie among the {len(photos)} frames are no frames "
+            f"({name_some(others)})"
+        )
+    return photos
+
+
+def match_depths(
+    images: Sequence[Path],
+    folder: Path,
+    *,
+    tolerance_s: float = DEFAULT_TOLERANCE_S,
+    time_unit: TimeUnit | None = None,
+) -> list[Path | None]:
+    """Find the depth of every frame by what the names say (``datamodules/files/pairing.py``).
+
+    Args:
+        images: The frames in temporal order.
+        folder: Folder of 16-bit PNG or TIFF files; that of the frames, if depth lies among them.
+        tolerance_s: Largest difference of two time stamps that belong together, in seconds.
+        time_unit: Unit of time stamps that are whole numbers.
+
+    Returns:
+        One file for each frame; None only where names are time stamps and there is no depth within the tolerance.
+
+    Raises:
+        FileNotFoundError: If the folder is missing.
+        ValueError: If it holds no depth, or the names do not say which depth belongs to which frame.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} is a file, but depth_root has to be a folder of depth files."
+            if folder.exists()
+            else f"There is no depth folder {folder} for the frames in {images[0].parent}."
+        )
+    if folder.resolve() == images[0].parent.resolve():
+        _, others = split_photos(find_files(folder, IMAGE_SUFFIXES))
+        depths = [
+            path for path in others if path.suffix.lower() in DEPTH_SUFFIXES and not words_of(stem_of(path)) & NO_DEPTH
+        ]
+    else:
+        depths = find_files(folder, DEPTH_SUFFIXES)
+    if not depths:
+        raise ValueError(f"There is no depth (16-bit PNG or TIFF) in {folder} for the frames in {images[0].parent}.")
+    pairing = pair_files(images, depths, tolerance_s=tolerance_s, time_unit=time_unit)
+    sure = pairing.rules == ["equal names"]
+    logger.log(logging.INFO if sure else logging.WARNING, "%s: %s.", folder, pairing.summary())
+    found = dict(pairing.pairs)
+    return [found.get(image) for image in images]
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Visible files of a folder in natural order.
+
+    Raises:
+        ValueError: If the folder cannot be listed.
+    """
+    return sort_naturally(path for path in _list(folder) if path.is_file())
+
+
+def _list(folder: Path) -> Iterable[Path]:
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise ValueError(f"The folder {folder} cannot be listed: {error.strerror or error}.") from error

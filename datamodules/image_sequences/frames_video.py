@@ -1,0 +1,311 @@
+"""A video of one's own as clips: a folder of frames, a folder of such folders, or a video file.
+
+``docs/own_video.md`` says how to prepare one.
+"""
+
+import logging
+import math
+from pathlib import Path
+from typing import Literal
+
+from datamodules.base import Split
+from datamodules.files.media_paths import VIDEO_SUFFIXES, describe_unknown, find_path
+from datamodules.files.name_matching import TimeUnit
+from datamodules.files.pairing import DEFAULT_TOLERANCE_S
+from datamodules.image_sequences.camera_file import CAMERA_FILE, Camera, read_camera
+from datamodules.image_sequences.frame_files import find_files, find_folders, find_images, list_files, match_depths
+from datamodules.image_sequences.frame_ranges import assign_frames
+from datamodules.image_sequences.frame_sequences import FolderSequence, FrameSequence, SequenceSource, VideoFileSequence
+from datamodules.image_sequences.optical_flow import Motion, moving_clips
+from datamodules.samples.aspect import Aspect
+from datamodules.samples.clips import ClipAugmentation, Window
+from datamodules.samples.first_frames import check_first_frames
+from datamodules.samples.frame import DepthScale, FrameSource
+from datamodules.video import VideoDataModule
+from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, check_field_of_view
+
+logger = logging.getLogger(__name__)
+
+Evaluation = Literal["clips", "frames"]
+"""Whether validation and test take clips as training does, or every frame by itself, without neighbours."""
+
+
+class FramesVideoDataModule(VideoDataModule):
+    """Clips of a video of one's own, whose depth need not be known.
+
+    ``root`` is a folder of images, in natural order; or a folder of such folders, each a sequence of its own camera
+    motion; or a video file, which is decoded into memory. A ``camera.yaml`` beside the frames (``datamodules/
+    camera_file.py``) gives the camera, of one sequence or, directly in ``root``, of all.
+
+    Args:
+        root: See above.
+        camera: Camera file of all sequences, wherever it lies; None looks beside the frames.
+        default_field_of_view_degrees: Horizontal field of view that is assumed without any camera file (``K_known`` is
+            False then).
+        depth_root: Folder of depth files to evaluate on, with a folder for each sequence if ``root`` has them; None
+            leaves depth unknown everywhere.
+        depth_units_per_metre: File units of depth per metre, e.g. 1000 for millimetres.
+        depth_tolerance_s: Where names are time stamps, a frame takes the nearest depth that is at most so many seconds
+            away; frames without one have unknown depth.
+        depth_time_unit: Unit of time stamps that are whole numbers, see :func:`~datamodules.files.pairing.pair_files`.
+        train: Frames to train on, see :func:`assign_frames`; None takes all others.
+        val: Frames to validate on; None takes those of ``test``, and ``val_is_test`` says so.
+        test: Frames to test on; None takes those of ``val``, and without both the last tenth of every sequence.
+        evaluation: ``clips`` validates and tests on clips as training does; ``frames`` on every frame by itself.
+        min_flow: Training clips whose picture moves less from the target to its nearest neighbours (median of the
+            optical flow, fraction of the image width) are left out; None keeps them.
+        max_flow: Training clips that move more are left out; None keeps them.
+        target_flow: Choose the stride of each clip, from ``stride`` to ``max_stride``, as the smallest that moves that
+            much; None takes ``stride`` everywhere.
+        max_stride: See ``target_flow``.
+        max_video_frames: Most frames of a video file.
+        window: Odd number of frames of a clip.
+        stride: Frames from one frame of a clip to the next; the least of them with ``target_flow``.
+        augmentation: Applied to training clips, or None.
+        proxy_labels: File of proxy labels for the training frames, or None.
+        vanishing: File of vanishing directions for the training frames, or None.
+        keypoints: Whether to select key points; in a video file that is done at the reduced size.
+        batch_size: Clips per batch and process.
+        image_size: Height and width of the samples in pixels.
+        depth_scale: Metres of the scaled depth 1.0.
+        train_subset: Train on that many clips only.
+        num_workers: Loader processes.
+        seed: Seed of order, augmentation and ``train_subset``; None takes the run's.
+        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
+        oversampling: Frames are reduced to that many times ``image_size`` once they are read; None leaves them.
+        cache: Keep frames in memory once they were read.
+        aspect: ``stretch`` or ``crop`` images of other proportions than ``image_size``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        camera: str | None = None,
+        default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
+        depth_root: str | None = None,
+        depth_units_per_metre: float = 1000.0,
+        depth_tolerance_s: float = DEFAULT_TOLERANCE_S,
+        depth_time_unit: TimeUnit | None = None,
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        evaluation: Evaluation = "clips",
+        min_flow: float | None = 0.003,
+        max_flow: float | None = 0.15,
+        target_flow: float | None = None,
+        max_stride: int = 10,
+        max_video_frames: int = 5000,
+        window: int = 5,
+        stride: int = 1,
+        augmentation: ClipAugmentation | None = None,
+        proxy_labels: str | None = None,
+        vanishing: str | None = None,
+        keypoints: bool = False,
+        batch_size: int = 8,
+        image_size: tuple[int, int] = (96, 128),
+        depth_scale: DepthScale = "10m",
+        train_subset: int | None = None,
+        num_workers: int = 0,
+        seed: int | None = None,
+        pin_memory: bool | None = None,
+        oversampling: float | None = 1.0,
+        cache: bool = True,
+        aspect: Aspect = "stretch",
+    ) -> None:
+        super().__init__(
+            window=window,
+            stride=stride,
+            augmentation=augmentation,
+            proxy_labels=proxy_labels,
+            vanishing=vanishing,
+            keypoints=keypoints,
+            batch_size=batch_size,
+            image_size=image_size,
+            depth_scale=depth_scale,
+            train_subset=train_subset,
+            num_workers=num_workers,
+            seed=seed,
+            pin_memory=pin_memory,
+            oversampling=oversampling,
+            cache=cache,
+            aspect=aspect,
+        )
+        check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")
+        if max_video_frames < 1:
+            raise ValueError(f"max_video_frames has to be at least 1, got {max_video_frames}.")
+        check_evaluation(evaluation, depth_units_per_metre)
+        if evaluation == "frames" and depth_root is None:
+            raise ValueError(
+                "evaluation 'frames' looks at lone frames, for which depth_root is needed; choose 'clips'."
+            )
+        self.root = Path(root)
+        self.camera = None if camera is None else Path(camera)
+        self.default_field_of_view_degrees = default_field_of_view_degrees
+        self.depth_root = None if depth_root is None else Path(depth_root)
+        self.depth_units_per_metre = depth_units_per_metre
+        self.depth_tolerance_s = depth_tolerance_s
+        self.depth_time_unit: TimeUnit | None = depth_time_unit
+        self.frames_of: dict[Split, str | None] = {"train": train, "val": val, "test": test}
+        self.evaluation: Evaluation = evaluation
+        self.motion = Motion(min_flow=min_flow, max_flow=max_flow, target_flow=target_flow, max_stride=max_stride)
+        self.max_video_frames = max_video_frames
+        self._sequences: list[FrameSequence] | None = None
+
+    @property
+    def assumed_field_of_view_degrees(self) -> float:
+        """Horizontal field of view of frames without K: that of their camera files where these say one."""
+        views = {view for sequence in self._read() if (view := sequence.assumed_field_of_view_degrees) is not None}
+        return views.pop() if len(views) == 1 else self.default_field_of_view_degrees
+
+    @property
+    def val_is_test(self) -> bool:
+        """Whether validation runs on the test frames themselves, as it does unless both are named."""
+        return self.frames_of["val"] is None or self.frames_of["test"] is None
+
+    def prepare_data(self) -> None:
+        """Check files, camera, splits and the first frames before anything starts.
+
+        Raises:
+            FileNotFoundError: If something is missing.
+            ValueError: If something cannot be right.
+        """
+        self._assigned()
+        check_first_frames(self._read(), data=str(self.root), image_size=self.image_size, aspect=self.aspect)
+
+    def make_source(self, split: Split) -> SequenceSource:
+        """Return the frames of a split.
+
+        Raises:
+            FileNotFoundError: If something is missing.
+            ValueError: If something cannot be right.
+        """
+        assigned = self._assigned()[split]
+        by_name = {sequence.name: sequence for sequence in self._read()}
+        return SequenceSource([(by_name[name], frames) for name, frames in assigned.items()])
+
+    def make_windows(self, split: Split, source: FrameSource) -> list[Window]:
+        """Return the clips of a split; none crosses a gap between its frames or the end of a sequence.
+
+        Raises:
+            ValueError: If the frames of the split are fewer than those of a clip, or nothing in it moves.
+        """
+        assert isinstance(source, SequenceSource)  # make_source gave it
+        if split != "train" and self.evaluation == "frames":
+            return [(position,) for position in range(len(source)) if _has_depth(*source.frames[position])]
+        return moving_clips(
+            source.runs,
+            lambda position: source.read(position).image,
+            self.motion,
+            window=self.window,
+            stride=self.stride,
+            leave_out=split == "train",
+            where=f"The {split} split of {self.root}",
+        )
+
+    def _assigned(self) -> dict[Split, dict[str, list[int]]]:
+        clip = 1 if self.evaluation == "frames" else (self.window - 1) * self.stride + 1
+        return assign_frames(
+            {sequence.name: len(sequence) for sequence in self._read()}, **self.frames_of, least_held_out=clip
+        )
+
+    def _read(self) -> list[FrameSequence]:
+        if self._sequences is None:
+            guessed: list[Path] = []
+            if self.root.is_file():
+                sequences = [self._video_file(guessed)]
+            else:
+                sequences = [self._folder(name, images, guessed) for name, images in self._folders()]
+            if guessed:
+                logger.warning(
+                    "%s has no %s: a horizontal field of view of %g degrees is assumed.",
+                    self.root,
+                    CAMERA_FILE,
+                    self.default_field_of_view_degrees,
+                )
+            self._sequences = sequences
+        return self._sequences
+
+    def _folders(self) -> list[tuple[str, list[Path]]]:
+        """Name and images of every sequence."""
+        if not self.root.is_dir():
+            raise FileNotFoundError(
+                f"There is no {self.root}: set data.init_args.root to a folder of frames, a folder of such folders, or "
+                "a video file."
+            )
+        images = find_images(self.root)
+        if images:
+            return [("", images)]
+        found = {path.name: find_images(path) for path in find_folders(self.root)}
+        found = {name: files for name, files in found.items() if files}
+        depth = next((name for name in found if "depth" in name.lower()), None)
+        if depth is not None:
+            raise ValueError(
+                f"{self.root} holds a folder '{depth}', which is no sequence of pictures: let root be the folder of "
+                f"the frames and depth_root={self.root / depth}."
+            )
+        if not found:
+            videos = find_files(self.root, VIDEO_SUFFIXES)
+            hint = f"; for a video let root be the file itself, as {videos[0]}" if videos else ""
+            unknown = describe_unknown(
+                path for folder in (self.root, *find_folders(self.root)) for path in list_files(folder)
+            )
+            hint += f"; there are {unknown}" if unknown else ""
+            raise ValueError(f"There are no images in {self.root} or the folders in it{hint}.")
+        return list(found.items())
+
+    def _folder(self, name: str, images: list[Path], guessed: list[Path]) -> FrameSequence:
+        folder = self.root / name
+        return FolderSequence(
+            name,
+            images,
+            camera=self._camera_of([folder, self.root], guessed),
+            depths=None if self.depth_root is None else self._depths(images, self.depth_root / name),
+            depth_units_per_metre=self.depth_units_per_metre,
+        )
+
+    def _depths(self, images: list[Path], folder: Path) -> list[Path | None]:
+        folder = find_path(folder) or folder
+        return match_depths(images, folder, tolerance_s=self.depth_tolerance_s, time_unit=self.depth_time_unit)
+
+    def _video_file(self, guessed: list[Path]) -> FrameSequence:
+        if self.root.suffix.lower() not in VIDEO_SUFFIXES:
+            raise ValueError(
+                f"{self.root} is no video, whose name ends in {' '.join(sorted(VIDEO_SUFFIXES))}: set "
+                "data.init_args.root to such a file or to a folder of frames."
+            )
+        if self.depth_root is not None:
+            raise ValueError(f"depth_root needs frames as files: extract those of {self.root} (docs/own_video.md).")
+        return VideoFileSequence(
+            self.root,
+            camera=self._camera_of([self.root.parent], guessed),
+            image_size=self.image_size,
+            oversampling=self.oversampling,
+            max_frames=self.max_video_frames,
+        )
+
+    def _camera_of(self, folders: list[Path], guessed: list[Path]) -> Camera:
+        if self.camera is not None:
+            return read_camera(self.camera, data=str(self.root))
+        for folder in folders:
+            if (folder / CAMERA_FILE).is_file():
+                return read_camera(folder / CAMERA_FILE, data=str(self.root))
+        guessed.append(folders[0])
+        view = self.default_field_of_view_degrees
+        return Camera(str(folders[0]), field_of_view_degrees=view, data=str(self.root))
+
+
+def _has_depth(sequence: FrameSequence, index: int) -> bool:
+    """Whether there is a depth file for a frame, which time stamps may leave without one."""
+    return not isinstance(sequence, FolderSequence) or sequence.depths is None or sequence.depths[index] is not None
+
+
+def check_evaluation(evaluation: str, depth_units_per_metre: float) -> None:
+    """Raise ValueError with one sentence if one of these arguments is out of its range."""
+    if evaluation not in ("clips", "frames"):
+        raise ValueError(f"evaluation '{evaluation}' is not known; choose 'clips' or 'frames'.")
+    if not (math.isfinite(depth_units_per_metre) and depth_units_per_metre > 0):
+        raise ValueError(f"depth_units_per_metre is positive, e.g. 1000 for millimetres, got {depth_units_per_metre}.")

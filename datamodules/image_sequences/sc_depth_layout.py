@@ -1,0 +1,334 @@
+"""Video sets in the layout of SC-Depth.
+
+Bian et al., "Unsupervised Scale-consistent Depth Learning from Video", https://arxiv.org/abs/2105.11610; NYU Depth v2,
+KITTI and others are passed around in it::
+
+    Training/<scene>/*.jpg     frames of one shot
+    Training/<scene>/cam.txt   its 3x3 K in pixels
+    Training/<scene>/depth/    16-bit PNG of the frames of a scene to validate on (optional)
+    Training/train.txt         names of the scenes to train on (optional: all that are in no other list)
+    Training/val.txt           names of the scenes to validate on (optional)
+    Validation/color, depth    lone images with depth (optional, in place of val.txt)
+    Testing/color, depth       lone images with depth (optional; cam.txt beside them is taken where it is)
+
+Folder names may be lower case, and ``train.txt`` and ``val.txt`` may also lie in the root.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from datamodules.base import Split
+from datamodules.files.media_paths import composed, find_path
+from datamodules.image_sequences.camera_file import Camera
+from datamodules.image_sequences.frame_files import find_folders, find_images, match_depths
+from datamodules.image_sequences.frame_sequences import FolderSequence, SequenceSource
+from datamodules.image_sequences.frames_video import Evaluation, check_evaluation
+from datamodules.image_sequences.optical_flow import Motion, moving_clips
+from datamodules.samples.aspect import Aspect
+from datamodules.samples.clips import ClipAugmentation, Window
+from datamodules.samples.first_frames import check_first_frames
+from datamodules.samples.frame import DepthScale, FrameSource
+from datamodules.video import VideoDataModule
+from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, CameraError, check_field_of_view, check_written
+
+logger = logging.getLogger(__name__)
+
+K_FILE = "cam.txt"
+
+
+def read_k(path: Path, K_convention: Literal["corner", "centre"]) -> Camera:
+    """Read a 3x3 K of nine numbers.
+
+    Args:
+        path: The text file.
+        K_convention: Whether it counts from the ``centre`` of the first pixel or from the image ``corner``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds anything but a finite K.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {path}: every scene needs its 3x3 K in pixels.")
+    try:
+        values = np.array([float(word) for word in path.read_text().replace(",", " ").split()])
+    except ValueError as error:
+        raise ValueError(f"{path} has to hold the nine numbers of K ({error}).") from error
+    if values.size != 9 or not np.isfinite(values).all():
+        raise ValueError(f"{path} has to hold the nine finite numbers of K, but it holds {values.tolist()}.")
+    K = values.reshape(3, 3)
+    if not np.array_equal(K[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1]):
+        raise ValueError(f"{path} is no K, whose lower left is 0 and lower right 1, but {K.tolist()}.")
+    try:
+        check_written(K[0, 0], K[1, 1], K[0, 2], K[1, 2])
+    except CameraError as error:
+        raise ValueError(f"{path}: {error}.") from error
+    if K_convention == "centre":
+        K = K + np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+    return Camera(str(path), K=K)
+
+
+class ScDepthDataModule(VideoDataModule):
+    """Clips of a video set in SC-Depth's layout (see this file's head).
+
+    Training takes clips of the scenes. Testing takes the lone images of ``Testing``. Validation takes those of
+    ``Validation``, else the scenes of ``val.txt``. Where one of the two is missing, the other stands in for it, with a
+    warning, and ``val_is_test`` says so.
+
+    Args:
+        root: Folder of ``Training`` and ``Testing``.
+        K_convention: ``centre`` if ``cam.txt`` counts from the centre of the first pixel (OpenCV), or ``corner``.
+        default_field_of_view_degrees: Horizontal field of view of lone images whose K is not known: there is no
+            ``cam.txt`` beside them, and not all training scenes share one K and the size of these images.
+        depth_units_per_metre: File units of depth per metre: 1000 for millimetres; 5000 in the NYU Depth v2 that
+            SC-Depth's authors prepared.
+        evaluation: ``clips`` validates on clips of the scenes of ``val.txt``; ``frames`` on each of their frames.
+        min_flow: See :class:`~datamodules.image_sequences.frames_video.FramesVideoDataModule`; off, for such sets hold
+            no still frames and are large.
+        max_flow: See there.
+        target_flow: See there.
+        max_stride: See there.
+        window: Odd number of frames of a clip (SC-Depth: 3).
+        stride: Frames from one frame of a clip to the next.
+        augmentation: Applied to training clips, or None.
+        proxy_labels: File of proxy labels for the training frames, or None.
+        vanishing: File of vanishing directions for the training frames, or None.
+        keypoints: Whether to select key points.
+        batch_size: Clips per batch and process.
+        image_size: Height and width of the samples in pixels.
+        depth_scale: Metres of the scaled depth 1.0.
+        train_subset: Train on that many clips only.
+        num_workers: Loader processes.
+        seed: Seed of order, augmentation and ``train_subset``; None takes the run's.
+        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
+        oversampling: Frames are reduced to that many times ``image_size`` once they are read; None leaves them.
+        cache: Keep frames in memory once they were read.
+        aspect: ``stretch`` or ``crop`` images of other proportions than ``image_size``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        K_convention: Literal["corner", "centre"] = "centre",
+        default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
+        depth_units_per_metre: float = 1000.0,
+        evaluation: Evaluation = "clips",
+        min_flow: float | None = None,
+        max_flow: float | None = None,
+        target_flow: float | None = None,
+        max_stride: int = 10,
+        window: int = 5,
+        stride: int = 1,
+        augmentation: ClipAugmentation | None = None,
+        proxy_labels: str | None = None,
+        vanishing: str | None = None,
+        keypoints: bool = False,
+        batch_size: int = 8,
+        image_size: tuple[int, int] = (96, 128),
+        depth_scale: DepthScale = "10m",
+        train_subset: int | None = None,
+        num_workers: int = 0,
+        seed: int | None = None,
+        pin_memory: bool | None = None,
+        oversampling: float | None = 1.0,
+        cache: bool = False,
+        aspect: Aspect = "stretch",
+    ) -> None:
+        super().__init__(
+            window=window,
+            stride=stride,
+            augmentation=augmentation,
+            proxy_labels=proxy_labels,
+            vanishing=vanishing,
+            keypoints=keypoints,
+            batch_size=batch_size,
+            image_size=image_size,
+            depth_scale=depth_scale,
+            train_subset=train_subset,
+            num_workers=num_workers,
+            seed=seed,
+            pin_memory=pin_memory,
+            oversampling=oversampling,
+            cache=cache,
+            aspect=aspect,
+        )
+        if K_convention not in ("corner", "centre"):
+            raise ValueError(f"K_convention '{K_convention}' is not known; choose 'corner' or 'centre'.")
+        check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")
+        check_evaluation(evaluation, depth_units_per_metre)
+        self.root = Path(root)
+        self.K_convention: Literal["corner", "centre"] = K_convention
+        self.default_field_of_view_degrees = default_field_of_view_degrees
+        self.depth_units_per_metre = depth_units_per_metre
+        self.evaluation: Evaluation = evaluation
+        self.motion = Motion(min_flow=min_flow, max_flow=max_flow, target_flow=target_flow, max_stride=max_stride)
+
+    @property
+    def assumed_field_of_view_degrees(self) -> float:
+        """Horizontal field of view of lone images whose K is not known."""
+        return self.default_field_of_view_degrees
+
+    @property
+    def val_is_test(self) -> bool:
+        """Whether validation and test run on the same images, for want of others."""
+        return not (self._has_validation() and self._has_testing())
+
+    def prepare_data(self) -> None:
+        """Check folders, lists, cameras and the first frame of every scene before anything starts.
+
+        Raises:
+            FileNotFoundError: If something is missing.
+            ValueError: If something cannot be right.
+        """
+        sequences = {(s.name, s.images[0]): s for split in ("train", "val", "test") for s in self._sequences(split)}
+        check_first_frames(sequences.values(), data=str(self.root), image_size=self.image_size, aspect=self.aspect)
+
+    def make_source(self, split: Split) -> SequenceSource:
+        """Return the frames of a split, scene by scene.
+
+        Raises:
+            FileNotFoundError: If something is missing.
+            ValueError: If something cannot be right.
+        """
+        return SequenceSource([(sequence, range(len(sequence))) for sequence in self._sequences(split)])
+
+    def _sequences(self, split: Split) -> list[FolderSequence]:
+        return self._scenes("train") if split == "train" else self._held_out(split)
+
+    def make_windows(self, split: Split, source: FrameSource) -> list[Window]:
+        """Return the clips of a split, or lone frames where it holds lone images.
+
+        Raises:
+            ValueError: If every scene is shorter than a clip, or nothing in them moves.
+        """
+        assert isinstance(source, SequenceSource)  # make_source gave it
+        if split != "train" and (self.evaluation == "frames" or self._held_out_folder(split) is not None):
+            return [(position,) for position in range(len(source))]
+        return moving_clips(
+            source.runs,
+            lambda position: source.read(position).image,
+            self.motion,
+            window=self.window,
+            stride=self.stride,
+            leave_out=split == "train",
+            where=f"The {split} split of {self.root}",
+        )
+
+    def _held_out(self, split: Split) -> list[FolderSequence]:
+        if not (self._has_validation() or self._has_testing()):
+            raise FileNotFoundError(
+                f"{self.root} has nothing to evaluate on: it needs Testing/color and Testing/depth, Validation with "
+                "the same, or Training/val.txt with the names of some scenes."
+            )
+        if split == "val" and not self._has_validation():
+            logger.warning("%s has no scenes or images to validate on: validating on Testing.", self.root)
+        if split == "test" and not self._has_testing():
+            logger.warning("%s has no folder Testing: testing on what it validates on.", self.root)
+        folder = self._held_out_folder(split)
+        return self._scenes("val") if folder is None else [self._lone_images(folder)]
+
+    def _held_out_folder(self, split: Split) -> Path | None:
+        """The folder of lone images of a split, or None if it takes the scenes of val.txt."""
+        testing, validation = self._part("Testing"), self._part("Validation")
+        if split == "test" and testing is not None:
+            return testing
+        if validation is not None:
+            return validation
+        return testing if split == "val" and self._list("val") is None else None
+
+    def _has_testing(self) -> bool:
+        return self._part("Testing") is not None
+
+    def _has_validation(self) -> bool:
+        return self._part("Validation") is not None or self._list("val") is not None
+
+    def _part(self, name: str) -> Path | None:
+        return next((path for path in (self.root / name, self.root / name.lower()) if path.is_dir()), None)
+
+    def _training(self) -> Path:
+        folder = self._part("Training")
+        if folder is None:
+            raise FileNotFoundError(
+                f"There is no folder {self.root / 'Training'}, in which SC-Depth keeps its scenes: set "
+                "data.init_args.root to the folder that holds it."
+            )
+        return folder
+
+    def _list(self, name: Literal["train", "val"]) -> list[str] | None:
+        """Scene names of train.txt or val.txt; None if there is no such file."""
+        for folder in (self._training(), self.root):
+            path = folder / f"{name}.txt"
+            if path.is_file():
+                try:
+                    lines = path.read_text(encoding="utf-8").splitlines()
+                except (UnicodeDecodeError, OSError) as error:
+                    raise ValueError(f"{path} cannot be read as UTF-8 text, a name of a scene on each line.") from error
+                return [line.strip().rstrip("/") for line in lines if line.strip()]
+        return None
+
+    def _scenes(self, split: Literal["train", "val"]) -> list[FolderSequence]:
+        training = self._training()
+        names, others = self._list(split), self._list("val" if split == "train" else "train")
+        shared = set(names or []) & set(others or [])
+        if shared:
+            raise ValueError(f"{training}: the scene '{min(shared)}' is in both train.txt and val.txt.")
+        if names is None:
+            elsewhere = {composed(name) for name in others or []}
+            names = [path.name for path in find_folders(training) if composed(path.name) not in elsewhere]
+        if not names:
+            raise ValueError(f"{training} has no scene to {'train' if split == 'train' else 'validate'} on.")
+        return [self._scene(training, name, with_depth=split == "val") for name in names]
+
+    def _scene(self, training: Path, name: str, *, with_depth: bool) -> FolderSequence:
+        folder = find_path(training / name) or training / name
+        images = find_images(folder) if folder.is_dir() else []
+        if not images:
+            raise FileNotFoundError(f"The scene {folder} does not exist or holds no images.")
+        depth = folder / "depth"
+        return FolderSequence(
+            name,
+            images,
+            camera=replace(read_k(folder / K_FILE, self.K_convention), data=str(self.root)),
+            depths=match_depths(images, depth) if with_depth and depth.is_dir() else None,
+            depth_units_per_metre=self.depth_units_per_metre,
+        )
+
+    def _lone_images(self, folder: Path) -> FolderSequence:
+        images = find_images(folder / "color") if (folder / "color").is_dir() else []
+        if not images:
+            raise FileNotFoundError(f"{folder / 'color'} does not exist or holds no images.")
+        return FolderSequence(
+            "",
+            images,
+            camera=self._lone_camera(folder, images[0]),
+            depths=match_depths(images, folder / "depth"),
+            depth_units_per_metre=self.depth_units_per_metre,
+            same_size=False,
+        )
+
+    def _lone_camera(self, folder: Path, image: Path) -> Camera:
+        if (folder / K_FILE).is_file():
+            return replace(read_k(folder / K_FILE, self.K_convention), data=str(self.root))
+        scenes = self._scenes("train")
+        first = scenes[0].camera
+        if len({str(scene.camera.K) for scene in scenes}) == 1 and _size(scenes[0].images[0]) == _size(image):
+            return first
+        view = self.default_field_of_view_degrees
+        return Camera(str(folder), field_of_view_degrees=view, data=str(self.root))
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """Width and height from the head of an image file; None if it has none, which reading it will say."""
+    try:
+        with Image.open(path) as file:
+            return file.size
+    except (OSError, UnidentifiedImageError):
+        return None

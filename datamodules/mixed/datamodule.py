@@ -1,0 +1,255 @@
+"""Mixed data: sources with their own kinds of truth, trained on together by weight and evaluated in metres."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from datamodules.base import DepthDataModule, Split
+from datamodules.loading.samplers import epoch_order, sample_generator
+from datamodules.mixed.schedule import Mixture, share_counts
+from datamodules.mixed.sources import JoinedSource, ManifestDomain, MixedSource, without_camera
+from datamodules.mixed.truth import TruthSource, truth_of
+from datamodules.rooms.make_store import default_root
+from datamodules.samples.aspect import Aspect, say_stretched
+from datamodules.samples.dataset import DepthDataset, FrameSubset
+from datamodules.samples.frame import DepthScale, Frame, FrameSource, Sample, to_sample
+from datamodules.samples.transforms import DepthAugmentation, resize
+from structures.depth_kind import DepthKind
+
+
+class MixedDataset(DepthDataset):
+    """Training samples of :class:`structures.depth_kind.MixedBatch`.
+
+    The key ``(epoch, slot)`` stands for the frame that the mixture puts there; its augmentation is a function of
+    (seed, epoch, slot), so that a frame which comes twice in an epoch is augmented in two ways. ``index`` is the
+    frame's position among the frames of all sources.
+
+    Args:
+        source: Frames of all sources, with their truth; perhaps reduced, then in the order of ``joined``.
+        joined: Says which source and which kind a frame is of.
+        mixture: Which frames make up an epoch.
+        image_size: Height and width of the samples.
+        augmentation: Applied before the final resize, or None.
+        depth_scale: Metres that the scaled depth 1.0 stands for, where depth is in metres.
+        seed: Non-negative seed of the draws.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        *,
+        joined: JoinedSource,
+        mixture: Mixture,
+        image_size: tuple[int, int],
+        augmentation: DepthAugmentation | None = None,
+        depth_scale: DepthScale = "10m",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(source, image_size=image_size, augmentation=augmentation, depth_scale=depth_scale, seed=seed)
+        self.joined = joined
+        self.mixture = mixture
+
+    def __len__(self) -> int:
+        """Return the samples of an epoch."""
+        return len(self.mixture)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        """Return the augmented sample of an ``(epoch, slot)`` pair, or the plain one of a frame's index."""
+        if isinstance(key, tuple):
+            epoch, slot = key
+            index = self.mixture.frame(epoch, slot)
+            frame = self.source.read(index)
+            if self.augmentation is not None:
+                generator = sample_generator(self.seed, epoch, slot)
+                frame = self.augmentation(frame, generator, image_size=self.image_size)
+        else:
+            index = key
+            frame = self.source.read(index)
+        return self._sample(resize(frame, self.image_size), index)
+
+    def _sample(self, frame: Frame, index: int) -> Sample:
+        truth, mask = truth_of(frame)
+        sample = to_sample(replace(frame, labels={}, flags={}), index=index, depth_scale=self.depth_scale)
+        source, _ = self.joined.locate(index)
+        return sample | {
+            "truth": torch.from_numpy(np.array(truth)[None]),
+            "truth_mask": torch.from_numpy(np.array(mask)[None]),
+            "kind": torch.tensor(int(self.joined.kind(index)), dtype=torch.int64),
+            "source": torch.tensor(source, dtype=torch.int64),
+        }
+
+
+class _TruthSubset(FrameSubset):
+    """Chosen frames of a source that knows their kinds."""
+
+    def __init__(self, source: TruthSource, indices: list[int]) -> None:
+        super().__init__(source, indices)
+        self.truth_source = source
+
+    def kind(self, index: int) -> DepthKind:
+        return self.truth_source.kind(self.indices[index])
+
+
+class MixedDataModule(DepthDataModule):
+    """Several sources mixed by weight, each with its own kind of truth; validation and test are in metres.
+
+    An epoch gives each source its exact share of ``samples_per_epoch`` (what is left over when the last batch is
+    incomplete aside), in an order that mixes all of them; a source smaller than its share repeats. All of it is a
+    function of (seed, epoch), so order, resuming and shares under DDP are those of :class:`DepthDataModule`.
+    Only samples of kind ``metric`` have depth in metres; every training sample has ``truth``, ``truth_mask``, ``kind``
+    and ``source``.
+
+    Args:
+        sources: What is trained on.
+        evaluation: What is validated and tested on, always in metres; its weight and kind count for nothing.
+        root: Folder of embedded data, and the one that relative paths of manifests start from; None is
+            ``$PLUMBLINE_DATA``, else ``data`` in the working directory.
+        samples_per_epoch: Samples of one epoch; None takes as many as all sources have frames.
+        batch_size: Samples per batch and process.
+        image_size: Height and width of the samples in pixels.
+        augmentation: Applied to training samples, or None; truth moves as depth does.
+        depth_scale: Metres of the scaled depth 1.0.
+        train_subset: Train on that many frames only, each source giving its share of them.
+        num_workers: Loader processes.
+        seed: Seed of order, augmentation and ``train_subset``; None takes the run's. What a domain looks like and
+            what its truth tells have seeds of their own.
+        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
+        oversampling: Frames are reduced to that many times ``image_size`` before augmentation; None leaves them.
+        cache: Keep frames in memory once they were read.
+        aspect: ``stretch`` or ``crop`` images of other proportions than ``image_size``.
+
+    Raises:
+        ValueError: If there is no source, two have one name, or ``samples_per_epoch`` is below 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        sources: Sequence[MixedSource],
+        evaluation: MixedSource,
+        root: str | None = None,
+        samples_per_epoch: int | None = None,
+        batch_size: int = 16,
+        image_size: tuple[int, int] = (96, 128),
+        augmentation: DepthAugmentation | None = None,
+        depth_scale: DepthScale = "10m",
+        train_subset: int | None = None,
+        num_workers: int = 0,
+        seed: int | None = None,
+        pin_memory: bool | None = None,
+        oversampling: float | None = 1.0,
+        cache: bool = True,
+        aspect: Aspect = "stretch",
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            image_size=image_size,
+            augmentation=augmentation,
+            depth_scale=depth_scale,
+            train_subset=train_subset,
+            num_workers=num_workers,
+            seed=seed,
+            pin_memory=pin_memory,
+            oversampling=oversampling,
+            cache=cache,
+            aspect=aspect,
+        )
+        if not sources:
+            raise ValueError("Mixed data need at least one source, but the list of sources is empty.")
+        names = [source.name for source in sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"Two sources of mixed data are called '{twice[0]}'; names are unique.")
+        if samples_per_epoch is not None and samples_per_epoch < 1:
+            raise ValueError(f"samples_per_epoch has to be at least 1 or null, got {samples_per_epoch}.")
+        self.sources = list(sources)
+        self.evaluation = evaluation
+        self.root = default_root() if root is None else Path(root)
+        self.samples_per_epoch = samples_per_epoch
+
+    @property
+    def val_is_test(self) -> bool:
+        """Whether validation runs on the test frames themselves, for want of others."""
+        return self.evaluation.val_is_test(self.root)
+
+    def prepare_data(self) -> None:
+        """Make or check the data of every source."""
+        for source in [*self.sources, self.evaluation]:
+            source.prepare(self.root)
+            if self.aspect == "stretch" and isinstance(source, ManifestDomain):
+                say_stretched(f"source {source.name}", source.sizes, self.image_size)
+
+    def make_source(self, split: Split) -> FrameSource:
+        """Return the frames of a split: those of all sources with their truth, or what is evaluated on.
+
+        Raises:
+            FileNotFoundError: If data are missing.
+            ValueError: If data are broken, or a source has no frame to train on.
+        """
+        if split == "train":
+            return self._joined()
+        frames = self.evaluation.evaluation(split, self.root)
+        return frames if self.evaluation.K_known else _UnknownCamera(frames)
+
+    def _joined(self) -> JoinedSource:
+        parts = [source.training(self.root) for source in self.sources]
+        for source, part in zip(self.sources, parts, strict=True):
+            if len(part) == 0:
+                raise ValueError(f"source {source.name}: it holds no frames to train on (no rows or rooms of 'train').")
+        if self.train_subset is not None:
+            counts = self._shares(self.train_subset, "train_subset")
+            parts = [
+                self._subset(source, part, count)
+                for source, part, count in zip(self.sources, parts, counts, strict=True)
+            ]
+        return JoinedSource(self.sources, parts)
+
+    def _subset(self, source: MixedSource, part: TruthSource, count: int) -> TruthSource:
+        """The first ``count`` frames of a seeded permutation of a source."""
+        if count > len(part):
+            raise ValueError(
+                f"source {source.name}: train_subset {self.train_subset} asks for {count} of its {len(part)} frames."
+            )
+        return _TruthSubset(part, np.sort(epoch_order(len(part), seed=self.seed, epoch=0)[:count]).tolist())
+
+    def _shares(self, total: int, name: str) -> list[int]:
+        counts = share_counts([source.weight for source in self.sources], total)
+        for source, count in zip(self.sources, counts, strict=True):
+            if count == 0:
+                raise ValueError(
+                    f"source {source.name}: its weight {source.weight:g} is worth less than one of the {total} samples "
+                    f"({name}); raise either."
+                )
+        return counts
+
+    def _make_dataset(self, split: Split) -> Dataset[Sample]:
+        if split != "train":
+            return super()._make_dataset(split)
+        joined = self._joined()
+        total = len(joined) if self.samples_per_epoch is None else self.samples_per_epoch
+        return MixedDataset(
+            self._reduced(joined),
+            joined=joined,
+            mixture=Mixture(joined.sizes, self._shares(total, "samples_per_epoch"), seed=self.seed),
+            image_size=self.image_size,
+            augmentation=self.augmentation,
+            depth_scale=self.depth_scale,
+            seed=self.seed,
+        )
+
+
+class _UnknownCamera:
+    """Another source's frames with intrinsics that were made up."""
+
+    def __init__(self, source: FrameSource) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, index: int) -> Frame:
+        return without_camera(self.source.read(index))

@@ -1,0 +1,96 @@
+"""Which frames of which source make up an epoch of mixed data, as a pure function of (seed, epoch)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.loading.samplers import AUGMENTATION_STREAM, ORDER_STREAM
+
+MIXTURE_STREAM = 3
+"""First word of the seed of every source's own order."""
+
+assert MIXTURE_STREAM not in (ORDER_STREAM, AUGMENTATION_STREAM)
+
+Index = npt.NDArray[np.int64]
+
+
+def share_counts(weights: Sequence[float], total: int) -> list[int]:
+    """Share a number of samples out by weight, exactly: the largest remainders get what rounding down leaves.
+
+    Args:
+        weights: Positive weight of each source.
+        total: Number of samples.
+
+    Returns:
+        Samples of each source, ``total`` in sum.
+
+    Example:
+        >>> share_counts([1.0, 2.0, 1.0], 10)
+        [3, 5, 2]
+    """
+    exact = np.asarray(weights, dtype=np.float64) / np.sum(weights) * total
+    counts = np.floor(exact).astype(np.int64)
+    # Rounded, so that equal weights are served in the order of the sources and not in that of their rounding errors.
+    order = np.argsort(-np.round(exact - counts, 9), kind="stable")
+    counts[order[: total - int(counts.sum())]] += 1
+    return [int(count) for count in counts]
+
+
+def frames_of_epoch(size: int, count: int, *, source: int, seed: int, epoch: int) -> Index:
+    """Positions of the frames that one source gives to one epoch.
+
+    The source is gone through in shuffled passes that continue from epoch to epoch, so after any number of epochs no
+    frame was seen more than once more often than another; a source smaller than its share repeats within an epoch.
+
+    Args:
+        size: Frames of the source.
+        count: Frames that it gives to each epoch.
+        source: Which source, for the seed.
+        seed: Non-negative seed of the data module.
+        epoch: Epoch, counted from 0.
+
+    Returns:
+        int64 ``(count,)``.
+    """
+    first = epoch * count
+    last = first + count - 1
+    passes = range(first // size, last // size + 1)
+    orders = [np.random.default_rng((MIXTURE_STREAM, seed, source, number)).permutation(size) for number in passes]
+    start = first - passes[0] * size
+    frames: Index = np.concatenate(orders)[start : start + count].astype(np.int64)
+    return frames
+
+
+class Mixture:
+    """The frames of every epoch, as positions in all sources put one after another.
+
+    Args:
+        sizes: Frames of each source.
+        counts: Frames that each gives to an epoch.
+        seed: Non-negative seed of the data module.
+    """
+
+    def __init__(self, sizes: Sequence[int], counts: Sequence[int], *, seed: int) -> None:
+        self.sizes = list(sizes)
+        self.counts = list(counts)
+        self.seed = seed
+        self._epoch = -1
+        self._frames: Index = np.zeros(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Return the samples of an epoch."""
+        return sum(self.counts)
+
+    def frame(self, epoch: int, slot: int) -> int:
+        """Position of the frame that fills a slot of an epoch; the slots of a source follow each other."""
+        if epoch != self._epoch:
+            starts = np.cumsum([0, *self.sizes])
+            self._frames = np.concatenate(
+                [
+                    starts[source] + frames_of_epoch(size, count, source=source, seed=self.seed, epoch=epoch)
+                    for source, (size, count) in enumerate(zip(self.sizes, self.counts, strict=True))
+                ]
+            )
+            self._epoch = epoch
+        return int(self._frames[slot])

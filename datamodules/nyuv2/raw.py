@@ -1,0 +1,284 @@
+"""The raw video of NYU Depth v2 as P2Net, StructDepth and GAM-Depth train on it: clips named by a list of frames.
+
+Every line of the list holds nine paths relative to the data's root, separated by blanks: a frame and its neighbours at
+the offsets 0, -4, -3, -2, -1, 1, 2, 3, 4, in this order; one step is ten frames of the Kinect's video. The raw colour
+frames (640x480) still have the distortion of the lens, which is taken out here.
+
+Deviations from the released pipeline: frames are made smaller by averaging areas (theirs: Lanczos), K has its principal
+point in the corner convention before it is scaled, and the truth of the test images is read at the nearest pixel of
+``image_size``, where theirs enlarges the prediction to the truth's 427x561 pixels.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.base import Split
+from datamodules.files.media_paths import composed, find_path
+from datamodules.files.reading import read_stored
+from datamodules.nyuv2.evaluation import open_test_images
+from datamodules.nyuv2.labeled import HEIGHT, K_PIXEL_CENTRES, WIDTH, camera
+from datamodules.samples.clips import ClipAugmentation, Window
+from datamodules.samples.frame import DepthScale, Frame, FrameSource
+from datamodules.samples.transforms import crop
+from datamodules.video import VideoDataModule
+
+OFFSETS = (0, -4, -3, -2, -1, 1, 2, 3, 4)
+"""What the paths of a line are, in steps of the video from its first one."""
+
+DISTORTION = (2.0796615318809061e-01, -5.8613825163911781e-01, 7.2231363135888329e-04, 1.0479627195765181e-03,
+              4.9856986684705107e-01)  # fmt: skip
+"""k1, k2, p1, p2, k3 of the Kinect's colour camera, from the data set's toolbox (OpenCV's order)."""
+
+BORDER = 16
+"""Pixels cut off at each side once the image is undistorted; the outermost ones see nothing."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of the list.
+
+    Attributes:
+        where: List and line, for messages.
+        paths: Path of the frame at each offset, relative to the data's root.
+    """
+
+    where: str
+    paths: dict[int, str]
+
+
+def read_list(path: Path) -> list[Listed]:
+    """Read a list of frames and their neighbours; empty lines are skipped.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is empty or no text, or a line does not hold nine paths.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no list of training frames at {path}: set data.init_args.frame_list to a text file with "
+            f"{len(OFFSETS)} paths a line, as P2Net and StructDepth hand it out (splits/)."
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"The list {path} is no UTF-8 text.") from error
+    lines = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        paths = line.split()
+        if not paths:
+            continue
+        if len(paths) != len(OFFSETS):
+            raise ValueError(
+                f"{path}, line {number}: it holds {len(paths)} paths, expected {len(OFFSETS)}: the frames at the "
+                f"offsets {', '.join(map(str, OFFSETS))}."
+            )
+        lines.append(Listed(f"{path}, line {number}", dict(zip(OFFSETS, paths, strict=True))))
+    if not lines:
+        raise ValueError(f"The list {path} is empty.")
+    return lines
+
+
+@cache
+def _undistortion() -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Where each pixel of the undistorted image is found in the distorted one, in OpenCV's fixed-point form."""
+    K = np.array(K_PIXEL_CENTRES)
+    coarse, fine = cv2.initUndistortRectifyMap(K, np.array(DISTORTION), None, K, (WIDTH, HEIGHT), cv2.CV_16SC2)
+    return coarse, fine
+
+
+def undistort(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Take the lens's distortion out of a raw 480x640 image; K stays what it is.
+
+    Args:
+        image: uint8 ``(480, 640, 3)``.
+
+    Returns:
+        uint8 ``(480, 640, 3)``, bilinear, black where the camera did not look.
+    """
+    undistorted: npt.NDArray[Any] = cv2.remap(image, *_undistortion(), interpolation=cv2.INTER_LINEAR)
+    return undistorted
+
+
+class NyuRawSource:
+    """Undistorted and cropped frames of the raw video, 448x608, without depth.
+
+    Args:
+        root: Folder that the paths of the list start at.
+        paths: The frames.
+        where: For each frame a list and line that names it, for messages.
+    """
+
+    def __init__(self, root: Path, paths: list[str], where: list[str]) -> None:
+        self.root = root
+        self.paths = paths
+        self.where = where
+        self.K = camera()
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.paths)
+
+    def read(self, index: int) -> Frame:
+        """Return one frame.
+
+        Raises:
+            ValueError: If its file is missing, truncated or of another size.
+        """
+        path = self.root / self.paths[index]
+        try:
+            stored = read_stored(find_path(path) or path)
+        except ValueError as error:
+            raise ValueError(f"{self.where[index]}: {error}; copy the file again or take the line out.") from error
+        image = stored.pixels
+        if stored.orientation != 1:
+            raise ValueError(
+                f"{self.where[index]}: {path} has the EXIF orientation {stored.orientation}, "
+                "which no frame of the Kinect has, and the lens is known for the stored orientation only: copy the "
+                "file again."
+            )
+        if image.shape != (HEIGHT, WIDTH, 3):
+            raise ValueError(
+                f"{self.where[index]}: {path} is {image.shape[1]}x{image.shape[0]}, but the "
+                f"raw frames have {WIDTH}x{HEIGHT} pixels, and the lens is known for that size only."
+            )
+        frame = Frame(
+            image=undistort(image),
+            depth=np.zeros((HEIGHT, WIDTH), dtype=np.float32),
+            K=self.K.copy(),
+            name=Path(self.paths[index]).with_suffix("").as_posix(),
+        )
+        return crop(frame, top=BORDER, left=BORDER, height=HEIGHT - 2 * BORDER, width=WIDTH - 2 * BORDER)
+
+
+class NyuV2RawDataModule(VideoDataModule):
+    """Clips of the raw video of NYU Depth v2 to train on; the 654 official test images to validate and test on.
+
+    Training frames have no depth. Validation and test samples are lone images, cropped as in the papers' evaluation,
+    with the filled depth as truth. Validation runs on the test images, as in the papers, which had no others: a
+    checkpoint chosen by its validation score is then chosen on them (``val_is_test``).
+
+    Args:
+        root: Folder that the paths of the list start at.
+        frame_list: The list of training frames (nine paths a line, see this file's head), from ``root`` if relative.
+        test_root: Folder of the test images (see ``nyuv2_eval``), from ``root`` if relative.
+        window: Odd number of frames of a clip: 5 uses the offsets -2 to 2, 3 the nearest two.
+        stride: Steps of the list from one frame of a clip to the next; window and stride may reach 4 steps far.
+        augmentation: Applied to training clips, or None.
+        proxy_labels: File of proxy labels for the training frames, or None.
+        vanishing: File of vanishing directions for the training frames, or None.
+        keypoints: Whether to select key points, in the 448x608 frames.
+        batch_size: Clips per batch and process (GAM-Depth: 4).
+        image_size: Height and width of the samples (GAM-Depth: 288x384).
+        depth_scale: Metres of the scaled depth 1.0.
+        train_subset: Train on that many clips only.
+        num_workers: Loader processes.
+        seed: Seed of order, augmentation and ``train_subset``; None takes the run's.
+        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
+        oversampling: Frames are first reduced to that many times ``image_size``; None resizes them once.
+        cache: Keep frames in memory once they were read; best with ``oversampling`` 1, and not for the whole list.
+
+    Raises:
+        ValueError: If clips would reach beyond the neighbours of the list.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        frame_list: str = "train.txt",
+        test_root: str = "test",
+        window: int = 5,
+        stride: int = 1,
+        augmentation: ClipAugmentation | None = None,
+        proxy_labels: str | None = None,
+        vanishing: str | None = None,
+        keypoints: bool = False,
+        batch_size: int = 4,
+        image_size: tuple[int, int] = (288, 384),
+        depth_scale: DepthScale = "10m",
+        train_subset: int | None = None,
+        num_workers: int = 0,
+        seed: int | None = None,
+        pin_memory: bool | None = None,
+        oversampling: float | None = None,
+        cache: bool = False,
+    ) -> None:
+        super().__init__(
+            window=window,
+            stride=stride,
+            augmentation=augmentation,
+            proxy_labels=proxy_labels,
+            vanishing=vanishing,
+            keypoints=keypoints,
+            batch_size=batch_size,
+            image_size=image_size,
+            depth_scale=depth_scale,
+            train_subset=train_subset,
+            num_workers=num_workers,
+            seed=seed,
+            pin_memory=pin_memory,
+            oversampling=oversampling,
+            cache=cache,
+        )
+        reach = window // 2 * stride
+        if reach > max(OFFSETS):
+            raise ValueError(
+                f"A clip of {window} frames with stride {stride} reaches {reach} steps from its target, but the list "
+                f"has neighbours up to {max(OFFSETS)} steps away: lower window or stride."
+            )
+        self.root = Path(root)
+        self.frame_list = self.root / frame_list
+        self.test_root = self.root / test_root
+        self.offsets = tuple(range(-reach, reach + 1, stride))
+        self._windows: list[Window] = []
+
+    @property
+    def val_is_test(self) -> bool:
+        """Whether validation runs on the test images: always."""
+        return True
+
+    def make_source(self, split: Split) -> FrameSource:
+        """Return the frames of a split, each of the training frames once however many clips it is in.
+
+        Raises:
+            FileNotFoundError: If the list, a frame that it names, or the test images are missing.
+            ValueError: If the list is broken, or the test images are.
+        """
+        if split != "train":
+            return open_test_images(self.test_root)
+        positions: dict[str, int] = {}
+        where: list[str] = []
+        self._windows = []
+        folders: dict[Path, set[str]] = {}
+        for listed in read_list(self.frame_list):
+            for offset in self.offsets:
+                path = listed.paths[offset]
+                if path not in positions:
+                    positions[path] = len(where)
+                    where.append(listed.where)
+                    _check_exists(self.root / path, folders, listed.where)
+            self._windows.append(tuple(positions[listed.paths[offset]] for offset in self.offsets))
+        return NyuRawSource(self.root, list(positions), where)
+
+    def make_windows(self, split: Split, source: FrameSource) -> list[Window]:
+        """Return the clips of the list, or the lone test images."""
+        return self._windows if split == "train" else [(index,) for index in range(len(source))]
+
+
+def _check_exists(path: Path, folders: dict[Path, set[str]], where: str) -> None:
+    """Refuse a missing file; each folder is listed once, for a hundred thousand look-ups take minutes on a network."""
+    if path.parent not in folders:
+        folder = find_path(path.parent)
+        names = folder.iterdir() if folder is not None and folder.is_dir() else ()
+        folders[path.parent] = {composed(file.name) for file in names}
+    if composed(path.name) not in folders[path.parent]:
+        raise FileNotFoundError(
+            f"{where}: {path} does not exist: download the raw part of NYU Depth v2 and set data.init_args.root to the "
+            "folder that the paths of the list start at."
+        )

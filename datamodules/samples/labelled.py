@@ -1,0 +1,115 @@
+"""Frames joined with what a teacher has written about them: proxy labels, vanishing directions."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.samples.frame import Frame, FrameSource
+from structures.label_store import LabelStore
+
+
+class LabelledSource:
+    """Another source's frames with label maps under the name ``proxy_semantic``.
+
+    A map of another size is read at the nearest pixel.
+
+    Args:
+        source: Where frames come from.
+        store: The label file, of kind ``semantic``.
+    """
+
+    def __init__(self, source: FrameSource, store: LabelStore) -> None:
+        self.source = source
+        self.store = store
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.source)
+
+    def read(self, index: int) -> Frame:
+        """Return a frame with its labels.
+
+        Raises:
+            ValueError: If the file has no labels for it.
+        """
+        frame = self.source.read(index)
+        labels = fit_labels(self.store.read(frame.name), frame, where=str(self.store.path))
+        return replace(frame, labels={**frame.labels, "proxy_semantic": labels})
+
+
+class VanishingSource:
+    """Another source's frames with stored vanishing directions.
+
+    Args:
+        source: Where frames come from.
+        store: The file, of kind ``vanishing``.
+    """
+
+    def __init__(self, source: FrameSource, store: LabelStore) -> None:
+        self.source = source
+        self.store = store
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.source)
+
+    def read(self, index: int) -> Frame:
+        """Return a frame with its directions.
+
+        Raises:
+            ValueError: If the file has none for it, or they are no 3x3 matrix.
+        """
+        frame = self.source.read(index)
+        directions = np.asarray(self.store.read(frame.name), dtype=np.float64)
+        if directions.shape != (3, 3):
+            raise ValueError(f"{self.store.path}: the entry of {frame.name} has shape {directions.shape}, not (3, 3).")
+        return replace(frame, vanishing=directions)
+
+
+def fit_labels(labels: npt.NDArray[np.generic], frame: Frame, *, where: str) -> npt.NDArray[np.generic]:
+    """A label map at the size of its frame, read at the nearest pixel.
+
+    A teacher sees the whole frame at a size of its own, so its map spans the frame whatever the proportions of either.
+
+    Args:
+        labels: ``(h, w)``.
+        frame: The frame it belongs to.
+        where: The file, for messages.
+
+    Raises:
+        ValueError: If it is no map.
+    """
+    height, width = frame.image.shape[:2]
+    if labels.ndim != 2 or labels.size == 0:
+        raise ValueError(f"{where}: the labels of {frame.name} have the shape {labels.shape}, not (height, width).")
+    if labels.shape == (height, width):
+        return labels
+    rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(np.intp)
+    columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(np.intp)
+    return labels[np.ix_(rows, columns)]
+
+
+def open_labels(path: Path, *, kind: Literal["semantic", "vanishing"], content_key: str | None) -> LabelStore:
+    """Open a label file and make sure that it was made of these very data, where both say what they are.
+
+    Args:
+        path: The file.
+        kind: ``semantic`` or ``vanishing``.
+        content_key: What the data module says of its frames, or None.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or it is not finished.
+        IsADirectoryError: If it is a folder.
+        ValueError: If it is damaged, of another kind, or was made of other data.
+    """
+    store = LabelStore(path, kind=kind)
+    made_of = store.settings.get("data")
+    if content_key is not None and made_of is not None and made_of != content_key:
+        raise ValueError(
+            f"{path} was made of other data ({made_of}, not {content_key}) whose frames have the same names: give "
+            "these data a file of their own."
+        )
+    return store

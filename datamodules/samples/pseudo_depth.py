@@ -1,0 +1,146 @@
+"""Pseudo depth for images with instances: from a teacher's file, from the truth, or from nowhere.
+
+Whatever it comes from, it is turned into nearness: inverse depth, stretched over each whole image so that the farthest
+known point is 0 and the nearest is 1. The stretch happens before any augmentation, which does not change it.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.samples.instance_frame import InstanceFrame, InstanceSource
+from structures.instances import Truth
+from structures.label_store import LabelStore
+
+NOISE_STREAM = 5
+"""First word of the seed of every noise map, so that it shares no random stream with orders and augmentations."""
+
+NOISE_CELLS = (6, 8)
+"""Rows and columns of the random grid that noise is interpolated from: about as smooth as depth."""
+
+
+def nearness(depth: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Inverse depth of an image in [0, 1], near = 1.
+
+    Args:
+        depth: ``(H, W)``, in any unit, 0 where unknown.
+
+    Returns:
+        ``(1 / depth - least) / (greatest - least)`` over the known pixels, 0 elsewhere (and everywhere if all depth is
+        equal), and where it is known.
+    """
+    known = depth > 0
+    inverse = np.divide(1.0, depth, out=np.zeros(depth.shape, dtype=np.float64), where=known)
+    if not known.any():
+        return inverse.astype(np.float32), known
+    least, greatest = inverse[known].min(), inverse[known].max()
+    stretched = (inverse - least) / (greatest - least) if greatest > least else np.zeros_like(inverse)
+    return np.where(known, stretched, 0.0).astype(np.float32), known
+
+
+def noise(size: tuple[int, int], *, seed: int, index: int) -> npt.NDArray[np.float32]:
+    """A smooth random map in [0, 1] that says nothing about its image, the same in every epoch.
+
+    Args:
+        size: Height and width.
+        seed: Non-negative seed.
+        index: Position of the image.
+    """
+    grid = np.random.default_rng((NOISE_STREAM, seed, index)).random(NOISE_CELLS)
+    values = cv2.resize(grid, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
+    stretched: npt.NDArray[np.float32] = ((values - values.min()) / np.ptp(values)).astype(np.float32)
+    return stretched
+
+
+def open_depth(path: Path, *, names: list[str], content_key: str | None) -> LabelStore:
+    """Open a file of pseudo depth and make sure that it belongs to these images and holds all of them.
+
+    Args:
+        path: The file.
+        names: Names of the images.
+        content_key: What the data module says of its images, or None.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or it is not finished.
+        IsADirectoryError: If it is a folder.
+        ValueError: If it is damaged, of another kind, was made of other data, or lacks an image.
+    """
+    store = LabelStore(path, kind="depth")
+    made_of = store.settings.get("data")
+    if content_key is not None and made_of is not None and made_of != content_key:
+        raise ValueError(
+            f"{path} was made of other data ({made_of}, not {content_key}) whose images have the same names: give "
+            "these data a file of their own."
+        )
+    missing = store.missing(names)
+    if missing:
+        raise ValueError(
+            f"{path} has no depth for {len(missing)} of {len(names)} training images, the first is '{missing[0]}': "
+            "make one for these data (make pseudo-depth), in a file of its own."
+        )
+    return store
+
+
+class _Joined:
+    """Another source whose images get a pseudo depth."""
+
+    def __init__(self, source: InstanceSource) -> None:
+        self.source = source
+
+    @property
+    def names(self) -> list[str]:
+        return self.source.names
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def truth(self, index: int) -> Truth:
+        return self.source.truth(index)
+
+
+class StoredDepth(_Joined):
+    """Another source's images with the depth that a teacher wrote about them, found by their names.
+
+    A teacher sees the whole image at a size of its own, so its map spans the image whatever its size.
+
+    Args:
+        source: Where images come from.
+        store: The file, of kind ``depth``: larger is farther, 0 unknown.
+    """
+
+    def __init__(self, source: InstanceSource, store: LabelStore) -> None:
+        super().__init__(source)
+        self.store = store
+
+    def read(self, index: int, *, masks: bool) -> InstanceFrame:
+        """Return an image with its pseudo depth.
+
+        Raises:
+            ValueError: If the file has none for it.
+        """
+        frame = self.source.read(index, masks=masks)
+        depth, known = nearness(self.store.read(frame.name))
+        return replace(frame, pseudo_depth=depth, depth_mask=known)
+
+
+class NoiseDepth(_Joined):
+    """Another source's images with noise in place of depth, for an ablation.
+
+    Args:
+        source: Where images come from.
+        seed: Non-negative seed.
+    """
+
+    def __init__(self, source: InstanceSource, *, seed: int) -> None:
+        super().__init__(source)
+        self.seed = seed
+
+    def read(self, index: int, *, masks: bool) -> InstanceFrame:
+        """Return an image with its noise."""
+        frame = self.source.read(index, masks=masks)
+        height, width = frame.image.shape[:2]
+        depth = noise((height, width), seed=self.seed, index=index)
+        return replace(frame, pseudo_depth=depth, depth_mask=np.ones((height, width), dtype=np.bool_))

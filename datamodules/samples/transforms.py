@@ -1,0 +1,366 @@
+"""Augmentations after which image, depth, labels, boxes, normals, pose and K still belong together.
+
+albumentations does the image work, but it moves neither K nor the components of a normal, and its own random draws
+cannot be tied to (seed, epoch, index). So the numbers are drawn here, its deterministic functions are called with
+them, and everything else follows from two matrices per step: ``G``, which takes pixels (corner convention) of the old
+image to pixels of the new one, and ``Q``, which takes points of the old camera to points of the new one. Then
+``K_new = G K Q^-1``.
+
+Depth, labels, flags and normals are taken from the nearest pixel and never interpolated, so no value appears that
+was not measured; where the new image looks beyond the old one they are 0 (unknown).
+"""
+
+import os
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.samples.frame import Frame
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # read at import: no look-up for newer versions
+
+from albumentations.augmentations.crops import functional as crops
+from albumentations.augmentations.geometric import functional as geometric
+from albumentations.augmentations.pixel import functional as pixel
+
+Matrix = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+
+def resize(frame: Frame, image_size: tuple[int, int]) -> Frame:
+    """Resize a frame; image areas are averaged when shrinking, maps take the nearest pixel.
+
+    Args:
+        frame: The frame; it is not written to.
+        image_size: New height and width in pixels.
+
+    Returns:
+        The frame of the new size (the very same object if it has that size already).
+    """
+    height, width = frame.image.shape[:2]
+    new_height, new_width = image_size
+    if (height, width) == (new_height, new_width):
+        return frame
+    shrinks = new_height <= height and new_width <= width
+    image = geometric.resize(frame.image, (new_height, new_width), cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    # The pixel that holds the new pixel's centre: what cv2 calls INTER_NEAREST_EXACT, without its limits on dtypes.
+    rows = ((np.arange(new_height) + 0.5) * height / new_height).astype(np.intp)[:, None]
+    columns = ((np.arange(new_width) + 0.5) * width / new_width).astype(np.intp)[None, :]
+    G = np.diag([new_width / width, new_height / height, 1.0])
+    return _move(replace(frame, image=image), G, np.eye(3), rows, columns)
+
+
+def crop(frame: Frame, *, top: int, left: int, height: int, width: int) -> Frame:
+    """Cut out a window that lies inside the frame.
+
+    Args:
+        frame: The frame; it is not written to.
+        top: First row.
+        left: First column.
+        height: Rows of the window.
+        width: Columns of the window.
+
+    Returns:
+        The window as a frame.
+    """
+    image = crops.crop(frame.image, left, top, left + width, top + height)
+    rows = np.arange(top, top + height, dtype=np.intp)[:, None]
+    columns = np.arange(left, left + width, dtype=np.intp)[None, :]
+    G = np.array([[1.0, 0.0, -left], [0.0, 1.0, -top], [0.0, 0.0, 1.0]])
+    return _move(replace(frame, image=image), G, np.eye(3), rows, columns)
+
+
+def crop_to_aspect(frame: Frame, image_size: tuple[int, int]) -> Frame:
+    """Cut off what is too wide or too high for the proportions of a size, evenly at both ends; K follows.
+
+    Args:
+        frame: The frame; it is not written to.
+        image_size: Height and width whose proportions are wanted.
+
+    Returns:
+        The largest window of those proportions, to a pixel (the very same object if that is the whole frame).
+    """
+    height, width = frame.image.shape[:2]
+    rows = min(height, max(1, round(width * image_size[0] / image_size[1])))
+    columns = min(width, max(1, round(height * image_size[1] / image_size[0])))
+    if (rows, columns) == (height, width):
+        return frame
+    return crop(frame, top=(height - rows) // 2, left=(width - columns) // 2, height=rows, width=columns)
+
+
+def flip(frame: Frame) -> Frame:
+    """Mirror left and right.
+
+    The camera stays one with a proper K; it is the world that is mirrored (x -> -x in the camera frame), so normals
+    change the sign of x and a pose becomes ``M T M``. Poses of frames that are all flipped still chain.
+    """
+    height, width = frame.image.shape[:2]
+    image = np.ascontiguousarray(frame.image[:, ::-1])
+    rows = np.arange(height, dtype=np.intp)[:, None]
+    columns = np.arange(width - 1, -1, -1, dtype=np.intp)[None, :]
+    G = np.array([[-1.0, 0.0, width], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    mirror = np.diag([-1.0, 1.0, 1.0])
+    moved = _move(replace(frame, image=image), G, mirror, rows, columns)
+    if moved.T_world_camera is not None:
+        moved.T_world_camera = np.diag([-1.0, 1.0, 1.0, 1.0]) @ moved.T_world_camera
+    return moved
+
+
+def rotate(frame: Frame, degrees: float) -> Frame:
+    """Turn the picture about its centre, as if the camera had rolled; depth along z does not change by that.
+
+    A turn S about the image centre is a roll of the camera about its own axis together with a shift of the principal
+    point: ``S K = K_new Q`` with a roll Q and an upper triangular ``K_new``. With square pixels ``K_new`` is K with
+    ``(cx, cy)`` turned by S; otherwise it has a small skew, and the product ``K_new X`` stays exact.
+
+    Args:
+        frame: The frame; it is not written to.
+        degrees: Positive turns the picture clockwise (from x towards y).
+
+    Returns:
+        The frame of the same size. Where it looks beyond the old one the image is mirrored at its border and every
+        map, depth included, is 0 (unknown).
+    """
+    height, width = frame.image.shape[:2]
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    to_centre = np.array([[1.0, 0.0, width / 2], [0.0, 1.0, height / 2], [0.0, 0.0, 1.0]])
+    G = to_centre @ turn @ np.linalg.inv(to_centre)
+
+    half = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+    between_centres = np.linalg.inv(half) @ G @ half  # OpenCV counts from the centre of the first pixel
+    image = geometric.warp_affine_with_value_extension(
+        frame.image, between_centres[:2], (width, height), cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101, 0
+    )
+    back = np.linalg.inv(G)
+    x, y = np.arange(width)[None, :] + 0.5, np.arange(height)[:, None] + 0.5
+    old_x = (back[0, 0] * x + back[0, 2]) + back[0, 1] * y
+    old_y = (back[1, 0] * x + back[1, 2]) + back[1, 1] * y
+    inside = (old_x >= 0) & (old_x < width) & (old_y >= 0) & (old_y < height)
+    columns = old_x.clip(0, width - 1).astype(np.intp)
+    rows = old_y.clip(0, height - 1).astype(np.intp)
+
+    focal = (G @ frame.K)[:2, :2]  # = K_new Q restricted to x and y; its lower row is fy_new times that of Q
+    lower = focal[1] / np.hypot(focal[1, 0], focal[1, 1])
+    Q = np.array([[lower[1], -lower[0], 0.0], [lower[0], lower[1], 0.0], [0.0, 0.0, 1.0]])
+    moved = _move(replace(frame, image=image), G, Q, rows, columns)
+    return _blank(moved, ~inside)
+
+
+def _move(frame: Frame, G: Matrix, Q: Matrix, rows: Index, columns: Index) -> Frame:
+    """Move all but the image: maps are read at (rows, columns), the rest follows from G (pixels) and Q (points)."""
+    K = G @ frame.K @ np.linalg.inv(Q)
+    K[1, 0] = 0.0  # upper triangular by construction, up to rounding
+    if abs(K[0, 1]) < 1e-9 * K[0, 0]:
+        K[0, 1] = 0.0
+    boxes, normals, pose = frame.boxes, frame.normals, frame.T_world_camera
+    if boxes is not None:
+        height, width = np.broadcast_shapes(rows.shape, columns.shape)
+        corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2) @ G[:2, :2].T + G[:2, 2]
+        limits = np.array([width, height, width, height])
+        boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).clip(0, limits).astype(np.float32)
+    if normals is not None:
+        normals = (normals[rows, columns] @ Q.T).astype(np.float32)
+    if pose is not None:
+        pose = pose.copy()
+        pose[:3, :3] = pose[:3, :3] @ np.linalg.inv(Q)
+    keypoints, vanishing = frame.keypoints, frame.vanishing
+    if keypoints is not None:
+        keypoints = (keypoints @ G[:2, :2].T + G[:2, 2]).astype(np.float32)
+    if vanishing is not None:
+        vanishing = vanishing @ Q.T
+    return replace(
+        frame,
+        depth=frame.depth[rows, columns],
+        K=K,
+        labels={name: label[rows, columns] for name, label in frame.labels.items()},
+        flags={name: flag[rows, columns] for name, flag in frame.flags.items()},
+        boxes=boxes,
+        normals=normals,
+        T_world_camera=pose,
+        keypoints=keypoints,
+        vanishing=vanishing,
+    )
+
+
+def _blank(frame: Frame, unknown: npt.NDArray[np.bool_]) -> Frame:
+    """Zero every map of a frame that nobody else holds yet, where ``unknown`` (H, W) says so."""
+    for values in (frame.depth, *frame.labels.values(), *frame.flags.values()):
+        values[unknown] = 0
+    if frame.normals is not None:
+        frame.normals[unknown] = 0
+    return frame
+
+
+def float_image(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    """An image, uint8 or already float in [0, 1], as float32 in [0, 1]; always a copy."""
+    values: npt.NDArray[np.float32] = image.astype(np.float32)
+    return values / np.float32(255) if image.dtype == np.uint8 else values
+
+
+@dataclass(frozen=True)
+class ColourChange:
+    """One drawn change of colours, which can be applied to any number of images.
+
+    Attributes:
+        brightness: Factor on all colours, or None.
+        contrast: Factor on the distance from the mean grey, or None.
+        saturation: Factor on the distance from the pixel's own grey, or None.
+        hue: Shift as a fraction of the colour circle, or None.
+    """
+
+    brightness: float | None
+    contrast: float | None
+    saturation: float | None
+    hue: float | None
+
+    def __call__(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Change the colours of a float32 image ``(H, W, 3)`` in [0, 1]; the result may leave that range a little."""
+        if self.brightness is not None:
+            image = pixel.adjust_brightness_torchvision(image, np.float32(self.brightness))
+        if self.contrast is not None:
+            image = pixel.adjust_contrast_torchvision(image, self.contrast)
+        if self.saturation is not None:
+            image = pixel.adjust_saturation_torchvision(image, self.saturation)
+        if self.hue is not None:
+            image = pixel.adjust_hue_torchvision(image, self.hue)
+        return image
+
+
+class ColourJitter:
+    """Draws changes of brightness, contrast, saturation and hue; a range of (1, 1) and a hue of 0 draw nothing.
+
+    Args:
+        brightness: Range of the factor on all colours.
+        contrast: Range of the contrast factor (1: unchanged).
+        saturation: Range of the saturation factor (1: unchanged).
+        hue: The hue is shifted by up to this fraction of the colour circle, inside [0, 0.5].
+
+    Raises:
+        ValueError: If a range is reversed or leaves what is allowed.
+    """
+
+    def __init__(
+        self,
+        *,
+        brightness: tuple[float, float] = (0.8, 1.2),
+        contrast: tuple[float, float] = (0.8, 1.2),
+        saturation: tuple[float, float] = (0.8, 1.2),
+        hue: float = 0.1,
+    ) -> None:
+        for name, bounds in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
+            if not 0 <= bounds[0] <= bounds[1]:
+                raise ValueError(f"{name} is a range of factors, not negative and lower end first, got {bounds}.")
+        if not 0 <= hue <= 0.5:
+            raise ValueError(f"hue is a fraction of the colour circle inside [0, 0.5], got {hue}.")
+        self.brightness = (brightness[0], brightness[1])
+        self.contrast = (contrast[0], contrast[1])
+        self.saturation = (saturation[0], saturation[1])
+        self.hue = hue
+
+    def draw(self, generator: np.random.Generator) -> ColourChange:
+        """Draw one change."""
+        brightness, contrast, saturation = (
+            None if bounds == (1.0, 1.0) else generator.uniform(*bounds)
+            for bounds in (self.brightness, self.contrast, self.saturation)
+        )
+        hue = generator.uniform(-self.hue, self.hue) if self.hue > 0 else None
+        return ColourChange(brightness, contrast, saturation, hue)
+
+
+class DepthAugmentation:
+    """Training augmentation of one frame: rotate, crop, flip, resize, then change colours and add noise.
+
+    The defaults are those of the report on seven supervised models (rotation by up to 5 degrees, a random 480x480
+    window of a 640x480 image, brightness, horizontal flip). Its FCN uses a flip and noise alone:
+    ``rotation_degrees=0, crop=None, brightness=(1, 1), noise_std=0.02``.
+
+    Args:
+        rotation_degrees: The picture is turned by an angle drawn from ``[-rotation_degrees, rotation_degrees]``.
+        crop: Height and width in pixels of a random window of the frame as it comes, or None.
+        crop_scale: Instead of ``crop``: range of the window's side as a fraction of the frame's, inside (0, 1].
+        flip: Probability of a horizontal flip.
+        brightness: Range of the factor on all colours.
+        contrast: Range of the contrast factor (1: unchanged).
+        saturation: Range of the saturation factor (1: unchanged).
+        hue: The hue is shifted by up to this fraction of the colour circle, inside [0, 0.5].
+        noise_std: Standard deviation of zero-mean Gaussian noise, for colours in [0, 1].
+
+    Raises:
+        ValueError: If a range is reversed or leaves what is allowed, or both kinds of crop are asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        rotation_degrees: float = 5.0,
+        crop: tuple[int, int] | None = (480, 480),
+        crop_scale: tuple[float, float] | None = None,
+        flip: float = 0.5,
+        brightness: tuple[float, float] = (0.8, 1.2),
+        contrast: tuple[float, float] = (1.0, 1.0),
+        saturation: tuple[float, float] = (1.0, 1.0),
+        hue: float = 0.0,
+        noise_std: float = 0.0,
+    ) -> None:
+        if crop is not None and crop_scale is not None:
+            raise ValueError(f"Give either crop ({crop}) or crop_scale ({crop_scale}) and set the other one to null.")
+        if crop_scale is not None and not 0 < crop_scale[0] <= crop_scale[1] <= 1:
+            raise ValueError(f"crop_scale is a range inside (0, 1], lower end first, got {crop_scale}.")
+        if not 0 <= flip <= 1:
+            raise ValueError(f"flip is a probability, got {flip}.")
+        if rotation_degrees < 0 or noise_std < 0:
+            raise ValueError(f"rotation_degrees ({rotation_degrees}) and noise_std ({noise_std}) must not be negative.")
+        self.rotation_degrees = rotation_degrees
+        self.crop = crop
+        self.crop_scale = crop_scale
+        self.flip = flip
+        self.colours = ColourJitter(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
+        self.noise_std = noise_std
+
+    def __call__(self, frame: Frame, generator: np.random.Generator, *, image_size: tuple[int, int]) -> Frame:
+        """Augment a frame.
+
+        Args:
+            frame: The frame; it is not written to.
+            generator: Source of every draw.
+            image_size: Height and width of the result.
+
+        Returns:
+            The frame of the wanted size, its image float32 in [0, 1].
+
+        Raises:
+            ValueError: If the frame is smaller than ``crop``.
+        """
+        frame = self._geometry(frame, generator)
+        return self._colours(resize(frame, image_size), generator)
+
+    def _geometry(self, frame: Frame, generator: np.random.Generator) -> Frame:
+        if self.rotation_degrees > 0:
+            frame = rotate(frame, generator.uniform(-self.rotation_degrees, self.rotation_degrees))
+        height, width = frame.image.shape[:2]
+        size = self.crop
+        if self.crop_scale is not None:
+            scale = generator.uniform(*self.crop_scale)
+            size = max(1, round(scale * height)), max(1, round(scale * width))
+        if size is not None:
+            if size[0] > height or size[1] > width:
+                raise ValueError(
+                    f"The augmentation crops {size[0]}x{size[1]} (height x width) pixels, but {frame.name} has only "
+                    f"{height}x{width}: set crop to null, to a smaller size, or use crop_scale."
+                )
+            top = int(generator.integers(0, height - size[0] + 1))
+            left = int(generator.integers(0, width - size[1] + 1))
+            frame = crop(frame, top=top, left=left, height=size[0], width=size[1])
+        if generator.random() < self.flip:
+            frame = flip(frame)
+        return frame
+
+    def _colours(self, frame: Frame, generator: np.random.Generator) -> Frame:
+        change = self.colours.draw(generator)
+        image = change(float_image(frame.image))
+        if self.noise_std > 0:
+            image = image + generator.standard_normal(image.shape, dtype=np.float32) * np.float32(self.noise_std)
+        return replace(frame, image=image.clip(0, 1).astype(np.float32))

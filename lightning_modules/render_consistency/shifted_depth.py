@@ -1,0 +1,125 @@
+"""Depth up to scale with one constant that is added to it: what networks that learned from affine truth leave open."""
+
+from collections.abc import Mapping
+from typing import Literal, cast
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+
+from geometry.stencils import masked_median_per_image
+from lightning_modules.tasks.depth import DepthModule
+from metrics.shape import ShapeMetrics
+from structures.batch import DepthBatch
+
+SHIFT_RATE = 10.0
+"""The shift is that many times its parameter: a step of Adam moves all parameters alike, and depth is of order one."""
+MIN_FRACTION = 1e-2
+"""Shifted depth is at least this part of its image's median."""
+
+
+class ShiftedDepth(DepthModule):
+    """Base of papers whose network gives depth up to scale and shift: adds the shift, measures the shape.
+
+    Args:
+        network: Maps an image ``(B, 3, H, W)`` in [0, 1] to the logarithm of depth, ``(B, 1, H, W)``.
+        shift: Constant added to the network's depth, in its unit.
+        learn_shift: Whether that constant is learned, from ``shift`` on.
+        loss_weights: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        optimizer: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        lr_scheduler: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        lr_scheduler_interval: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        lr_monitor: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        alignment: See :class:`~lightning_modules.tasks.depth.DepthModule`; shapes are aligned by scale alone.
+        min_depth_m: See :class:`~lightning_modules.tasks.depth.DepthModule`.
+        max_depth_m: See :class:`~lightning_modules.tasks.depth.DepthModule`.
+        crop: See :class:`~lightning_modules.tasks.depth.DepthModule`.
+        average: See :class:`~lightning_modules.tasks.depth.DepthModule`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        shift: float,
+        learn_shift: bool,
+        loss_weights: Mapping[str, float],
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable | None,
+        lr_scheduler_interval: Literal["step", "epoch"],
+        lr_monitor: str,
+        alignment: Literal["none", "median", "least_squares"],
+        min_depth_m: float,
+        max_depth_m: float,
+        crop: tuple[float, float, float, float] | None,
+        average: Literal["image", "pixel"],
+    ) -> None:
+        super().__init__(
+            loss_weights=loss_weights,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            lr_scheduler_interval=lr_scheduler_interval,
+            lr_monitor=lr_monitor,
+            alignment=alignment,
+            min_depth_m=min_depth_m,
+            max_depth_m=max_depth_m,
+            crop=crop,
+            average=average,
+        )
+        self.network = network
+        self.learn_shift = learn_shift
+        # A tensor with or without gradient, so that it is part of every checkpoint.
+        self.scaled_shift = nn.Parameter(torch.tensor(shift / SHIFT_RATE), requires_grad=learn_shift)
+        self.shape_metrics = nn.ModuleDict(
+            {stage: ShapeMetrics(min_depth_m=min_depth_m, max_depth_m=max_depth_m) for stage in ("val", "test")}
+        )
+
+    @property
+    def scale_known(self) -> bool:
+        """Depth is up to a factor: nothing in the training tells metres."""
+        return False
+
+    @property
+    def shift(self) -> Tensor:
+        """The constant that is added to the network's depth, a scalar in the network's unit."""
+        return SHIFT_RATE * self.scaled_shift
+
+    def raw_depth(self, image: Tensor) -> Tensor:
+        """The network's positive depth ``(B, 1, H, W)`` before any shift, in its own unit."""
+        return self.network(image).float().clamp(-15.0, 15.0).exp()
+
+    def shifted(self, raw: Tensor, *, shift_learns: bool = True) -> Tensor:
+        """Depth with the shift, not below a small share of each image's median, which a negative one may cross."""
+        shift = self.shift if shift_learns else self.shift.detach()
+        median = masked_median_per_image(raw.detach(), torch.ones_like(raw, dtype=torch.bool)).view(-1, 1, 1, 1)
+        return torch.maximum(raw + shift, MIN_FRACTION * median)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Depth of an image, up to one unknown scale.
+
+        Args:
+            image: float32 ``(B, 3, H, W)``, RGB in [0, 1].
+
+        Returns:
+            float32 ``(B, 1, H, W)``, positive.
+        """
+        return self.shifted(self.raw_depth(image))
+
+    def _shape_metrics(self, stage: str) -> ShapeMetrics:
+        return cast(ShapeMetrics, self.shape_metrics[stage])
+
+    def _update_metrics(self, stage: str, batch: DepthBatch) -> None:
+        depth = self.evaluated_depth(batch)
+        truth, mask = batch["depth"], batch["depth_mask"]
+        self._metrics(stage).update(depth, target_m=truth, mask=mask, depth_scale_m=batch["depth_scale_m"])
+        self._shape_metrics(stage).update(depth, target_m=truth, mask=mask, K=batch["K"], plane=batch.get("plane"))
+
+    def stage_metrics(self, stage: str) -> dict[str, Tensor]:
+        """Depth errors after scale and shift, and errors of shape after scale alone."""
+        shape = self._shape_metrics(stage).compute()
+        return super().stage_metrics(stage) | {
+            name: value.float() for name, value in shape.items() if not bool(value.isnan())
+        }
+
+    def _reset_metrics(self, stage: str) -> None:
+        super()._reset_metrics(stage)
+        self._shape_metrics(stage).reset()

@@ -1,0 +1,182 @@
+"""Where a run lives and under which name: ``<runs_dir>/<experiment>/<run id>``, the same for every rank and requeue."""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import Callback
+
+from lightning_modules.runs.slurm import count_of_tasks, started_by_srun
+
+RUN_ID_VARIABLE = "PLUMBLINE_RUN_ID"
+_NAME = re.compile(r"\w[\w.-]*")
+_LONGEST_NAME = 100  # two of them and a suffix are one W&B id and one folder's name
+
+
+def check_name(name: object, what: str) -> str:
+    """Make sure that a name is one part of a path, so that what is written under it stays in the folder of all runs.
+
+    Args:
+        name: Name of an experiment, a run, a variant.
+        what: How a sentence calls it.
+
+    Returns:
+        The name.
+
+    Raises:
+        ValueError: If it is empty, too long, or holds anything but letters, digits and ``_ . -``.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        raise ValueError(
+            f"{what} is {name!r}, but it becomes a folder's name: 1 to {_LONGEST_NAME} letters, digits and _ . - are "
+            "allowed, beginning with a letter, a digit or _"
+        )
+    return name
+
+
+def paper_slug(class_path: str) -> str:
+    """Slug of the paper whose module has a class path: its file or, for a paper of several files, its folder.
+
+    >>> paper_slug("lightning_modules.gam_depth.GAMDepth")
+    'gam_depth'
+    >>> paper_slug("lightning_modules.boxinst_depth.module.BoxInstDepth")
+    'boxinst_depth'
+    """
+    return [part for part in class_path.split(".")[:-1] if part != "module"][-1]
+
+
+def run_id() -> str:
+    """Id of this run, equal on all its ranks and after a requeue.
+
+    Returns:
+        ``PLUMBLINE_RUN_ID`` if it is set (by the user, by ``cluster/slurm.sbatch`` or by the process that started this
+        rank), else an id that the tasks of one ``srun`` or ``torchrun`` share, else the time and four random digits.
+
+    Raises:
+        ValueError: If the id is no single part of a path.
+    """
+    environment = os.environ
+    if RUN_ID_VARIABLE in environment:
+        return check_name(environment[RUN_ID_VARIABLE], f"the environment variable {RUN_ID_VARIABLE}")
+    if count_of_tasks() > 1 and started_by_srun():
+        return check_name(f"{environment['SLURM_JOB_ID']}.{environment['SLURM_STEP_ID']}", "the id of the SLURM step")
+    if environment.get("TORCHELASTIC_RUN_ID", "none") != "none":
+        return check_name(environment["TORCHELASTIC_RUN_ID"], "the id of torchrun (--rdzv-id)")
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def place_run(config: Namespace, subcommand: str) -> Path:
+    """Name the experiment of a configuration and find the run's folder.
+
+    Args:
+        config: Resolved configuration of a subcommand; only ``experiment`` is written, and only where it is not set, so
+            that the configuration can be run again into another folder.
+        subcommand: Everything but ``fit`` gets its name appended, so that it never writes into a training's folder.
+
+    Returns:
+        ``<runs_dir>/<experiment>/<run id>``, or the ``default_root_dir`` that the configuration names.
+
+    Raises:
+        ValueError: If the name of the experiment or the run is no single part of a path.
+    """
+    if config.experiment is None:
+        files = config.get("config")
+        stem = Path(str(files[0])).stem if files else ""
+        # A file may have a name that no folder of runs or W&B run can have.
+        config.experiment = re.sub(r"[^\w.-]+", "_", stem).lstrip(".-") or "unnamed"
+    check_name(config.experiment, "experiment")
+    if config.trainer.default_root_dir is not None:
+        return Path(config.trainer.default_root_dir)
+    return Path(config.runs_dir) / config.experiment / (run_id() if subcommand == "fit" else f"{run_id()}-{subcommand}")
+
+
+class RunFolder(Callback):
+    """The folder of a run, which a run that is refused before its first batch does not leave behind.
+
+    Make it before anything is written there.
+
+    Args:
+        path: The run's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        self._used = False
+
+    def leave(self) -> None:
+        """Remove what this process made, if no batch was begun; say where the weights are if one was.
+
+        A folder that was there before is never touched, whatever lies in it.
+        """
+        last = self.path / "checkpoints" / "last.ckpt"
+        if not is_first_rank():
+            return
+        if self._used:
+            if last.is_file():
+                sys.stderr.write(f"The last good weights are in {last}.\n")
+        elif self.path in self._missing:
+            shutil.rmtree(self.path, ignore_errors=True)
+            for folder in self._missing[1:]:
+                with contextlib.suppress(OSError):  # another run is in it by now
+                    folder.rmdir()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Remember that the run has begun."""
+        self._used = True
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        """Remember that the run has begun."""
+        self._used = True
+
+    def on_test_batch_start(self, *_: Any) -> None:
+        """Remember that the run has begun."""
+        self._used = True
+
+    def on_predict_batch_start(self, *_: Any) -> None:
+        """Remember that the run has begun."""
+        self._used = True
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the first of the run, told from the environment, before any trainer exists."""
+    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    return next((int(rank) for rank in ranks if rank is not None), 0) == 0
+
+
+def git_commit() -> str:
+    """Commit of the working tree with ``+dirty`` when tracked files differ, or ``unknown`` outside a checkout."""
+    root = Path(__file__).parents[2]
+
+    def git(*arguments: str) -> str:
+        answer = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10)
+        answer.check_returncode()
+        return answer.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit + ("+dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def keep_previous_metrics(run_dir: Path) -> None:
+    """Move the metrics of an earlier attempt aside: the CSV logger deletes what it finds in its place.
+
+    Args:
+        run_dir: The run's folder; ``metrics.csv`` becomes ``metrics.<n>.csv`` with the next free n, from 1.
+    """
+    current = run_dir / "metrics.csv"
+    if current.is_file():
+        n = 1
+        while (run_dir / f"metrics.{n}.csv").exists():
+            n += 1
+        current.rename(run_dir / f"metrics.{n}.csv")

@@ -1,0 +1,177 @@
+"""A trained module from its checkpoint alone, without the experiment file and without any download.
+
+Every :class:`~lightning_modules.tasks.base.PaperModule` writes a recipe of itself into its checkpoints, under the key
+``RECIPE_KEY``: ``{"class_path": ..., "model": {init args as plain values}}``. Where weights were averaged (Lightning's
+``WeightAveraging`` callback), ``state_dict`` holds the average and ``current_model_state`` the raw weights; the
+average is what gets loaded.
+"""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from structures.errors import plain_reason
+
+RECIPE_KEY = "plumbline"
+"""Key of the recipe in a checkpoint."""
+
+_SHOWN_KEYS = 4
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message says why in one sentence."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of this project onto the CPU, without running any code that it might hold.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If the file is no checkpoint, is damaged, or comes from elsewhere.
+    """
+    if path.is_dir():
+        raise CheckpointError(f"checkpoint '{path}' is a folder; name the file in it{_others_beside(path)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint '{path}' does not exist{_others_beside(path)}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if zipfile.is_zipfile(path):
+            message = f"checkpoint '{path}' holds more than tensors and plain values, so it is not loaded"
+        else:
+            message = f"'{path}' is not a checkpoint{_others_beside(path)}"
+        raise CheckpointError(message) from error
+    except Exception as error:  # torch's reader and unpickler raise a dozen unrelated types on foreign bytes
+        if isinstance(error, OSError) and error.filename is not None:  # not read at all, for want of a right for one
+            raise
+        raise CheckpointError(
+            f"checkpoint '{path}' is damaged or truncated, or not a checkpoint{_others_beside(path)}"
+        ) from error
+    recipe = checkpoint.get(RECIPE_KEY) if isinstance(checkpoint, dict) else None
+    complete = isinstance(recipe, dict) and {"class_path", "model"} <= recipe.keys()
+    if not complete or not isinstance(checkpoint.get("state_dict"), dict):
+        raise CheckpointError(f"checkpoint '{path}' was not written by this project: it has no key '{RECIPE_KEY}'")
+    return checkpoint
+
+
+def _others_beside(path: Path) -> str:
+    """The whole checkpoints in the folder of a path that cannot be used, for the end of a sentence; maybe empty."""
+    folder = path if path.is_dir() else path.parent
+    names = sorted(other.name for other in folder.glob("*.ckpt") if other != path and zipfile.is_zipfile(other))
+    return f"; {folder} also holds {', '.join(names[:_SHOWN_KEYS])}" if names else ""
+
+
+def load_module(checkpoint_path: Path) -> LightningModule:
+    """Build the module that a checkpoint holds and load its weights strictly.
+
+    Args:
+        checkpoint_path: A ``.ckpt`` file written in training.
+
+    Returns:
+        The module on the CPU, in eval mode. No pretrained weights are read on the way.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If the file is no checkpoint of this project, is damaged, or its weights do not fit its class.
+    """
+    checkpoint = read_checkpoint(checkpoint_path)
+    recipe = checkpoint[RECIPE_KEY]
+    module = _build(recipe, checkpoint_path)
+    _check_fit(module, checkpoint["state_dict"], checkpoint_path, recipe["class_path"])
+    module.load_state_dict(checkpoint["state_dict"], strict=True)
+    view = (recipe.get("data") or {}).get("assumed_field_of_view_degrees")
+    if view is not None and hasattr(module, "assumed_field_of_view_degrees"):
+        module.assumed_field_of_view_degrees = float(view)  # type: ignore[assignment]  # a Module may hold any value
+    module.on_load_checkpoint(checkpoint)
+    return module.eval()
+
+
+def check_checkpoint(path: Path, model: Namespace) -> dict[str, Any]:
+    """Make sure that a checkpoint fits the model of a configuration, before anything else is done with either.
+
+    Args:
+        path: A ``.ckpt`` file.
+        model: The model's configuration, ``class_path`` and ``init_args``.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If the file is no checkpoint of this project, is damaged, or holds another model.
+    """
+    checkpoint = read_checkpoint(path)
+    init_args = model.get("init_args")
+    recipe = {"class_path": model.class_path, "model": init_args.as_dict() if init_args is not None else {}}
+    # A throw-away module must not shift the draws of the run that is about to start.
+    with torch.random.fork_rng(devices=[]):
+        module = _build(recipe, path)
+    _check_fit(module, checkpoint["state_dict"], path, recipe["class_path"])
+    return checkpoint
+
+
+def without_pretrained(value: Any) -> Any:
+    """A copy of a configuration (namespaces, dicts, lists) in which every ``encoder_weights`` is None.
+
+    For a module whose weights come from a checkpoint: nothing is downloaded on the way.
+    """
+    if isinstance(value, Namespace):
+        return Namespace(**without_pretrained(vars(value)))
+    if isinstance(value, dict):
+        return {k: None if k == "encoder_weights" else without_pretrained(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(without_pretrained(v) for v in value)
+    return value
+
+
+def innermost_reason(error: BaseException) -> str:
+    """What a constructor raised, out of jsonargparse's report of all the types that it tried in vain, as a sentence."""
+    while error.__cause__ is not None and "against any of the Union subtypes" in str(error):
+        error = error.__cause__
+    return plain_reason(error)
+
+
+def _build(recipe: dict[str, Any], path: Path) -> LightningModule:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(LightningModule, "module", required=True)
+    settings = {"class_path": recipe["class_path"], "init_args": recipe["model"]}
+    try:
+        # Stripped after parsing, so that defaults of arguments that the recipe leaves out are caught as well.
+        config = without_pretrained(parser.parse_object({"module": settings}))
+        return parser.instantiate(config).module
+    except (ArgumentError, ImportError, TypeError, ValueError) as error:
+        reason = " ".join(innermost_reason(error).split())
+        raise CheckpointError(f"cannot build {recipe['class_path']} for checkpoint '{path}': {reason}") from error
+
+
+def _check_fit(module: LightningModule, state_dict: dict[str, Tensor], path: Path, class_path: str) -> None:
+    problems = _mismatches(module.state_dict(), state_dict)
+    if problems:
+        raise CheckpointError(
+            f"checkpoint '{path}' holds the weights of another model than this {class_path}: {'; '.join(problems)}"
+        )
+
+
+def _mismatches(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+    """What keeps a state dict from being loaded strictly, in words that name the first few keys."""
+    reshaped = [
+        f"{key} {tuple(found[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in found and found[key].shape != wanted[key].shape
+    ]
+    lists = {
+        "missing": [key for key in wanted if key not in found],
+        "unknown": [key for key in found if key not in wanted],
+        "of another shape": reshaped,
+    }
+    return [
+        f"{len(keys)} {what} ({', '.join(keys[:_SHOWN_KEYS])}{', ...' if len(keys) > _SHOWN_KEYS else ''})"
+        for what, keys in lists.items()
+        if keys
+    ]

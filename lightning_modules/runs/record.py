@@ -1,0 +1,161 @@
+"""Record of a run: resolved configuration, commit, what the checkpoint holds, and the results at the end."""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import WandbLogger
+from rich.console import Console
+from rich.table import Table
+
+from lightning_modules.tasks.depth import DepthModule
+from lightning_modules.runs.class_names import class_table
+from lightning_modules.runs.loading import RECIPE_KEY
+from lightning_modules.runs.folder import git_commit
+from lightning_modules.runs.trained_data import DATA_KEY, settings_of_data
+
+
+class RunRecord(SaveConfigCallback):
+    """Writes ``config.yaml`` and ``run.json`` into the run's folder and tells the user where everything is.
+
+    A checkpoint gets the entry ``plumbline`` with the class path and the plain arguments of its module, so that it can
+    be loaded without its configuration (``lightning_modules/runs/loading.py``), the names of its classes, if any, and, for
+    depth, what a test or a prediction needs to know of the data (``lightning_modules/runs/trained_data.py``).
+
+    Args:
+        parser: The parser of the subcommand.
+        config: The resolved configuration.
+        overwrite: Given by the command line class; a requeued run writes its configuration again.
+    """
+
+    def __init__(self, parser: Any, config: Any, overwrite: bool = True) -> None:
+        super().__init__(parser, config, overwrite=overwrite, save_to_log_dir=False)
+        plain = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+        self.plain_config: dict[str, Any] = plain
+        self._earlier_s = 0.0
+        self._started_s = time.monotonic()
+        self.record: dict[str, Any] = {}
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write ``config.yaml`` and the first ``run.json``; called once, on rank zero, by the base class."""
+        run_dir = Path(trainer.default_root_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        _write_whole(run_dir / "config.yaml", yaml.safe_dump(self.plain_config, sort_keys=False))
+        self.record = {
+            "experiment": self.plain_config.get("experiment"),
+            "command": " ".join(sys.argv),
+            "commit": git_commit(),
+            "seed": self.plain_config.get("seed_everything"),
+            "parameters": sum(p.numel() for p in pl_module.parameters()),
+            "world_size": trainer.world_size,
+            "device": str(trainer.strategy.root_device),
+            "cpu_threads": torch.get_num_threads(),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        self._write(run_dir)
+        # The whole configuration, once, so that runs can be filtered and compared by any of their settings.
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.config.update(
+                    {**self.plain_config, "commit": self.record["commit"]}, allow_val_change=True
+                )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock: making the data is not training."""
+        self._started_s = time.monotonic()
+
+    def state_dict(self) -> dict[str, float]:
+        """Seconds trained so far, over all attempts of a run that was interrupted."""
+        return {"seconds": self._earlier_s + time.monotonic() - self._started_s}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Take over the seconds of the earlier attempts."""
+        self._earlier_s = state_dict["seconds"]
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Tell the checkpoint which module it belongs to."""
+        model = self.plain_config["model"]
+        checkpoint[RECIPE_KEY] = {
+            "class_path": model["class_path"],
+            "model": model.get("init_args", {}),
+            "experiment": self.plain_config.get("experiment"),
+            "commit": self.record.get("commit", "unknown"),
+            **class_table(getattr(trainer, "datamodule", None), pl_module),
+        }
+        if isinstance(pl_module, DepthModule):
+            checkpoint[RECIPE_KEY][DATA_KEY] = settings_of_data(trainer.datamodule)  # type: ignore[attr-defined]
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the training's time, best and last values."""
+        if not trainer.is_global_zero:
+            return
+        self.record["fit_minutes"] = round(self.state_dict()["seconds"] / 60, 2)
+        self.record["steps"] = trainer.global_step
+        self.record["last"] = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        checkpoint = trainer.checkpoint_callback
+        if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_score is not None:
+            self.record["best"] = {str(checkpoint.monitor): float(checkpoint.best_model_score)}
+            self.record["checkpoint"] = checkpoint.best_model_path
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                for kind in ("best", "last"):
+                    for name, value in self.record.get(kind, {}).items():
+                        logger.experiment.summary[f"{kind}/{name}"] = value
+        self._write(Path(trainer.default_root_dir))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep and show the test metrics and say where everything is."""
+        self._finish(trainer, "test")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep and show the metrics of a validation that was asked for by itself."""
+        if trainer.state.fn == "validate":
+            self._finish(trainer, "val")
+
+    def _finish(self, trainer: Trainer, stage: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        run_dir = Path(trainer.default_root_dir)
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{stage}/")}
+        self.record[stage] = metrics
+        self.record["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
+        if torch.cuda.is_available():
+            self.record["peak_gpu_memory_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
+        self._write(run_dir)
+        table = Table(title=f"{self.record['experiment']}: {stage}")
+        table.add_column("metric")
+        table.add_column("value", justify="right")
+        for name, value in metrics.items():
+            table.add_row(name.removeprefix(f"{stage}/"), f"{value:.4f}")
+        console = Console()
+        console.print(table)
+        for label, path in (
+            ("checkpoint", self.record.get("checkpoint")),
+            ("pictures", run_dir / "pictures"),
+            ("metrics", run_dir / "metrics.csv"),
+            ("configuration", run_dir / "config.yaml"),
+        ):
+            if path is not None and Path(path).exists():
+                # Not wrapped, so that a path can be copied from a narrow terminal.
+                console.print(f"{label:>13}: {os.path.relpath(path)}", soft_wrap=True, highlight=False)
+
+    def _write(self, run_dir: Path) -> None:
+        _write_whole(run_dir / "run.json", json.dumps(self.record, indent=2, sort_keys=True))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file beside its place and rename it, so that it is never seen half-written."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)

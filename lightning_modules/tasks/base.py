@@ -1,0 +1,133 @@
+"""What every paper shares: weighted loss terms, optimizer wiring, and, for depth, validation, test and prediction.
+
+A paper subclasses :class:`DepthModule` and adds ``forward`` and ``loss_terms``; nothing else is asked of it.
+"""
+
+import logging
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from lightning_modules.schedules import WarmupCosine
+from lightning_modules.tasks.checked import CheckedModule
+from lightning_modules.tasks.size_errors import explained
+
+logger = logging.getLogger(__name__)
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss term, or its gradient, is NaN or infinite; ``term`` names it and ``batch_path`` holds the batch."""
+
+    def __init__(self, term: str, value: float, step: int, batch_path: Path, what: str = "loss term") -> None:
+        super().__init__(f"{what} '{term}' is {value} at step {step}; its batch is in {batch_path}")
+        self.term = term
+        self.batch_path = batch_path
+
+
+class PaperModule(CheckedModule):
+    """Base of every paper: checks, sums and logs the loss terms and builds the optimizer.
+
+    Args:
+        loss_weights: Weight of each loss term; ``loss_terms`` must return exactly these keys.
+        optimizer: Takes the parameters, returns the optimizer (in YAML a class path with its arguments).
+        lr_scheduler: Takes the optimizer, returns a scheduler, or None for a constant rate.
+        lr_scheduler_interval: Whether the scheduler counts steps or epochs.
+        lr_monitor: Metric watched by a ``ReduceLROnPlateau`` scheduler.
+
+    Raises:
+        ValueError: If no loss weight is given, one is not a finite number >= 0, or all are 0.
+    """
+
+    def __init__(
+        self,
+        loss_weights: Mapping[str, float],
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["step", "epoch"] = "step",
+        lr_monitor: str = "val/score",
+    ) -> None:
+        super().__init__()
+        if not loss_weights:
+            raise ValueError("loss_weights is empty: name at least one loss term with its weight")
+        for name, weight in loss_weights.items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"the weight of loss term '{name}' is {weight}, but must be a finite number >= 0")
+        if not any(loss_weights.values()):
+            raise ValueError(
+                f"the weights of all loss terms ({', '.join(loss_weights)}) are 0: nothing would be trained"
+            )
+        self.loss_weights = dict(loss_weights)
+        self._make_optimizer = optimizer
+        self._make_lr_scheduler = lr_scheduler
+        self._lr_scheduler_interval = lr_scheduler_interval
+        self._lr_monitor = lr_monitor
+        # Under the command line the hyper-parameters are the plain configuration, so that a checkpoint loads with
+        # weights_only=True; a module built by hand holds live objects, which do not belong into a checkpoint.
+        if _given_hyperparameters.get() is not None:
+            self.save_hyperparameters()
+
+    @abstractmethod
+    def loss_terms(self, batch: Any) -> dict[str, Tensor]:
+        """Unweighted scalar loss terms of a batch, keyed like ``loss_weights``."""
+
+    def weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Loss terms times their weights, float32; a paper whose weights change in training extends this."""
+        return {name: self.loss_weights[name] * term.float() for name, term in terms.items()}
+
+    def progress(self) -> float:
+        """Part of the training that is done, 0 to 1, as a function of ``global_step`` alone; 0 outside a training.
+
+        Raises:
+            ValueError: If the training has no end that schedules could run to.
+        """
+        # Outside, the trainer would make the training data to count their batches.
+        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return 0.0
+        steps = float(self.trainer.estimated_stepping_batches)
+        if math.isinf(steps):
+            raise ValueError("the schedules need the length of the training: set trainer.max_steps or max_epochs")
+        return min(self.global_step / max(steps, 1.0), 1.0)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Weighted sum of the loss terms.
+
+        Raises:
+            KeyError: If ``loss_terms`` and ``loss_weights`` do not have the same keys.
+            ValueError: If the batch or its images are too small for the network, or do not divide by its strides.
+        """
+        with explained(batch):
+            terms = self.loss_terms(batch)
+        if terms.keys() != self.loss_weights.keys():
+            raise KeyError(
+                f"loss_terms returned {sorted(terms)}, but weights are given for {sorted(self.loss_weights)}"
+            )
+        loss = torch.stack(list(self.weighted(terms).values())).sum()
+        batch_size = len(batch["image"])
+        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=batch_size)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=batch_size)
+        # Kept for the callback that stops on a non-finite loss: it can then name the term.
+        self.last_terms = {name: term.detach() for name, term in terms.items()}
+        return loss
+
+    def setup(self, stage: str) -> None:
+        """Keep 4-D weights channels-last: the same numbers, and a faster step (`make bench`)."""
+        self.to(memory_format=torch.channels_last)
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer over all trainable parameters and, if given, its scheduler."""
+        optimizer = self._make_optimizer([p for p in self.parameters() if p.requires_grad])
+        if self._make_lr_scheduler is None:
+            return optimizer
+        scheduler = self._make_lr_scheduler(optimizer)
+        if isinstance(scheduler, WarmupCosine) and scheduler.total_steps is None:
+            scheduler.set_total_steps(int(self.trainer.estimated_stepping_batches))
+        wiring = {"scheduler": scheduler, "interval": self._lr_scheduler_interval, "monitor": self._lr_monitor}
+        return {"optimizer": optimizer, "lr_scheduler": wiring}

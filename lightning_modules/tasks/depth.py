@@ -1,0 +1,232 @@
+"""What papers that predict depth share: metrics of validation and test, and depth in metres in prediction."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torchmetrics import SumMetric
+
+from lightning_modules.tasks.base import PaperModule, logger
+from lightning_modules.tasks.batch_needs import DEPTH, Loop, Need, validation_measured
+from lightning_modules.tasks.flip_postprocessing import Quantity, blended_with_mirror_image
+from lightning_modules.tasks.size_errors import explained
+from lightning_modules.tasks.truth_check import TruthCheck
+from metrics.depth import DepthMetrics
+from structures.batch import DepthBatch
+
+
+class DepthModule(PaperModule):
+    """Base of papers that predict depth: metrics on validation and test, depth in metres on predict.
+
+    ``val/score`` is AbsRel under the module's own protocol, lower is better: checkpoints are chosen by it. Where a
+    whole split has no measured depth, what needs it is left out of the table, and one line says so; a training whose
+    checkpoints could then not be chosen is refused before its first step.
+
+    Args:
+        loss_weights: See :class:`PaperModule`.
+        optimizer: See :class:`PaperModule`.
+        lr_scheduler: See :class:`PaperModule`.
+        lr_scheduler_interval: See :class:`PaperModule`.
+        lr_monitor: See :class:`PaperModule`.
+        alignment: How predictions are aligned with the truth of each image before metrics are taken.
+        min_depth_m: Truth nearer than this is ignored and predictions are clamped to it, metres.
+        max_depth_m: Truth beyond this is ignored and predictions are clamped to it, metres.
+        crop: Evaluated window as fractions ``(top, bottom, left, right)`` of height and width, or None for all.
+        average: Whether metrics are means over images or over pixels (their names end in ``_img`` or ``_px``).
+    """
+
+    def __init__(
+        self,
+        loss_weights: Mapping[str, float],
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["step", "epoch"] = "step",
+        lr_monitor: str = "val/score",
+        alignment: Literal["none", "median", "least_squares"] = "none",
+        min_depth_m: float = 1e-3,
+        max_depth_m: float = 10.0,
+        crop: tuple[float, float, float, float] | None = None,
+        average: Literal["image", "pixel"] = "image",
+    ) -> None:
+        super().__init__(loss_weights, optimizer, lr_scheduler, lr_scheduler_interval, lr_monitor)
+        self.depth_metrics = torch.nn.ModuleDict(
+            {
+                stage: DepthMetrics(
+                    alignment=alignment,
+                    min_depth_m=min_depth_m,
+                    max_depth_m=max_depth_m,
+                    crop=crop,
+                    average=average,
+                )
+                for stage in ("val", "test")
+            }
+        )
+        self.measured_images = torch.nn.ModuleDict({stage: SumMetric() for stage in ("val", "test")})
+        self._said_no_truth: set[str] = set()
+        self.flip_postprocessing = False
+        self.truth_check = TruthCheck({stage: self._metrics(stage).protocol for stage in ("val", "test")})
+
+    flip_quantity: ClassVar[Quantity] = "depth"
+    """What flip post-processing blends."""
+    scores_without_truth: ClassVar[bool] = False
+    """Whether ``val/score`` is another number where a split has no measured depth."""
+
+    def on_fit_start(self) -> None:
+        """Refuse validation data of which none has depth, if checkpoints are chosen by the errors of depth.
+
+        Raises:
+            ValueError: If not one validation image has a measured pixel.
+        """
+        super().on_fit_start()
+        data = getattr(self.trainer, "datamodule", None)
+        if self.scores_without_truth or data is None or self.trainer.limit_val_batches == 0:
+            return
+        if not validation_measured(data):
+            raise ValueError(
+                f"{self.paper} chooses checkpoints by the errors of depth (val/score), but no validation image of "
+                f"{self.data_name} has any measured depth: hold out images that have (data.init_args.val of a video of "
+                "your own), train a paper that needs none (gam_depth, monodepth2, sc_depth), or validate not at all "
+                "(--trainer.limit_val_batches 0) and take the last weights"
+            )
+
+    def needs(self, loop: Loop) -> tuple[Need, ...]:
+        """Images, and depth to be compared with in validation and test."""
+        return (*super().needs(loop), DEPTH) if loop in ("val", "test") else super().needs(loop)
+
+    @property
+    def scale_known(self) -> bool:
+        """Whether depth is in metres, rather than up to a factor that nothing tells."""
+        return True
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Tensor:
+        """Depth of an image.
+
+        Args:
+            image: float32 ``(B, 3, H, W)``, RGB in [0, 1].
+
+        Returns:
+            float32 ``(B, 1, H, W)``, metres.
+        """
+
+    def predict_depth(self, batch: DepthBatch) -> Tensor:
+        """Depth that is held against the truth of a batch, ``(B, 1, H, W)``, metres; by default ``forward``."""
+        return self(batch["image"])
+
+    def evaluated_depth(self, batch: DepthBatch) -> Tensor:
+        """:meth:`predict_depth`, blended with that of the mirror images while ``flip_postprocessing`` is on."""
+        return self.with_flip(self.predict_depth, batch)
+
+    def with_flip(self, predict: Callable[[Any], Tensor], batch: Any) -> Tensor:
+        """What ``predict`` gives for a batch, blended with that of the mirror images if it is wanted."""
+        if not self.flip_postprocessing:
+            return predict(batch)
+        return blended_with_mirror_image(predict, batch, quantity=self.flip_quantity)
+
+    def _metrics(self, stage: str) -> DepthMetrics:
+        metrics = self.depth_metrics[stage]
+        assert isinstance(metrics, DepthMetrics)  # for the type checker: a ModuleDict forgets
+        return metrics
+
+    def _update_metrics(self, stage: str, batch: DepthBatch) -> None:
+        self._metrics(stage).update(
+            self.evaluated_depth(batch),
+            target_m=batch["depth"],
+            mask=batch["depth_mask"],
+            depth_scale_m=batch["depth_scale_m"],
+        )
+
+    def stage_metrics(self, stage: str) -> dict[str, Tensor]:
+        """Metrics of a finished validation or test, by name, with ``score``, by which checkpoints are chosen.
+
+        The name of a metric tells its average and alignment; that of the score must not change with them.
+        """
+        values = {name: value.float() for name, value in self._metrics(stage).compute().items()}
+        (score,) = (value for name, value in values.items() if name.startswith("abs_rel"))
+        return {**values, "score": score}
+
+    def _reset_metrics(self, stage: str) -> None:
+        self._metrics(stage).reset()
+        cast(SumMetric, self.measured_images[stage]).reset()
+        self.truth_check.reset(stage)
+
+    def _count_measured(self, stage: str, batch: DepthBatch) -> None:
+        measured = batch["depth_mask"].flatten(1).any(dim=1)
+        cast(SumMetric, self.measured_images[stage]).update(measured.float())
+
+    def _without_truth(self, stage: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The metrics of a split, without those that its missing depth leaves empty, and a line that says so."""
+        if float(cast(SumMetric, self.measured_images[stage]).compute()) > 0:
+            return values
+        if stage not in self._said_no_truth and self.trainer.is_global_zero:
+            self._said_no_truth.add(stage)
+            split = "validation" if stage == "val" else "test"
+            score = ": val/score is the photometric error" if self.scores_without_truth and stage == "val" else ""
+            logger.warning(
+                "no ground truth depth in the %s images of %s, so errors of depth and panels of it are left out%s",
+                split,
+                self.data_name,
+                score,
+            )
+        return {name: value for name, value in values.items() if not bool(value.isnan())}
+
+    def _log_metrics(self, stage: str) -> None:
+        values = self._without_truth(stage, self.stage_metrics(stage))
+        if self.flip_postprocessing:
+            values = {name if name == "score" else f"{name}_pp": value for name, value in values.items()}
+        for name, value in values.items():
+            # compute() has reduced the metric over all ranks, so every rank logs the same number.
+            self.log(f"{stage}/{name}", value, prog_bar=name == "score" or name.startswith("delta1"))
+        self.truth_check.explain(stage, values)
+        self._reset_metrics(stage)
+
+    @property
+    def unscored(self) -> str | None:
+        """Why the last validation or test gave no score though there is truth, one sentence; None where it gave one."""
+        return self.truth_check.unscored
+
+    def on_train_batch_start(self, batch: DepthBatch, batch_idx: int) -> None:
+        """Look at the unit of the truth, once.
+
+        Raises:
+            ValueError: If measured depth cannot be in metres.
+        """
+        super().on_train_batch_start(batch, batch_idx)
+        self.truth_check.look("train", batch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what a sanity check or an interrupted epoch has counted."""
+        self._reset_metrics("val")
+
+    def validation_step(self, batch: DepthBatch, batch_idx: int) -> None:
+        """Update the validation metrics."""
+        self._count_measured("val", batch)
+        self.truth_check.look("val", batch)
+        with explained(batch):
+            self._update_metrics("val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics."""
+        self._log_metrics("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Forget what an interrupted test has counted."""
+        self._reset_metrics("test")
+
+    def test_step(self, batch: DepthBatch, batch_idx: int) -> None:
+        """Update the test metrics."""
+        self._count_measured("test", batch)
+        self.truth_check.look("test", batch)
+        with explained(batch):
+            self._update_metrics("test", batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._log_metrics("test")
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Depth ``(B, 1, H, W)`` in metres for a batch of images."""
+        return self.with_flip(lambda one: self(one["image"]), batch)

@@ -1,0 +1,214 @@
+"""What papers on instance segmentation share: detections, their scores in validation and test, and prediction."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+
+from lightning_modules.runs.class_names import NamedClasses
+from lightning_modules.tasks.base import PaperModule
+from lightning_modules.tasks.batch_needs import OBJECTS, SCORED_OBJECTS, Loop, Need
+from metrics.instances import InstanceMetrics
+from networks.condinst import CondInst
+from structures.instances import Detections, InstanceBatch
+
+SelectBy = Literal["mask_ap", "mask_iou", "box_ap"]
+
+
+class InstanceSegmentationModule(NamedClasses, PaperModule):
+    """Base of papers that find instances: detections with masks, COCO's scores of them.
+
+    ``val/score`` is 1 minus the metric ``select_by``, lower is better: checkpoints are chosen by it. Where the data
+    have no masks it is 1 minus the average precision of boxes.
+
+    Args:
+        network: The network; its classes are those of the data.
+        loss_weights: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        optimizer: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        lr_scheduler: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        lr_scheduler_interval: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        lr_monitor: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        select_by: Metric that checkpoints are chosen by, see :mod:`metrics.instances`.
+        subset: Flag of the data's objects that are scored by themselves too, such as ``camouflaged``; None for none.
+            It is left out, with a warning, where the objects of the data have no flags at all.
+        boundary_tolerance_px: Distance within which boundaries agree, pixels of the original image.
+        score_threshold: Least class probability times quality of a detection.
+        iou_threshold: Of non-maximum suppression within a class.
+        max_detections: Most detections of an image.
+
+    Raises:
+        ValueError: If ``select_by`` is unknown or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        network: CondInst,
+        loss_weights: Mapping[str, float],
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["step", "epoch"] = "step",
+        lr_monitor: str = "val/score",
+        select_by: SelectBy = "mask_ap",
+        subset: str | None = None,
+        boundary_tolerance_px: float = 2.0,
+        score_threshold: float = 0.05,
+        iou_threshold: float = 0.6,
+        max_detections: int = 100,
+    ) -> None:
+        super().__init__(loss_weights, optimizer, lr_scheduler, lr_scheduler_interval, lr_monitor)
+        if select_by not in ("mask_ap", "mask_iou", "box_ap"):
+            raise ValueError(f"select_by is '{select_by}', but must be 'mask_ap', 'mask_iou' or 'box_ap'")
+        if not (0 <= score_threshold <= 1 and 0 <= iou_threshold <= 1 and max_detections >= 1):
+            raise ValueError(
+                f"score_threshold ({score_threshold}) and iou_threshold ({iou_threshold}) must lie in [0, 1] and "
+                f"max_detections ({max_detections}) be at least 1"
+            )
+        self.network = network
+        self.select_by = select_by
+        self.score_threshold = score_threshold
+        self.iou_threshold = iou_threshold
+        self.max_detections = max_detections
+        self.instance_metrics = nn.ModuleDict(
+            {
+                stage: InstanceMetrics(subset=subset, boundary_tolerance_px=boundary_tolerance_px)
+                for stage in ("val", "test")
+            }
+        )
+
+    def needs(self, loop: Loop) -> tuple[Need, ...]:
+        """Images with boxes of objects, and in validation and test what they are scored on."""
+        own = super().needs(loop)
+        if loop == "predict":
+            return own
+        return (*own, OBJECTS if loop == "train" else SCORED_OBJECTS)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes that the network tells apart."""
+        return self.network.head.logits.out_channels
+
+    @abstractmethod
+    def loss_terms(self, batch: InstanceBatch) -> dict[str, Tensor]:
+        """Unweighted scalar loss terms of a batch, keyed like ``loss_weights``."""
+
+    def setup(self, stage: str) -> None:
+        """Hold the classes of the network, and the subset that is scored by itself, against the data.
+
+        Raises:
+            ValueError: If the numbers of classes differ, or the objects of the data have flags, but not that of the
+                subset.
+        """
+        super().setup(stage)
+        self._check_subset()
+        of_data = getattr(getattr(self.trainer, "datamodule", None), "n_classes", None)
+        if of_data is not None and of_data != self.n_classes:
+            raise ValueError(
+                f"the network tells {self.n_classes} classes apart, but the data have {of_data}: set "
+                f"model.init_args.network.init_args.n_classes to {of_data}, or to null, which takes that of the data"
+            )
+
+    def _check_subset(self) -> None:
+        """Leave out the scores of a subset that the data know nothing of, and refuse one that is misspelt."""
+        data = getattr(self.trainer, "datamodule", None)
+        flags: tuple[str, ...] | None = getattr(data, "flag_names", None)
+        for stage in self.instance_metrics:
+            subset = self._metrics(stage).subset
+            if subset is None or flags is None or subset in flags:
+                continue
+            if flags:
+                raise ValueError(
+                    f"subset is {subset!r}, but the objects of {type(data).__name__} have no such flag; set "
+                    f"model.init_args.subset to one of {', '.join(flags)}, or to null"
+                )
+            self._metrics(stage).subset = None
+            if stage == "val":
+                rank_zero_warn(
+                    f"The objects of {type(data).__name__} have no flags, so the scores of the subset {subset!r} are "
+                    "left out."
+                )
+
+    def forward(
+        self, image: Tensor, scale: Tensor | None = None, original_size: Tensor | None = None
+    ) -> list[Detections]:
+        """Find instances.
+
+        Args:
+            image: float32 ``(B, 3, H, W)``, RGB in [0, 1], H and W multiples of 32.
+            scale: float32 ``(B, 2)``, factors from the original to the image's rows and columns; None for 1.
+            original_size: int64 ``(B, 2)``, height and width of the original; None for those of the image.
+
+        Returns:
+            For each image its detections at the original size, best first.
+        """
+        found = self.network.instances(
+            self.network(image),
+            scale=scale,
+            original_size=original_size,
+            score_threshold=self.score_threshold,
+            iou_threshold=self.iou_threshold,
+            max_detections=self.max_detections,
+        )
+        return cast(list[Detections], found)
+
+    def detect(self, batch: Mapping[str, Any]) -> list[Detections]:
+        """Detections of a batch, at the sizes of the original images.
+
+        Images of one's own (``datamodules.prediction_images.ImageFiles``) say how large they are in another way.
+        """
+        if "original_size" in batch:
+            return self(batch["image"], batch["scale"], batch["original_size"])
+        if "original_image" not in batch:
+            return self(batch["image"])
+        original, content = batch["original_image"], batch["content_size"].to(batch["image"].device)
+        size = content.new_tensor(original.shape[-2:]).expand(len(original), 2)
+        return self(batch["image"], content / size, size)
+
+    def _metrics(self, stage: str) -> InstanceMetrics:
+        return cast(InstanceMetrics, self.instance_metrics[stage])
+
+    def _update_metrics(self, stage: str, batch: InstanceBatch) -> None:
+        self._metrics(stage).update(self.detect(batch), truths=batch["truth"], image_ids=batch["image_id"])
+
+    def stage_metrics(self, stage: str) -> dict[str, Tensor]:
+        """Metrics of a finished validation or test, by name, with ``score``, by which checkpoints are chosen."""
+        values = {name: value.float() for name, value in self._metrics(stage).compute().items()}
+        chosen = values[self.select_by]
+        return values | {"score": 1 - torch.where(chosen.isnan(), values["box_ap"], chosen)}
+
+    def _log_metrics(self, stage: str) -> None:
+        for name, value in self.stage_metrics(stage).items():
+            # compute() has reduced the metric over all ranks, so every rank logs the same number.
+            self.log(f"{stage}/{name}", value, prog_bar=name in ("score", "mask_ap", "mask_iou"))
+        self._metrics(stage).reset()
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what a sanity check or an interrupted epoch has counted."""
+        self._metrics("val").reset()
+
+    def validation_step(self, batch: InstanceBatch, batch_idx: int) -> None:
+        """Add the detections of a batch."""
+        self._update_metrics("val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics."""
+        self._log_metrics("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Forget what an interrupted test has counted."""
+        self._metrics("test").reset()
+
+    def test_step(self, batch: InstanceBatch, batch_idx: int) -> None:
+        """Add the detections of a batch."""
+        self._update_metrics("test", batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._log_metrics("test")
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[Detections]:
+        """Detections of a batch, at the sizes of the original images."""
+        return self.detect(batch)

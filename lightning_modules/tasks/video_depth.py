@@ -1,0 +1,372 @@
+"""What the papers share that learn depth from the photometric error between the frames of a video.
+
+A paper adds ``loss_terms`` and ``relative_poses``; depth, view synthesis, evaluation and pictures stand here.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+
+from geometry.alignment import median_scale
+from geometry.disparity import depth_from_disparity
+from geometry.se3 import invert_transform, transform_from_axis_angle
+from lightning_modules.tasks.batch_needs import CLIP_DEPTH, CLIPS, IMAGES, KEYPOINTS, POSES, Loop, Need
+from lightning_modules.tasks.depth import DepthModule
+from lightning_modules.tasks.flip_postprocessing import Quantity
+from losses.photometric import Photometric, minimum_error
+from losses.weighting import Averaging, KeypointWeighting, PhotometricWeighting
+from metrics.subset_depth import SubsetDepthErrors
+from metrics.trajectory import PoseErrors
+from networks.disparity import DisparitySegmentationNet
+from networks.pose import PoseNet, ResidualPoseNet
+from renderers.display import categorical, colorize, depth_range, scalar_map
+from renderers.view_synthesis import Warped, synthesize_views
+from structures.batch import PADDING_INDEX, DepthBatch
+from structures.clip import ClipBatch, source_positions, sources_of, target_of
+
+PIXEL_SUBSETS = ("plain", "textured", "boundary", "thin", "glossy")
+"""Parts of the image on which errors are reported by themselves, where the data set says which pixels they are."""
+
+IDENTITY_NOISE = 1e-5
+"""Standard deviation of the noise that breaks ties between identity errors, as in the released code of Monodepth2."""
+
+
+def poses_around_target(motion: Tensor) -> Tensor:
+    """Maps from the target out of its motions against each neighbour, which are given in temporal order.
+
+    Args:
+        motion: ``(B, N - 1, 4, 4)``, maps of points of the earlier frame of each pair into the later one.
+
+    Returns:
+        ``(B, N, 4, 4)``: inverted before the target, the identity for itself, as they are after it.
+    """
+    middle = motion.shape[1] // 2
+    identity = torch.eye(4, dtype=motion.dtype, device=motion.device).expand(len(motion), 1, 4, 4)
+    return torch.cat([invert_transform(motion[:, :middle]), identity, motion[:, middle:]], dim=1)
+
+
+class VideoDepthModule(DepthModule):
+    """Base of papers that learn depth from video; a subclass names its loss terms in ``paper_weights``.
+
+    Depth is ``1 / (1 / max + (1 / min - 1 / max) d)`` of the network's disparity d in [0, 1]; its scale is arbitrary
+    where poses are learned, so metrics are taken after an alignment by medians. Without any truth in the data,
+    ``val/score`` is the photometric error, so that checkpoints can still be chosen.
+
+    Args:
+        loss_weights: Weights of the loss terms; None is the paper's. A term that is left out is none of the loss.
+        depth_network: Maps an image ``(B, 3, H, W)`` to disparity ``(B, 1, H, W)`` in [0, 1].
+        pose_network: Maps pairs of images to their motion; None with ``poses: exact``.
+        weighting: How pixels of the photometric error count.
+        poses: ``learned`` takes the pose network's, ``exact`` those of the data, to study depth alone.
+        depth_from: Part of the training after which depth is learned; before, motion alone. 0 is the papers'. While a
+            motion network from scratch knows nothing, depth only follows smoothness, to where it is flat for good.
+        minimum_from: Part of the training after which a pixel counts the least error of all neighbours, warped and
+            unwarped; before, the mean over all that are warped. 0 is the papers'. The minimum hides a wrong motion: any
+            that is worse than none costs no more than none and has no gradient, so a pose network that starts from
+            scratch first needs to feel its errors.
+        optimizer: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        lr_scheduler: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        lr_scheduler_interval: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        lr_monitor: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        alignment: See :class:`DepthModule`.
+        min_depth_m: Nearest depth of the network and of the evaluation, metres.
+        max_depth_m: Farthest depth of the network and of the evaluation, metres.
+        crop: See :class:`DepthModule`.
+        average: See :class:`DepthModule`.
+
+    Raises:
+        ValueError: If a loss term is unknown, or poses are learned without a pose network, or exact ones with one, or
+            ``depth_from`` or ``minimum_from`` is not in [0, 1].
+    """
+
+    paper_weights: ClassVar[Mapping[str, float]]
+    """All loss terms of the paper with their weights."""
+    flip_quantity: ClassVar[Quantity] = "disparity"
+    scores_without_truth: ClassVar[bool] = True
+    """The photometric error chooses checkpoints where no frame has depth."""
+    corrects_motion: ClassVar[bool] = False
+    """Whether the paper uses the second decoder of a pose network that has one."""
+
+    def __init__(
+        self,
+        loss_weights: Mapping[str, float] | None,
+        depth_network: nn.Module,
+        pose_network: PoseNet | None,
+        weighting: PhotometricWeighting | None = None,
+        poses: Literal["learned", "exact"] = "learned",
+        depth_from: float = 0.0,
+        minimum_from: float = 0.0,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["step", "epoch"] = "step",
+        lr_monitor: str = "val/score",
+        alignment: Literal["none", "median", "least_squares"] = "median",
+        min_depth_m: float = 0.1,
+        max_depth_m: float = 10.0,
+        crop: tuple[float, float, float, float] | None = None,
+        average: Literal["image", "pixel"] = "image",
+    ) -> None:
+        super().__init__(
+            loss_weights=self.paper_weights if loss_weights is None else loss_weights,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            lr_scheduler_interval=lr_scheduler_interval,
+            lr_monitor=lr_monitor,
+            alignment=alignment,
+            min_depth_m=min_depth_m,
+            max_depth_m=max_depth_m,
+            crop=crop,
+            average=average,
+        )
+        unknown = sorted(self.loss_weights.keys() - self.paper_weights.keys())
+        if unknown:
+            raise ValueError(f"loss term '{unknown[0]}' is not known; choose among {', '.join(self.paper_weights)}")
+        if poses not in ("learned", "exact"):
+            raise ValueError(f"poses is '{poses}', but must be 'learned' or 'exact'")
+        if (poses == "learned") != (pose_network is not None):
+            raise ValueError(f"poses is '{poses}': 'learned' needs a pose_network, 'exact' must have none")
+        for name, part in (("depth_from", depth_from), ("minimum_from", minimum_from)):
+            if not 0 <= part <= 1:
+                raise ValueError(f"{name} is {part}, but must be a part of the training, 0 to 1")
+        self.depth_network = depth_network
+        self.pose_network = pose_network
+        self.weighting = Averaging() if weighting is None else weighting
+        self.poses = poses
+        self.depth_from = depth_from
+        self.minimum_from = minimum_from
+        self.min_depth_m = min_depth_m
+        self.max_depth_m = max_depth_m
+        # What no term trains must not ask for gradients: DDP waits for those of every parameter.
+        if "segmentation" not in self.loss_weights and isinstance(depth_network, DisparitySegmentationNet):
+            depth_network.segmentation_decoder.requires_grad_(False)
+        if not self.corrects_motion and isinstance(pose_network, ResidualPoseNet):
+            pose_network.residual_decoder.requires_grad_(False)
+        stages = ("val", "test")
+        self.subset_metrics = nn.ModuleDict(
+            {
+                stage: SubsetDepthErrors(
+                    PIXEL_SUBSETS, alignment=alignment, min_depth_m=min_depth_m, max_depth_m=max_depth_m, crop=crop
+                )
+                for stage in stages
+            }
+        )
+        self.pose_metrics = nn.ModuleDict({stage: PoseErrors() for stage in stages})
+        self.photometric_metrics = nn.ModuleDict({stage: MeanMetric(nan_strategy="error") for stage in stages})
+
+    def needs(self, loop: Loop) -> tuple[Need, ...]:
+        """Clips to learn from, with poses or key points where the configuration takes them from the data."""
+        if loop != "train":
+            return (IMAGES,) if loop == "predict" else (IMAGES, CLIP_DEPTH)
+        own: tuple[Need, ...] = (IMAGES, CLIPS)
+        own = (*own, POSES) if self.poses == "exact" else own
+        return (*own, KEYPOINTS) if isinstance(self.weighting, KeypointWeighting) else own
+
+    @property
+    def scale_known(self) -> bool:
+        """Whether depth is in metres: exact poses tell its scale, learned ones leave it open."""
+        return self.poses == "exact"
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Depth of an image, up to one unknown scale where poses are learned.
+
+        Args:
+            image: float32 ``(B, 3, H, W)``, RGB in [0, 1].
+
+        Returns:
+            float32 ``(B, 1, H, W)``, between ``min_depth_m`` and ``max_depth_m``.
+        """
+        return self.to_depth(self.depth_network(image))
+
+    def to_depth(self, disparity: Tensor) -> Tensor:
+        """Depth ``(B, 1, H, W)`` of the network's disparity in [0, 1]."""
+        return depth_from_disparity(disparity, min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
+
+    def held(self, disparity: Tensor) -> Tensor:
+        """The network's disparity in training, without gradient (zero in the graph, for DDP) before ``depth_from``.
+
+        Smoothness is held as well: alone it would flatten disparity at a limit of its range, where no gradient is left.
+        """
+        return disparity if self.progress() >= self.depth_from else disparity.detach() + 0.0 * disparity
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Leave what is held out of the step: Adam would count its zeros, and begin with steps several times too long.
+
+        Its estimate of the squared gradient would start from nothing long after the correction for that has ended, and
+        depth has been seen to jump to where it is flat for good.
+        """
+        if self.progress() >= self.depth_from:
+            return
+        # Labels train the encoder meanwhile.
+        held = (
+            cast(nn.Module, self.depth_network.decoder) if "segmentation" in self.loss_weights else self.depth_network
+        )
+        for parameter in held.parameters():
+            parameter.grad = None
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Refuse labels that the network has no class for, while they are on the CPU, where looking costs no wait.
+
+        Raises:
+            ValueError: If a class id is above the network's.
+        """
+        if isinstance(self.depth_network, DisparitySegmentationNet) and "proxy_semantic" in batch:
+            highest = int(batch["proxy_semantic"].max())
+            if highest > self.depth_network.n_classes:
+                raise ValueError(
+                    f"the labels have the class id {highest}, but the network has {self.depth_network.n_classes} "
+                    "classes: set model.init_args.depth_network.init_args.n_classes to the teacher's"
+                )
+        return batch
+
+    @abstractmethod
+    def relative_poses(self, batch: ClipBatch, depth: Tensor) -> Tensor:
+        """Maps of points of the target's camera into each frame's, ``(B, N, 4, 4)``.
+
+        Args:
+            batch: A batch with neighbours.
+            depth: Depth of the target, ``(B, 1, H, W)``, for papers that look at the warped images.
+        """
+
+    def exact_poses(self, batch: ClipBatch) -> Tensor:
+        """The exact ones of the data.
+
+        Raises:
+            ValueError: If the data has none.
+        """
+        if "T_frame_target" not in batch:
+            raise ValueError("poses is 'exact', but the data gives none: use rooms, or poses: learned.")
+        return batch["T_frame_target"]
+
+    def target_pair_poses(self, batch: ClipBatch) -> Tensor:
+        """``(B, N, 4, 4)`` from the pairs of the target with every other frame, all in one pass.
+
+        A pair enters the network in temporal order; the motion of a frame before the target is inverted.
+        """
+        if self.pose_network is None:
+            return self.exact_poses(batch)
+        frames = batch["frames_jittered"]
+        batch_size, n_frames = frames.shape[:2]
+        middle = n_frames // 2
+        target = target_of(frames)
+        others = sources_of(frames).transpose(0, 1)  # (S, B, 3, H, W): one block of pairs a neighbour
+        first = torch.cat([*others[:middle], *[target] * middle])
+        second = torch.cat([*[target] * middle, *others[middle:]])
+        motion = transform_from_axis_angle(*self.pose_network(first, second))
+        return poses_around_target(motion.view(n_frames - 1, batch_size, 4, 4).transpose(0, 1))
+
+    def synthesize(self, batch: ClipBatch, depth: Tensor, T_frame_target: Tensor) -> Warped:
+        """The sources of a clip seen from its target's camera.
+
+        Args:
+            batch: A batch with neighbours.
+            depth: Depth of the target, ``(B, 1, H, W)``.
+            T_frame_target: ``(B, N, 4, 4)``.
+        """
+        others = source_positions(T_frame_target.shape[1])
+        return synthesize_views(
+            sources_of(batch["frames"]), depth=depth, K=batch["K"], T_source_target=T_frame_target[:, others]
+        )
+
+    def candidates(self, batch: ClipBatch, warped: Tensor, *, noise: bool) -> tuple[Tensor, Tensor]:
+        """Smallest photometric error over the unwarped and the warped sources.
+
+        Args:
+            batch: A batch with neighbours.
+            warped: The warped sources, ``(B, S, 3, H, W)``.
+            noise: Whether ties between unwarped sources are broken by noise, as in training.
+
+        Returns:
+            The error ``(B, H, W)`` and the winner, int64 ``(B, H, W)``: 0 to S - 1 unwarped, S to 2 S - 1 warped.
+        """
+        compare = Photometric(batch["image"])
+        identity, error = compare(sources_of(batch["frames"])), compare(warped)
+        tie_breaker = IDENTITY_NOISE * torch.randn_like(identity) if noise else None
+        return minimum_error(error, identity, noise=tie_breaker)
+
+    @property
+    def takes_minimum(self) -> bool:
+        """Whether a pixel counts its least error by now, see ``minimum_from``."""
+        return self.progress() >= self.minimum_from
+
+    def photometric_loss(self, batch: ClipBatch, warped: Tensor) -> Tensor:
+        """The weighted error of the warped sources ``(B, S, 3, H, W)`` in training, a scalar."""
+        if self.takes_minimum:
+            error, _ = self.candidates(batch, warped, noise=True)
+        else:
+            error = Photometric(batch["image"])(warped).mean(dim=1)
+        return self.weigh(batch, error)
+
+    def weigh(self, batch: ClipBatch, error: Tensor) -> Tensor:
+        """The photometric loss: errors ``(B, H, W)`` weighted and averaged to a scalar."""
+        return self.weighting(error, image=batch["image"], keypoints=batch.get("keypoints"))
+
+    def _update_metrics(self, stage: str, batch: DepthBatch) -> None:
+        depth = self.evaluated_depth(batch)
+        truth, mask = batch["depth"], batch["depth_mask"]
+        self._metrics(stage).update(depth, target_m=truth, mask=mask, depth_scale_m=batch["depth_scale_m"])
+        subsets = {name: cast(dict[str, Tensor], batch)[name] for name in PIXEL_SUBSETS if name in batch}
+        cast(SubsetDepthErrors, self.subset_metrics[stage]).update(depth, target_m=truth, mask=mask, subsets=subsets)
+        if "frames" not in batch:
+            return
+        clip = cast(ClipBatch, batch)
+        counted = clip["index"] != PADDING_INDEX
+        poses = self.relative_poses(clip, depth)
+        error, _ = self.candidates(clip, self.synthesize(clip, depth, poses).image, noise=False)
+        cast(MeanMetric, self.photometric_metrics[stage]).update(error.mean(dim=(1, 2)), weight=counted.float())
+        if "T_frame_target" in clip and self.poses == "learned":
+            cast(PoseErrors, self.pose_metrics[stage]).update(
+                poses, true_T_frame_target=clip["T_frame_target"], counted=counted
+            )
+
+    def stage_metrics(self, stage: str) -> dict[str, Tensor]:
+        """Depth errors, those of parts of the image and of poses where there is truth, and the photometric error."""
+        values = super().stage_metrics(stage)
+        for metrics in (self.subset_metrics, self.pose_metrics):
+            metric = cast(SubsetDepthErrors | PoseErrors, metrics[stage])
+            if metric.update_called:
+                measured = metric.compute()
+                values |= {name: value.float() for name, value in measured.items() if not bool(value.isnan())}
+        photometric = cast(MeanMetric, self.photometric_metrics[stage])
+        if photometric.update_called:  # the same on all ranks: one whose share is padding has to take part in the sum
+            values["photometric"] = photometric.compute()
+            if bool(values["score"].isnan()):  # not one measured depth in the whole split
+                values["score"] = values["photometric"]
+        return values
+
+    def _reset_metrics(self, stage: str) -> None:
+        super()._reset_metrics(stage)
+        for metrics in (self.subset_metrics, self.pose_metrics, self.photometric_metrics):
+            cast(MeanMetric, metrics[stage]).reset()
+
+    def pictures(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """What the module sees and does, as RGB pictures ``(B, 3, H, W)`` in [0, 1] by name, for a callback to draw.
+
+        Depth is drawn up to its scale: prediction and truth each on the range of the truth's (or its own) quantiles,
+        after the alignment by medians.
+        """
+        depth = self.evaluated_depth(batch)
+        truth, mask = batch["depth"], batch["depth_mask"]
+        known = mask.flatten(1).any(dim=1).view(-1, 1, 1, 1)
+        scale = torch.where(known.flatten(), median_scale(depth, target=truth, mask=mask), 1.0)
+        depth_shown = depth * scale.view(-1, 1, 1, 1)
+        near, far = depth_range(torch.where(known, truth, depth_shown), mask=mask | ~known)
+        pictures = {
+            "image": batch["image"],
+            "truth": colorize(truth, mask=mask, near_m=near, far_m=far),
+            "depth": colorize(depth_shown, near_m=near, far_m=far),
+            "weights": scalar_map(self.weighting.weights(batch["image"], batch.get("keypoints")).unsqueeze(1)),
+        }
+        if "frames" in batch:
+            warped = self.synthesize(batch, depth, self.relative_poses(batch, depth)).image
+            error, winner = self.candidates(batch, warped, noise=False)
+            pictures["winner"] = categorical(winner + 1)
+            pictures["error"] = scalar_map(error.unsqueeze(1), high=0.5)
+            pictures["warped first"] = warped[:, 0].clamp(0, 1)
+            pictures["warped last"] = warped[:, -1].clamp(0, 1)
+        return pictures

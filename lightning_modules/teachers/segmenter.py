@@ -1,0 +1,152 @@
+"""A light semantic segmentation network, trained on the labels of rooms: the teacher that others take labels from.
+
+No paper: cross-entropy on every pixel whose class is known. What its checkpoint predicts elsewhere is a stand-in for
+the proxy labels of a large network (GAM-Depth takes them from a Light-Weight RefineNet, https://arxiv.org/abs/1810.03272)
+that needs no download, and is as imperfect as those, since it is applied to scenes that it was not trained on.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NotRequired, TypedDict
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from lightning_modules.runs.class_names import NamedClasses
+from lightning_modules.tasks.base import PaperModule
+from lightning_modules.tasks.batch_needs import CLASSES, Loop, Need
+from losses.semantic import proxy_cross_entropy
+from metrics.segmentation import SegmentationMetrics
+from networks.segmenter import SegmentationNet
+from structures.batch import PADDING_INDEX
+from structures.clip import IGNORED_LABEL
+
+
+class LabelledImages(TypedDict):
+    """What the segmenter needs of a batch."""
+
+    image: Tensor
+    """float32 ``(B, 3, H, W)``, RGB in [0, 1]."""
+    semantic: Tensor
+    """int64 ``(B, H, W)``, class ids, 0 = none."""
+    index: NotRequired[Tensor]
+    """int64 ``(B,)``, position in the split, or ``PADDING_INDEX``."""
+
+
+class Segmenter(NamedClasses, PaperModule):
+    """Semantic segmentation, validated by mean IoU and pixel accuracy.
+
+    ``val/score`` is 1 - mean IoU, lower is better like every other score: checkpoints are chosen by it.
+
+    Args:
+        network: Maps an image ``(B, 3, H, W)`` in [0, 1] to logits ``(B, n_classes + 1, H, W)``.
+        loss_weights: Weight of the only term, ``cross_entropy``.
+        optimizer: Takes the parameters, returns the optimizer.
+        lr_scheduler: Takes the optimizer, returns a scheduler, or None for a constant rate.
+        lr_scheduler_interval: Whether the scheduler counts steps or epochs.
+        lr_monitor: Metric watched by a ``ReduceLROnPlateau`` scheduler.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNet,
+        loss_weights: Mapping[str, float] | None = None,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["step", "epoch"] = "step",
+        lr_monitor: str = "val/score",
+    ) -> None:
+        weights = {"cross_entropy": 1.0} if loss_weights is None else loss_weights
+        super().__init__(weights, optimizer, lr_scheduler, lr_scheduler_interval, lr_monitor)
+        self.network = network
+        self.val_metrics = SegmentationMetrics(network.n_classes)
+        self.test_metrics = SegmentationMetrics(network.n_classes)
+
+    def needs(self, loop: Loop) -> tuple[Need, ...]:
+        """Class labels of pixels, but for predictions."""
+        return super().needs(loop) if loop == "predict" else (*super().needs(loop), CLASSES)
+
+    def check_truth(self, batch: LabelledImages) -> None:
+        """Refuse to train without a single labelled pixel: the loss would be zero."""
+        if not bool((_labels(batch) != IGNORED_LABEL).any()):
+            raise ValueError(
+                f"{self.paper} learns classes of pixels, but not one pixel of the first {len(batch['image'])} training "
+                f"images of {self.data_name} has any: every class id is {IGNORED_LABEL}, which means unknown"
+            )
+
+    @property
+    def n_classes(self) -> int:
+        """Highest class id; ids count from 1."""
+        return self.network.n_classes
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Class of every pixel.
+
+        Args:
+            image: float32 ``(B, 3, H, W)``, RGB in [0, 1], sides multiples of 32, at least 64.
+
+        Returns:
+            int64 ``(B, H, W)``, class ids from 1: every pixel gets a class.
+        """
+        logits = self.network(image)
+        return logits[:, IGNORED_LABEL + 1 :].argmax(dim=1) + IGNORED_LABEL + 1
+
+    def loss_terms(self, batch: LabelledImages) -> dict[str, Tensor]:
+        """Mean cross-entropy over the pixels whose class is known.
+
+        Raises:
+            ValueError: If the batch has no labels, or a class id that the network does not know.
+        """
+        labels = _labels(batch)
+        logits = self.network(batch["image"])
+        return {"cross_entropy": proxy_cross_entropy(logits, labels=labels, ignore_index=IGNORED_LABEL)}
+
+    def _log_metrics(self, stage: str, metrics: SegmentationMetrics) -> None:
+        # compute() has reduced the counts over all ranks, so every rank logs the same numbers.
+        scores = metrics.compute()
+        for name, value in scores.items():
+            self.log(f"{stage}/{name}", value.float(), prog_bar=True)
+        self.log(f"{stage}/score", 1 - scores["miou"].float())
+        metrics.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what a sanity check or an interrupted epoch has counted."""
+        self.val_metrics.reset()
+
+    def validation_step(self, batch: LabelledImages, batch_idx: int) -> None:
+        """Count right and wrong pixels."""
+        self.val_metrics.update(self(batch["image"]), target=_truth(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics."""
+        self._log_metrics("val", self.val_metrics)
+
+    def on_test_epoch_start(self) -> None:
+        """Forget what an interrupted test has counted."""
+        self.test_metrics.reset()
+
+    def test_step(self, batch: LabelledImages, batch_idx: int) -> None:
+        """Count right and wrong pixels."""
+        self.test_metrics.update(self(batch["image"]), target=_truth(batch))
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._log_metrics("test", self.test_metrics)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Class ids, int64 ``(B, H, W)``."""
+        return self(batch["image"])
+
+
+def _labels(batch: LabelledImages) -> Tensor:
+    if "semantic" not in batch:
+        raise ValueError("the batch has no 'semantic' labels: ask the data for them, fields: [semantic]")
+    return batch["semantic"]
+
+
+def _truth(batch: LabelledImages) -> Tensor:
+    """Labels of the batch, without those of samples that only pad a rank's share."""
+    labels = _labels(batch)
+    if "index" not in batch:
+        return labels
+    return labels.masked_fill((batch["index"] == PADDING_INDEX).view(-1, 1, 1), IGNORED_LABEL)

@@ -1,0 +1,122 @@
+"""The loggers of a run: a CSV always, W&B with what a dashboard compares runs by."""
+
+import http.server
+import threading
+
+import pytest
+import wandb
+from jsonargparse import Namespace
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+
+from lightning_modules.runs import loggers as module
+from lightning_modules.runs.loggers import finish_wandb, run_loggers
+
+
+@pytest.fixture
+def config():
+    return Namespace(
+        experiment="lite_unet",
+        model=Namespace(class_path="lightning_modules.supervised_depth.SupervisedDepth"),
+        data=Namespace(class_path="datamodules.rooms.datamodule.RoomsDataModule"),
+        seed_everything=3,
+        tags=["ablation"],
+    )
+
+
+def test_offline_run_is_grouped_tagged_and_says_how_to_sync(config, tmp_path, capsys):
+    csv_logger, wandb_logger = run_loggers(config, tmp_path / "lite_unet" / "r1", job_type="fit")
+    assert isinstance(csv_logger, CSVLogger)
+    assert csv_logger.log_dir.rstrip("/") == str(tmp_path / "lite_unet" / "r1")
+    assert isinstance(wandb_logger, WandbLogger)
+    settings = wandb_logger._wandb_init
+    assert settings["group"] == "supervised_depth"
+    assert settings["job_type"] == "fit"
+    assert settings["tags"] == ["rooms", "lite_unet", "seed=3", "ablation"]
+    assert settings["id"] == "lite_unet-r1", "a requeued run has to find its W&B run again"
+    assert settings["resume"] == "allow"
+    assert "wandb sync" in capsys.readouterr().err
+
+
+def test_a_manifest_is_tagged_by_its_kind(config, tmp_path):
+    config.data = Namespace(class_path="datamodules.manifest.datamodule.ManifestDataModule")
+    assert "manifest" in run_loggers(config, tmp_path, job_type="fit")[1]._wandb_init["tags"]
+
+
+def test_disabled_means_none(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert [type(logger) for logger in run_loggers(config, tmp_path, job_type="fit")] == [CSVLogger]
+
+
+class Refuses(http.server.BaseHTTPRequestHandler):
+    """A W&B server that is there and knows nobody."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def do_POST(self):
+        self.send_response(401)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_that_refuses_the_key_costs_no_run(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_address[1]}")
+        wandb.teardown()  # it keeps the settings of the run before
+        _, logger = run_loggers(config, tmp_path / "x" / "r2", job_type="fit")
+        assert "W&B is offline" not in capsys.readouterr().err
+        logger.log_metrics({"train/loss": 1.0}, step=1)
+        finish_wandb()
+        server.shutdown()
+        wandb.teardown()
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("W&B")]
+    assert len(said) == 1
+    assert said[0].startswith("W&B could not begin its run (")
+    assert f"it is offline. To upload this run later: wandb sync {tmp_path}/x/r2/wandb/offline-run-*" in said[0]
+    assert list((tmp_path / "x" / "r2" / "wandb").glob("offline-run-*"))
+
+
+def broken(*_, **__):
+    raise wandb.Error("the service died.\nAt once.")
+
+
+def test_a_wandb_that_does_not_work_at_all_is_left_out(config, tmp_path, monkeypatch, capsys):
+    _, logger = run_loggers(config, tmp_path, job_type="fit")
+    begin = wandb.init
+    monkeypatch.setattr(wandb, "init", lambda **given: broken() if given["mode"] != "disabled" else begin(**given))
+    logger.log_metrics({"train/loss": 1.0}, step=1)
+    assert "W&B could not begin its run (the service died. At once); it is left out, metrics" in capsys.readouterr().err
+    logger.experiment.log({"picture": 1})
+    finish_wandb()
+
+
+def test_a_failure_in_training_is_said_once(config, tmp_path, monkeypatch, capsys):
+    _, logger = run_loggers(config, tmp_path, job_type="fit")
+    monkeypatch.setattr(WandbLogger, "log_metrics", broken)
+    for step in range(3):
+        logger.log_metrics({"train/loss": 1.0}, step=step)
+    assert capsys.readouterr().err.count("W&B failed (the service died. At once)") == 1
+
+
+def test_a_failure_at_the_end_changes_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(module.wandb, "run", object())
+    monkeypatch.setattr(module.wandb, "finish", broken)
+    finish_wandb()
+    assert "W&B could not finish its run (the service died. At once)" in capsys.readouterr().err
+
+
+def test_an_ended_run_waits_for_its_uploads_no_longer_than_is_said(config, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_FINISH_TIMEOUT", raising=False)
+    settings = run_loggers(config, tmp_path, job_type="fit")[1]._wandb_init["settings"]
+    assert settings.finish_timeout == module.FINISH_TIMEOUT_S
+    assert settings.init_timeout == module.INIT_TIMEOUT_S
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "7")
+    settings = run_loggers(config, tmp_path, job_type="fit")[1]._wandb_init["settings"]
+    assert settings.finish_timeout != module.FINISH_TIMEOUT_S

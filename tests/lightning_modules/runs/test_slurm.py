@@ -1,0 +1,77 @@
+"""SLURM's variables in a shell, a batch script and a task of srun, as SLURM sets them."""
+
+import os
+
+import pytest
+
+from lightning_modules.runs.folder import is_first_rank, run_id
+from lightning_modules.runs.slurm import count_of_tasks, settle_slurm, started_by_srun
+
+JOB = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "4", "SLURM_NPROCS": "4", "SLURM_JOB_NAME": "train"}
+BATCH = JOB | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+TASK = BATCH | {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "2"}
+
+
+@pytest.fixture
+def variables(monkeypatch):
+    """Sets the variables of SLURM, all others of SLURM being gone, and undoes what the code removes."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("SLURM_")}
+
+    def put(values):
+        for name in before:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    return put
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        {"SLURM_NTASKS": "4"},
+        JOB,
+        BATCH,
+        BATCH | {"SLURM_NTASKS_PER_NODE": "4"},
+        BATCH | {"SLURM_STEP_ID": "4294967291"},  # the batch step
+        BATCH | {"SLURM_STEP_ID": "4294967290"},  # an interactive step of salloc
+        TASK | {"SLURM_PTY_PORT": "40123", "SLURM_PROCID": "0"},  # srun --pty bash
+    ],
+)
+def test_a_command_that_is_typed_is_one_process_and_says_so(shell, variables, capsys):
+    variables(shell)
+    settle_slurm()
+    assert count_of_tasks() == 1
+    assert "SLURM_PROCID" not in os.environ
+    assert is_first_rank()
+    assert not run_id().startswith("77.")
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "SLURM gave this shell 4 tasks, but srun did not start this command: it runs as one process."
+    )
+    assert said.count("\n") == 1
+
+
+def test_tasks_of_srun_are_left_as_they_are(variables, capsys):
+    variables(TASK | {"SLURM_NTASKS_PER_NODE": "4"})
+    settle_slurm()
+    assert started_by_srun()
+    assert count_of_tasks() == 4
+    assert not is_first_rank()
+    assert run_id() == "77.0"
+    assert capsys.readouterr().err == ""
+
+
+def test_tasks_without_their_number_on_a_node_are_one_sentence(variables):
+    variables(TASK)
+    with pytest.raises(ValueError, match=r"srun started 4 tasks, .*--ntasks-per-node in place of --ntasks=4"):
+        settle_slurm()
+
+
+@pytest.mark.parametrize("value", [None, "1", "", "many"])
+def test_nothing_changes_elsewhere(value, variables, capsys):
+    variables({} if value is None else {**BATCH, "SLURM_NTASKS": value})
+    settle_slurm()
+    assert count_of_tasks() == 1
+    assert os.environ.get("SLURM_NTASKS") == value
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,95 @@
+"""Train the variants of an experiment with several seeds and compare them.
+
+``python -m tools.ablation experiments/ablations/X.yaml`` takes a file that names an experiment and what is changed::
+
+    experiment: gam_depth
+    common: [--trainer.max_steps, 1000]     # arguments of `python -m cli fit` for all runs, optional
+    seeds: [0, 1, 2]
+    baseline: full
+    metrics: [abs_rel_img_median, delta1_img_median]
+    variants:
+      full: {}
+      no_mask: {args: [--model.init_args.weighting, losses.weighting.Averaging], note: what is left out and why}
+    start: {name: motion, experiment: monodepth2, args: [--trainer.max_steps, 1000]}     # optional
+
+With ``start``, that experiment is trained first, once a seed, and all variants of a seed begin with its last weights as
+far as they fit (``lightning_modules/callbacks/start_from.py``); ablations with the same start share its runs.
+
+Runs land in ``<runs_dir>/<experiment>/<ablation>_<variant>_s<seed>/`` as any other, starts in
+``<runs_dir>/<its experiment>/start_<name>_s<seed>/``, their output in ``console.log`` there. The same command goes on
+where an earlier one stopped: finished runs are kept, interrupted ones continue from their last checkpoint. The table
+goes to the standard output and to ``<runs_dir>/<ablation>.md``.
+"""
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from lightning_modules.command_line.experiment_metrics import check_metrics
+from lightning_modules.command_line.plain_parser import PlainParser
+from structures.errors import plain_reason
+from structures.files import write_atomically
+from tools.ablation.file import read_ablation
+from tools.ablation.runs import finished_records, print_progress, runs_of, starts_of, train
+from tools.ablation.table import tables
+
+
+def _leave(signal_number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signal_number)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Train what is missing, then write the table.
+
+    Returns:
+        0, or 1 if the file is wrong, a run failed, or nothing is finished.
+    """
+    parser = PlainParser(prog="python -m tools.ablation", description="Train and compare variants.")
+    parser.add_argument("file", type=Path, help="experiments/ablations/<name>.yaml")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once; above 1 each gets one thread")
+    parser.add_argument("--table-only", action="store_true", help="train nothing, read what is there")
+    options = parser.parse_args(args)
+    if options.jobs < 1:
+        parser.error(f"--jobs is {options.jobs}, but must be at least 1")
+    try:
+        ablation = read_ablation(options.file)
+    except (OSError, ValueError) as error:
+        print_progress(f"error: {plain_reason(error)}")
+        return 1
+    starts, runs = starts_of(ablation, options.runs_dir), runs_of(ablation, options.runs_dir)
+    failures: list[str] = []
+    if not options.table_only:
+        try:
+            first = [run for run in runs if run.seed == ablation.seeds[0]]
+            check_metrics(ablation.metrics, [run.command[1:] for run in first], options.file)
+        except ValueError as error:
+            print_progress(f"error: {error}")
+            return 1
+    if not options.table_only:
+        previous = signal.signal(signal.SIGTERM, _leave)  # so that no training is left behind
+        try:
+            failures = train(starts, jobs=options.jobs)
+            begun = {seed for _, seed in finished_records(starts)}
+            failures += train([run for run in runs if run.seed in begun or not starts], jobs=options.jobs)
+        except KeyboardInterrupt:
+            print_progress("interrupted; the same command goes on from here")
+            return 130
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+    records = finished_records(runs)
+    if not records:
+        print_progress(f"no run of {ablation.name} is finished below {options.runs_dir}")
+    else:
+        text = tables(ablation, records) + "\n"
+        write_atomically(options.runs_dir / f"{ablation.name}.md", [text.encode()])
+        sys.stdout.write(text)
+    for failure in failures:
+        print_progress(f"failed: {failure}")
+    return 1 if failures or not records else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
