@@ -19,7 +19,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -28,9 +28,8 @@ from datamodules.files.media_paths import find_path
 from datamodules.files.metric_depth import to_metres
 from datamodules.files.orientation import Companions
 from datamodules.files.reading import read_stored, read_values, turn
-from datamodules.samples.aspect import LOOKED_AT, Aspect, header_size, say_stretched
-from datamodules.samples.frame import DepthScale, Frame, FrameSource, check_frame, default_intrinsics
-from datamodules.samples.transforms import DepthAugmentation
+from datamodules.samples.aspect import LOOKED_AT, header_size, say_stretched
+from datamodules.samples.frame import Frame, FrameSource, check_frame, default_intrinsics
 from geometry.camera_check import check_written
 
 Layout = Literal["scannet", "interiornet", "pairs"]
@@ -196,15 +195,7 @@ class DepthListDataModule(DepthDataModule):
             None if they are unknown; depth metrics do not need them.
         batch_size: Samples per batch and process.
         image_size: Height and width of the samples in pixels.
-        augmentation: Of no effect, as there is no training; here so that one data set can take another's place.
-        depth_scale: Metres of the scaled depth 1.0.
-        train_subset: Of no effect, as there is no training.
-        num_workers: Loader processes.
-        seed: Of no effect on the order, which is that of the list.
-        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
-        oversampling: Frames are first reduced to that many times ``image_size``; None resizes them once.
-        cache: Keep frames in memory once they were read.
-        aspect: ``stretch`` or ``crop`` images of other proportions than ``image_size``.
+        base: Arguments of :class:`DepthDataModule`.
 
     Raises:
         ValueError: If the layout is unknown, the units are not positive, or the intrinsics are none in pixels.
@@ -220,29 +211,9 @@ class DepthListDataModule(DepthDataModule):
         intrinsics: tuple[float, float, float, float] | None = None,
         batch_size: int = 4,
         image_size: tuple[int, int] = (288, 384),
-        augmentation: DepthAugmentation | None = None,
-        depth_scale: DepthScale = "10m",
-        train_subset: int | None = None,
-        num_workers: int = 0,
-        seed: int | None = None,
-        pin_memory: bool | None = None,
-        oversampling: float | None = None,
-        cache: bool = False,
-        aspect: Aspect = "stretch",
+        **base: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            image_size=image_size,
-            augmentation=augmentation,
-            depth_scale=depth_scale,
-            train_subset=train_subset,
-            num_workers=num_workers,
-            seed=seed,
-            pin_memory=pin_memory,
-            oversampling=oversampling,
-            cache=cache,
-            aspect=aspect,
-        )
+        super().__init__(batch_size=batch_size, image_size=image_size, **base)
         if layout not in get_args(Layout):
             raise ValueError(f"Layout '{layout}' is not known; choose one of {', '.join(get_args(Layout))}.")
         if not (math.isfinite(file_units_per_metre) and file_units_per_metre > 0):

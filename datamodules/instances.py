@@ -29,20 +29,13 @@ class InstanceDataModule(DepthDataModule):
     unless ``mask_share`` allows it: with 0, files without any mask give the very same batches.
 
     Args:
-        batch_size: Images per batch and process.
         image_size: Length of the shorter side of evaluation images, and limit of their longer side, in pixels.
         augmentation: Applied to training images; None resizes them as in evaluation.
         mask_share: Share of the training images whose masks may be used where the data have them (mixed supervision):
             0 trains on boxes alone, 1 on all masks. A larger share holds the images of a smaller one.
         pseudo_depth: Where the pseudo depth of training images comes from; None leaves it out.
         pseudo_depth_file: Label file of kind ``depth`` for ``pseudo_depth: file``.
-        train_subset: Train on that many images only.
-        num_workers: Loader processes.
-        seed: Seed of order, augmentation, ``mask_share``, noise and ``train_subset``; None takes the run's.
-        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
-        oversampling: Training images are reduced to cover that many times ``image_size`` before augmentation; None
-            leaves them.
-        cache: Keep images in memory once they were read, those of evaluation at their full size.
+        base: Arguments of :class:`DepthDataModule`.
 
     Raises:
         ValueError: If an argument is out of range, or only one of ``pseudo_depth: file`` and its file is given.
@@ -51,30 +44,14 @@ class InstanceDataModule(DepthDataModule):
     def __init__(
         self,
         *,
-        batch_size: int = 16,
         image_size: tuple[int, int] = (800, 1333),
         augmentation: InstanceAugmentation | None = None,
         mask_share: float = 0.0,
         pseudo_depth: PseudoDepth | None = None,
         pseudo_depth_file: str | None = None,
-        train_subset: int | None = None,
-        num_workers: int = 0,
-        seed: int | None = None,
-        pin_memory: bool | None = None,
-        oversampling: float | None = None,
-        cache: bool = False,
+        **base: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            image_size=image_size,
-            augmentation=None,
-            train_subset=train_subset,
-            num_workers=num_workers,
-            seed=seed,
-            pin_memory=pin_memory,
-            oversampling=oversampling,
-            cache=cache,
-        )
+        super().__init__(image_size=image_size, augmentation=None, **base)
         if self.image_size[1] < self.image_size[0]:
             raise ValueError(
                 f"image_size is the length of the shorter side and the limit of the longer one, got {self.image_size}."

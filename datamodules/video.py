@@ -2,14 +2,14 @@
 
 import abc
 from pathlib import Path
+from typing import Any
 
 from torch.utils.data import Dataset
 
 from datamodules.base import DepthDataModule, Split
 from datamodules.preprocessing.keypoints import KeypointSource
-from datamodules.samples.aspect import Aspect
 from datamodules.samples.clips import ClipAugmentation, ClipDataset, Window
-from datamodules.samples.frame import DepthScale, FrameSource, Sample
+from datamodules.samples.frame import FrameSource, Sample
 from datamodules.samples.labelled import LabelledSource, VanishingSource, open_labels
 
 
@@ -26,15 +26,9 @@ class VideoDataModule(DepthDataModule):
         vanishing: File of vanishing directions for the training frames, or None.
         keypoints: Whether to select key points in every frame, at its full size.
         batch_size: Clips per batch and process.
-        image_size: Height and width of the samples in pixels.
-        depth_scale: Metres of the scaled depth 1.0.
-        train_subset: Train on that many clips only.
-        num_workers: Loader processes.
-        seed: Seed of order, augmentation and ``train_subset``; None takes the run's.
-        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
         oversampling: Frames are reduced to that many times ``image_size`` once they are read; None leaves them.
         cache: Keep frames in memory once they were read; every frame is read by several clips.
-        aspect: ``stretch`` or ``crop`` images of other proportions than ``image_size``.
+        base: Arguments of :class:`DepthDataModule`.
 
     Raises:
         ValueError: If ``window`` is even or below 1 or ``stride`` below 1.
@@ -50,29 +44,11 @@ class VideoDataModule(DepthDataModule):
         vanishing: str | None = None,
         keypoints: bool = False,
         batch_size: int = 8,
-        image_size: tuple[int, int] = (96, 128),
-        depth_scale: DepthScale = "10m",
-        train_subset: int | None = None,
-        num_workers: int = 0,
-        seed: int | None = None,
-        pin_memory: bool | None = None,
         oversampling: float | None = 1.0,
         cache: bool = True,
-        aspect: Aspect = "stretch",
+        **base: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            image_size=image_size,
-            augmentation=None,
-            depth_scale=depth_scale,
-            train_subset=train_subset,
-            num_workers=num_workers,
-            seed=seed,
-            pin_memory=pin_memory,
-            oversampling=oversampling,
-            cache=cache,
-            aspect=aspect,
-        )
+        super().__init__(batch_size=batch_size, augmentation=None, oversampling=oversampling, cache=cache, **base)
         if window < 1 or window % 2 == 0:
             raise ValueError(f"window is the odd number of frames of a clip, got {window}.")
         if stride < 1:

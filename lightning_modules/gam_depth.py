@@ -19,10 +19,9 @@ Deviations:
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from geometry.camera import unproject
@@ -50,9 +49,6 @@ class GAMDepth(VideoDepthModule):
         pose_network: A :class:`ResidualPoseNet` corrects each motion once, a plain :class:`PoseNet` does not; None with
             ``poses: exact``.
         weighting: How pixels of the photometric error count; None is the gradient-aware mask with the paper's values.
-        poses: ``learned`` or ``exact`` (those of the data).
-        depth_from: See :class:`~lightning_modules.tasks.video_depth.VideoDepthModule`.
-        minimum_from: See :class:`~lightning_modules.tasks.video_depth.VideoDepthModule`.
         loss_weights: ``photometric``, ``smoothness``, ``segmentation``, ``planar``, ``normal``; None is the paper's.
         segmentation_until: Part of the training after which the labels are left alone (15 of 50 epochs).
         normal_radius: Distance in pixels of the neighbours that a normal is taken from (3 at 384x288, StructDepth).
@@ -61,15 +57,7 @@ class GAMDepth(VideoDepthModule):
         min_plane_px: Larger segments are planes (200 at 384x288).
         border_px: Pixels at the image's border without planar and normal terms (8 at 384x288).
         border_top_px: The same at the top, for the normal term (20 at 384x288).
-        optimizer: Adam, as in the paper (at 1e-4).
-        lr_scheduler: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_scheduler_interval: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_monitor: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        alignment: Medians, as in the paper.
-        min_depth_m: 0.1 m, as in the paper.
-        max_depth_m: 10 m, as in the paper.
-        crop: See :class:`~lightning_modules.tasks.depth.DepthModule`.
-        average: See :class:`~lightning_modules.tasks.depth.DepthModule`.
+        base: Arguments of :class:`VideoDepthModule`.
 
     Raises:
         ValueError: If a loss term is unknown, labels have no decoder to learn them, or a number is out of range.
@@ -85,9 +73,6 @@ class GAMDepth(VideoDepthModule):
         depth_network: DisparityNet,
         pose_network: PoseNet | None = None,
         weighting: PhotometricWeighting | None = None,
-        poses: Literal["learned", "exact"] = "learned",
-        depth_from: float = 0.0,
-        minimum_from: float = 0.0,
         loss_weights: Mapping[str, float] | None = None,
         segmentation_until: float = 0.3,
         normal_radius: int = 3,
@@ -96,33 +81,14 @@ class GAMDepth(VideoDepthModule):
         min_plane_px: int = 200,
         border_px: int = 8,
         border_top_px: int = 20,
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["step", "epoch"] = "step",
-        lr_monitor: str = "val/score",
-        alignment: Literal["none", "median", "least_squares"] = "median",
-        min_depth_m: float = 0.1,
-        max_depth_m: float = 10.0,
-        crop: tuple[float, float, float, float] | None = None,
-        average: Literal["image", "pixel"] = "image",
+        **base: Any,
     ) -> None:
         super().__init__(
             loss_weights=loss_weights,
             depth_network=depth_network,
             pose_network=pose_network,
             weighting=GradientAwareMask() if weighting is None else weighting,
-            poses=poses,
-            depth_from=depth_from,
-            minimum_from=minimum_from,
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            lr_scheduler_interval=lr_scheduler_interval,
-            lr_monitor=lr_monitor,
-            alignment=alignment,
-            min_depth_m=min_depth_m,
-            max_depth_m=max_depth_m,
-            crop=crop,
-            average=average,
+            **base,
         )
         if "segmentation" in self.loss_weights and not isinstance(depth_network, DisparitySegmentationNet):
             raise ValueError("the loss term 'segmentation' needs networks.disparity.DisparitySegmentationNet")

@@ -20,18 +20,16 @@ Deviations:
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor, nn
+from torch import Tensor
 
 from geometry.se3 import invert_transform
 from geometry.stencils import masked_mean
 from lightning_modules.tasks.video_depth import VideoDepthModule
 from losses.geometry_consistency import ViewErrors, best_view, geometry_consistency
 from losses.smoothness import edge_aware_smoothness
-from losses.weighting import PhotometricWeighting
 from networks.pose import PoseNet
 from renderers.view_synthesis import synthesize_views
 from structures.clip import ClipBatch, source_positions
@@ -41,65 +39,22 @@ class SCDepth(VideoDepthModule):
     """Depth from clips of three frames (or any odd number) with geometric consistency.
 
     Args:
-        depth_network: Maps an image ``(B, 3, H, W)`` to disparity ``(B, 1, H, W)`` in [0, 1].
         pose_network: Maps pairs of images to their motion; None with ``poses: exact``.
-        weighting: How pixels of the photometric error count; None is the paper's mean.
-        poses: ``learned`` or ``exact`` (those of the data).
-        depth_from: See :class:`~lightning_modules.tasks.video_depth.VideoDepthModule`.
-        minimum_from: See :class:`~lightning_modules.tasks.video_depth.VideoDepthModule`.
         loss_weights: Weights of ``photometric`` (1), ``geometry`` (0.1) and ``smoothness`` (1e-3).
         ssim_window: Side of the SSIM window in pixels; the released code's 7.
-        optimizer: Adam, as in the paper (at 1e-4).
-        lr_scheduler: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_scheduler_interval: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_monitor: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        alignment: See :class:`~lightning_modules.tasks.depth.DepthModule`.
-        min_depth_m: Nearest depth, metres.
-        max_depth_m: Farthest depth, metres.
-        crop: See :class:`~lightning_modules.tasks.depth.DepthModule`.
-        average: See :class:`~lightning_modules.tasks.depth.DepthModule`.
+        base: Arguments of :class:`VideoDepthModule`.
     """
 
     paper_weights: ClassVar[Mapping[str, float]] = {"photometric": 1.0, "geometry": 0.1, "smoothness": 1e-3}
 
     def __init__(
         self,
-        depth_network: nn.Module,
         pose_network: PoseNet | None = None,
-        weighting: PhotometricWeighting | None = None,
-        poses: Literal["learned", "exact"] = "learned",
-        depth_from: float = 0.0,
-        minimum_from: float = 0.0,
         loss_weights: Mapping[str, float] | None = None,
         ssim_window: int = 7,
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["step", "epoch"] = "step",
-        lr_monitor: str = "val/score",
-        alignment: Literal["none", "median", "least_squares"] = "median",
-        min_depth_m: float = 0.1,
-        max_depth_m: float = 10.0,
-        crop: tuple[float, float, float, float] | None = None,
-        average: Literal["image", "pixel"] = "image",
+        **base: Any,
     ) -> None:
-        super().__init__(
-            loss_weights=loss_weights,
-            depth_network=depth_network,
-            pose_network=pose_network,
-            weighting=weighting,
-            poses=poses,
-            depth_from=depth_from,
-            minimum_from=minimum_from,
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            lr_scheduler_interval=lr_scheduler_interval,
-            lr_monitor=lr_monitor,
-            alignment=alignment,
-            min_depth_m=min_depth_m,
-            max_depth_m=max_depth_m,
-            crop=crop,
-            average=average,
-        )
+        super().__init__(loss_weights=loss_weights, pose_network=pose_network, **base)
         self.ssim_window = ssim_window
 
     def relative_poses(self, batch: ClipBatch, depth: Tensor) -> Tensor:

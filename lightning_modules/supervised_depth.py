@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from geometry.camera import intrinsics_from_field_of_view
@@ -50,19 +50,12 @@ class SupervisedDepth(DepthModule):
             ``alignment: least_squares``.
         loss_constants: Constants of the losses that differ from their defaults, by loss and name.
         optimizer: Adam with its default rate, as in the report.
-        lr_scheduler: None, as in the report.
-        lr_scheduler_interval: Whether the scheduler counts steps or epochs.
-        lr_monitor: Metric watched by a ``ReduceLROnPlateau`` scheduler.
         depth_scale_m: Metres that a network output of 1 stands for when a lone image is predicted; during training
             and evaluation the data's own ``depth_scale_m`` is used.
         canonical_focal_px: Focal length, in pixels of the network's input, of the camera that the network predicts for;
             its output times (focal length / canonical focal length) is depth. None predicts depth as it is.
         activation: ``linear`` takes the network's output as scaled depth, ``exp`` takes it as its logarithm.
-        alignment: See :class:`DepthModule`.
-        min_depth_m: See :class:`DepthModule`.
-        max_depth_m: See :class:`DepthModule`.
-        crop: See :class:`DepthModule`.
-        average: See :class:`DepthModule`.
+        base: Arguments of :class:`DepthModule`.
 
     Attributes:
         assumed_field_of_view_degrees: Horizontal field of view of lone images without intrinsics: that of the
@@ -78,29 +71,13 @@ class SupervisedDepth(DepthModule):
         loss_weights: Mapping[str, float] | None = None,
         loss_constants: LossConstants | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["step", "epoch"] = "step",
-        lr_monitor: str = "val/score",
         depth_scale_m: float = 10.0,
         canonical_focal_px: float | None = None,
         activation: Literal["linear", "exp"] = "linear",
-        alignment: Literal["none", "median", "least_squares"] = "none",
-        min_depth_m: float = 1e-3,
-        max_depth_m: float = 10.0,
-        crop: tuple[float, float, float, float] | None = None,
-        average: Literal["image", "pixel"] = "image",
+        **base: Any,
     ) -> None:
         super().__init__(
-            loss_weights={"l1": 1.0} if loss_weights is None else loss_weights,
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            lr_scheduler_interval=lr_scheduler_interval,
-            lr_monitor=lr_monitor,
-            alignment=alignment,
-            min_depth_m=min_depth_m,
-            max_depth_m=max_depth_m,
-            crop=crop,
-            average=average,
+            loss_weights={"l1": 1.0} if loss_weights is None else loss_weights, optimizer=optimizer, **base
         )
         for name, length in (("depth_scale_m", depth_scale_m), ("canonical_focal_px", canonical_focal_px)):
             if length is not None and not (math.isfinite(length) and length > 0):

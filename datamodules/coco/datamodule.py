@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from datamodules.files.run_lengths import decode_masks
 from datamodules.instances import InstanceDataModule, PseudoDepth
 from datamodules.samples.frame import Frame, default_intrinsics
 from datamodules.samples.instance_frame import InstanceFrame
-from datamodules.samples.instance_transforms import InstanceAugmentation
 from structures.instances import Truth
 
 logger = logging.getLogger(__name__)
@@ -139,18 +138,8 @@ class CocoDataModule(InstanceDataModule):
         test_images: Folder of their images.
         exif: How images with an EXIF orientation are read: ``auto`` as the sizes in the JSON tell, and upright where
             nothing does; ``upright`` or ``stored`` as said, where boxes were drawn so.
-        batch_size: Images per batch and process.
-        image_size: Length of the shorter side of evaluation images, and limit of their longer side, in pixels.
-        augmentation: Applied to training images, or None.
-        mask_share: Share of the training images whose masks may be used; with 0 none is kept in memory.
         pseudo_depth: ``file`` (a teacher's) or ``noise`` (an ablation), or None.
-        pseudo_depth_file: Label file for ``pseudo_depth: file``.
-        train_subset: Train on that many images only.
-        num_workers: Loader processes.
-        seed: Seed of order, augmentation, ``mask_share``, noise and ``train_subset``; None takes the run's.
-        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
-        oversampling: Training images are reduced to cover that many times ``image_size`` first; None leaves them.
-        cache: Keep images in memory once they were read.
+        base: Arguments of :class:`InstanceDataModule`.
 
     Raises:
         ValueError: If exact depth is asked for, only one of ``test_json`` and ``test_images`` is given, or ``exif`` is
@@ -168,33 +157,10 @@ class CocoDataModule(InstanceDataModule):
         test_json: str | None = None,
         test_images: str | None = None,
         exif: Exif = "auto",
-        batch_size: int = 16,
-        image_size: tuple[int, int] = (800, 1333),
-        augmentation: InstanceAugmentation | None = None,
-        mask_share: float = 0.0,
         pseudo_depth: PseudoDepth | None = None,
-        pseudo_depth_file: str | None = None,
-        train_subset: int | None = None,
-        num_workers: int = 0,
-        seed: int | None = None,
-        pin_memory: bool | None = None,
-        oversampling: float | None = None,
-        cache: bool = False,
+        **base: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            image_size=image_size,
-            augmentation=augmentation,
-            mask_share=mask_share,
-            pseudo_depth=pseudo_depth,
-            pseudo_depth_file=pseudo_depth_file,
-            train_subset=train_subset,
-            num_workers=num_workers,
-            seed=seed,
-            pin_memory=pin_memory,
-            oversampling=oversampling,
-            cache=cache,
-        )
+        super().__init__(pseudo_depth=pseudo_depth, **base)
         if pseudo_depth == "exact":
             raise ValueError("pseudo_depth is 'exact', but COCO-format data have no depth; choose 'file' or 'noise'.")
         if (test_json is None) != (test_images is None):

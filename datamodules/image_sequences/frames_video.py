@@ -6,7 +6,7 @@
 import logging
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datamodules.base import Split
 from datamodules.files.media_paths import VIDEO_SUFFIXES, describe_unknown, find_path
@@ -17,10 +17,9 @@ from datamodules.image_sequences.frame_files import find_files, find_folders, fi
 from datamodules.image_sequences.frame_ranges import assign_frames
 from datamodules.image_sequences.frame_sequences import FolderSequence, FrameSequence, SequenceSource, VideoFileSequence
 from datamodules.image_sequences.optical_flow import Motion, moving_clips
-from datamodules.samples.aspect import Aspect
-from datamodules.samples.clips import ClipAugmentation, Window
+from datamodules.samples.clips import Window
 from datamodules.samples.first_frames import check_first_frames
-from datamodules.samples.frame import DepthScale, FrameSource
+from datamodules.samples.frame import FrameSource
 from datamodules.video import VideoDataModule
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, check_field_of_view
 
@@ -59,22 +58,7 @@ class FramesVideoDataModule(VideoDataModule):
             much; None takes ``stride`` everywhere.
         max_stride: See ``target_flow``.
         max_video_frames: Most frames of a video file.
-        window: Odd number of frames of a clip.
-        stride: Frames from one frame of a clip to the next; the least of them with ``target_flow``.
-        augmentation: Applied to training clips, or None.
-        proxy_labels: File of proxy labels for the training frames, or None.
-        vanishing: File of vanishing directions for the training frames, or None.
-        keypoints: Whether to select key points; in a video file that is done at the reduced size.
-        batch_size: Clips per batch and process.
-        image_size: Height and width of the samples in pixels.
-        depth_scale: Metres of the scaled depth 1.0.
-        train_subset: Train on that many clips only.
-        num_workers: Loader processes.
-        seed: Seed of order, augmentation and ``train_subset``; None takes the run's.
-        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
-        oversampling: Frames are reduced to that many times ``image_size`` once they are read; None leaves them.
-        cache: Keep frames in memory once they were read.
-        aspect: ``stretch`` or ``crop`` images of other proportions than ``image_size``.
+        base: Arguments of :class:`VideoDataModule`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -99,41 +83,9 @@ class FramesVideoDataModule(VideoDataModule):
         target_flow: float | None = None,
         max_stride: int = 10,
         max_video_frames: int = 5000,
-        window: int = 5,
-        stride: int = 1,
-        augmentation: ClipAugmentation | None = None,
-        proxy_labels: str | None = None,
-        vanishing: str | None = None,
-        keypoints: bool = False,
-        batch_size: int = 8,
-        image_size: tuple[int, int] = (96, 128),
-        depth_scale: DepthScale = "10m",
-        train_subset: int | None = None,
-        num_workers: int = 0,
-        seed: int | None = None,
-        pin_memory: bool | None = None,
-        oversampling: float | None = 1.0,
-        cache: bool = True,
-        aspect: Aspect = "stretch",
+        **base: Any,
     ) -> None:
-        super().__init__(
-            window=window,
-            stride=stride,
-            augmentation=augmentation,
-            proxy_labels=proxy_labels,
-            vanishing=vanishing,
-            keypoints=keypoints,
-            batch_size=batch_size,
-            image_size=image_size,
-            depth_scale=depth_scale,
-            train_subset=train_subset,
-            num_workers=num_workers,
-            seed=seed,
-            pin_memory=pin_memory,
-            oversampling=oversampling,
-            cache=cache,
-            aspect=aspect,
-        )
+        super().__init__(**base)
         check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")
         if max_video_frames < 1:
             raise ValueError(f"max_video_frames has to be at least 1, got {max_video_frames}.")

@@ -17,7 +17,7 @@ Folder names may be lower case, and ``train.txt`` and ``val.txt`` may also lie i
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -29,10 +29,9 @@ from datamodules.image_sequences.frame_files import find_folders, find_images, m
 from datamodules.image_sequences.frame_sequences import FolderSequence, SequenceSource
 from datamodules.image_sequences.frames_video import Evaluation, check_evaluation
 from datamodules.image_sequences.optical_flow import Motion, moving_clips
-from datamodules.samples.aspect import Aspect
-from datamodules.samples.clips import ClipAugmentation, Window
+from datamodules.samples.clips import Window
 from datamodules.samples.first_frames import check_first_frames
-from datamodules.samples.frame import DepthScale, FrameSource
+from datamodules.samples.frame import FrameSource
 from datamodules.video import VideoDataModule
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, CameraError, check_field_of_view, check_written
 
@@ -92,22 +91,8 @@ class ScDepthDataModule(VideoDataModule):
         max_flow: See there.
         target_flow: See there.
         max_stride: See there.
-        window: Odd number of frames of a clip (SC-Depth: 3).
-        stride: Frames from one frame of a clip to the next.
-        augmentation: Applied to training clips, or None.
-        proxy_labels: File of proxy labels for the training frames, or None.
-        vanishing: File of vanishing directions for the training frames, or None.
-        keypoints: Whether to select key points.
-        batch_size: Clips per batch and process.
-        image_size: Height and width of the samples in pixels.
-        depth_scale: Metres of the scaled depth 1.0.
-        train_subset: Train on that many clips only.
-        num_workers: Loader processes.
-        seed: Seed of order, augmentation and ``train_subset``; None takes the run's.
-        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
-        oversampling: Frames are reduced to that many times ``image_size`` once they are read; None leaves them.
         cache: Keep frames in memory once they were read.
-        aspect: ``stretch`` or ``crop`` images of other proportions than ``image_size``.
+        base: Arguments of :class:`VideoDataModule`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -125,41 +110,10 @@ class ScDepthDataModule(VideoDataModule):
         max_flow: float | None = None,
         target_flow: float | None = None,
         max_stride: int = 10,
-        window: int = 5,
-        stride: int = 1,
-        augmentation: ClipAugmentation | None = None,
-        proxy_labels: str | None = None,
-        vanishing: str | None = None,
-        keypoints: bool = False,
-        batch_size: int = 8,
-        image_size: tuple[int, int] = (96, 128),
-        depth_scale: DepthScale = "10m",
-        train_subset: int | None = None,
-        num_workers: int = 0,
-        seed: int | None = None,
-        pin_memory: bool | None = None,
-        oversampling: float | None = 1.0,
         cache: bool = False,
-        aspect: Aspect = "stretch",
+        **base: Any,
     ) -> None:
-        super().__init__(
-            window=window,
-            stride=stride,
-            augmentation=augmentation,
-            proxy_labels=proxy_labels,
-            vanishing=vanishing,
-            keypoints=keypoints,
-            batch_size=batch_size,
-            image_size=image_size,
-            depth_scale=depth_scale,
-            train_subset=train_subset,
-            num_workers=num_workers,
-            seed=seed,
-            pin_memory=pin_memory,
-            oversampling=oversampling,
-            cache=cache,
-            aspect=aspect,
-        )
+        super().__init__(cache=cache, **base)
         if K_convention not in ("corner", "centre"):
             raise ValueError(f"K_convention '{K_convention}' is not known; choose 'corner' or 'centre'.")
         check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")

@@ -21,7 +21,7 @@ Columns, of which only the first two are always needed::
 
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +33,8 @@ from datamodules.files.orientation import Companions
 from datamodules.files.reading import StoredImage, read_stored, read_values, turn
 from datamodules.manifest.cameras import check_headers, intrinsic_matrix
 from datamodules.manifest.rows import Intrinsics, ManifestRow, checked_intrinsics, read_manifest
-from datamodules.samples.aspect import Aspect, say_stretched
-from datamodules.samples.frame import DepthScale, Frame, check_frame, default_intrinsics
-from datamodules.samples.transforms import DepthAugmentation
+from datamodules.samples.aspect import say_stretched
+from datamodules.samples.frame import Frame, check_frame, default_intrinsics
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, check_field_of_view
 from structures.depth_kind import DepthKind
 
@@ -189,20 +188,9 @@ class ManifestDataModule(DepthDataModule):
             ``corner`` (COLMAP, this project).
         default_field_of_view_degrees: Horizontal field of view assumed where no intrinsics are given (``K_known``
             is False there).
-        batch_size: Samples per batch and process.
-        image_size: Height and width of the samples in pixels.
-        augmentation: Applied to training samples, or None.
-        depth_scale: Metres of the scaled depth 1.0 (not the units of the files).
-        train_subset: Train on that many samples only.
-        num_workers: Loader processes.
-        seed: Seed of order, augmentation and ``train_subset``; None takes the run's.
-        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
         oversampling: Frames are reduced to that many times ``image_size`` before augmentation, which saves most of
             its time; None augments at full size.
-        cache: Keep frames in memory once they were read, so that only the first epoch decodes: 0.35 MB a frame at
-            96x128 and oversampling 2, so not for very large sets.
-        aspect: ``stretch`` resizes images of other proportions than ``image_size`` as they are, ``crop`` cuts off what
-            is too long, evenly at both ends.
+        base: Arguments of :class:`DepthDataModule`.
 
     Raises:
         ValueError: If ``K_convention`` or ``aspect`` is unknown, or the intrinsics or the field of view are no
@@ -217,31 +205,10 @@ class ManifestDataModule(DepthDataModule):
         intrinsics: Intrinsics | None = None,
         K_convention: Literal["corner", "centre"] = "centre",
         default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
-        batch_size: int = 16,
-        image_size: tuple[int, int] = (96, 128),
-        augmentation: DepthAugmentation | None = None,
-        depth_scale: DepthScale = "10m",
-        train_subset: int | None = None,
-        num_workers: int = 0,
-        seed: int | None = None,
-        pin_memory: bool | None = None,
         oversampling: float | None = 2.0,
-        cache: bool = False,
-        aspect: Aspect = "stretch",
+        **base: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            image_size=image_size,
-            augmentation=augmentation,
-            depth_scale=depth_scale,
-            train_subset=train_subset,
-            num_workers=num_workers,
-            seed=seed,
-            pin_memory=pin_memory,
-            oversampling=oversampling,
-            cache=cache,
-            aspect=aspect,
-        )
+        super().__init__(oversampling=oversampling, **base)
         if K_convention not in ("corner", "centre"):
             raise ValueError(f"K_convention '{K_convention}' is not known; choose 'corner' or 'centre'.")
         check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from datamodules.mixed.schedule import Mixture, share_counts
 from datamodules.mixed.sources import JoinedSource, ManifestDomain, MixedSource, without_camera
 from datamodules.mixed.truth import TruthSource, truth_of
 from datamodules.rooms.make_store import default_root
-from datamodules.samples.aspect import Aspect, say_stretched
+from datamodules.samples.aspect import say_stretched
 from datamodules.samples.dataset import DepthDataset, FrameSubset
 from datamodules.samples.frame import DepthScale, Frame, FrameSource, Sample, to_sample
 from datamodules.samples.transforms import DepthAugmentation, resize
@@ -109,18 +110,9 @@ class MixedDataModule(DepthDataModule):
         root: Folder of embedded data, and the one that relative paths of manifests start from; None is
             ``$PLUMBLINE_DATA``, else ``data`` in the working directory.
         samples_per_epoch: Samples of one epoch; None takes as many as all sources have frames.
-        batch_size: Samples per batch and process.
-        image_size: Height and width of the samples in pixels.
-        augmentation: Applied to training samples, or None; truth moves as depth does.
-        depth_scale: Metres of the scaled depth 1.0.
-        train_subset: Train on that many frames only, each source giving its share of them.
-        num_workers: Loader processes.
-        seed: Seed of order, augmentation and ``train_subset``; None takes the run's. What a domain looks like and
-            what its truth tells have seeds of their own.
-        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
         oversampling: Frames are reduced to that many times ``image_size`` before augmentation; None leaves them.
         cache: Keep frames in memory once they were read.
-        aspect: ``stretch`` or ``crop`` images of other proportions than ``image_size``.
+        base: Arguments of :class:`DepthDataModule`.
 
     Raises:
         ValueError: If there is no source, two have one name, or ``samples_per_epoch`` is below 1.
@@ -133,31 +125,11 @@ class MixedDataModule(DepthDataModule):
         evaluation: MixedSource,
         root: str | None = None,
         samples_per_epoch: int | None = None,
-        batch_size: int = 16,
-        image_size: tuple[int, int] = (96, 128),
-        augmentation: DepthAugmentation | None = None,
-        depth_scale: DepthScale = "10m",
-        train_subset: int | None = None,
-        num_workers: int = 0,
-        seed: int | None = None,
-        pin_memory: bool | None = None,
         oversampling: float | None = 1.0,
         cache: bool = True,
-        aspect: Aspect = "stretch",
+        **base: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            image_size=image_size,
-            augmentation=augmentation,
-            depth_scale=depth_scale,
-            train_subset=train_subset,
-            num_workers=num_workers,
-            seed=seed,
-            pin_memory=pin_memory,
-            oversampling=oversampling,
-            cache=cache,
-            aspect=aspect,
-        )
+        super().__init__(oversampling=oversampling, cache=cache, **base)
         if not sources:
             raise ValueError("Mixed data need at least one source, but the list of sources is empty.")
         names = [source.name for source in sources]

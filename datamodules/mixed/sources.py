@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datamodules.base import Split
 from datamodules.manifest.cameras import check_headers
@@ -73,16 +73,13 @@ class RoomsDomain(MixedSource):
     """Rooms of some settings, a domain of their own, with truth of any kind made from their exact depth.
 
     Args:
-        name: Unique name.
         settings: What to render; None takes the defaults.
         parts: Parts of it.
-        kind: Kind of truth that a training sample has; evaluation always has metres.
         distortion: How depth becomes truth of that kind.
         fields: Optional fields of evaluation samples, see :class:`~datamodules.rooms.datamodule.RoomsDataModule`.
-        weight: Share of the samples.
-        K_known: Whether the intrinsics may be used.
         processes: Processes that make the data; None takes one per core, 0 works in this one.
         renderer: ``module:function`` that renders a sequence.
+        base: Arguments of :class:`MixedSource`.
 
     Raises:
         ValueError: If a value is not allowed.
@@ -91,18 +88,15 @@ class RoomsDomain(MixedSource):
     def __init__(
         self,
         *,
-        name: str,
         settings: RoomsSettings | None = None,
         parts: Sequence[Part] = ("still",),
-        kind: str = "metric",
         distortion: Distortion | None = None,
         fields: Sequence[Field] = (),
-        weight: float = 1.0,
-        K_known: bool = True,
         processes: int | None = None,
         renderer: str = DEFAULT_RENDERER,
+        **base: Any,
     ) -> None:
-        super().__init__(name=name, weight=weight, kind=kind, K_known=K_known)
+        super().__init__(**base)
         check_choices("parts", parts, Part)
         check_choices("fields", fields, Field)
         self.settings = RoomsSettings() if settings is None else settings
@@ -147,12 +141,10 @@ class ManifestDomain(MixedSource):
     Args:
         name: Unique name.
         manifest: The file, relative to the data module's root.
-        kind: Kind of truth of rows that do not say.
         file_units_per_metre: Depth scale of metric rows without ``depth_scale``.
         intrinsics: ``(fx, fy, cx, cy)`` of rows without their own.
         K_convention: ``centre`` if intrinsics count from the centre of the first pixel, or ``corner``.
-        weight: Share of the samples.
-        K_known: False to use no intrinsics at all; rows without any are unknown anyway.
+        base: Arguments of :class:`MixedSource`.
 
     Raises:
         ValueError: If a value is not allowed.
@@ -163,14 +155,12 @@ class ManifestDomain(MixedSource):
         *,
         name: str,
         manifest: str,
-        kind: str = "metric",
         file_units_per_metre: float | None = None,
         intrinsics: Intrinsics | None = None,
         K_convention: Literal["corner", "centre"] = "centre",
-        weight: float = 1.0,
-        K_known: bool = True,
+        **base: Any,
     ) -> None:
-        super().__init__(name=name, weight=weight, kind=kind, K_known=K_known)
+        super().__init__(name=name, **base)
         if K_convention not in ("corner", "centre"):
             raise ValueError(f"source {name}: K_convention '{K_convention}' is not known; choose 'corner' or 'centre'.")
         self.manifest = manifest

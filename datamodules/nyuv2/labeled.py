@@ -5,7 +5,7 @@ Silberman et al., "Indoor Segmentation and Support Inference from RGBD Images", 
 
 import json
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import h5py
 import numpy as np
@@ -17,8 +17,7 @@ from scipy.io.matlab import MatReadError
 from datamodules.base import DepthDataModule, Split
 from datamodules.files.hdf5 import LazyFile
 from datamodules.loading.samplers import epoch_order
-from datamodules.samples.frame import DepthScale, Frame, check_frame
-from datamodules.samples.transforms import DepthAugmentation
+from datamodules.samples.frame import Frame, check_frame
 from structures.batch import from_pixel_centres
 
 FILE = "nyu_depth_v2_labeled.mat"
@@ -187,16 +186,7 @@ class NyuV2LabeledDataModule(DepthDataModule):
         raw_depth: Take the sensor's own depth with its holes instead of the filled one.
         batch_size: Samples per batch and process (report: 64).
         image_size: Height and width of the samples (report: 128x128).
-        augmentation: Applied to training samples at 480x640, or None.
-        depth_scale: Metres of the scaled depth 1.0; the report does not say which of the two it used.
-        train_subset: Train on that many samples only.
-        num_workers: Loader processes.
-        seed: Seed of order, augmentation and ``train_subset`` (not of the split, nor of the held-out images); None
-            takes the run's.
-        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
-        oversampling: Frames are reduced to that many times ``image_size`` before augmentation; None augments at
-            full size, as the report did.
-        cache: Keep frames in memory once they were read.
+        base: Arguments of :class:`DepthDataModule`.
 
     Raises:
         ValueError: If the split is unknown.
@@ -211,27 +201,9 @@ class NyuV2LabeledDataModule(DepthDataModule):
         raw_depth: bool = False,
         batch_size: int = 64,
         image_size: tuple[int, int] = (128, 128),
-        augmentation: DepthAugmentation | None = None,
-        depth_scale: DepthScale = "10m",
-        train_subset: int | None = None,
-        num_workers: int = 0,
-        seed: int | None = None,
-        pin_memory: bool | None = None,
-        oversampling: float | None = None,
-        cache: bool = False,
+        **base: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            image_size=image_size,
-            augmentation=augmentation,
-            depth_scale=depth_scale,
-            train_subset=train_subset,
-            num_workers=num_workers,
-            seed=seed,
-            pin_memory=pin_memory,
-            oversampling=oversampling,
-            cache=cache,
-        )
+        super().__init__(batch_size=batch_size, image_size=image_size, **base)
         if split not in get_args(NyuSplit):
             raise ValueError(f"Split '{split}' is not known; choose one of {', '.join(get_args(NyuSplit))}.")
         self.root = Path(root)

@@ -23,8 +23,8 @@ from datamodules.files.media_paths import composed, find_path
 from datamodules.files.reading import read_stored
 from datamodules.nyuv2.evaluation import open_test_images
 from datamodules.nyuv2.labeled import HEIGHT, K_PIXEL_CENTRES, WIDTH, camera
-from datamodules.samples.clips import ClipAugmentation, Window
-from datamodules.samples.frame import DepthScale, Frame, FrameSource
+from datamodules.samples.clips import Window
+from datamodules.samples.frame import Frame, FrameSource
 from datamodules.samples.transforms import crop
 from datamodules.video import VideoDataModule
 
@@ -169,19 +169,11 @@ class NyuV2RawDataModule(VideoDataModule):
         test_root: Folder of the test images (see ``nyuv2_eval``), from ``root`` if relative.
         window: Odd number of frames of a clip: 5 uses the offsets -2 to 2, 3 the nearest two.
         stride: Steps of the list from one frame of a clip to the next; window and stride may reach 4 steps far.
-        augmentation: Applied to training clips, or None.
-        proxy_labels: File of proxy labels for the training frames, or None.
-        vanishing: File of vanishing directions for the training frames, or None.
-        keypoints: Whether to select key points, in the 448x608 frames.
         batch_size: Clips per batch and process (GAM-Depth: 4).
         image_size: Height and width of the samples (GAM-Depth: 288x384).
-        depth_scale: Metres of the scaled depth 1.0.
-        train_subset: Train on that many clips only.
-        num_workers: Loader processes.
-        seed: Seed of order, augmentation and ``train_subset``; None takes the run's.
-        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
         oversampling: Frames are first reduced to that many times ``image_size``; None resizes them once.
         cache: Keep frames in memory once they were read; best with ``oversampling`` 1, and not for the whole list.
+        base: Arguments of :class:`VideoDataModule`.
 
     Raises:
         ValueError: If clips would reach beyond the neighbours of the list.
@@ -195,36 +187,20 @@ class NyuV2RawDataModule(VideoDataModule):
         test_root: str = "test",
         window: int = 5,
         stride: int = 1,
-        augmentation: ClipAugmentation | None = None,
-        proxy_labels: str | None = None,
-        vanishing: str | None = None,
-        keypoints: bool = False,
         batch_size: int = 4,
         image_size: tuple[int, int] = (288, 384),
-        depth_scale: DepthScale = "10m",
-        train_subset: int | None = None,
-        num_workers: int = 0,
-        seed: int | None = None,
-        pin_memory: bool | None = None,
         oversampling: float | None = None,
         cache: bool = False,
+        **base: Any,
     ) -> None:
         super().__init__(
             window=window,
             stride=stride,
-            augmentation=augmentation,
-            proxy_labels=proxy_labels,
-            vanishing=vanishing,
-            keypoints=keypoints,
             batch_size=batch_size,
             image_size=image_size,
-            depth_scale=depth_scale,
-            train_subset=train_subset,
-            num_workers=num_workers,
-            seed=seed,
-            pin_memory=pin_memory,
             oversampling=oversampling,
             cache=cache,
+            **base,
         )
         reach = window // 2 * stride
         if reach > max(OFFSETS):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence as Sequenced
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,7 @@ from datamodules.rooms.categories import CATEGORIES
 from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
 from datamodules.rooms.settings import RoomsSettings
 from datamodules.rooms.store import DEPTH_UNITS_PER_METRE, FLAG_BITS, RoomsStore
-from datamodules.samples.frame import DepthScale, Frame, check_frame
-from datamodules.samples.transforms import DepthAugmentation
+from datamodules.samples.frame import Frame, check_frame
 
 Part = Literal["video", "still"]
 Field = Literal["semantic", "instance", "plane", "plain", "thin", "glossy", "camouflaged", "T_world_camera"]
@@ -120,15 +119,7 @@ class RoomsDataModule(DepthDataModule):
         oversampling: Frames are reduced to that many times ``image_size`` before augmentation.
         processes: Processes that make the data set; None takes one per core, 0 works in this one.
         renderer: ``module:function`` that renders a sequence.
-        batch_size: Samples per batch and process.
-        image_size: Height and width of the samples in pixels.
-        augmentation: Applied to training samples, or None.
-        depth_scale: Metres of the scaled depth 1.0.
-        train_subset: Train on that many samples only.
-        num_workers: Loader processes.
-        seed: Seed of order, augmentation and ``train_subset``; None takes the run's. The content has its own, in
-            ``settings``.
-        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
+        base: Arguments of :class:`DepthDataModule`.
 
     Raises:
         ValueError: If a part or field is unknown, or views are held out of clips or leave none to train on.
@@ -147,27 +138,9 @@ class RoomsDataModule(DepthDataModule):
         oversampling: float = 1.0,
         processes: int | None = None,
         renderer: str = DEFAULT_RENDERER,
-        batch_size: int = 16,
-        image_size: tuple[int, int] = (96, 128),
-        augmentation: DepthAugmentation | None = None,
-        depth_scale: DepthScale = "10m",
-        train_subset: int | None = None,
-        num_workers: int = 0,
-        seed: int | None = None,
-        pin_memory: bool | None = None,
+        **base: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            image_size=image_size,
-            augmentation=augmentation,
-            depth_scale=depth_scale,
-            train_subset=train_subset,
-            num_workers=num_workers,
-            seed=seed,
-            pin_memory=pin_memory,
-            oversampling=oversampling,
-            cache=cache,
-        )
+        super().__init__(oversampling=oversampling, cache=cache, **base)
         check_choices("parts", parts, Part)
         check_choices("eval_parts", eval_parts, Part)
         check_choices("fields", fields, Field)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import torch
 
 from datamodules.base import Split
 from datamodules.files.run_lengths import encode_masks
-from datamodules.instances import InstanceDataModule, PseudoDepth
+from datamodules.instances import InstanceDataModule
 from datamodules.rooms.categories import CATEGORIES
 from datamodules.rooms.datamodule import Part, RoomsSource, check_choices, open_store
 from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
@@ -19,7 +20,6 @@ from datamodules.rooms.settings import RoomsSettings
 from datamodules.rooms.store import RoomsStore
 from datamodules.samples.frame import Frame
 from datamodules.samples.instance_frame import InstanceFrame
-from datamodules.samples.instance_transforms import InstanceAugmentation
 from datamodules.samples.pseudo_depth import nearness
 from structures.instances import Truth
 
@@ -170,16 +170,9 @@ class RoomsInstanceDataModule(InstanceDataModule):
         renderer: ``module:function`` that renders a sequence.
         batch_size: Images per batch and process.
         image_size: Length of the shorter side of evaluation images, and limit of their longer side, in pixels.
-        augmentation: Applied to training images, or None.
-        mask_share: Share of the training images whose masks may be used.
-        pseudo_depth: ``file`` (a teacher's), ``exact`` or ``noise`` (ablations), or None.
-        pseudo_depth_file: Label file for ``pseudo_depth: file``.
-        train_subset: Train on that many images only.
-        num_workers: Loader processes.
-        seed: Seed of order, augmentation, ``mask_share``, noise and ``train_subset``; None takes the run's.
-        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
         oversampling: Training images are reduced to cover that many times ``image_size`` before augmentation.
         cache: Keep images in memory once they were read.
+        base: Arguments of :class:`InstanceDataModule`.
 
     Raises:
         ValueError: If a part or class is unknown, or a limit is negative.
@@ -199,31 +192,11 @@ class RoomsInstanceDataModule(InstanceDataModule):
         renderer: str = DEFAULT_RENDERER,
         batch_size: int = 8,
         image_size: tuple[int, int] = (96, 128),
-        augmentation: InstanceAugmentation | None = None,
-        mask_share: float = 0.0,
-        pseudo_depth: PseudoDepth | None = None,
-        pseudo_depth_file: str | None = None,
-        train_subset: int | None = None,
-        num_workers: int = 0,
-        seed: int | None = None,
-        pin_memory: bool | None = None,
         oversampling: float | None = 1.25,
         cache: bool = True,
+        **base: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            image_size=image_size,
-            augmentation=augmentation,
-            mask_share=mask_share,
-            pseudo_depth=pseudo_depth,
-            pseudo_depth_file=pseudo_depth_file,
-            train_subset=train_subset,
-            num_workers=num_workers,
-            seed=seed,
-            pin_memory=pin_memory,
-            oversampling=oversampling,
-            cache=cache,
-        )
+        super().__init__(batch_size=batch_size, image_size=image_size, oversampling=oversampling, cache=cache, **base)
         check_choices("parts", parts, Part)
         check_choices("eval_parts", eval_parts, Part)
         chosen = list(THINGS) if classes is None else list(classes)

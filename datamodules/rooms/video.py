@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from datamodules.rooms.datamodule import Field, RoomsSource, check_choices, open
 from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
 from datamodules.rooms.settings import RoomsSettings
 from datamodules.rooms.store import RoomsStore
-from datamodules.samples.clips import ClipAugmentation, Window, clip_windows
-from datamodules.samples.frame import DepthScale, Frame, FrameSource
+from datamodules.samples.clips import Window, clip_windows
+from datamodules.samples.frame import Frame, FrameSource
 from datamodules.video import VideoDataModule
 
 
@@ -48,21 +49,10 @@ class RoomsVideoDataModule(VideoDataModule):
         exact_vanishing: Use the true axes of the room as vanishing directions.
         processes: Processes that make the data set; None takes one per core, 0 works in this one.
         renderer: ``module:function`` that renders a sequence.
-        window: Odd number of frames of a clip.
-        stride: Frames from one frame of a clip to the next.
-        augmentation: Applied to training clips, or None.
         proxy_labels: File of proxy labels for the training frames, or None.
         vanishing: File of vanishing directions for the training frames, or None.
-        keypoints: Whether to select key points.
-        batch_size: Clips per batch and process.
-        image_size: Height and width of the samples in pixels.
-        depth_scale: Metres of the scaled depth 1.0.
-        train_subset: Train on that many clips only.
-        num_workers: Loader processes.
-        seed: Seed of order, augmentation and ``train_subset``; None takes the run's.
-        pin_memory: Whether to page-lock batches; None does it where there is a GPU.
         oversampling: Frames are reduced to that many times ``image_size`` once they are read.
-        cache: Keep frames in memory.
+        base: Arguments of :class:`VideoDataModule`.
 
     Raises:
         ValueError: If a field is unknown, or labels are asked for both exact and from a file.
@@ -78,39 +68,12 @@ class RoomsVideoDataModule(VideoDataModule):
         exact_vanishing: bool = False,
         processes: int | None = None,
         renderer: str = DEFAULT_RENDERER,
-        window: int = 5,
-        stride: int = 1,
-        augmentation: ClipAugmentation | None = None,
         proxy_labels: str | None = None,
         vanishing: str | None = None,
-        keypoints: bool = False,
-        batch_size: int = 8,
-        image_size: tuple[int, int] = (96, 128),
-        depth_scale: DepthScale = "10m",
-        train_subset: int | None = None,
-        num_workers: int = 0,
-        seed: int | None = None,
-        pin_memory: bool | None = None,
         oversampling: float = 1.0,
-        cache: bool = True,
+        **base: Any,
     ) -> None:
-        super().__init__(
-            window=window,
-            stride=stride,
-            augmentation=augmentation,
-            proxy_labels=proxy_labels,
-            vanishing=vanishing,
-            keypoints=keypoints,
-            batch_size=batch_size,
-            image_size=image_size,
-            depth_scale=depth_scale,
-            train_subset=train_subset,
-            num_workers=num_workers,
-            seed=seed,
-            pin_memory=pin_memory,
-            oversampling=oversampling,
-            cache=cache,
-        )
+        super().__init__(proxy_labels=proxy_labels, vanishing=vanishing, oversampling=oversampling, **base)
         check_choices("fields", fields, Field)
         for name, file in (("semantic", proxy_labels), ("vanishing", vanishing)):
             if file is not None and {"semantic": exact_semantic, "vanishing": exact_vanishing}[name]:

@@ -33,10 +33,10 @@ Deviations:
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -45,7 +45,7 @@ from geometry.stencils import fill_outside
 from lightning_modules.boxinst_depth.detection_losses import BoxQuality, fcos_terms
 from lightning_modules.boxinst_depth.self_distillation import MaskTeacher, SelfDistillation, sampled
 from lightning_modules.tasks.batch_needs import PSEUDO_DEPTH, Loop, Need
-from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule, SelectBy
+from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
 from losses.depth_in_boxes import depth_regression_loss
 from losses.dice import dice_loss
 from losses.fcos_targets import FCOSTargets, assign, mask_centres, raster_centres, select_for_masks
@@ -87,12 +87,7 @@ class BoxInstDepth(InstanceSegmentationModule):
         centre_radius: Half the side of the window of positive locations, in strides.
         masks_per_image: About how many locations of an image learn a mask.
         optimizer: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_scheduler: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_scheduler_interval: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_monitor: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        select_by: See :class:`~lightning_modules.tasks.instance_segmentation.InstanceSegmentationModule`.
-        subset: See :class:`~lightning_modules.tasks.instance_segmentation.InstanceSegmentationModule`.
-        boundary_tolerance_px: See :class:`~lightning_modules.tasks.instance_segmentation.InstanceSegmentationModule`.
+        base: Arguments of :class:`InstanceSegmentationModule`.
 
     Raises:
         ValueError: If a loss term or choice is unknown, a term lacks what it needs, or a number is out of range.
@@ -118,23 +113,13 @@ class BoxInstDepth(InstanceSegmentationModule):
         centre_radius: float = 1.5,
         masks_per_image: int = 64,
         optimizer: OptimizerCallable = torch.optim.SGD,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["step", "epoch"] = "step",
-        lr_monitor: str = "val/score",
-        select_by: SelectBy = "mask_ap",
-        subset: str | None = None,
-        boundary_tolerance_px: float = 2.0,
+        **base: Any,
     ) -> None:
         super().__init__(
             network=network,
             loss_weights=self.paper_weights if loss_weights is None else loss_weights,
             optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            lr_scheduler_interval=lr_scheduler_interval,
-            lr_monitor=lr_monitor,
-            select_by=select_by,
-            subset=subset,
-            boundary_tolerance_px=boundary_tolerance_px,
+            **base,
         )
         wanted = self.loss_weights.keys()
         if wanted - set(TERMS):

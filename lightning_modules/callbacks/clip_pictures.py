@@ -30,8 +30,7 @@ class ClipPictures(SamplePictures):
     :class:`~lightning_modules.callbacks.pictures.SamplePictures`.
 
     Args:
-        every_n_epochs: Draw in every n-th training epoch, counted so that the first one is drawn; >= 1.
-        count: Number of samples, >= 1.
+        base: Arguments of :class:`SamplePictures`.
 
     Raises:
         ValueError: If an argument is below 1.
@@ -40,8 +39,8 @@ class ClipPictures(SamplePictures):
     file_prefix = "clips_"
     log_name = "clips"
 
-    def __init__(self, every_n_epochs: int = 1, count: int = 4) -> None:
-        super().__init__(every_n_epochs, count)
+    def __init__(self, **base: Any) -> None:
+        super().__init__(**base)
         self._titles: list[str] = []
         self._width = 0
 

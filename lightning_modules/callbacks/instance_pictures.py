@@ -27,9 +27,8 @@ class InstancePictures(SamplePictures):
     ``pictures/instances_validate.png``.
 
     Args:
-        every_n_epochs: Draw in every n-th training epoch, counted so that the first one is drawn; >= 1.
-        count: Number of samples, >= 1.
         draw_score: Only detections with at least this score are drawn.
+        base: Arguments of :class:`SamplePictures`.
 
     Raises:
         ValueError: If a count is below 1 or the score outside of [0, 1].
@@ -38,8 +37,8 @@ class InstancePictures(SamplePictures):
     file_prefix = "instances_"
     log_name = "instances"
 
-    def __init__(self, every_n_epochs: int = 1, count: int = 4, draw_score: float = 0.3) -> None:
-        super().__init__(every_n_epochs, count)
+    def __init__(self, draw_score: float = 0.3, **base: Any) -> None:
+        super().__init__(**base)
         if not 0 <= draw_score <= 1:
             raise ValueError(f"draw_score is {draw_score}, but must lie in [0, 1]")
         self.draw_score = draw_score

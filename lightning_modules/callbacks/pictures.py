@@ -162,12 +162,11 @@ class DepthPictures(SamplePictures):
     Files: ``pictures/step_000200.png`` in the trainer's folder, ``pictures/test.png``, ``pictures/validate.png``.
 
     Args:
-        every_n_epochs: See :class:`SamplePictures`.
-        count: See :class:`SamplePictures`.
+        base: Arguments of :class:`SamplePictures`.
     """
 
-    def __init__(self, every_n_epochs: int = 1, count: int = 4) -> None:
-        super().__init__(every_n_epochs, count)
+    def __init__(self, **base: Any) -> None:
+        super().__init__(**base)
         self._width = 0
 
     def without_truth(self, row: Tensor) -> Tensor:

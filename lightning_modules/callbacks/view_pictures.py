@@ -30,13 +30,12 @@ class ViewPictures(ClipPictures):
     :class:`~lightning_modules.callbacks.clip_pictures.ClipPictures`.
 
     Args:
-        every_n_epochs: Draw in every n-th training epoch, counted so that the first one is drawn; >= 1.
-        count: Number of samples, >= 1.
         reference_step: Up to this step of the training the reference is renewed: the end of a warm-up, after which
             the effect of what comes then is seen.
         cloud_every: W&B gets point clouds with every n-th picture; 0 sends none. They are large.
         max_points: Largest number of points of such a cloud, >= 1.
         max_jump: Points at depth edges with a relative jump above this are left out of it, > 0.
+        base: Arguments of :class:`ClipPictures`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -47,14 +46,13 @@ class ViewPictures(ClipPictures):
 
     def __init__(
         self,
-        every_n_epochs: int = 1,
-        count: int = 4,
         reference_step: int = 0,
         cloud_every: int = 0,
-        max_points: int = 20_000,
+        max_points: int = 20000,
         max_jump: float = 0.05,
+        **base: Any,
     ) -> None:
-        super().__init__(every_n_epochs, count)
+        super().__init__(**base)
         if min(reference_step, cloud_every) < 0 or max_points < 1 or not max_jump > 0:
             raise ValueError(
                 f"reference_step={reference_step} and cloud_every={cloud_every} must not be negative, "

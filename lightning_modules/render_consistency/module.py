@@ -30,10 +30,10 @@ there; ``detach_carried`` cuts the former.
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from geometry.stencils import fill_outside, masked_median_per_image
@@ -85,18 +85,9 @@ class RenderConsistency(ShiftedDepth):
         edge_jump: Points at a larger relative jump of depth are not rendered (flying pixels).
         hole_margin_px: Pixels around holes that are not compared.
         detach_carried: Whether the depth that was carried into a view is a constant.
-        shift: Constant added to the network's depth, in its unit, for instance what ``make calibrate`` found.
-        learn_shift: Whether that constant is learned, from ``shift`` on. The consistency terms then train the constant
-            and leave the network alone.
         optimizer: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_scheduler: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_scheduler_interval: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_monitor: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        alignment: Least squares over scale and shift, the zero-shot protocol; shapes are aligned by scale alone.
-        min_depth_m: See :class:`~lightning_modules.tasks.depth.DepthModule`.
-        max_depth_m: See :class:`~lightning_modules.tasks.depth.DepthModule`.
-        crop: See :class:`~lightning_modules.tasks.depth.DepthModule`.
-        average: See :class:`~lightning_modules.tasks.depth.DepthModule`.
+        base: Arguments of :class:`~lightning_modules.render_consistency.shifted_depth.ShiftedDepth`. With
+            ``learn_shift`` the consistency terms train the shift and leave the network alone.
 
     Raises:
         ValueError: If a loss term or choice is unknown or a number is out of range.
@@ -119,17 +110,8 @@ class RenderConsistency(ShiftedDepth):
         edge_jump: float = 0.1,
         hole_margin_px: int = 3,
         detach_carried: bool = False,
-        shift: float = 0.0,
-        learn_shift: bool = False,
         optimizer: OptimizerCallable = torch.optim.Adam,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["step", "epoch"] = "step",
-        lr_monitor: str = "val/score",
-        alignment: Literal["none", "median", "least_squares"] = "least_squares",
-        min_depth_m: float = 1e-3,
-        max_depth_m: float = 10.0,
-        crop: tuple[float, float, float, float] | None = None,
-        average: Literal["image", "pixel"] = "image",
+        **base: Any,
     ) -> None:
         default_weights = {
             "ssi": 1.0,
@@ -141,18 +123,9 @@ class RenderConsistency(ShiftedDepth):
         }
         super().__init__(
             network=network,
-            shift=shift,
-            learn_shift=learn_shift,
             loss_weights=default_weights if loss_weights is None else loss_weights,
             optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            lr_scheduler_interval=lr_scheduler_interval,
-            lr_monitor=lr_monitor,
-            alignment=alignment,
-            min_depth_m=min_depth_m,
-            max_depth_m=max_depth_m,
-            crop=crop,
-            average=average,
+            **base,
         )
         unknown = sorted(self.loss_weights.keys() - {*DATA_TERMS, *CONSISTENCY_TERMS})
         if unknown:
@@ -168,7 +141,7 @@ class RenderConsistency(ShiftedDepth):
             raise ValueError(f"warmup ({warmup}) and ramp ({ramp}) are parts of the training, 0 to 1")
         if not (0 < view_share <= 1 and 0 < render_scale <= 1):
             raise ValueError(f"view_share ({view_share}) and render_scale ({render_scale}) must lie in (0, 1]")
-        if learn_shift and not self.loss_weights.keys() & set(CONSISTENCY_TERMS):
+        if self.learn_shift and not self.loss_weights.keys() & set(CONSISTENCY_TERMS):
             raise ValueError(f"learn_shift needs one of the terms that train the shift: {', '.join(CONSISTENCY_TERMS)}")
         if hole_margin_px < 0 or not edge_jump > 0:
             raise ValueError(

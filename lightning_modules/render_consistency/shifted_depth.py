@@ -1,10 +1,8 @@
 """Depth up to scale with one constant that is added to it: what networks that learned from affine truth leave open."""
 
-from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from geometry.stencils import masked_median_per_image
@@ -25,46 +23,23 @@ class ShiftedDepth(DepthModule):
         network: Maps an image ``(B, 3, H, W)`` in [0, 1] to the logarithm of depth, ``(B, 1, H, W)``.
         shift: Constant added to the network's depth, in its unit.
         learn_shift: Whether that constant is learned, from ``shift`` on.
-        loss_weights: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        optimizer: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_scheduler: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_scheduler_interval: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_monitor: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        alignment: See :class:`~lightning_modules.tasks.depth.DepthModule`; shapes are aligned by scale alone.
-        min_depth_m: See :class:`~lightning_modules.tasks.depth.DepthModule`.
-        max_depth_m: See :class:`~lightning_modules.tasks.depth.DepthModule`.
-        crop: See :class:`~lightning_modules.tasks.depth.DepthModule`.
-        average: See :class:`~lightning_modules.tasks.depth.DepthModule`.
+        alignment: Least squares over scale and shift, the zero-shot protocol; shapes are aligned by scale alone.
+        min_depth_m: Ground truth nearer than this is ignored, metres.
+        max_depth_m: Ground truth beyond this is ignored, metres.
+        base: Arguments of :class:`~lightning_modules.tasks.depth.DepthModule`.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        shift: float,
-        learn_shift: bool,
-        loss_weights: Mapping[str, float],
-        optimizer: OptimizerCallable,
-        lr_scheduler: LRSchedulerCallable | None,
-        lr_scheduler_interval: Literal["step", "epoch"],
-        lr_monitor: str,
-        alignment: Literal["none", "median", "least_squares"],
-        min_depth_m: float,
-        max_depth_m: float,
-        crop: tuple[float, float, float, float] | None,
-        average: Literal["image", "pixel"],
+        shift: float = 0.0,
+        learn_shift: bool = False,
+        alignment: Literal["none", "median", "least_squares"] = "least_squares",
+        min_depth_m: float = 1e-3,
+        max_depth_m: float = 10.0,
+        **base: Any,
     ) -> None:
-        super().__init__(
-            loss_weights=loss_weights,
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            lr_scheduler_interval=lr_scheduler_interval,
-            lr_monitor=lr_monitor,
-            alignment=alignment,
-            min_depth_m=min_depth_m,
-            max_depth_m=max_depth_m,
-            crop=crop,
-            average=average,
-        )
+        super().__init__(alignment=alignment, min_depth_m=min_depth_m, max_depth_m=max_depth_m, **base)
         self.network = network
         self.learn_shift = learn_shift
         # A tensor with or without gradient, so that it is part of every checkpoint.

@@ -1,11 +1,10 @@
 """What papers that predict depth share: metrics of validation and test, and depth in metres in prediction."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torchmetrics import SumMetric
 
@@ -26,32 +25,24 @@ class DepthModule(PaperModule):
     checkpoints could then not be chosen is refused before its first step.
 
     Args:
-        loss_weights: See :class:`PaperModule`.
-        optimizer: See :class:`PaperModule`.
-        lr_scheduler: See :class:`PaperModule`.
-        lr_scheduler_interval: See :class:`PaperModule`.
-        lr_monitor: See :class:`PaperModule`.
         alignment: How predictions are aligned with the truth of each image before metrics are taken.
         min_depth_m: Truth nearer than this is ignored and predictions are clamped to it, metres.
         max_depth_m: Truth beyond this is ignored and predictions are clamped to it, metres.
         crop: Evaluated window as fractions ``(top, bottom, left, right)`` of height and width, or None for all.
         average: Whether metrics are means over images or over pixels (their names end in ``_img`` or ``_px``).
+        base: Arguments of :class:`PaperModule`.
     """
 
     def __init__(
         self,
-        loss_weights: Mapping[str, float],
-        optimizer: OptimizerCallable,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["step", "epoch"] = "step",
-        lr_monitor: str = "val/score",
         alignment: Literal["none", "median", "least_squares"] = "none",
-        min_depth_m: float = 1e-3,
+        min_depth_m: float = 0.001,
         max_depth_m: float = 10.0,
         crop: tuple[float, float, float, float] | None = None,
         average: Literal["image", "pixel"] = "image",
+        **base: Any,
     ) -> None:
-        super().__init__(loss_weights, optimizer, lr_scheduler, lr_scheduler_interval, lr_monitor)
+        super().__init__(**base)
         self.depth_metrics = torch.nn.ModuleDict(
             {
                 stage: DepthMetrics(

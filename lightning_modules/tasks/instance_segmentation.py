@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
@@ -27,11 +26,6 @@ class InstanceSegmentationModule(NamedClasses, PaperModule):
 
     Args:
         network: The network; its classes are those of the data.
-        loss_weights: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        optimizer: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_scheduler: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_scheduler_interval: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_monitor: See :class:`~lightning_modules.tasks.base.PaperModule`.
         select_by: Metric that checkpoints are chosen by, see :mod:`metrics.instances`.
         subset: Flag of the data's objects that are scored by themselves too, such as ``camouflaged``; None for none.
             It is left out, with a warning, where the objects of the data have no flags at all.
@@ -39,6 +33,7 @@ class InstanceSegmentationModule(NamedClasses, PaperModule):
         score_threshold: Least class probability times quality of a detection.
         iou_threshold: Of non-maximum suppression within a class.
         max_detections: Most detections of an image.
+        base: Arguments of :class:`PaperModule`.
 
     Raises:
         ValueError: If ``select_by`` is unknown or a number is out of range.
@@ -47,19 +42,15 @@ class InstanceSegmentationModule(NamedClasses, PaperModule):
     def __init__(
         self,
         network: CondInst,
-        loss_weights: Mapping[str, float],
-        optimizer: OptimizerCallable,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["step", "epoch"] = "step",
-        lr_monitor: str = "val/score",
         select_by: SelectBy = "mask_ap",
         subset: str | None = None,
         boundary_tolerance_px: float = 2.0,
         score_threshold: float = 0.05,
         iou_threshold: float = 0.6,
         max_detections: int = 100,
+        **base: Any,
     ) -> None:
-        super().__init__(loss_weights, optimizer, lr_scheduler, lr_scheduler_interval, lr_monitor)
+        super().__init__(**base)
         if select_by not in ("mask_ap", "mask_iou", "box_ap"):
             raise ValueError(f"select_by is '{select_by}', but must be 'mask_ap', 'mask_iou' or 'box_ap'")
         if not (0 <= score_threshold <= 1 and 0 <= iou_threshold <= 1 and max_detections >= 1):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, cast
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
@@ -71,14 +71,11 @@ class VideoDepthModule(DepthModule):
             that is worse than none costs no more than none and has no gradient, so a pose network that starts from
             scratch first needs to feel its errors.
         optimizer: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_scheduler: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_scheduler_interval: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        lr_monitor: See :class:`~lightning_modules.tasks.base.PaperModule`.
         alignment: See :class:`DepthModule`.
         min_depth_m: Nearest depth of the network and of the evaluation, metres.
         max_depth_m: Farthest depth of the network and of the evaluation, metres.
         crop: See :class:`DepthModule`.
-        average: See :class:`DepthModule`.
+        base: Arguments of :class:`DepthModule`.
 
     Raises:
         ValueError: If a loss term is unknown, or poses are learned without a pose network, or exact ones with one, or
@@ -103,26 +100,20 @@ class VideoDepthModule(DepthModule):
         depth_from: float = 0.0,
         minimum_from: float = 0.0,
         optimizer: OptimizerCallable = torch.optim.Adam,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["step", "epoch"] = "step",
-        lr_monitor: str = "val/score",
         alignment: Literal["none", "median", "least_squares"] = "median",
         min_depth_m: float = 0.1,
         max_depth_m: float = 10.0,
         crop: tuple[float, float, float, float] | None = None,
-        average: Literal["image", "pixel"] = "image",
+        **base: Any,
     ) -> None:
         super().__init__(
             loss_weights=self.paper_weights if loss_weights is None else loss_weights,
             optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            lr_scheduler_interval=lr_scheduler_interval,
-            lr_monitor=lr_monitor,
             alignment=alignment,
             min_depth_m=min_depth_m,
             max_depth_m=max_depth_m,
             crop=crop,
-            average=average,
+            **base,
         )
         unknown = sorted(self.loss_weights.keys() - self.paper_weights.keys())
         if unknown:

@@ -6,10 +6,10 @@ that needs no download, and is as imperfect as those, since it is applied to sce
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from lightning_modules.runs.class_names import NamedClasses
@@ -42,9 +42,7 @@ class Segmenter(NamedClasses, PaperModule):
         network: Maps an image ``(B, 3, H, W)`` in [0, 1] to logits ``(B, n_classes + 1, H, W)``.
         loss_weights: Weight of the only term, ``cross_entropy``.
         optimizer: Takes the parameters, returns the optimizer.
-        lr_scheduler: Takes the optimizer, returns a scheduler, or None for a constant rate.
-        lr_scheduler_interval: Whether the scheduler counts steps or epochs.
-        lr_monitor: Metric watched by a ``ReduceLROnPlateau`` scheduler.
+        base: Arguments of :class:`PaperModule`.
     """
 
     def __init__(
@@ -52,12 +50,10 @@ class Segmenter(NamedClasses, PaperModule):
         network: SegmentationNet,
         loss_weights: Mapping[str, float] | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["step", "epoch"] = "step",
-        lr_monitor: str = "val/score",
+        **base: Any,
     ) -> None:
         weights = {"cross_entropy": 1.0} if loss_weights is None else loss_weights
-        super().__init__(weights, optimizer, lr_scheduler, lr_scheduler_interval, lr_monitor)
+        super().__init__(loss_weights=weights, optimizer=optimizer, **base)
         self.network = network
         self.val_metrics = SegmentationMetrics(network.n_classes)
         self.test_metrics = SegmentationMetrics(network.n_classes)
