@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from lightning_modules.command_line.wording import did_you_mean
 from lightning_modules.tasks.base import PaperModule
 from metrics.instances import InstanceMetrics
+from metrics.truth_tally import TruthTally
 
 _LIBRARIES = ("torch", "lightning", "builtins", "abc", "typing")
 _FREE = ("epoch", "step")  # Lightning itself gives these to ModelCheckpoint
@@ -31,7 +32,7 @@ def metric_names(module: LightningModule) -> frozenset[str] | None:
         return None
     names = {"score"}
     for metric in module.modules():
-        if not isinstance(metric, Metric):
+        if not isinstance(metric, Metric) or isinstance(metric, TruthTally):  # whose counts explain, and are not logged
             continue
         try:
             with warnings.catch_warnings(), torch.no_grad():

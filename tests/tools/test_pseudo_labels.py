@@ -232,7 +232,7 @@ def test_a_wrong_call_says_what_is_wrong(call, tmp_path, capsys):
     assert "none.ckpt' does not exist" in capsys.readouterr().err
     assert main(call(tmp_path / "none.ckpt", kind="planes")) == 2
     assert main(call(tmp_path / "none.ckpt", more=["--splt", "val"])) == 2
-    assert "--splt" in capsys.readouterr().err
+    assert "splt: there is no such setting; did you mean 'split'?" in capsys.readouterr().err
     assert not (tmp_path / "labels.h5").exists()
 
 
