@@ -13,9 +13,9 @@ import yaml
 
 import cli
 from lightning_modules.command_line.experiment_metrics import experiment_metrics
-from tools import ablation as tool
-from tools.ablation import main
-from tools.ablation.file import read_ablation
+from tools.ablation import runs
+from tools.ablation.__main__ import main
+from tools.ablation.file import EXPERIMENTS, read_ablation
 from tools.ablation.runs import runs_of, starts_of
 from tools.ablation.table import paired_interval
 
@@ -100,7 +100,7 @@ class Training:
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", Training)
-    monkeypatch.setattr(tool, "_POLL_S", 0.0)
+    monkeypatch.setattr(runs, "_POLL_S", 0.0)
     Training.started, Training.orders, Training.alive, Training.most_alive = [], {}, 0, 0
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(CONTENT, sort_keys=False))
@@ -118,7 +118,7 @@ def test_every_variant_is_trained_with_every_seed(study, capsys):
     assert Training.most_alive == 1
     first, second = Training.started[:2]
     assert first.command[:2] == ["fit", "--config"]
-    assert Path(first.command[2]).resolve() == (tool.EXPERIMENTS / "mean_depth.yaml").resolve()
+    assert Path(first.command[2]).resolve() == (EXPERIMENTS / "mean_depth.yaml").resolve()
     place = ["--experiment", "mean_depth", "--runs_dir", "runs", "--seed_everything", "0"]
     assert first.command[3:] == ["--trainer.max_steps", "7", *place]
     changed = ["--model.init_args.x", "false", '{"a": 1.5}']
@@ -374,7 +374,7 @@ def test_files_that_are_none_are_named(study, capsys):
 
 
 def test_every_variant_of_every_ablation_is_understood_by_the_command_line(capsys):
-    for path in sorted((tool.EXPERIMENTS / "ablations").glob("*.yaml")):
+    for path in sorted((EXPERIMENTS / "ablations").glob("*.yaml")):
         runs = runs_of(read_ablation(path), Path("runs"))
         for run in {run.variant: run for run in [*runs, *starts_of(read_ablation(path), Path("runs"))]}.values():
             with pytest.raises(SystemExit) as end:
@@ -408,7 +408,7 @@ def test_a_metric_of_one_variant_alone_is_known(study):
 
 
 def test_metrics_of_every_ablation_are_those_of_its_runs():
-    for path in sorted((tool.EXPERIMENTS / "ablations").glob("*.yaml")):
+    for path in sorted((EXPERIMENTS / "ablations").glob("*.yaml")):
         ablation = read_ablation(path)
         words = next(iter(runs_of(ablation, Path("runs")))).command[1:]
         assert set(ablation.metrics) <= experiment_metrics(words), path
