@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
+from itertools import pairwise
 from typing import Literal
 
 from datamodules.files.natural_order import Number, split_name
@@ -21,6 +22,9 @@ EXACT = Context(prec=600)
 
 UNIT_OF_DIGITS: dict[int, TimeUnit] = {13: "ms", 16: "us", 19: "ns"}
 """Units of the time since 1970, told from the number of digits; ten digits (seconds) are as often a counter."""
+
+UNIT_OF_FRACTION: dict[int, TimeUnit] = {6: "us", 9: "ns"}
+"""Units of a number of so many digits behind ten digits of seconds (``1305031102_175304000``, as of ROS)."""
 
 IMAGE_ROLES = frozenset({"color", "colour", "rgb", "rgba", "image", "images", "img", "imgs", "data", "raw"})
 OTHER_ROLES = frozenset(
@@ -120,14 +124,15 @@ class Matcher:
         """
         tried: list[Match] = []
         numbers = [[_numbers(name, decimals=self.decimals) for name in names] for names in (first, second)]
+        stamps = [None if only_names else _time_stamps(side, self.time_unit) for side in numbers]
         for match in self._by_name(first, second, numbers):
+            if match.failure is None and not _agrees(match, stamps[0], stamps[1], self.tolerance):
+                match.failure = "contrary"
             if match.failure is None:
                 return match
             tried.append(match)
-        if not only_names:
-            stamps = [_time_stamps(side, self.time_unit) for side in numbers]
-            if stamps[0] is not None and stamps[1] is not None:
-                return match_nearest(stamps[0], stamps[1], tolerance=self.tolerance)
+        if stamps[0] is not None and stamps[1] is not None:
+            return match_nearest(stamps[0], stamps[1], tolerance=self.tolerance)
         best = max(tried, key=lambda match: len(match.pairs))
         if best.pairs:
             return best
@@ -244,15 +249,45 @@ def _contradicts(
     return False
 
 
+def _agrees(
+    match: Match, first: Sequence[Decimal] | None, second: Sequence[Decimal] | None, tolerance: Decimal
+) -> bool:
+    """Whether pairs of equal numbers are also pairs in time, where names hold time stamps beside a counter.
+
+    Streams that are counted each by itself lose step where one drops a frame; their time stamps then differ by less
+    or more from there on. Two clocks may differ by a constant.
+    """
+    if first is None or second is None or len(match.pairs) < 2:
+        return True
+    if not (_ascends(first) and _ascends(second)):
+        return True  # no times, but sizes, exposures or the like
+    gaps = sorted(EXACT.subtract(second[j], first[i]) for i, j in match.pairs)
+    steps = sorted(EXACT.subtract(after, before) for before, after in pairwise(first))
+    middle, half_a_step = gaps[len(gaps) // 2], EXACT.divide(steps[len(steps) // 2], Decimal(2))
+    return max(_gap(gap, middle) for gap in (gaps[0], gaps[-1])) <= min(tolerance, half_a_step)
+
+
+def _ascends(stamps: Sequence[Decimal]) -> bool:
+    return all(before < after for before, after in pairwise(stamps))
+
+
 def _time_stamps(names: Sequence[Sequence[Number]], time_unit: TimeUnit | None) -> list[Decimal] | None:
-    """Time stamps of names in seconds; None if there are none."""
+    """Time stamps of names, which are in natural order, in seconds; None if there are none."""
     slots = _slots(names)
     decimal = next((slot for slot in slots if any(numbers[slot].is_decimal for numbers in names)), None)
     if decimal is not None:
         return [numbers[decimal].value for numbers in names]
     for slot in slots:
         digits = {len(numbers[slot].text) for numbers in names}
-        unit = time_unit or (UNIT_OF_DIGITS.get(digits.pop()) if len(digits) == 1 else None)
-        if unit is not None:
-            return [EXACT.multiply(numbers[slot].value, UNITS[unit]) for numbers in names]
+        length = digits.pop() if len(digits) == 1 else 0
+        if slot > 0 and length in UNIT_OF_FRACTION and {len(numbers[slot - 1].text) for numbers in names} == {10}:
+            fraction = UNITS[UNIT_OF_FRACTION[length]]
+            return [
+                EXACT.add(numbers[slot - 1].value, EXACT.multiply(numbers[slot].value, fraction)) for numbers in names
+            ]
+        unit = time_unit or UNIT_OF_DIGITS.get(length)
+        stamps = None if unit is None else [EXACT.multiply(numbers[slot].value, UNITS[unit]) for numbers in names]
+        # What starts again while a number before it grows is a part of a time, as its milliseconds.
+        if stamps is not None and (len(slots) == 1 or _ascends(stamps)):
+            return stamps
     return None

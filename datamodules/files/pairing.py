@@ -4,7 +4,8 @@ Files of corresponding folders are paired by the first of these rules that pairs
 
 1. equal names, but for the extension (in Unicode's composed form);
 2. equal names but for a word of their role (``0001_color`` and ``0001_depth``), letter case and leading zeros;
-3. equal numbers: the last number in which the files of a kind differ (``frame_10`` and ``00010``), or another one;
+3. equal numbers: the last number in which the files of a kind differ (``frame_10`` and ``00010``), or another one, but
+   for a counter that contradicts the time stamps beside it;
 4. the nearest time stamp, within a tolerance; only here may files be left without a partner.
 
 Otherwise nothing is paired, and one sentence says which files have no partner.

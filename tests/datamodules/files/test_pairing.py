@@ -171,3 +171,38 @@ def test_what_is_not_one_to_one_is_refused_in_one_sentence(case: str) -> None:
 def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pair(["1.5.jpg"], ["1.5.png"], **options)
+
+
+def test_a_counter_that_contradicts_the_time_stamps_beside_it_does_not_pair() -> None:
+    """Each stream counts its own frames: where one lost a frame that the other has, equal counts are one frame off."""
+    stamps = [1305031102175 + 33 * i for i in range(10)]
+    images = [f"{i:04d}_{stamp}.png" for i, stamp in enumerate(stamp for i, stamp in enumerate(stamps) if i != 3)]
+    depths = [f"{i:04d}_{stamp + 4}.png" for i, stamp in enumerate(stamp for i, stamp in enumerate(stamps) if i != 7)]
+    pairs = pair(images, depths)
+    assert len(pairs) == 8
+    assert {int(depth[5:18]) - int(image[5:18]) for image, depth in pairs} == {4}
+
+
+def test_a_counter_holds_where_two_clocks_differ_by_a_constant() -> None:
+    images = [f"{i:04d}_{1305031102175 + 33 * i}.png" for i in range(6)]
+    depths = [f"{i:04d}_{1305031177001 + 33 * i}.png" for i in range(6)]
+    assert pair(images, depths) == list(zip(images, depths, strict=True))
+
+
+@pytest.mark.parametrize("unit", [None, "ns"])
+def test_seconds_and_nanoseconds_as_two_numbers_are_one_time_stamp(unit: str | None) -> None:
+    """By its nanoseconds alone the second image would take the depth that was made a second later."""
+
+    def name(milliseconds: int) -> str:
+        return f"{1305031102 + milliseconds // 1000}_{milliseconds % 1000 * 1000000:09d}.png"
+
+    times = [990 + 310 * i for i in range(12)]
+    images, depths = [name(time) for time in times], [name(time + 13) for time in times if time != 1300]
+    found = pair(images, depths, time_unit=unit)
+    assert found == [(name(time), name(time + 13)) for time in times if time != 1300]
+
+
+def test_a_part_of_a_time_is_no_time_stamp() -> None:
+    images, depths = ([f"10-11-{s:02d}-{ms + late:03d}.png" for s in (1, 2) for ms in (100, 400)] for late in (0, 5))
+    with pytest.raises(ValueError, match="cannot be paired one to one"):
+        pair(images, depths, time_unit="ms")
