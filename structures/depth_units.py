@@ -13,6 +13,12 @@ PLAUSIBLE_M = (0.1, 200.0)
 MOST_OUTSIDE = 0.2
 """Share of the measured pixels outside of the range from which on it is said."""
 
+SENTINEL_SHARE = 0.01
+"""Share of the measured pixels that hold the very same largest depth from which on it may be no measurement."""
+
+SENTINEL_GAP = 0.75
+"""It is said only where all other depth is at most this part of it: a far wall is no value by itself."""
+
 UNITS = {1000.0: "millimetres", 256.0: "1/256 m, KITTI's", 5000.0: "1/5000 m, TUM's", 100.0: "centimetres"}
 """Usual file units per metre."""
 
@@ -33,6 +39,12 @@ class DepthSummary(NamedTuple):
     """Lower end of the range, metres."""
     far_m: float
     """Upper end of the range, metres."""
+    largest_m: float
+    """Largest depth, metres."""
+    at_largest: float
+    """Share at exactly the largest depth, 0 to 1."""
+    next_m: float
+    """Largest depth below it, metres; 0 where all else is one value or nothing."""
 
 
 def summarise(
@@ -53,7 +65,17 @@ def summarise(
     if measured.numel() == 0:
         return None
     outside = ((measured < near_m) | (measured > far_m)).float().mean()
-    return DepthSummary(float(measured.median()), float(outside), near_m, far_m)
+    largest = measured.max()
+    rest = measured[measured < largest]
+    return DepthSummary(
+        median_m=float(measured.median()),
+        outside=float(outside),
+        near_m=near_m,
+        far_m=far_m,
+        largest_m=float(largest),
+        at_largest=1 - rest.numel() / measured.numel(),
+        next_m=float(rest.max()) if rest.numel() > 0 and rest.min() < rest.max() else 0.0,
+    )
 
 
 def why_impossible(summary: DepthSummary) -> str | None:
@@ -65,6 +87,12 @@ def why_impossible(summary: DepthSummary) -> str | None:
 
 def why_doubtful(summary: DepthSummary) -> str | None:
     """Return what is odd about measured depth though it may be in metres, or None."""
+    if summary.at_largest >= SENTINEL_SHARE and 0 < summary.next_m <= SENTINEL_GAP * summary.largest_m:
+        return (
+            f"{summary.at_largest:.0%} of the measured depth are exactly {summary.largest_m:.5g} m, and all other is "
+            f"at most {summary.next_m:.4g} m: does that value mean too far or unknown? Then write 0 in its place; as "
+            "it is, it counts as a measurement"
+        )
     if summary.outside <= MOST_OUTSIDE:
         return None
     return (

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -29,6 +29,9 @@ NAMED = 10
 DEPTHS_KEPT = 256
 """Depths of each frame that statistics are taken of, evenly over its measured pixels."""
 
+ANOTHER_UNIT = 100.0
+"""Factor between the median depth of a frame and that of all from which on they can hardly be of one unit."""
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -42,6 +45,7 @@ class Survey:
         sizes: How many frames have each height and width.
         measured: Frames with any depth.
         depths: Some measured depths of each frame, metres.
+        medians: Median of the measured depth of each frame, metres, by its name.
     """
 
     read: int = 0
@@ -49,6 +53,7 @@ class Survey:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     measured: int = 0
     depths: list[torch.Tensor] = field(default_factory=list)
+    medians: dict[str, float] = field(default_factory=dict)
 
     def add(self, frame: Any) -> None:
         """Count a frame of a depth or instance data set."""
@@ -60,6 +65,7 @@ class Survey:
             self.measured += 1
             chosen = np.linspace(0, len(values) - 1, min(DEPTHS_KEPT, len(values))).astype(int)
             self.depths.append(torch.from_numpy(np.ascontiguousarray(values[chosen])))
+            self.medians[frame.name] = float(np.median(values))
 
     def depth(self) -> DepthSummary | None:
         """Summary of the measured depth, or None where there is none."""
@@ -122,6 +128,11 @@ def frame_readers(dataset: Dataset[Any]) -> Iterator[tuple[str, Callable[[], Any
             yield f"frame {index}", lambda i=index, s=source: s.read(i)  # type: ignore[misc]
 
 
+def _frames_of_another_unit(medians: Mapping[str, float], median_m: float) -> list[str]:
+    """Names of the frames whose depth is too far from that of all to be of one unit, in which case they are few."""
+    return [name for name, own in medians.items() if not 1 / ANOTHER_UNIT < own / median_m < ANOTHER_UNIT]
+
+
 def _instance(source: Any, index: int, masks: bool) -> Any:
     frame = source.read(index, masks=masks)
     source.truth(index)
@@ -168,6 +179,14 @@ def report(found: Survey, data: LightningDataModule) -> tuple[list[str], bool]:
             useless = True
         elif doubt is not None:
             lines.append(f"warning: {doubt}")
+        other_unit = _frames_of_another_unit(found.medians, summary.median_m)
+        if impossible is None and other_unit:
+            names = ", ".join(f"{name} ({found.medians[name]:.3g} m)" for name in other_unit[:3])
+            have = "frames have" if len(other_unit) > 1 else "frame has"
+            lines.append(
+                f"warning: {len(other_unit)} {have} a median depth {ANOTHER_UNIT:g} times smaller or larger than the "
+                f"{summary.median_m:.3g} m of all, such as {names}: are their files in another unit?"
+            )
     if isinstance(data, DepthDataModule) and data.aspect == "stretch" and summary is not None:
         stretched = say_stretched(str(getattr(data, "root", type(data).__name__)), found.sizes, data.image_size)
         if stretched is not None:

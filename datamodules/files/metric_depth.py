@@ -11,8 +11,22 @@ from datamodules.loading.notices import say_once, tally
 SATURATED = "saturated depth"
 """Kind of the tally (``datamodules/loading/notices.py``) of pixels that hold the largest value of their file's type."""
 
+FEW = 0.01
+"""Share of an image below which its pixels are counted instead."""
+
 SIXTEEN_BITS = 65535
 """Largest value of a 16-bit PNG, whatever type it is decoded to."""
+
+
+def share_of(count: int, total: int) -> str:
+    """The share of some pixels as the begin of a sentence, in which a few are never rounded to none.
+
+    >>> share_of(3, 76800), share_of(768, 3072)
+    ('3 pixels of the depth are', '25% of the depth is')
+    """
+    if count / total >= FEW:
+        return f"{count / total:.0%} of the depth is"
+    return f"{count} pixel{'s of the depth are' if count > 1 else ' of the depth is'}"
 
 
 def to_metres(
@@ -47,7 +61,7 @@ def to_metres(
     say_once(
         data,
         SATURATED,
-        f"{path}: {count / values.size:.0%} of the depth is {largest}, the largest value of its type, which means too "
-        "far or unknown: such pixels count as not measured (0), here and in all other files of the set.",
+        f"{path}: {share_of(count, values.size)} {largest}, the largest value of its type, which means too far or "
+        "unknown: such pixels count as not measured (0), here and in all other files of the set.",
     )
     return metres

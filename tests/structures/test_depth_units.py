@@ -46,3 +46,25 @@ def test_what_lies_outside_of_the_range_is_said_with_its_share():
     assert "median is 250 m" in reason
     assert why_doubtful(summary(1.0, near_m=1e-3, far_m=3.5)) is None  # a sixth
     assert "34%" in why_doubtful(summary(1.0, near_m=1e-3, far_m=3.0))
+
+
+def test_one_far_value_apart_from_all_other_depth_is_doubtful():
+    """What a tool writes for "too far": 65535 mm, 10 m or 1000 m, in a file of floating-point numbers for one."""
+    for value in (65.535, 10.0, 1000.0):
+        depth = torch.where(ROOM < 1.1, value, ROOM)
+        reason = why_doubtful(summarise(depth, depth > 0))
+        assert f"4% of the measured depth are exactly {value:.5g} m" in reason
+        assert "at most 4 m" in reason
+
+
+@pytest.mark.parametrize(
+    "depth",
+    [
+        ROOM.clamp(max=3.0),  # a wall, or a sensor that ends there
+        torch.where(ROOM < 1.1, 5.0, ROOM),  # something a little farther away
+        torch.where(ROOM < 2.0, 1.0, 10.0),  # two planes
+        torch.full_like(ROOM, 2.0),
+    ],
+)
+def test_a_wall_is_no_value_apart(depth):
+    assert why_doubtful(summarise(depth, depth > 0)) is None

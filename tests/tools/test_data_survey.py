@@ -152,3 +152,14 @@ def test_images_with_instances_are_read(tmp_path, capsys):
     code, out, err = run(capsys, *data)
     assert (code, "1 broken" in out) == (1, True)
     assert "broken: train image " in err
+
+
+def test_frames_of_another_unit_than_the_rest_are_named(tmp_path, capsys):
+    path = make_manifest_data(tmp_path)
+    np.save(tmp_path / "depth" / "metres.npy", (true_depth_mm(2) / 1000).astype(np.float32))
+    path.write_text(path.read_text().replace("depth/002.png", "depth/metres.npy"))
+    code, _, err = run(capsys, *MANIFEST, f"--data.root={path}")
+    (line,) = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert code == 0
+    assert line.startswith("warning: 1 frame has a median depth 100 times smaller or larger")
+    assert "002 (0.00" in line

@@ -87,3 +87,11 @@ def test_video_frames_and_lists_leave_it_out_too(tmp_path):
     for frame in (video.make_source("test").read(0), listed.make_source("test").read(0)):
         assert (frame.depth[:, :16] == 0).all()
         assert 0 < frame.depth[1:, 16:].min() <= frame.depth.max() < 6
+
+
+def test_a_few_pixels_are_not_said_to_be_none(tmp_path, caplog):
+    values = np.full((48, 64), 1000, np.uint16)
+    values[0, :2] = 65535
+    with caplog.at_level(logging.WARNING):
+        to_metres(values, 1000.0, path=tmp_path / "a.png")
+    assert "a.png: 2 pixels of the depth are 65535" in caplog.text
