@@ -231,7 +231,7 @@ def _check_angles(camera: Intrinsics, width: int, height: int) -> None:
         elif degrees > MAX_FIELD_OF_VIEW_DEGREES and MILLIMETRES[0] <= focal <= MILLIMETRES[1]:
             reason = "in millimetres? Multiply by the width of the image and divide by that of the sensor in mm"
         else:
-            reason = "of another image size, or in another unit than pixels?"
+            reason = "perhaps of another image size, or in another unit than pixels"
         raise CameraError(
             f"{name}={focal:g} means a {axis} field of view of {degrees:.3g} degrees of the {width}x{height} image, "
             f"but {MIN_FIELD_OF_VIEW_DEGREES:g} to {MAX_FIELD_OF_VIEW_DEGREES:g} are possible: {reason}"

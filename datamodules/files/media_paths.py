@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from datamodules.files.natural_order import sort_naturally
-from datamodules.files.photos import split_photos
+from datamodules.files.photos import folders_beside, names_role, split_photos
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,14 @@ def _photos_and_videos(root: Path, files: list[Path]) -> list[Path]:
     for file in files:
         if file.suffix.lower() in IMAGE_SUFFIXES:
             folders.setdefault(file.parent, []).append(root / file)
-    left_out = [path for images in folders.values() for path in split_photos(images)[1]]
+    # A folder of the input that is named for depth and holds nothing else, beside others.
+    beside = [name for name in folders_beside({str(name): files for name, files in folders.items()})
+              if names_role(Path(name).name)]  # fmt: skip
+    left_out = [
+        path
+        for name, images in folders.items()
+        for path in (images if str(name) in beside else split_photos(images)[1])
+    ]
     if left_out:
         shown = ", ".join(path.name for path in left_out[:3]) + (", ..." if len(left_out) > 3 else "")
         say_once(f"{root}: {len(left_out)} depth maps or masks among the images are left out ({shown})")

@@ -1,6 +1,6 @@
 """Telling photographs from the depth maps and masks that lie among them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -11,6 +11,10 @@ from datamodules.files.reading import is_deep_grey
 
 DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm"})
 """Endings of formats that may have one channel of 16 bits."""
+
+
+FOLDER_ROLES = OTHER_ROLES - {"valid", "proj"}
+"""Words of folders that hold no photographs; ``valid`` as often is the part of a data set to validate on."""
 
 
 def split_photos(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -33,6 +37,32 @@ def split_photos(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     photos = {plain[path] for path in files if path not in beside and path not in deep}
     left_out = deep | {path for path in beside if plain[path] in photos}
     return [path for path in files if path not in left_out], [path for path in files if path in left_out]
+
+
+def folders_beside(folders: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Names of folders that hold depth, masks or the like beside the folders of photographs.
+
+    They are named for it (``masks`` beside ``color``), or all of their files have one channel of more than 8 bits and
+    those of others have not.
+
+    Args:
+        folders: Image files by the name of their folder.
+
+    Returns:
+        Such names in the given order; none where no folder of photographs is left.
+    """
+    deep = [name for name, files in folders.items() if files and all(_is_deep(path) for path in files)]
+    found = [name for name in folders if names_role(name) or name in deep]
+    return found if len(found) < len(folders) else []
+
+
+def names_role(folder: str) -> bool:
+    """Whether the name of a folder says that depth, masks or the like lie in it.
+
+    >>> names_role("Depth_raw"), names_role("masks"), names_role("valid"), names_role("kitchen")
+    (True, True, False, False)
+    """
+    return "depth" in folder.casefold() or bool(words_of(folder) & FOLDER_ROLES)
 
 
 def _is_deep(path: Path) -> bool:

@@ -94,8 +94,10 @@ def match_depths(
     if not depths:
         raise ValueError(f"There is no depth (16-bit PNG or TIFF) in {folder} for the frames in {images[0].parent}.")
     pairing = pair_files(images, depths, tolerance_s=tolerance_s, time_unit=time_unit)
-    sure = pairing.rules == ["equal names"]
-    logger.log(logging.INFO if sure else logging.WARNING, "%s: %s.", folder, pairing.summary())
+    if pairing.rules == ["equal names"]:
+        logger.info("%s: %s.", folder, pairing.summary())
+    else:
+        say_once(f"{folder}: {pairing.summary()}")  # the splits of a data set match the same folder
     found = dict(pairing.pairs)
     return [found.get(image) for image in images]
 

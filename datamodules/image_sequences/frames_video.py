@@ -12,6 +12,7 @@ from datamodules.base import Split
 from datamodules.files.media_paths import VIDEO_SUFFIXES, describe_unknown, find_path
 from datamodules.files.name_matching import TimeUnit
 from datamodules.files.pairing import DEFAULT_TOLERANCE_S
+from datamodules.files.photos import folders_beside
 from datamodules.image_sequences.camera_file import CAMERA_FILE, Camera, read_camera
 from datamodules.image_sequences.frame_files import find_files, find_folders, find_images, list_files, match_depths
 from datamodules.image_sequences.frame_ranges import assign_frames
@@ -198,6 +199,13 @@ class FramesVideoDataModule(VideoDataModule):
             raise ValueError(
                 f"{self.root} holds a folder '{depth}', which is no sequence of pictures: let root be the folder of "
                 f"the frames and depth_root={self.root / depth}."
+            )
+        beside = folders_beside(found)
+        if beside:
+            frames = next(name for name in found if name not in beside)
+            raise ValueError(
+                f"{self.root} holds a folder '{beside[0]}' beside '{frames}', which is no sequence of pictures: let "
+                f"root be the folder of the frames, as {self.root / frames}, or move '{beside[0]}' elsewhere."
             )
         if not found:
             videos = find_files(self.root, VIDEO_SUFFIXES)

@@ -54,7 +54,7 @@ def read_k(path: Path, K_convention: Literal["corner", "centre"]) -> Camera:
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}: every scene needs its 3x3 K in pixels.")
     try:
-        values = np.array([float(word) for word in path.read_text().replace(",", " ").split()])
+        values = np.array([float(word) for word in path.read_text(encoding="utf-8-sig").replace(",", " ").split()])
     except ValueError as error:
         raise ValueError(f"{path} has to hold the nine numbers of K ({error}).") from error
     if values.size != 9 or not np.isfinite(values).all():

@@ -220,6 +220,15 @@ def test_files_that_are_not_read_are_counted_in_one_line(tmp_path, caplog):
         find_media(str(tmp_path / "only"))
 
 
+def test_a_folder_of_depth_beside_photographs_is_not_predicted(tmp_path, caplog):
+    for number in range(2):
+        save(tmp_path / "room" / "color" / f"{number}.jpg", noise(8, 8))
+        save(tmp_path / "room" / "depth" / f"{number}.png", noise(8, 8)[..., 0].astype(np.uint16) * 200)
+    assert [file.name for file in find_media(str(tmp_path))] == ["room/color/0", "room/color/1"]
+    assert "2 depth maps or masks among the images are left out (0.png, 1.png)" in caplog.text
+    assert len(find_media(str(tmp_path / "room" / "depth"))) == 2
+
+
 def test_depth_among_photographs_is_not_predicted(tmp_path, caplog):
     for number in range(2):
         save(tmp_path / f"frame-{number}.color.jpg", noise(8, 8))

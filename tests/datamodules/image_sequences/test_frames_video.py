@@ -1,5 +1,6 @@
 """A video of one's own: what is written is what is read, splits share no frame, and each mistake has its sentence."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -393,6 +394,18 @@ def test_wrong_folders_have_one_sentence(tmp_path: Path) -> None:
     make_frames_video(tmp_path / "room" / "color", depth=tmp_path / "room" / "depth")
     with pytest.raises(ValueError, match=r"holds a folder 'depth', which is no sequence of pictures: let root be"):
         module(tmp_path / "room").prepare_data()
+
+
+@pytest.mark.parametrize("name", ["masks", "disparity", "range"])
+def test_what_lies_beside_the_frames_is_no_sequence(tmp_path: Path, name: str) -> None:
+    """Clips of masks or of 16-bit maps would be trained on; a folder ``valid`` is a part of the data set."""
+    make_frames_video(tmp_path / "color")
+    make_frames_video(tmp_path / "valid")
+    module(tmp_path).prepare_data()
+    make_frames_video(tmp_path / "no", depth=tmp_path / name)
+    shutil.rmtree(tmp_path / "no")
+    with pytest.raises(ValueError, match=rf"holds a folder '{name}' beside 'color', which is no sequence of pictures"):
+        module(tmp_path).prepare_data()
 
 
 def test_missing_depth_has_one_sentence(tmp_path: Path) -> None:
