@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 DELIMITERS = ",;\t"
@@ -39,7 +39,7 @@ def delimiter_of(head: str, columns: Collection[str]) -> str:
     """
 
     def known(delimiter: str) -> int:
-        return sum(name.strip() in columns for name in next(csv.reader([head], delimiter=delimiter), []))
+        return sum(name.strip().lower() in columns for name in next(csv.reader([head], delimiter=delimiter), []))
 
     return max(DELIMITERS, key=known)  # the comma where none is better
 
@@ -47,7 +47,8 @@ def delimiter_of(head: str, columns: Collection[str]) -> str:
 def read_csv(path: Path, columns: Collection[str], numeric: Collection[str]) -> list[tuple[int, dict[str, str]]]:
     """Read a table as (line number, row) pairs; the head says what separates the values, empty rows are left out.
 
-    Where that is no comma, numbers may have a decimal comma, which becomes a point.
+    Where that is no comma, numbers may have a decimal comma, which becomes a point. Spaces around values and the case
+    of the column names do not count.
 
     Args:
         path: The file.
@@ -55,23 +56,25 @@ def read_csv(path: Path, columns: Collection[str], numeric: Collection[str]) -> 
         numeric: Names of those that hold numbers.
 
     Raises:
-        ValueError: If it is no CSV, a row is longer than the head, or numbers have decimal commas and points.
+        ValueError: If it is no CSV, its first line names no column that may be there or one twice, a row is longer than
+            the head, or numbers have decimal commas and points.
         OSError: If it cannot be read.
     """
-    text, skipped = read_text(path), 0
-    if re.match(r"sep=[,;\t]\r?\n", text):  # for Excel's eyes only
+    text, skipped = read_text(path).replace("\r\n", "\n").replace("\r", "\n"), 0  # Excel's "CSV (Macintosh)" has \r
+    if re.match(r"sep=[,;\t]\n", text):  # for Excel's eyes only
         text, skipped = text[text.index("\n") + 1 :], 1
-    delimiter = delimiter_of(text.split("\n", 1)[0].rstrip("\r"), columns)
+    delimiter = delimiter_of(text.split("\n", 1)[0], columns)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     rows: list[tuple[int, dict[str, str]]] = []
     try:
         if reader.fieldnames is not None:
-            reader.fieldnames = [name.strip() for name in reader.fieldnames]
+            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames]
+            _check_head(path, reader.fieldnames, columns)
         for row in reader:
             line = reader.line_num + skipped
             if any(value for value in row.get(None, [])):
                 raise ValueError(f"{path}, line {line}: there are more values than columns in the head.")
-            filled = {key: value for key, value in row.items() if key is not None and value}
+            filled = {key: value.strip() for key, value in row.items() if key is not None and value and value.strip()}
             if filled:
                 rows.append((line, filled))
     except csv.Error as error:
@@ -79,6 +82,17 @@ def read_csv(path: Path, columns: Collection[str], numeric: Collection[str]) -> 
     if delimiter != ",":
         _mend_decimals(path, rows, numeric)
     return rows
+
+
+def _check_head(path: Path, names: Sequence[str], columns: Collection[str]) -> None:
+    if not any(name in columns for name in names):
+        raise ValueError(
+            f"{path}: the first line has to name the columns ({', '.join(columns)}), separated by commas, semicolons "
+            f"or tabs, but it is '{', '.join(names)}'."
+        )
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{path}: the column '{twice}' is there twice, and which one is meant cannot be told.")
 
 
 def _mend_decimals(path: Path, rows: list[tuple[int, dict[str, str]]], numeric: Collection[str]) -> None:

@@ -322,3 +322,33 @@ def test_names_with_accents_match_however_they_are_encoded(tmp_path: Path) -> No
     )
     (row,) = read_manifest(tmp_path / "manifest.csv", depth_scale=1000.0)
     assert [row.image, row.depth] == [tmp_path / name for name in names]
+
+
+def test_the_table_of_any_spreadsheet_means_the_same(tmp_path):
+    """Excel's "CSV (Macintosh)" ends lines with a carriage return; names may have capitals, values spaces around."""
+    path = make_manifest_data(tmp_path)
+    wanted = read_manifest(path)
+    lines = path.read_text().split("\n")
+    lines[0] = lines[0].title()
+    path.write_bytes("\r".join(line.replace(",", " ; ") for line in lines).encode())
+    assert read_manifest(path) == wanted
+
+
+def test_a_head_that_says_nothing_or_one_thing_twice_is_refused(tmp_path):
+    path = make_manifest_data(tmp_path)
+    head, rows = path.read_text().split("\n", 1)
+    path.write_text(rows)
+    with pytest.raises(ValueError, match=r"the first line has to name the columns \(image, depth"):
+        read_manifest(path)
+    path.write_text(f"{head},image\n{rows}")
+    with pytest.raises(ValueError, match="the column 'image' is there twice"):
+        read_manifest(path)
+
+
+def test_images_that_are_trained_and_tested_on_are_said(tmp_path, caplog):
+    path = make_manifest_data(tmp_path)
+    read_manifest(path)
+    assert not caplog.messages
+    path.write_text(path.read_text().replace("color/006.png", "color/../color/001.png"))
+    read_manifest(path)
+    assert "line 8: the image 001.png of split 'test' is trained on too (line 3); 1 of the rows" in caplog.text
