@@ -40,7 +40,7 @@ TURNED_LEAST_ASPECT = 1.15
 """Images nearer to a square cannot be told from turned ones."""
 
 CORNER_PIXELS = 1.5
-"""A principal point nearer to the upper left corner than this was not filled in, or is in units of the image."""
+"""A principal point nearer to the left or upper border than this was not filled in, or is in units of the image."""
 
 MIDDLE_HALF = (0.25, 0.75)
 PIXEL_ASPECT = (0.8, 1.25)
@@ -144,9 +144,10 @@ def judge_camera(camera: Intrinsics, *, width: int, height: int) -> list[Doubt]:
     fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
     check_written(fx, fy, cx, cy)
     size, point = f"{width}x{height} image", f"principal point ({cx:g}, {cy:g})"
-    if 0 <= max(cx, cy) <= CORNER_PIXELS < min(width, height) / 4:
+    if 0 <= min(cx, cy) <= CORNER_PIXELS < min(width, height) / 4:
+        where = "in the corner" if max(cx, cy) <= CORNER_PIXELS else "on the border"
         raise CameraError(
-            f"the {point} lies in the corner of the {size}: normalised by the image size, or not filled in? cx and cy "
+            f"the {point} lies {where} of the {size}: normalised by the image size, or not filled in? cx and cy "
             "are in pixels, about half of the width and height"
         )
     factor = _factor(camera, width, height, OTHER_SIZE_AGREEMENT)

@@ -114,3 +114,9 @@ def test_what_is_written_need_not_know_the_image():
     check_written(500.0, 500.0, 0.0, 0.0)  # which only the image can refuse
     with pytest.raises(CameraError, match=r"fx=0.58, fy=1.92, cx=0.5, cy=0.5: normalised"):
         check_written(0.58, 1.92, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("point", [(0.5, 240.0), (320.0, 0.0), (320.0, 1.0)])
+def test_a_principal_point_of_which_one_number_was_not_filled_in_is_refused(point):
+    with pytest.raises(CameraError, match="lies on the border of the 640x480 image: normalised by the image size, or"):
+        judge_camera(Intrinsics(525.0, 525.0, *point), width=640, height=480)
