@@ -8,8 +8,8 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import LightningDataModule
 
-from lightning_modules.tasks.batch_needs import OBJECTS
 from lightning_modules.runs.loading import RECIPE_KEY, read_checkpoint
+from lightning_modules.tasks.batch_needs import OBJECTS
 
 _KEY = "n_classes"
 

@@ -18,19 +18,19 @@ from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 from rich.table import Table
 
-from lightning_modules.tasks.depth import DepthModule
 from lightning_modules.runs.class_names import class_table
-from lightning_modules.runs.loading import RECIPE_KEY
 from lightning_modules.runs.folder import git_commit
+from lightning_modules.runs.loading import RECIPE_KEY
 from lightning_modules.runs.trained_data import DATA_KEY, settings_of_data
+from lightning_modules.tasks.depth import DepthModule
 
 
 class RunRecord(SaveConfigCallback):
     """Writes ``config.yaml`` and ``run.json`` into the run's folder and tells the user where everything is.
 
     A checkpoint gets the entry ``plumbline`` with the class path and the plain arguments of its module, so that it can
-    be loaded without its configuration (``lightning_modules/runs/loading.py``), the names of its classes, if any, and, for
-    depth, what a test or a prediction needs to know of the data (``lightning_modules/runs/trained_data.py``).
+    be loaded without its configuration (``lightning_modules/runs/loading.py``), the names of its classes, if any, and,
+    for depth, what a test or a prediction needs to know of the data (``lightning_modules/runs/trained_data.py``).
 
     Args:
         parser: The parser of the subcommand.

@@ -13,8 +13,8 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule
 
-from lightning_modules.tasks.depth import DepthModule
 from lightning_modules.runs.loading import RECIPE_KEY, read_checkpoint
+from lightning_modules.tasks.depth import DepthModule
 
 DATA_KEY = "data"
 """Key of the settings in the recipe of a checkpoint."""

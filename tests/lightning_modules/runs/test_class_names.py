@@ -6,8 +6,8 @@ import torch
 
 from datamodules.rooms.categories import CATEGORY_ID
 from datamodules.rooms.datamodule import RoomsDataModule
-from lightning_modules.runs.record import RunRecord
 from lightning_modules.runs.class_names import class_table
+from lightning_modules.runs.record import RunRecord
 from lightning_modules.teachers.segmenter import Segmenter
 from networks.segmenter import SegmentationNet
 from tests.data.make_constant_depth import ConstantDepth

@@ -3,7 +3,14 @@
 import pytest
 from jsonargparse import Namespace
 
-from lightning_modules.runs.folder import check_name, git_commit, is_first_rank, keep_previous_metrics, place_run, run_id
+from lightning_modules.runs.folder import (
+    check_name,
+    git_commit,
+    is_first_rank,
+    keep_previous_metrics,
+    place_run,
+    run_id,
+)
 
 VARIABLES = (
     "SLURM_NTASKS",

@@ -1,0 +1,71 @@
+"""Every paper has its test, its page and its entry in the import rules; no source file is hidden from the tools."""
+
+import ast
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = ROOT / "lightning_modules"
+NO_PAPERS = {"__init__", "callbacks", "command_line", "runs", "schedules", "tasks", "teachers"}
+"""Everything else in ``lightning_modules/`` is a paper."""
+PACKAGES = sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file())
+
+
+def papers():
+    entries = [path for path in MODULES.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+    return sorted({path.stem for path in entries} - NO_PAPERS)
+
+
+def independent_modules():
+    """Modules that the contract "papers never import papers" of pyproject.toml lists."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (contract,) = [contract for contract in contracts if contract["type"] == "independence"]
+    return contract["modules"]
+
+
+def test_the_import_rules_list_every_paper():
+    assert sorted(independent_modules()) == [f"lightning_modules.{paper}" for paper in papers()], (
+        "list every paper of lightning_modules/ in the contract 'papers never import papers' of pyproject.toml"
+    )
+
+
+@pytest.mark.parametrize("paper", papers())
+def test_a_paper_has_a_test_a_page_and_an_experiment(paper):
+    tests = ROOT / "tests" / "lightning_modules"
+    assert (tests / f"test_{paper}.py").is_file() or list((tests / paper).glob("test_*.py"))
+    assert (ROOT / "docs" / "papers" / f"{paper}.md").is_file()
+    experiments = [path.read_text() for path in (ROOT / "experiments").glob("*.yaml")]
+    assert any(text.startswith(f"# {paper}, ") for text in experiments)
+
+
+@pytest.mark.parametrize("paper", papers())
+def test_a_paper_names_its_source_and_its_deviations(paper):
+    file = MODULES / f"{paper}.py"
+    file = file if file.is_file() else MODULES / paper / "module.py"
+    docstring = ast.get_docstring(ast.parse(file.read_text())) or ""
+    assert re.search(r"https?://", docstring)
+    assert "Deviations:" in docstring
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_folder_of_a_package_is_a_package(package):
+    """Setuptools, grimp and mypy leave a folder without ``__init__.py`` out, and with it everything in it."""
+    folders = {path.parent for path in (ROOT / package).rglob("*.py")}
+    assert not [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()]
+
+
+@pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs the git repository")
+def test_no_folder_of_the_sources_is_ignored_by_git():
+    """Ruff skips what git ignores, and ``git add`` leaves new files there out."""
+    folders = {path.parent for package in (*PACKAGES, "tests", "experiments") for path in (ROOT / package).rglob("*")}
+    names = "\n".join(
+        str((folder / "new.py").relative_to(ROOT)) for folder in sorted(folders) if "__pycache__" not in folder.parts
+    )
+    command = ["git", "check-ignore", "--no-index", "--stdin"]
+    done = subprocess.run(command, cwd=ROOT, input=names, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == []
