@@ -28,11 +28,11 @@ from torch.nn import functional as F
 
 from benchmarks.photometric import straightforward_error, straightforward_warp
 from geometry.se3 import transform_from_axis_angle
-from lightning_modules import gam_depth
 from lightning_modules.gam_depth import GAMDepth
 from lightning_modules.tasks.video_depth import IDENTITY_NOISE
-from losses.manhattan import normal_alignment_loss
-from losses.planar import planar_loss, segment_planes
+from losses import planar_structure
+from losses.planar import segment_planes
+from losses.planar_structure import planar_and_normal_loss
 from losses.smoothness import edge_aware_smoothness
 from networks.disparity import DisparitySegmentationNet
 from networks.pose import ResidualPoseNet
@@ -131,19 +131,13 @@ def straightforward(module: GAMDepth, batch: ClipBatch) -> dict[str, Tensor]:
     identity = identity + IDENTITY_NOISE * torch.randn_like(identity)
     error = torch.cat([identity, errors], dim=1).min(dim=1).values
 
-    planes = module.planes(batch, depth)
+    planar, normal = planar_and_normal_loss(depth, module.planes(batch, depth), pixels=module.pixels)
     return {
         "photometric": module.weigh(batch, error),
         "smoothness": edge_aware_smoothness(disparity, image=target),
         "segmentation": module.segmentation_loss(batch, logits),
-        "planar": planar_loss(
-            depth,
-            planar_depth_m=planes["planar"],
-            segments=planes["segments"],
-            min_area=module.min_plane_px,
-            border=module.border_px,
-        ),
-        "normal": normal_alignment_loss(planes["normals"], aligned=planes["aligned"], mask=planes["mask"]),
+        "planar": planar,
+        "normal": normal,
     }
 
 
@@ -258,7 +252,7 @@ def run(device: str = "cpu", *, size: tuple[int, int, int, int] = SIZE, repeats:
     for repeat in _repeats(repeats, TIMING_SECONDS):
         for arrangement, times in seconds.items():
             stopwatch = _Stopwatch(device)
-            with mock.patch.object(gam_depth, "segment_planes", stopwatch):
+            with mock.patch.object(planar_structure, "segment_planes", stopwatch):
                 start = time.perf_counter()
                 step(arrangement)
                 took = time.perf_counter() - start

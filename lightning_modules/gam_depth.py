@@ -26,12 +26,11 @@ from torch import Tensor
 
 from geometry.camera import unproject
 from geometry.normals import normals_from_points
-from geometry.planes import fit_planes, planar_depth
 from geometry.se3 import compose_transforms, invert_transform, transform_from_axis_angle
 from lightning_modules.tasks.batch_needs import DIRECTIONS, PROXY_LABELS, Loop, Need
 from lightning_modules.tasks.video_depth import VideoDepthModule, poses_around_target
-from losses.manhattan import align_normals, cosine_threshold, normal_alignment_loss
-from losses.planar import planar_loss, planar_mask, segment_planes
+from losses.manhattan import cosine_threshold
+from losses.planar_structure import PixelConstants, PlanarStructure, planar_and_normal_loss, planar_structure
 from losses.semantic import proxy_cross_entropy
 from losses.smoothness import edge_aware_smoothness
 from losses.weighting import GradientAwareMask, PhotometricWeighting
@@ -95,12 +94,9 @@ class GAMDepth(VideoDepthModule):
         if not 0 <= segmentation_until <= 1:
             raise ValueError(f"segmentation_until is {segmentation_until}, but must be a part of the training, 0 to 1")
         self.segmentation_until = segmentation_until
-        self.normal_radius = normal_radius
-        self.segment_scale = segment_scale
-        self.min_segment_px = min_segment_px
-        self.min_plane_px = min_plane_px
-        self.border_px = border_px
-        self.border_top_px = border_top_px
+        self.pixels = PixelConstants(
+            normal_radius, segment_scale, min_segment_px, min_plane_px, border_px, border_top_px
+        )
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
         """Labels and directions, too, where the terms that take them are among ``loss_weights``."""
@@ -147,7 +143,7 @@ class GAMDepth(VideoDepthModule):
             return first
         return compose_transforms(first, self.residual_poses(batch, self.synthesize(batch, depth, first).image))
 
-    def planes(self, batch: ClipBatch, depth: Tensor) -> dict[str, Tensor]:
+    def planes(self, batch: ClipBatch, depth: Tensor) -> PlanarStructure:
         """Normals, what they are aligned with, the planar segments, and the depth of their planes.
 
         Raises:
@@ -155,22 +151,16 @@ class GAMDepth(VideoDepthModule):
         """
         if "vanishing" not in batch:
             raise ValueError(DIRECTIONS.source)
-        points = unproject(depth, batch["K"])
-        normals, defined = normals_from_points(points, radius=self.normal_radius)
-        aligned, close = align_normals(
-            normals,
+        return planar_structure(
+            depth,
+            batch["K"],
+            image=target_of(batch["frames_jittered"]),
             vanishing=batch["vanishing"],
             min_cosine=cosine_threshold(self.progress()),
-            border=self.border_px,
-            border_top=self.border_top_px,
+            min_depth_m=self.min_depth_m,
+            max_depth_m=self.max_depth_m,
+            pixels=self.pixels,
         )
-        distance = -(aligned * points.detach()).sum(dim=1, keepdim=True)
-        image, size = target_of(batch["frames_jittered"]), self.min_segment_px
-        segments = segment_planes(image, aligned, distance, valid=defined, scale=self.segment_scale, min_size=size)
-        planes = fit_planes(points, segments)
-        planar = planar_depth(planes, segments, batch["K"], min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
-        mask = close & planar_mask(segments, min_area=self.min_plane_px, border=self.border_px)
-        return {"normals": normals, "aligned": aligned, "mask": mask, "segments": segments, "planar": planar}
 
     def loss_terms(self, batch: ClipBatch) -> dict[str, Tensor]:
         """The terms among ``loss_weights``."""
@@ -187,10 +177,7 @@ class GAMDepth(VideoDepthModule):
         terms["photometric"] = self.photometric_loss(batch, warped.image)
         terms["smoothness"] = edge_aware_smoothness(disparity, image=batch["image"])
         if self.loss_weights.keys() & {"planar", "normal"}:
-            found = self.planes(batch, depth)
-            normal = normal_alignment_loss(found["normals"], aligned=found["aligned"], mask=found["mask"])
-            planar, segments, area = found["planar"], found["segments"], self.min_plane_px
-            planar = planar_loss(depth, planar_depth_m=planar, segments=segments, min_area=area, border=self.border_px)
+            planar, normal = planar_and_normal_loss(depth, self.planes(batch, depth), pixels=self.pixels)
             terms |= {"normal": normal * float(self.takes_minimum), "planar": planar * float(self.takes_minimum)}
         return {name: terms[name] for name in self.loss_weights}
 
@@ -208,12 +195,12 @@ class GAMDepth(VideoDepthModule):
     def pictures(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Also the normals, the planar segments and, where the network has them, the classes."""
         depth = self.evaluated_depth(batch)
-        normals, defined = normals_from_points(unproject(depth, batch["K"]), radius=self.normal_radius)
+        normals, defined = normals_from_points(unproject(depth, batch["K"]), radius=self.pixels.normal_radius)
         pictures = super().pictures(batch) | {"normals": normal_map(normals, mask=defined)}
         if isinstance(self.depth_network, DisparitySegmentationNet):
             classes = self.depth_network.with_segmentation(batch["image"])[1].argmax(dim=1)
             pictures["classes"] = categorical(classes)
         if "frames_jittered" in batch:  # without directions the normals are segmented as they are
             clip = cast(ClipBatch, {"vanishing": torch.zeros_like(batch["K"]), **batch})
-            pictures["planes"] = categorical(self.planes(clip, depth)["segments"])
+            pictures["planes"] = categorical(self.planes(clip, depth).segments)
         return pictures

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geometry.se3 import invert_transform
 from geometry.stencils import masked_mean
@@ -39,8 +39,8 @@ class SCDepth(VideoDepthModule):
     """Depth from clips of three frames (or any odd number) with geometric consistency.
 
     Args:
-        pose_network: Maps pairs of images to their motion; None with ``poses: exact``.
-        loss_weights: Weights of ``photometric`` (1), ``geometry`` (0.1) and ``smoothness`` (1e-3).
+        depth_network: See :class:`VideoDepthModule`.
+        pose_network: See :class:`VideoDepthModule`.
         ssim_window: Side of the SSIM window in pixels; the released code's 7.
         base: Arguments of :class:`VideoDepthModule`.
     """
@@ -48,13 +48,9 @@ class SCDepth(VideoDepthModule):
     paper_weights: ClassVar[Mapping[str, float]] = {"photometric": 1.0, "geometry": 0.1, "smoothness": 1e-3}
 
     def __init__(
-        self,
-        pose_network: PoseNet | None = None,
-        loss_weights: Mapping[str, float] | None = None,
-        ssim_window: int = 7,
-        **base: Any,
+        self, depth_network: nn.Module, pose_network: PoseNet | None = None, ssim_window: int = 7, **base: Any
     ) -> None:
-        super().__init__(loss_weights=loss_weights, pose_network=pose_network, **base)
+        super().__init__(depth_network, pose_network, **base)
         self.ssim_window = ssim_window
 
     def relative_poses(self, batch: ClipBatch, depth: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ def check_checkpoint(path: Path, model: Namespace) -> dict[str, Any]:
 
 
 def without_pretrained(value: Any) -> Any:
-    """A copy of a configuration (namespaces, dicts, lists) in which every ``encoder_weights`` is None.
+    """A copy of a configuration (namespaces, dicts, lists, tuples) in which every ``encoder_weights`` is None.
 
     For a module whose weights come from a checkpoint: nothing is downloaded on the way.
     """
@@ -126,7 +126,8 @@ def without_pretrained(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: None if k == "encoder_weights" else without_pretrained(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(without_pretrained(v) for v in value)
+        items = [without_pretrained(v) for v in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)  # a named tuple, or any other
     return value
 
 

@@ -59,10 +59,10 @@ class VideoDepthModule(DepthModule):
     ``val/score`` is the photometric error, so that checkpoints can still be chosen.
 
     Args:
-        loss_weights: Weights of the loss terms; None is the paper's. A term that is left out is none of the loss.
         depth_network: Maps an image ``(B, 3, H, W)`` to disparity ``(B, 1, H, W)`` in [0, 1].
         pose_network: Maps pairs of images to their motion; None with ``poses: exact``.
-        weighting: How pixels of the photometric error count.
+        weighting: How pixels of the photometric error are weighted; None weights them equally.
+        loss_weights: Weights of the loss terms; None is the paper's. A term that is not in it is not computed.
         poses: ``learned`` takes the pose network's, ``exact`` those of the data, to study depth alone.
         depth_from: Part of the training after which depth is learned; before, motion alone. 0 is the papers'. While a
             motion network from scratch knows nothing, depth only follows smoothness, to where it is flat for good.
@@ -92,10 +92,10 @@ class VideoDepthModule(DepthModule):
 
     def __init__(
         self,
-        loss_weights: Mapping[str, float] | None,
         depth_network: nn.Module,
-        pose_network: PoseNet | None,
+        pose_network: PoseNet | None = None,
         weighting: PhotometricWeighting | None = None,
+        loss_weights: Mapping[str, float] | None = None,
         poses: Literal["learned", "exact"] = "learned",
         depth_from: float = 0.0,
         minimum_from: float = 0.0,

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch.utils.data import DataLoader
 
 from lightning_modules.runs.loading import CheckpointError, check_checkpoint, load_module, without_pretrained
+from losses.planar_structure import PixelConstants
 from tests.data.make_constant_depth import ConstantDepth, write_checkpoint
 
 
@@ -138,6 +139,11 @@ def test_pretrained_weights_are_dropped_at_any_depth_from_a_copy():
     assert stripped.init_args.network.init_args == Namespace(encoder_weights=None, depth=5)
     assert stripped.init_args.more == [{"encoder_weights": None}]
     assert config.init_args.network.init_args.encoder_weights == "imagenet"
+
+
+def test_a_named_tuple_among_the_arguments_stays_one():
+    pixels = PixelConstants(normal_radius=1)
+    assert without_pretrained(Namespace(pixels=pixels, pair=(1, 2))) == Namespace(pixels=pixels, pair=(1, 2))
 
 
 def test_a_file_that_ends_anywhere_is_damaged(tmp_path, checkpoint):
