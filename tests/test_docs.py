@@ -92,6 +92,13 @@ def missing_files(text: str) -> Iterator[str]:
             yield name
 
 
+def missing_modules(text: str) -> Iterator[str]:
+    """Python files in code spans that do not exist from the repository's root, such as those without their folder."""
+    for name in re.findall(r"`([\w/.*-]+\.py)`", text):
+        if not list(ROOT.glob(name)):
+            yield name
+
+
 def missing_classes(text: str) -> Iterator[str]:
     for name in CLASS.findall(text):
         module, _, cls = name.rpartition(".")
@@ -120,7 +127,8 @@ def test_commands_exist(page):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in NAMES_OTHER_PROJECTS], ids=name_of)
 def test_files_and_classes_exist(page):
-    assert not [*missing_files(page.read_text()), *missing_classes(page.read_text())]
+    text = page.read_text()
+    assert not [*missing_files(text), *missing_modules(text), *missing_classes(text)]
 
 
 @pytest.mark.parametrize("file", YAMLS, ids=name_of)
@@ -182,5 +190,6 @@ def test_an_unknown_command_is_found(code, found):
 
 def test_a_missing_file_or_class_is_found():
     assert list(missing_files("`losses/ssim.py` and `losses/simm.py`, runs/losses/none.py")) == ["losses/simm.py"]
+    assert list(missing_modules("`losses/ssim.py`, `ssim.py` and `simm.py`")) == ["ssim.py", "simm.py"]
     classes = "losses.weighting.Averaging losses.weighting.Average renderers.splat.SplatRenderer"
     assert list(missing_classes(classes)) == ["losses.weighting.Average"]
