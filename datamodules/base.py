@@ -141,7 +141,7 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
 
     @property
     def content_key(self) -> str | None:
-        """A word that tells these data from others whose frames have the same names; None where nothing does."""
+        """Key that distinguishes these data from others whose frames have the same names; None if there is none."""
         return None
 
     @abc.abstractmethod

@@ -1,9 +1,10 @@
 """GAM-Depth: self-supervised indoor depth from video with a gradient-aware mask and semantic constraints.
 
-Depth of the middle of five frames predicts how the other four look from its camera. Plain walls give no photometric
-signal but drown the rest, so the error of a pixel counts by how strong the image's gradient is there. A second decoder
-on the shared encoder learns the classes that a teacher saw, which sharpens depth at the edges of objects. Motion is
-found in two steps, the second from the warped image. Planar regions and a Manhattan frame constrain the walls.
+Predicted depth of the middle of five frames and predicted camera motion synthesise that frame from the other four.
+Textureless walls have no photometric gradient but dominate the mean, so the error of a pixel is weighted by the image
+gradient. A second decoder on the shared encoder learns proxy labels of a teacher, which sharpens depth at the edges of
+objects. Motion is estimated in two steps, the second from the warped images. Planar regions and Manhattan directions
+constrain the walls.
 
 Paper: "GAM-Depth: Self-Supervised Indoor Depth Estimation Leveraging a Gradient-Aware Mask and Semantic Constraints",
 ICRA 2024, https://arxiv.org/abs/2402.14354, equation 5 for the mask; planar and normal terms from StructDepth,
@@ -49,10 +50,10 @@ class GAMDepth(VideoDepthModule):
             ``poses: exact``.
         weighting: How pixels of the photometric error count; None is the gradient-aware mask with the paper's values.
         loss_weights: ``photometric``, ``smoothness``, ``segmentation``, ``planar``, ``normal``; None is the paper's.
-        segmentation_until: Part of the training after which the labels are left alone (15 of 50 epochs).
-        normal_radius: Distance in pixels of the neighbours that a normal is taken from (3 at 384x288, StructDepth).
-        segment_scale: Size of the planar segments, which goes with the area of the image (1 at 384x288).
-        min_segment_px: Smaller segments join a neighbour (50 at 384x288).
+        segmentation_until: Fraction of the training after which the proxy labels are not used (15 of 50 epochs).
+        normal_radius: Distance in pixels of the neighbours from which a normal is computed (3 at 384x288, StructDepth).
+        segment_scale: Size of the planar segments, which scales with the area of the image (1 at 384x288).
+        min_segment_px: Smaller segments are merged with a neighbour (50 at 384x288).
         min_plane_px: Larger segments are planes (200 at 384x288).
         border_px: Pixels at the image's border without planar and normal terms (8 at 384x288).
         border_top_px: The same at the top, for the normal term (20 at 384x288).
@@ -92,7 +93,9 @@ class GAMDepth(VideoDepthModule):
         if "segmentation" in self.loss_weights and not isinstance(depth_network, DisparitySegmentationNet):
             raise ValueError("the loss term 'segmentation' needs networks.disparity.DisparitySegmentationNet")
         if not 0 <= segmentation_until <= 1:
-            raise ValueError(f"segmentation_until is {segmentation_until}, but must be a part of the training, 0 to 1")
+            raise ValueError(
+                f"segmentation_until is {segmentation_until}, but must be a fraction of the training, 0 to 1"
+            )
         self.segmentation_until = segmentation_until
         self.pixels = PixelConstants(
             normal_radius, segment_scale, min_segment_px, min_plane_px, border_px, border_top_px

@@ -1,9 +1,8 @@
 """SC-Depth: self-supervised depth whose scale is consistent over a video.
 
-Depth is predicted for every frame, not for the target alone. Seen from the target's camera, the depth of a neighbour
-has to agree with the target's: that disagreement is a loss, and where it is large (occlusions, things that move) the
-photometric error counts less. A host of the gradient-aware mask of GAM-Depth: its weighting is one argument, and
-nothing else changes.
+Depth is predicted for every frame, not for the target alone. The depth of a neighbour, transformed into the target's
+camera, has to equal the target's. Their difference is a loss, and it reduces the weight of the photometric error where
+it is large (occlusions, moving objects). GAM-Depth's gradient-aware mask is added by the argument ``weighting`` alone.
 
 Paper: Bian, Zhan, Wang, et al., "Unsupervised Scale-consistent Depth Learning from Video", IJCV 2021,
 https://arxiv.org/abs/2105.11610, equations 4 to 8.

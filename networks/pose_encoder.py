@@ -13,10 +13,10 @@ MEAN, DEVIATION = 0.45, 0.225
 
 
 def keep_variance(layers: nn.Sequential) -> None:
-    """Initialise convolutions so that what differs between inputs neither fades nor grows on its way (He et al. 2015).
+    """Initialise convolutions so that the variance of activations is preserved across layers (He et al. 2015).
 
-    PyTorch's own weights more than halve it at each layer, so that after nine the output is that of the biases, a
-    thousand times what tells two pairs apart, and hundreds of steps pass before anything moves.
+    PyTorch's default more than halves it at each layer. After nine layers the biases dominate the output: they are a
+    thousand times the difference between two inputs, and training stalls for hundreds of steps.
 
     Args:
         layers: Convolutions with biases, with ReLU between them. The weights of one at the end without a ReLU stay.

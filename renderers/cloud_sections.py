@@ -30,7 +30,7 @@ def cloud_sections(
 
     A prediction is brought to the median of the truth, as for the shape metrics: its scale is not shown, its shape is.
     Both pictures of an image show the same metres whatever the prediction, those that its truth fills, so that
-    predictions of different networks or times can be held against each other. Without truth they show the prediction.
+    predictions of different networks or times can be compared. Without ground truth they show the prediction.
 
     Args:
         depth: float ``(B, 1, H, W)``, metres or any unit; depth that is not positive and finite is not drawn.

@@ -1,11 +1,11 @@
-"""Image files of a COCO-format data set: found, measured, and turned as the boxes were drawn, before any training.
+"""Find the image files of a COCO data set, read their sizes and resolve their EXIF orientation, before training.
 
-A camera stores a picture as its sensor lies and an EXIF entry that says how to turn it (1 to 8; 1: not at all). Tools
-differ in whether they draw boxes on the stored or on the upright picture, but one tool does one of both: so the
-convention is one of a whole file. Where the entry swaps the sides of an image that is not square (5 to 8), the size in
-the JSON tells which; entries 2 to 4 and square images tell nothing and follow the others. Where no image tells,
-``upright`` is taken, since browsers, phones and OpenCV show pictures so; a tool that reads pixels with Pillow draws on
-the stored ones. Images of one file that contradict each other are refused.
+A camera stores pixels in the orientation of its sensor, with an EXIF entry for the rotation (1 to 8; 1: none). Some
+tools draw boxes on the stored image, others on the upright one, but one tool always does the same: the convention is
+one per JSON file. Where the entry swaps the sides of an image that is not square (5 to 8), the size in the JSON shows
+the convention; entries 2 to 4 and square images are ambiguous and follow the others. If all are ambiguous, ``upright``
+is assumed, as in browsers, phones and OpenCV; tools that read pixels with Pillow use the stored orientation. Files
+whose images contradict each other are refused.
 """
 
 import unicodedata

@@ -1,8 +1,8 @@
-"""What the container of a video says about its completeness, read from its boxes without decoding anything.
+"""Completeness of a video according to its container, read without decoding.
 
-OpenCV decodes what is there and says nothing of the rest. The number of frames that it reports is that of the index
-of an MP4, which an edit list may show in part, or elsewhere an estimate from duration and rate, and tells no truncated
-file from a whole one. Containers state the sizes of their parts, and those do.
+OpenCV decodes the frames that exist and does not report missing ones. Its frame count is that of the index of an MP4,
+of which an edit list may show a part, or else an estimate from duration and rate. Neither identifies a truncated file;
+the sizes of the parts, which containers state, do.
 """
 
 import os

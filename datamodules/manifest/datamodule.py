@@ -122,7 +122,7 @@ class ManifestSource:
 
     Args:
         rows: The rows.
-        K_convention: Whether intrinsics count from pixel ``centre`` s or from the image ``corner``.
+        K_convention: ``centre`` if intrinsics count from the centre of the first pixel, ``corner`` if from its corner.
         default_field_of_view_degrees: Horizontal field of view of frames without intrinsics.
     """
 

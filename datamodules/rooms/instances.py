@@ -82,14 +82,16 @@ def find_objects(frame: Frame, labels: dict[int, int], *, min_side: float, min_a
 
 
 class RoomsInstanceSource:
-    """Frames of rooms with their objects. Small objects are left out of what is read and ignored in the truth.
+    """Frames of rooms with boxes and masks.
+
+    Objects below the minimum size are not trained on and are ignored regions in evaluation.
 
     Args:
         source: Frames with the fields ``semantic``, ``instance`` and ``camouflaged``.
         labels: Label by class id.
         min_side: See :func:`find_objects`.
         min_area: See :func:`find_objects`.
-        exact_depth: Whether images get their true depth as pseudo depth.
+        exact_depth: Whether the pseudo depth of an image is its ground-truth depth.
     """
 
     def __init__(

@@ -131,7 +131,7 @@ class BoxInstDepth(InstanceSegmentationModule):
         if distillation is not None and "distillation" not in wanted:
             raise ValueError("distillation is given, but the loss term 'distillation' is not among loss_weights")
         if not 0 <= warmup <= 1:
-            raise ValueError(f"warmup is {warmup}, but must be a part of the training, 0 to 1")
+            raise ValueError(f"warmup is {warmup}, but must be a fraction of the training, 0 to 1")
         if pair_gate not in ("colour", "depth", "both") or box_quality not in ("centerness", "iou"):
             raise ValueError(
                 f"pair_gate ('{pair_gate}') must be 'colour', 'depth' or 'both' and box_quality ('{box_quality}') "

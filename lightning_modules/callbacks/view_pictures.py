@@ -20,18 +20,18 @@ logger = logging.getLogger(__name__)
 
 
 class ViewPictures(ClipPictures):
-    """Draws what a module's ``pictures(batch)`` returns and, beside it, sections through the scene before and now.
+    """Draws what a module's ``pictures(batch)`` returns and sections of the point cloud, for a reference and for now.
 
-    The sections show the truth in green and the prediction, brought to its median, in orange; see
-    :mod:`renderers.cloud_sections`. *Before* is what was predicted for the same image when it was first drawn in this
-    training, or last drawn up to ``reference_step``; it is kept in checkpoints, so that a training that is continued
-    goes on with it. Outside a training there is no before. Files: ``pictures/views_step_000200.png`` in the trainer's
+    The sections show the ground truth in green and the median-aligned prediction in orange; see
+    :mod:`renderers.cloud_sections`. The reference is the prediction for the same image when it was first drawn in this
+    training, or last drawn up to ``reference_step``. Checkpoints store it, so a resumed training keeps it. Outside a
+    training there is no reference. Files: ``pictures/views_step_000200.png`` in the trainer's
     folder, ``pictures/views_test.png``, ``pictures/views_validate.png``; all else is as in
     :class:`~lightning_modules.callbacks.clip_pictures.ClipPictures`.
 
     Args:
-        reference_step: Up to this step of the training the reference is renewed: the end of a warm-up, after which
-            the effect of what comes then is seen.
+        reference_step: Last step at which the reference is replaced, usually the end of a warm-up, so that the
+            pictures show the effect of the terms after it.
         cloud_every: W&B gets point clouds with every n-th picture; 0 sends none. They are large.
         max_points: Largest number of points of such a cloud, >= 1.
         max_jump: Points at depth edges with a relative jump above this are left out of it, > 0.

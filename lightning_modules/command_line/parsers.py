@@ -25,10 +25,10 @@ _PYTHON = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?<![\w.])(?:None|n
 
 
 def spelled(word: str) -> str:
-    """A word of the command line whose value is null or a collection, as YAML writes it.
+    """Rewrite a command-line argument whose value is null or a collection from Python to YAML notation.
 
-    jsonargparse hands the value of an argument of a nested class on as Python prints it, so that null arrives as the
-    text ``None`` and ``{a: null}`` as ``{'a': None}``. Whoever types ``None`` means null as well.
+    jsonargparse passes the value of a nested class's argument on in Python notation: null becomes the text ``None`` and
+    ``{a: null}`` becomes ``{'a': None}``. A typed ``None`` is read as null, too.
 
     >>> spelled("--network.encoder_weights=None")
     '--network.encoder_weights=null'

@@ -34,7 +34,7 @@ MIN_FRACTION = 1e-2
 
 
 class Turn(NamedTuple):
-    """A turn of the camera, radians."""
+    """Yaw and pitch of a camera rotation, radians."""
 
     yaw: float
     pitch: float
@@ -106,7 +106,7 @@ def _rotation(turn: Turn, K: Tensor) -> Tensor:
 def ask(network: Network, image: Tensor, K: Tensor, turns: Sequence[Turn]) -> Answers:
     """Ask a network about what cameras see that turned about their centre, inside the photos.
 
-    Opposite views are held against each other and not against the photo. They are pictures of one sort, whereas the
+    Opposite views are compared with each other, not with the photo. They are pictures of one sort, whereas the
     photo shows more: a network that was trained on affine truth gave it another constant than its views. All views of
     a photo have one zoom, the smallest at which none looks beyond the photo. What the network says does not depend on
     any constant: one pass answers for all of them.

@@ -50,7 +50,7 @@ class ShiftedDepth(DepthModule):
 
     @property
     def scale_known(self) -> bool:
-        """Depth is up to a factor: nothing in the training tells metres."""
+        """False: the training determines depth up to a scale only."""
         return False
 
     @property

@@ -1,4 +1,4 @@
-"""How many classes a network tells apart: read from the data, or from a checkpoint, where a configuration says null."""
+"""Number of classes of a network, read from the data or a checkpoint where the configuration has null."""
 
 from collections.abc import Mapping
 from pathlib import Path

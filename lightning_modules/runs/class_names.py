@@ -1,4 +1,4 @@
-"""Names of the classes that a network tells apart, kept in its checkpoint: photos of one's own have none."""
+"""Class names of a network, stored in its checkpoint, as a folder of photos has none."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,7 @@ class NamedClasses:
 
 
 def class_table(data: object, module: object) -> dict[str, list[str] | list[int]]:
-    """Names and ids of the classes of a data module, for the checkpoint of a module that tells them apart.
+    """Names and ids of the classes of a data module, for the checkpoint of a module that predicts classes.
 
     Args:
         data: A data module; what it does not know is left out.

@@ -15,7 +15,7 @@ def count_of_tasks() -> int:
 
 
 def started_by_srun() -> bool:
-    """Whether this process is one of the tasks that ``srun`` started, rather than typed in a job's shell or script."""
+    """Whether ``srun`` started this process as a task, as opposed to a command in a job's shell or batch script."""
     step = os.environ.get("SLURM_STEP_ID", os.environ.get("SLURM_STEPID", ""))
     in_step = step.isdecimal() and int(step) < _FIRST_SPECIAL_STEP
     by_hand = any(name.startswith("SLURM_PTY_") for name in os.environ)  # srun --pty is a shell for one person

@@ -89,7 +89,7 @@ class DepthModule(PaperModule):
 
     @property
     def scale_known(self) -> bool:
-        """Whether depth is in metres, rather than up to a factor that nothing tells."""
+        """Whether depth is in metres, as opposed to an unknown scale."""
         return True
 
     @abstractmethod
@@ -104,7 +104,7 @@ class DepthModule(PaperModule):
         """
 
     def predict_depth(self, batch: DepthBatch) -> Tensor:
-        """Depth that is held against the truth of a batch, ``(B, 1, H, W)``, metres; by default ``forward``."""
+        """Depth that is compared with the ground truth of a batch, ``(B, 1, H, W)``, metres; by default ``forward``."""
         return self(batch["image"])
 
     def evaluated_depth(self, batch: DepthBatch) -> Tensor:
@@ -133,7 +133,7 @@ class DepthModule(PaperModule):
     def stage_metrics(self, stage: str) -> dict[str, Tensor]:
         """Metrics of a finished validation or test, by name, with ``score``, by which checkpoints are chosen.
 
-        The name of a metric tells its average and alignment; that of the score must not change with them.
+        The name of a metric contains its average and alignment; that of the score does not change with them.
         """
         values = {name: value.float() for name, value in self._metrics(stage).compute().items()}
         (score,) = (value for name, value in values.items() if name.startswith("abs_rel"))

@@ -79,7 +79,7 @@ class InstanceSegmentationModule(NamedClasses, PaperModule):
 
     @property
     def n_classes(self) -> int:
-        """Number of classes that the network tells apart."""
+        """Number of classes of the network."""
         return self.network.head.logits.out_channels
 
     @abstractmethod

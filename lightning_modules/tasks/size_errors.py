@@ -22,7 +22,7 @@ def explained(batch: Any) -> Iterator[None]:
     """Turn an error that the size of images or of the batch has caused into a sentence that names the settings.
 
     Args:
-        batch: What is computed from; its ``image`` tells the sizes.
+        batch: The batch in use; the sizes in the message are those of its ``image``.
 
     Raises:
         ValueError: In place of such an error; all others pass.

@@ -1,6 +1,6 @@
-"""What the papers share that learn depth from the photometric error between the frames of a video.
+"""Base class of papers that learn depth from the photometric error between the frames of a video.
 
-A paper adds ``loss_terms`` and ``relative_poses``; depth, view synthesis, evaluation and pictures stand here.
+A paper adds ``loss_terms`` and ``relative_poses``; depth, view synthesis, evaluation and pictures are here.
 """
 
 from abc import abstractmethod
@@ -38,7 +38,7 @@ IDENTITY_NOISE = 1e-5
 
 
 def poses_around_target(motion: Tensor) -> Tensor:
-    """Maps from the target out of its motions against each neighbour, which are given in temporal order.
+    """Transforms from the target to every frame, from the motion of each pair in temporal order.
 
     Args:
         motion: ``(B, N - 1, 4, 4)``, maps of points of the earlier frame of each pair into the later one.
@@ -55,8 +55,8 @@ class VideoDepthModule(DepthModule):
     """Base of papers that learn depth from video; a subclass names its loss terms in ``paper_weights``.
 
     Depth is ``1 / (1 / max + (1 / min - 1 / max) d)`` of the network's disparity d in [0, 1]; its scale is arbitrary
-    where poses are learned, so metrics are taken after an alignment by medians. Without any truth in the data,
-    ``val/score`` is the photometric error, so that checkpoints can still be chosen.
+    where poses are learned, so metrics are computed after median alignment. Without ground truth in the data,
+    ``val/score`` is the photometric error, which then selects the checkpoint.
 
     Args:
         depth_network: Maps an image ``(B, 3, H, W)`` to disparity ``(B, 1, H, W)`` in [0, 1].
@@ -64,12 +64,13 @@ class VideoDepthModule(DepthModule):
         weighting: How pixels of the photometric error are weighted; None weights them equally.
         loss_weights: Weights of the loss terms; None is the paper's. A term that is not in it is not computed.
         poses: ``learned`` takes the pose network's, ``exact`` those of the data, to study depth alone.
-        depth_from: Part of the training after which depth is learned; before, motion alone. 0 is the papers'. While a
-            motion network from scratch knows nothing, depth only follows smoothness, to where it is flat for good.
-        minimum_from: Part of the training after which a pixel counts the least error of all neighbours, warped and
-            unwarped; before, the mean over all that are warped. 0 is the papers'. The minimum hides a wrong motion: any
-            that is worse than none costs no more than none and has no gradient, so a pose network that starts from
-            scratch first needs to feel its errors.
+        depth_from: Fraction of the training after which depth is trained; before, motion is trained alone. 0 is the
+            papers'. While an untrained motion network is inaccurate, depth follows the smoothness term and becomes
+            constant, from which it does not recover.
+        minimum_from: Fraction of the training after which the error of a pixel is the minimum over all warped and
+            unwarped neighbours; before, it is the mean over the warped ones. 0 is the papers'. With the minimum, a
+            motion that is worse than none costs no more than none and has no gradient, so a pose network that is
+            trained from scratch needs the mean first.
         optimizer: See :class:`~lightning_modules.tasks.base.PaperModule`.
         alignment: See :class:`DepthModule`.
         min_depth_m: Nearest depth of the network and of the evaluation, metres.
@@ -86,9 +87,9 @@ class VideoDepthModule(DepthModule):
     """All loss terms of the paper with their weights."""
     flip_quantity: ClassVar[Quantity] = "disparity"
     scores_without_truth: ClassVar[bool] = True
-    """The photometric error chooses checkpoints where no frame has depth."""
+    """The photometric error selects checkpoints if no frame has depth."""
     corrects_motion: ClassVar[bool] = False
-    """Whether the paper uses the second decoder of a pose network that has one."""
+    """Whether the paper uses the residual decoder of a :class:`~networks.pose.ResidualPoseNet`."""
 
     def __init__(
         self,
@@ -124,7 +125,7 @@ class VideoDepthModule(DepthModule):
             raise ValueError(f"poses is '{poses}': 'learned' needs a pose_network, 'exact' must have none")
         for name, part in (("depth_from", depth_from), ("minimum_from", minimum_from)):
             if not 0 <= part <= 1:
-                raise ValueError(f"{name} is {part}, but must be a part of the training, 0 to 1")
+                raise ValueError(f"{name} is {part}, but must be a fraction of the training, 0 to 1")
         self.depth_network = depth_network
         self.pose_network = pose_network
         self.weighting = Averaging() if weighting is None else weighting
@@ -179,17 +180,17 @@ class VideoDepthModule(DepthModule):
         return depth_from_disparity(disparity, min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
 
     def held(self, disparity: Tensor) -> Tensor:
-        """The network's disparity in training, without gradient (zero in the graph, for DDP) before ``depth_from``.
+        """The network's disparity; before ``depth_from`` its gradient is zero (but in the graph, for DDP).
 
-        Smoothness is held as well: alone it would flatten disparity at a limit of its range, where no gradient is left.
+        Smoothness is held as well: alone it would drive disparity to a limit of its range, where the gradient vanishes.
         """
         return disparity if self.progress() >= self.depth_from else disparity.detach() + 0.0 * disparity
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Leave what is held out of the step: Adam would count its zeros, and begin with steps several times too long.
+        """Exclude the held parameters from the optimizer step before ``depth_from``.
 
-        Its estimate of the squared gradient would start from nothing long after the correction for that has ended, and
-        depth has been seen to jump to where it is flat for good.
+        With zero gradients Adam's second moment would stay 0 until its bias correction has ended. Its first steps would
+        then be several times too long, after which depth was seen to become constant and to stay so.
         """
         if self.progress() >= self.depth_from:
             return
@@ -201,7 +202,7 @@ class VideoDepthModule(DepthModule):
             parameter.grad = None
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Refuse labels that the network has no class for, while they are on the CPU, where looking costs no wait.
+        """Refuse labels above the number of classes, while they are on the CPU, so that no GPU synchronisation is needed.
 
         Raises:
             ValueError: If a class id is above the network's.
@@ -282,7 +283,7 @@ class VideoDepthModule(DepthModule):
 
     @property
     def takes_minimum(self) -> bool:
-        """Whether a pixel counts its least error by now, see ``minimum_from``."""
+        """Whether the minimum over the neighbours is taken at this step, see ``minimum_from``."""
         return self.progress() >= self.minimum_from
 
     def photometric_loss(self, batch: ClipBatch, warped: Tensor) -> Tensor:
@@ -336,10 +337,10 @@ class VideoDepthModule(DepthModule):
             cast(MeanMetric, metrics[stage]).reset()
 
     def pictures(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """What the module sees and does, as RGB pictures ``(B, 3, H, W)`` in [0, 1] by name, for a callback to draw.
+        """Inputs and outputs as RGB pictures ``(B, 3, H, W)`` in [0, 1] by name, for a callback to draw.
 
-        Depth is drawn up to its scale: prediction and truth each on the range of the truth's (or its own) quantiles,
-        after the alignment by medians.
+        Predicted depth is median-aligned; prediction and ground truth share the range of the ground truth's quantiles (those
+        of the prediction without ground truth).
         """
         depth = self.evaluated_depth(batch)
         truth, mask = batch["depth"], batch["depth_mask"]

@@ -224,7 +224,7 @@ def test_what_is_missing_has_one_sentence():
             make(batch, loss_weights={name: 1.0}).loss_terms(batch)
     with pytest.raises(ValueError, match=r"'segmentation' needs networks.disparity.DisparitySegmentationNet"):
         GAMDepth(FixedDisparity(batch["depth"]), poses="exact")
-    with pytest.raises(ValueError, match=r"segmentation_until is 1\.5, but must be a part of the training"):
+    with pytest.raises(ValueError, match=r"segmentation_until is 1\.5, but must be a fraction of the training"):
         make(batch, segmentation_until=1.5)
 
 

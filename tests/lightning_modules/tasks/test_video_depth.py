@@ -218,7 +218,7 @@ def test_labels_train_the_encoder_while_depth_is_held(monkeypatch):
 @PAPERS
 def test_first_steps_are_a_part_of_the_training(paper, name):
     assert getattr(exact_module(paper, plane_clips(3)), name) == 0  # the papers'
-    with pytest.raises(ValueError, match=rf"{name} is 1\.5, but must be a part of the training, 0 to 1"):
+    with pytest.raises(ValueError, match=rf"{name} is 1\.5, but must be a fraction of the training, 0 to 1"):
         exact_module(paper, plane_clips(3), **{name: 1.5})
 
 
