@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "add-a-paper.md").read_text()
 BLOCK = re.compile(r"`([\w./-]+\.(?:py|yaml|md|toml))`[^\n]*:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -46,7 +47,6 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
 def test_the_page_works_as_it_is_written(tmp_path):
     copy_repository(tmp_path)
     follow_the_page(tmp_path)

@@ -202,7 +202,7 @@ class VideoDepthModule(DepthModule):
             parameter.grad = None
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Refuse labels above the number of classes, while they are on the CPU, so that no GPU synchronisation is needed.
+        """Refuse labels above the number of classes while they are on the CPU, which needs no GPU synchronisation.
 
         Raises:
             ValueError: If a class id is above the network's.
@@ -339,8 +339,8 @@ class VideoDepthModule(DepthModule):
     def pictures(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Inputs and outputs as RGB pictures ``(B, 3, H, W)`` in [0, 1] by name, for a callback to draw.
 
-        Predicted depth is median-aligned; prediction and ground truth share the range of the ground truth's quantiles (those
-        of the prediction without ground truth).
+        Predicted depth is median-aligned. Prediction and ground truth share a range, from the quantiles of the ground
+        truth or, without one, of the prediction.
         """
         depth = self.evaluated_depth(batch)
         truth, mask = batch["depth"], batch["depth_mask"]
