@@ -99,6 +99,8 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
         check_aspect(aspect)
         if batch_size < 1:
             raise ValueError(f"batch_size has to be at least 1, got {batch_size}.")
+        if num_workers < 0:
+            raise ValueError(f"num_workers must not be negative, got {num_workers}.")
         if len(image_size) != 2 or min(image_size) < 1:
             raise ValueError(f"image_size is (height, width) in pixels, both at least 1, got {tuple(image_size)}.")
         if depth_scale not in ("10m", "image_max"):

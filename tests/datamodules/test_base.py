@@ -247,6 +247,8 @@ def test_wrong_use_is_refused() -> None:
         MemoryDataModule().setup("fitting")
     with pytest.raises(ValueError, match="batch_size has to be at least 1, got 0"):
         MemoryDataModule(batch_size=0)
+    with pytest.raises(ValueError, match="num_workers must not be negative, got -1"):
+        MemoryDataModule(num_workers=-1)
 
 
 @pytest.mark.filterwarnings("ignore")
