@@ -1,5 +1,6 @@
 """What a file given as ``--config`` is, where it is no experiment: read and judged before the parser sees it."""
 
+import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from lightning_modules.command_line.wording import did_you_mean
+from lightning_modules.command_line.wording import did_you_mean, nearest
 
+_EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 _LONGEST = 10_000_000  # bytes; a configuration has a few thousand
 
 
@@ -121,7 +123,13 @@ def _judge(text: str, settings: Mapping[Any, Any], known: list[str]) -> None:
 
 
 def _similar_file(path: Path) -> str:
+    """The end of a sentence about a missing file: one of a similar name in its folder, or an experiment of its name."""
     folder = path.parent
     if not folder.is_dir():
         return f": there is no folder '{folder}'"
-    return did_you_mean(path.stem, [file.stem for file in folder.glob("*.y*ml")])
+    experiment = _EXPERIMENTS / f"{path.stem}.yaml"
+    if experiment.is_file() and not path.with_suffix(".yaml").is_file():
+        return f"; did you mean '{os.path.relpath(experiment)}'?"
+    similar = nearest(path.stem, [file.stem for file in folder.glob("*.y*ml")])
+    found = next((file for file in sorted(folder.glob("*.y*ml")) if file.stem == similar), None)
+    return "" if found is None else f"; did you mean '{found}'?"

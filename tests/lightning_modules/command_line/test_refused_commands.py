@@ -255,7 +255,9 @@ def test_a_file_that_is_no_experiment_is_named_with_what_it_is(content, sentence
     ("name", "sentence"),
     [
         ("nothing_like_it.yaml", "nothing_like_it.yaml' does not exist"),
-        ("lite_unett.yaml", "does not exist; did you mean 'lite_unet'?"),
+        ("lite_unett.yaml", "lite_unet.yaml'?"),
+        ("lite_unet", "lite_unet.yaml'?"),
+        ("data/lite_unet.yaml", "experiments/lite_unet.yaml'?"),
         ("nowhere/x.yaml", "does not exist: there is no folder"),
         ("", "is a folder: name a file in it"),
         ("ablations/gam_depth.yaml", "is an ablation: `make ablation EXP=gam_depth` or `python -m tools.ablation"),
