@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -23,11 +24,18 @@ from lightning_modules.command_line.parsers import CommandParser
 from lightning_modules.command_line.settings_check import check_settings
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.runs.class_counts import fill_class_count
-from lightning_modules.runs.folder import RUN_ID_VARIABLE, RunFolder, is_first_rank, place_run, run_id
+from lightning_modules.runs.folder import (
+    CHECKPOINT_FOLDER,
+    RUN_ID_VARIABLE,
+    RunFolder,
+    is_first_rank,
+    place_run,
+    run_id,
+)
 from lightning_modules.runs.loading import CheckpointError, check_checkpoint, innermost_reason, without_pretrained
 from lightning_modules.runs.loggers import finish_wandb, run_loggers
 from lightning_modules.runs.record import RunRecord
-from lightning_modules.runs.resuming import CHECKPOINT_FOLDER, check_something_is_left, named_checkpoint
+from lightning_modules.runs.resuming import check_something_is_left, check_state_of_training, named_checkpoint
 from lightning_modules.runs.slurm import settle_slurm
 from lightning_modules.runs.trained_data import follow_training
 from lightning_modules.runs.warning_filters import quiet_lightning
@@ -59,6 +67,7 @@ class PlumblineCLI(LightningCLI):
         if checkpoint is not None:
             content = check_checkpoint(checkpoint, config.model)
             if self.subcommand == "fit":
+                check_state_of_training(content, checkpoint, config.model)
                 check_something_is_left(content, checkpoint, config.trainer, self.run_dir)
             else:
                 for line in follow_training(config, checkpoint, self.words):
@@ -91,7 +100,7 @@ class PlumblineCLI(LightningCLI):
         try:
             yield
         except BaseException:
-            finish_wandb()  # it writes into the folder
+            finish_wandb(self.folder.kept)  # it writes into the folder
             self.folder.leave()
             raise
 
@@ -195,6 +204,8 @@ def main(args: ArgsType = None) -> None:
         # Lightning saves a checkpoint and leaves with 0, which a scheduler would take for a finished job.
         raise SystemExit(128 + signal.SIGTERM) from None
     except (CheckpointError, MisconfigurationException, ValueError, OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and re.search(r"Connection (closed|reset) by peer", str(error)):
+            raise SystemExit("error: another process of this run has ended; what it printed says why") from None
         if isinstance(error, RuntimeError) and not (isinstance(error, NonFiniteLossError) or comes_from_worker(error)):
             raise  # a fault of the program
         if os.environ.get("PLUMBLINE_TRACEBACK"):

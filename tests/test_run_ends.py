@@ -124,6 +124,24 @@ def test_a_refused_run_leaves_no_folder(words, tmp_path, settings, reason):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_refused_run_gives_no_advice_to_upload_it(words, monkeypatch, capfd):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    refused(["fit", *words, "--data.init_args.train_subset", "1000000"])
+    assert "wandb sync" not in capfd.readouterr().err
+
+
+def test_a_second_training_of_a_name_replaces_no_weights(words, tmp_path, capsys):
+    folder = run(tmp_path) / "checkpoints"
+    main(["fit", *words])
+    main(["fit", *words, "--ckpt_path", "last", "--trainer.max_steps", "3"])
+    assert not (run(tmp_path) / "checkpoints.1").exists(), "a training that goes on writes where it did"
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    main(["fit", *words])
+    assert {path.name: path.read_bytes() for path in (run(tmp_path) / "checkpoints.1").iterdir()} == first
+    assert "holds an earlier training, whose checkpoints are now in" in capsys.readouterr().err
+    assert (folder / "best.ckpt").is_file()
+
+
 def test_folders_that_were_there_stay(words, tmp_path):
     run(tmp_path).mkdir(parents=True)
     (run(tmp_path) / "mine.txt").touch()
@@ -222,4 +240,19 @@ def test_a_bad_file_leaves_no_worker_behind(manifest, tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_bad_file_ends_all_processes(manifest, tmp_path):
+    torn = tmp_path / "2.png"
+    torn.write_bytes(torn.read_bytes()[:100])
+    command = [sys.executable, "-m", "cli", "fit", "--config", EXPERIMENT, "--runs_dir", str(tmp_path / "runs")]
+    command += ["--data", str(ROOT / "experiments" / "data" / "manifest.yaml"), "--data.init_args.root", str(manifest)]
+    command += ["--data.init_args.image_size", "[48,64]", "--data.init_args.batch_size", "2"]
+    command += ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    environment = {**os.environ, "WANDB_MODE": "disabled", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode != 0
+    assert "2.png" in done.stderr
     assert "Traceback" not in done.stderr

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_modules.runs.slurm import count_of_tasks, started_by_srun
+from lightning_modules.runs.slurm import count_of_tasks, started_by_srun, whole_number
 
 RUN_ID_VARIABLE = "PLUMBLINE_RUN_ID"
+CHECKPOINT_FOLDER = "checkpoints"
+"""Folder of a run's checkpoints inside the run's folder."""
 _NAME = re.compile(r"\w[\w.-]*")
 _LONGEST_NAME = 100  # two of them and a suffix are one W&B id and one folder's name
 
@@ -112,22 +114,43 @@ class RunFolder(Callback):
         self._missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         self._used = False
 
+    @property
+    def kept(self) -> bool:
+        """Whether the folder stays where the command ends now."""
+        return self._used or self.path not in self._missing
+
     def leave(self) -> None:
         """Remove what this process made, if no batch was begun; say where the weights are if one was.
 
         A folder that was there before is never touched, whatever lies in it.
         """
-        last = self.path / "checkpoints" / "last.ckpt"
+        last = self.path / CHECKPOINT_FOLDER / "last.ckpt"
         if not is_first_rank():
             return
         if self._used:
             if last.is_file():
                 sys.stderr.write(f"The last good weights are in {last}.\n")
-        elif self.path in self._missing:
+        elif not self.kept:
             shutil.rmtree(self.path, ignore_errors=True)
             for folder in self._missing[1:]:
                 with contextlib.suppress(OSError):  # another run is in it by now
                     folder.rmdir()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Move the checkpoints of an earlier training of this name aside, unless this one goes on from them."""
+        folder = self.path / CHECKPOINT_FOLDER
+        goes_on = trainer.ckpt_path is not None and Path(trainer.ckpt_path).resolve().is_relative_to(
+            self.path.resolve()
+        )
+        if (
+            goes_on
+            or getattr(trainer, "fast_dev_run", False)
+            or not trainer.is_global_zero
+            or not any(folder.glob("*.ckpt"))
+        ):
+            return
+        kept = set_aside(folder)
+        sys.stderr.write(f"{self.path} holds an earlier training, whose checkpoints are now in {kept}.\n")
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Remember that the run has begun."""
@@ -148,8 +171,8 @@ class RunFolder(Callback):
 
 def is_first_rank() -> bool:
     """Whether this process is the first of the run, told from the environment, before any trainer exists."""
-    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
-    return next((int(rank) for rank in ranks if rank is not None), 0) == 0
+    ranks = [whole_number(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")]
+    return next((rank for rank in ranks if rank is not None), 0) == 0
 
 
 def git_commit() -> str:
@@ -168,15 +191,27 @@ def git_commit() -> str:
         return "unknown"
 
 
+def set_aside(path: Path) -> Path:
+    """Give a file or folder of an earlier attempt another name, so that a new one does not replace it.
+
+    Args:
+        path: What is renamed, say ``metrics.csv``.
+
+    Returns:
+        Its new place, ``metrics.<n>.csv`` with the next free n, from 1.
+    """
+    n = 1
+    while (kept := path.with_name(f"{path.stem}.{n}{path.suffix}")).exists():
+        n += 1
+    path.rename(kept)
+    return kept
+
+
 def keep_previous_metrics(run_dir: Path) -> None:
     """Move the metrics of an earlier attempt aside: the CSV logger deletes what it finds in its place.
 
     Args:
-        run_dir: The run's folder; ``metrics.csv`` becomes ``metrics.<n>.csv`` with the next free n, from 1.
+        run_dir: The run's folder.
     """
-    current = run_dir / "metrics.csv"
-    if current.is_file():
-        n = 1
-        while (run_dir / f"metrics.{n}.csv").exists():
-            n += 1
-        current.rename(run_dir / f"metrics.{n}.csv")
+    if (run_dir / "metrics.csv").is_file():
+        set_aside(run_dir / "metrics.csv")

@@ -1,6 +1,7 @@
 """The loggers of a run: a CSV file always, and W&B, grouped and tagged so that runs compare from the first day."""
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Mapping
@@ -28,13 +29,17 @@ class PatientWandbLogger(WandbLogger):
     Args:
         run_dir: The run's folder, for the line that says how to upload what was kept.
         offline: Whether nothing is sent from the start.
+        why_offline: Reason that the line about it gives, if any.
         arguments: What ``WandbLogger`` takes.
     """
 
-    def __init__(self, run_dir: Path, *, offline: bool, **arguments: Any) -> None:
+    def __init__(self, run_dir: Path, *, offline: bool, why_offline: str | None = None, **arguments: Any) -> None:
         super().__init__(save_dir=run_dir, offline=offline, **arguments)
         self._run_dir = run_dir
         self._fails = False
+        why = "" if why_offline is None else f" ({why_offline})"
+        # Said with the first numbers: a run that is refused before them leaves nothing to upload.
+        self._note = f"W&B is offline{why}. {_how_to_sync(run_dir)}" if offline else ""
 
     @property
     @rank_zero_experiment
@@ -58,6 +63,9 @@ class PatientWandbLogger(WandbLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log metrics, until W&B fails."""
+        if self._note:
+            sys.stderr.write(self._note)
+            self._note = ""
         if self._fails:
             return
         try:
@@ -100,6 +108,7 @@ def run_loggers(config: Namespace, run_dir: Path, job_type: str) -> list[Logger]
     wandb_logger = PatientWandbLogger(
         run_dir,
         offline=mode == "offline",
+        why_offline=why_offline,
         project="plumbline",
         name=f"{config.experiment}/{run_dir.name}",
         id=f"{config.experiment}-{run_dir.name}",
@@ -111,21 +120,22 @@ def run_loggers(config: Namespace, run_dir: Path, job_type: str) -> list[Logger]
         # Said here and not by WANDB_MODE alone: W&B may have read its environment already.
         mode="offline" if mode == "offline" else None,
     )
-    if mode == "offline" and is_first_rank():
-        why = f" ({why_offline})" if why_offline is not None else ""
-        sys.stderr.write(f"W&B is offline{why}. {_how_to_sync(run_dir)}")
     return [*loggers, wandb_logger]
 
 
-def finish_wandb() -> None:
+def finish_wandb(kept: bool = True) -> None:
     """Close the W&B run, so that the next run of the same process does not continue it.
 
     A failure is said and forgotten: what the command did, it did.
+
+    Args:
+        kept: Whether the run's folder stays. If not, W&B's own advice to upload it is not printed.
     """
     if wandb.run is None:
         return
     try:
-        wandb.finish()
+        with contextlib.nullcontext() if kept else contextlib.redirect_stderr(io.StringIO()):
+            wandb.finish()
     except Exception as error:  # see PatientWandbLogger
         sys.stderr.write(f"W&B could not finish its run ({_one_line(error)}); its data are on the disk.\n")
 

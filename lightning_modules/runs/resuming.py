@@ -1,13 +1,14 @@
 """Which checkpoint a run goes on from, and whether anything is left to train."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 
-CHECKPOINT_FOLDER = "checkpoints"
-"""Folder of a run's checkpoints inside the run's folder."""
+from lightning_modules.runs.folder import CHECKPOINT_FOLDER
+from lightning_modules.runs.loading import RECIPE_KEY
 
 _LIGHTNINGS_OWN = ("hpc", "registry")
 
@@ -41,6 +42,36 @@ def named_checkpoint(ckpt_path: str | None, run_dir: Path, subcommand: str) -> P
         path for path in (run_dir / CHECKPOINT_FOLDER).glob("last*.ckpt") if re.fullmatch(r"last(-\w+)?", path.stem)
     ]
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def check_state_of_training(checkpoint: dict[str, Any], path: Path, model: Namespace) -> None:
+    """Make sure that a checkpoint holds the state of a training with the optimizer that goes on.
+
+    Args:
+        checkpoint: What the file holds.
+        path: The file.
+        model: The model's configuration.
+
+    Raises:
+        ValueError: If it holds weights alone, or the state of another optimizer or schedule.
+    """
+    from_weights = "lightning_modules.callbacks.start_from.StartFrom begins a training with its weights alone"
+    if any(key not in checkpoint for key in ("optimizer_states", "lr_schedulers", "loops")):
+        raise ValueError(f"checkpoint '{path}' holds weights without the state of a training: {from_weights}")
+    trained = checkpoint[RECIPE_KEY]["model"] or {}
+    settings = model.get("init_args") or {}
+    for name in ("optimizer", "lr_scheduler"):
+        before, now = (_class_path(arguments.get(name)) for arguments in (trained, settings))
+        if before != now:
+            raise ValueError(
+                f"checkpoint '{path}' was trained with {name} {before}, and {now} cannot go on from its state; "
+                f"{from_weights}"
+            )
+
+
+def _class_path(value: Any) -> str | None:
+    found: str | None = value.get("class_path") if isinstance(value, Mapping | Namespace) else value
+    return found
 
 
 def check_something_is_left(checkpoint: dict[str, Any], path: Path, trainer: Namespace, run_dir: Path) -> None:

@@ -8,10 +8,26 @@ _FIRST_SPECIAL_STEP = 0xFFFFFFF0
 _RANK_VARIABLES = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 
 
+def whole_number(name: str) -> int | None:
+    """A number that a launcher (SLURM, torchrun) gives by the environment.
+
+    Returns:
+        The number, or None where the variable is not set.
+
+    Raises:
+        ValueError: If it is something else than a whole number, which Lightning could not use either.
+    """
+    value = os.environ.get(name)
+    if value is None:
+        return None
+    if not value.isdecimal():
+        raise ValueError(f"the environment variable {name} is {value!r}, but has to be a whole number: unset it")
+    return int(value)
+
+
 def count_of_tasks() -> int:
     """Tasks of the SLURM job or step that this process belongs to; 1 outside of SLURM."""
-    value = os.environ.get("SLURM_NTASKS", "")
-    return int(value) if value.isdecimal() else 1
+    return whole_number("SLURM_NTASKS") or 1
 
 
 def started_by_srun() -> bool:

@@ -30,7 +30,8 @@ def wandb_mode() -> Mode:
     """W&B mode: what ``WANDB_MODE`` says, else online if a key or a login is there, else offline.
 
     Raises:
-        ValueError: If ``WANDB_MODE`` is no mode of W&B, or the run is to be online and ``WANDB_API_KEY`` is no key.
+        ValueError: If ``WANDB_MODE`` is no mode of W&B, ``WANDB_BASE_URL`` no address, or the run is to be online and
+            ``WANDB_API_KEY`` is no key.
     """
     wanted = os.environ.get("WANDB_MODE", "")
     if wanted and wanted not in _MODES:
@@ -41,6 +42,9 @@ def wandb_mode() -> Mode:
         )
     key = os.environ.get("WANDB_API_KEY", "")
     mode = _MODES[wanted] if wanted else "online" if key or _has_login() else "offline"
+    server = os.environ.get("WANDB_BASE_URL", "")
+    if server and mode != "disabled" and not re.match(r"https?://\w", server):
+        raise ValueError(f"WANDB_BASE_URL is {server!r}, but has to be an address such as {DEFAULT_SERVER}")
     if mode == "online" and key:
         _check_key(key)
     return mode

@@ -6,6 +6,8 @@ import warnings
 HARMLESS_WARNINGS = (
     ".*does not have many workers.*",  # two cores are busy with the training step itself
     "Experiment logs directory .* exists",  # the old file has been moved aside
+    "The dirpath has changed from .*",  # weights of another run are used as they are
+    "Checkpoint directory .* exists and is not empty",  # those of an earlier training have a place of their own
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # inside lightning
 )
 

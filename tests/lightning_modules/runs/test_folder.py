@@ -74,6 +74,14 @@ def test_first_rank(monkeypatch, variable, rank, first):
     assert is_first_rank() is first
 
 
+@pytest.mark.parametrize("variable", ["RANK", "SLURM_PROCID", "LOCAL_RANK"])
+@pytest.mark.parametrize("value", ["", "abc", "-1"])
+def test_a_rank_that_is_no_number_is_named(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=f"variable {variable} is {value!r}, but has to be a whole number"):
+        is_first_rank()
+
+
 def test_metrics_of_earlier_attempts_are_kept(tmp_path):
     for attempt in ("first", "second"):
         (tmp_path / "metrics.csv").write_text(attempt)

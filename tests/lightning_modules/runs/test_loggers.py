@@ -34,7 +34,11 @@ def test_offline_run_is_grouped_tagged_and_says_how_to_sync(config, tmp_path, ca
     assert settings["tags"] == ["rooms", "lite_unet", "seed=3", "ablation"]
     assert settings["id"] == "lite_unet-r1", "a requeued run has to find its W&B run again"
     assert settings["resume"] == "allow"
-    assert "wandb sync" in capsys.readouterr().err
+    assert "wandb sync" not in capsys.readouterr().err, "there is nothing to upload yet"
+    wandb_logger.log_metrics({"train/loss": 1.0}, step=1)
+    finish_wandb()
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("W&B")]
+    assert said == [f"W&B is offline. To upload this run later: wandb sync {tmp_path}/lite_unet/r1/wandb/offline-run-*"]
 
 
 def test_a_manifest_is_tagged_by_its_kind(config, tmp_path):

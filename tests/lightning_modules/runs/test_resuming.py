@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jsonargparse import Namespace
 
-from lightning_modules.runs.resuming import check_something_is_left, named_checkpoint
+from lightning_modules.runs.resuming import check_something_is_left, check_state_of_training, named_checkpoint
 
 
 def test_last_is_the_newest_of_the_runs_own(tmp_path):
@@ -62,3 +62,33 @@ def test_a_training_that_is_over_is_refused(tmp_path, max_steps, max_epochs, ove
             continue
         with pytest.raises(ValueError, match=over):
             check_something_is_left(checkpoint(700, 3), path, trainer, tmp_path / "run")
+
+
+ADAM, SGD = "torch.optim.AdamW", "torch.optim.SGD"
+STATE = {"optimizer_states": [], "lr_schedulers": [], "loops": {}}
+
+
+@pytest.mark.parametrize(
+    ("state", "optimizer", "scheduler", "reason"),
+    [
+        (STATE, ADAM, None, None),
+        ({}, ADAM, None, "'x.ckpt' holds weights without the state of a training: .*StartFrom begins"),
+        (
+            {**STATE, "loops": None},
+            SGD,
+            None,
+            f"optimizer {ADAM}, and {SGD} cannot go on from its state",
+        ),
+        (STATE, ADAM, "a.Cosine", "was trained with lr_scheduler None, and a.Cosine cannot go on"),
+    ],
+)
+def test_a_training_goes_on_with_its_own_optimizer(state, optimizer, scheduler, reason):
+    trained = {"optimizer": {"class_path": ADAM, "init_args": {"lr": 0.1}}, "lr_scheduler": None}
+    content = {**state, "plumbline": {"class_path": "a.B", "model": trained}}
+    arguments = Namespace(optimizer=Namespace(class_path=optimizer), lr_scheduler=scheduler)
+    model = Namespace(class_path="a.B", init_args=arguments)
+    if reason is None:
+        check_state_of_training(content, Path("x.ckpt"), model)
+    else:
+        with pytest.raises(ValueError, match=reason):
+            check_state_of_training(content, Path("x.ckpt"), model)

@@ -68,7 +68,14 @@ def test_tasks_without_their_number_on_a_node_are_one_sentence(variables):
         settle_slurm()
 
 
-@pytest.mark.parametrize("value", [None, "1", "", "many"])
+@pytest.mark.parametrize("value", ["", "many"])
+def test_a_count_of_tasks_that_is_no_number_is_named(value, variables):
+    variables({**BATCH, "SLURM_NTASKS": value})
+    with pytest.raises(ValueError, match=f"variable SLURM_NTASKS is {value!r}, but has to be a whole number"):
+        settle_slurm()
+
+
+@pytest.mark.parametrize("value", [None, "1"])
 def test_nothing_changes_elsewhere(value, variables, capsys):
     variables({} if value is None else {**BATCH, "SLURM_NTASKS": value})
     settle_slurm()

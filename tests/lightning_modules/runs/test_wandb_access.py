@@ -117,3 +117,11 @@ def test_a_name_that_is_never_resolved_costs_the_timeout(monkeypatch):
 def test_an_address_that_is_none_is_no_crash(monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "api.wandb.ai")
     assert "api.wandb.ai" in asked()
+
+
+def test_an_address_that_is_none_is_named(monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "notaurl")
+    with pytest.raises(ValueError, match=r"WANDB_BASE_URL is 'notaurl', but has to be an address such as https://"):
+        wandb_mode()
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert wandb_mode() == "disabled"
