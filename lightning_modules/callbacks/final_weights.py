@@ -1,10 +1,15 @@
 """Validates and saves the weights that a training ends with, also where it ends between two validations."""
 
+import atexit
+import os
+import signal
 import sys
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 
 class FinalWeights(Callback):
@@ -41,6 +46,16 @@ class FinalWeights(Callback):
         for callback in _model_checkpoints(trainer):
             self._set(callback, "_save_on_train_epoch_end", at_end)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Let one of several processes that fails save and end by itself: the others wait inside of a step for it."""
+        if trainer.world_size == 1 or isinstance(exception, SIGTERMException | KeyboardInterrupt):
+            return
+        trainer.strategy.barrier = lambda *_: None  # type: ignore[method-assign]
+        launcher = trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            launcher.kill(signal.SIGKILL)
+        atexit.register(_leave)
+
     def _set(self, owner: Any, name: str, value: Any) -> None:
         self._undo.append((owner, name, getattr(owner, name)))
         setattr(owner, name, value)
@@ -52,6 +67,13 @@ class FinalWeights(Callback):
             setattr(owner, name, value)
         if not _keeps_nothing(trainer) and trainer.global_step > 0 and _save(trainer):
             sys.stderr.write(f"the last weights, of step {trainer.global_step}, were saved but not validated\n")
+
+
+def _leave() -> None:
+    """End a process that failed without waiting for the others, as torch does where its connections are closed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _keeps_nothing(trainer: Trainer) -> bool:
