@@ -1,8 +1,8 @@
-"""The base of every depth data module: one loader factory, an order that can be resumed, shares without repeats."""
+"""The bases of every data module: one loader factory, an order that can be resumed, shares without repeats."""
 
 import abc
 import os
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import lightning
@@ -56,8 +56,8 @@ class ProjectDataModule(lightning.LightningDataModule):
     """Base of every data module that the command line takes as ``--data``."""
 
 
-class DepthDataModule(ProjectDataModule, abc.ABC):
-    """Loaders of single images with depth; a subclass only says where the frames of a split come from.
+class LoaderDataModule(ProjectDataModule, abc.ABC):
+    """Loaders of samples of any kind; a subclass says where frames come from and what the samples of a split are.
 
     The training order is a function of (seed, epoch) and every random draw one of (seed, epoch, index). A run that is
     resumed, between epochs or inside one, goes on with the very samples the interrupted run would have seen, whatever
@@ -67,8 +67,6 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
     Args:
         batch_size: Samples per batch and process.
         image_size: Height and width of the samples in pixels.
-        augmentation: Applied to training samples; None trains on unaugmented images.
-        depth_scale: Metres of the scaled depth 1.0: ten (``10m``), or the image's own maximum (``image_max``).
         train_subset: Train on that many samples only (the first ones of a seeded permutation), e.g. to overfit.
         num_workers: Loader processes; 0 loads in the training process, which is fastest on few cores.
         seed: Non-negative seed of order, augmentation and ``train_subset``, but of no split; None takes the run's own
@@ -76,8 +74,6 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
         pin_memory: Whether to page-lock batches for a GPU; None does it where there is one.
         oversampling: Frames are reduced to that many times ``image_size`` before augmentation; None leaves them.
         cache: Keep frames in memory (reduced if ``oversampling`` says so) once they were read.
-        aspect: What is done with images of other proportions than ``image_size``, see
-            :data:`datamodules.samples.aspect.Aspect`.
     """
 
     def __init__(
@@ -85,26 +81,20 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
         *,
         batch_size: int = 16,
         image_size: tuple[int, int] = (96, 128),
-        augmentation: DepthAugmentation | None = None,
-        depth_scale: DepthScale = "10m",
         train_subset: int | None = None,
         num_workers: int = 0,
         seed: int | None = None,
         pin_memory: bool | None = None,
         oversampling: float | None = None,
         cache: bool = False,
-        aspect: Aspect = "stretch",
     ) -> None:
         super().__init__()
-        check_aspect(aspect)
         if batch_size < 1:
             raise ValueError(f"batch_size has to be at least 1, got {batch_size}.")
         if num_workers < 0:
             raise ValueError(f"num_workers must not be negative, got {num_workers}.")
         if len(image_size) != 2 or min(image_size) < 1:
             raise ValueError(f"image_size is (height, width) in pixels, both at least 1, got {tuple(image_size)}.")
-        if depth_scale not in ("10m", "image_max"):
-            raise ValueError(f"depth_scale '{depth_scale}' is not known; choose '10m' or 'image_max'.")
         if train_subset is not None and train_subset < 1:
             raise ValueError(f"train_subset has to be at least 1 or null, got {train_subset}.")
         if oversampling is not None and oversampling < 1:
@@ -113,15 +103,12 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
             raise ValueError(f"seed must not be negative, got {seed}.")
         self.batch_size = batch_size
         self.image_size = (int(image_size[0]), int(image_size[1]))
-        self.augmentation = augmentation
-        self.depth_scale: DepthScale = depth_scale
         self.train_subset = train_subset
         self.num_workers = num_workers
         self.seed = run_seed() if seed is None else seed
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.oversampling = oversampling
         self.cache = cache
-        self.aspect: Aspect = aspect
         self.datasets: dict[Split, Dataset[Sample]] = {}
 
     @property
@@ -132,14 +119,6 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
         about other images: test the last weights instead.
         """
         return False
-
-    @property
-    def assumed_field_of_view_degrees(self) -> float:
-        """Horizontal field of view that K is made up from where the camera is unknown (``K_known`` is False).
-
-        A checkpoint keeps it, so that its network is used with the assumption that it was trained with.
-        """
-        return USUAL_FIELD_OF_VIEW_DEGREES
 
     @property
     def content_key(self) -> str | None:
@@ -163,20 +142,9 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
             if split not in self.datasets:
                 self.datasets[split] = self._make_dataset(split)
 
+    @abc.abstractmethod
     def _make_dataset(self, split: Split) -> Dataset[Sample]:
-        source = self.make_source(split)
-        if len(source) == 0:
-            raise ValueError(f"The {split} split of {type(self).__name__} holds no frames.")
-        chosen = self._chosen(split, len(source))
-        if chosen is not None:
-            source = FrameSubset(source, chosen)
-        return DepthDataset(
-            self._reduced(source),
-            image_size=self.image_size,
-            augmentation=self.augmentation if split == "train" else None,
-            depth_scale=self.depth_scale,
-            seed=self.seed,
-        )
+        """Return the samples of a split, augmented if it is that of training."""
 
     def _chosen(self, split: Split, size: int) -> list[int] | None:
         """Positions of the samples of ``train_subset``, ascending; None where all are taken."""
@@ -185,18 +153,6 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
         if self.train_subset > size:
             raise ValueError(f"train_subset asks for {self.train_subset} of {size} training frames.")
         return np.sort(epoch_order(size, seed=self.seed, epoch=0)[: self.train_subset]).tolist()
-
-    def _reduced(self, source: FrameSource) -> FrameSource:
-        """The source with its frames cropped, reduced and kept in memory, as ``aspect`` and the like say."""
-        if self.aspect == "crop":
-            source = CroppedSource(source, self.image_size)
-        if self.oversampling is None and not self.cache:
-            return source
-        factor = float("inf") if self.oversampling is None else self.oversampling
-        reduced = ReducedSource(source, self.image_size, oversampling=factor, keep=self.cache)
-        if self.cache and self.num_workers > 0:
-            reduced.fill()
-        return reduced
 
     def train_dataloader(self) -> DataLoader[DepthBatch]:
         """Return the loader of augmented training batches, beginning where the run stands."""
@@ -256,3 +212,66 @@ class DepthDataModule(ProjectDataModule, abc.ABC):
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
+
+
+class DepthDataModule(LoaderDataModule):
+    """Loaders of single images with depth; a subclass only says where the frames of a split come from.
+
+    Args:
+        augmentation: Applied to training samples; None trains on unaugmented images.
+        depth_scale: Metres of the scaled depth 1.0: ten (``10m``), or the image's own maximum (``image_max``).
+        aspect: What is done with images of other proportions than ``image_size``, see
+            :data:`datamodules.samples.aspect.Aspect`.
+        base: Arguments of :class:`LoaderDataModule`.
+    """
+
+    def __init__(
+        self,
+        *,
+        augmentation: DepthAugmentation | None = None,
+        depth_scale: DepthScale = "10m",
+        aspect: Aspect = "stretch",
+        **base: Any,
+    ) -> None:
+        super().__init__(**base)
+        check_aspect(aspect)
+        if depth_scale not in ("10m", "image_max"):
+            raise ValueError(f"depth_scale '{depth_scale}' is not known; choose '10m' or 'image_max'.")
+        self.augmentation = augmentation
+        self.depth_scale: DepthScale = depth_scale
+        self.aspect: Aspect = aspect
+
+    @property
+    def assumed_field_of_view_degrees(self) -> float:
+        """Horizontal field of view that K is made up from where the camera is unknown (``K_known`` is False).
+
+        A checkpoint keeps it, so that its network is used with the assumption that it was trained with.
+        """
+        return USUAL_FIELD_OF_VIEW_DEGREES
+
+    def _make_dataset(self, split: Split) -> Dataset[Sample]:
+        source = self.make_source(split)
+        if len(source) == 0:
+            raise ValueError(f"The {split} split of {type(self).__name__} holds no frames.")
+        chosen = self._chosen(split, len(source))
+        if chosen is not None:
+            source = FrameSubset(source, chosen)
+        return DepthDataset(
+            self._reduced(source),
+            image_size=self.image_size,
+            augmentation=self.augmentation if split == "train" else None,
+            depth_scale=self.depth_scale,
+            seed=self.seed,
+        )
+
+    def _reduced(self, source: FrameSource) -> FrameSource:
+        """The source with its frames cropped, reduced and kept in memory, as ``aspect`` and the like say."""
+        if self.aspect == "crop":
+            source = CroppedSource(source, self.image_size)
+        if self.oversampling is None and not self.cache:
+            return source
+        factor = float("inf") if self.oversampling is None else self.oversampling
+        reduced = ReducedSource(source, self.image_size, oversampling=factor, keep=self.cache)
+        if self.cache and self.num_workers > 0:
+            reduced.fill()
+        return reduced

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.base import DepthDataModule, Split
+from datamodules.base import LoaderDataModule, Split
 from datamodules.loading.samplers import EvaluationSampler, TrainSampler
 from datamodules.samples.frame import Sample
 from datamodules.samples.instance_dataset import InstanceDataset, InstanceSubset, ReducedInstances, collate_instances
@@ -22,10 +22,10 @@ MASK_STREAM = 6
 """First word of the seed that says which images may use their masks."""
 
 
-class InstanceDataModule(DepthDataModule):
+class InstanceDataModule(LoaderDataModule):
     """Loaders of images with boxes (``structures.instances.InstanceBatch``); a subclass says where they come from.
 
-    Order, draws, resuming and shares under DDP are those of :class:`DepthDataModule`. Training never reads a mask
+    Order, draws, resuming and shares under DDP are those of :class:`LoaderDataModule`. Training never reads a mask
     unless ``mask_share`` allows it: with 0, files without any mask give the very same batches.
 
     Args:
@@ -35,7 +35,7 @@ class InstanceDataModule(DepthDataModule):
             0 trains on boxes alone, 1 on all masks. A larger share holds the images of a smaller one.
         pseudo_depth: Where the pseudo depth of training images comes from; None leaves it out.
         pseudo_depth_file: Label file of kind ``depth`` for ``pseudo_depth: file``.
-        base: Arguments of :class:`DepthDataModule`.
+        base: Arguments of :class:`LoaderDataModule`.
 
     Raises:
         ValueError: If an argument is out of range, or only one of ``pseudo_depth: file`` and its file is given.
@@ -51,7 +51,7 @@ class InstanceDataModule(DepthDataModule):
         pseudo_depth_file: str | None = None,
         **base: Any,
     ) -> None:
-        super().__init__(image_size=image_size, augmentation=None, **base)
+        super().__init__(image_size=image_size, **base)
         if self.image_size[1] < self.image_size[0]:
             raise ValueError(
                 f"image_size is the length of the shorter side and the limit of the longer one, got {self.image_size}."
@@ -63,7 +63,7 @@ class InstanceDataModule(DepthDataModule):
                 f"pseudo_depth is {pseudo_depth!r} and pseudo_depth_file {pseudo_depth_file!r}, but 'file' needs a "
                 "file, and nothing else takes one."
             )
-        self.instance_augmentation = augmentation
+        self.augmentation = augmentation
         self.mask_share = mask_share
         self.pseudo_depth: PseudoDepth | None = pseudo_depth
         self.pseudo_depth_file = None if pseudo_depth_file is None else Path(pseudo_depth_file)
@@ -109,7 +109,7 @@ class InstanceDataModule(DepthDataModule):
         dataset = InstanceDataset(
             source,
             image_size=self.image_size,
-            augmentation=self.instance_augmentation if split == "train" else None,
+            augmentation=self.augmentation if split == "train" else None,
             masked=masked,
             seed=self.seed,
         )

@@ -48,7 +48,7 @@ class VideoDataModule(DepthDataModule):
         cache: bool = True,
         **base: Any,
     ) -> None:
-        super().__init__(batch_size=batch_size, augmentation=None, oversampling=oversampling, cache=cache, **base)
+        super().__init__(batch_size=batch_size, oversampling=oversampling, cache=cache, **base)
         if window < 1 or window % 2 == 0:
             raise ValueError(f"window is the odd number of frames of a clip, got {window}.")
         if stride < 1:

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
-from datamodules.base import DepthDataModule, Split
+from datamodules.base import DepthDataModule, LoaderDataModule, Split
 from datamodules.files.metric_depth import SATURATED
 from datamodules.loading.notices import tallies
 from datamodules.samples.aspect import say_stretched
@@ -86,7 +86,7 @@ def survey(data: LightningDataModule, *, limit: int | None = None) -> Survey:
         What was found; nothing of a data module of another sort.
     """
     found = Survey()
-    if not isinstance(data, DepthDataModule):
+    if not isinstance(data, LoaderDataModule):
         return found
     splits: tuple[Split, ...] = ("train", "test") if data.val_is_test else ("train", "val", "test")
     started = said = time.monotonic()

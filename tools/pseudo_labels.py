@@ -22,7 +22,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-from datamodules.base import DepthDataModule, Split
+from datamodules.base import DepthDataModule, LoaderDataModule, Split
 from datamodules.samples.dataset import DepthDataset
 from datamodules.samples.frame import Sample
 from lightning_modules.callbacks.label_writer import LabelPredictionWriter, teacher_name
@@ -79,12 +79,12 @@ def unaugmented_frames(data: LightningDataModule, splits: Sequence[Split]) -> Da
     Raises:
         ValueError: If the data module is of another sort or there is no frame.
     """
-    if not isinstance(data, DepthDataModule):
+    if not isinstance(data, LoaderDataModule):
         raise ValueError(f"{type(data).__name__} has no splits to label: choose a data module of images with depth")
     data.prepare_data()
+    depth_scale = data.depth_scale if isinstance(data, DepthDataModule) else "10m"
     parts = [
-        DepthDataset(data.make_source(split), image_size=data.image_size, depth_scale=data.depth_scale)
-        for split in splits
+        DepthDataset(data.make_source(split), image_size=data.image_size, depth_scale=depth_scale) for split in splits
     ]
     frames: Dataset[Sample] = ConcatDataset(cast("list[Dataset[Sample]]", parts))
     if sum(len(part) for part in parts) == 0:
@@ -192,7 +192,7 @@ def run(config: Any, data: LightningDataModule) -> str:
     teacher = None if from_maps else make_teacher(config, config.kind)
     frames = unaugmented_frames(data, config.split)
     names, highest = survey(frames, classes=config.kind == "semantic")
-    depth_data = cast(DepthDataModule, data)
+    labelled = cast(LoaderDataModule, data)
     started = time.perf_counter()
     if teacher is None:
         sources = known_sources(frames)
@@ -201,8 +201,8 @@ def run(config: Any, data: LightningDataModule) -> str:
             config,
             names,
             sizes=sizes if sizes else None,
-            image_size=depth_data.image_size,
-            content_key=depth_data.content_key,
+            image_size=labelled.image_size,
+            content_key=labelled.content_key,
         )
         store = LabelStore(config.out)
         report = "".join(f"{line}\n" for line in lines) + depth_report(
@@ -216,9 +216,9 @@ def run(config: Any, data: LightningDataModule) -> str:
             frames,
             names,
             config.out,
-            settings=label_settings(teacher, depth_data),
-            batch_size=depth_data.batch_size,
-            num_workers=depth_data.num_workers,
+            settings=label_settings(teacher, labelled),
+            batch_size=labelled.batch_size,
+            num_workers=labelled.num_workers,
             accelerator=config.accelerator,
         )
         seconds = time.perf_counter() - started
@@ -230,7 +230,7 @@ def run(config: Any, data: LightningDataModule) -> str:
     )
 
 
-def label_settings(teacher: Teacher, data: DepthDataModule) -> dict[str, Any]:
+def label_settings(teacher: Teacher, data: LoaderDataModule) -> dict[str, Any]:
     """What labels depend on besides the weights of their teacher; a file with others is not continued."""
     settings: dict[str, Any] = {"image_size": list(data.image_size), **teacher.settings}
     if data.content_key is not None:

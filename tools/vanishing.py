@@ -19,7 +19,7 @@ from lightning.pytorch import LightningDataModule
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from datamodules.base import DepthDataModule, Split
+from datamodules.base import LoaderDataModule, Split
 from datamodules.preprocessing.vanishing import VanishingSettings, vanishing_directions
 from datamodules.samples.frame import FrameSource
 from lightning_modules.command_line.parsers import SettingsParser
@@ -102,7 +102,7 @@ def main(args: list[str] | None = None) -> int:
         check_output_file(config.out)
         init = parser.instantiate(config)
         data: LightningDataModule = init.data
-        if not isinstance(data, DepthDataModule):
+        if not isinstance(data, LoaderDataModule):
             raise ValueError(f"{type(data).__name__} has no splits: choose a data module of images with depth")
         data.prepare_data()
         cv2.setNumThreads(0)

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 from lightning import LightningDataModule
 
 import cli
-from datamodules.base import DepthDataModule
+from datamodules.base import LoaderDataModule
 from datamodules.instances import InstanceDataModule
 from datamodules.rooms.datamodule import RoomsDataModule
 from datamodules.rooms.settings import RoomsSettings
@@ -28,7 +28,7 @@ FILES = sorted(FOLDER.glob("*.yaml"))
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
 
-def load(path: Path, *arguments: str) -> DepthDataModule:
+def load(path: Path, *arguments: str) -> LoaderDataModule:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
     config = parser.parse_args([f"--data={path}", *arguments])
@@ -38,12 +38,8 @@ def load(path: Path, *arguments: str) -> DepthDataModule:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_file_makes_a_data_module(path: Path) -> None:
     data = load(path)
-    assert isinstance(data, DepthDataModule)
-    augmentation = data.augmentation
-    if isinstance(data, VideoDataModule):
-        augmentation = data.clip_augmentation
-    elif isinstance(data, InstanceDataModule):
-        augmentation = data.instance_augmentation
+    assert isinstance(data, LoaderDataModule)
+    augmentation = data.clip_augmentation if isinstance(data, VideoDataModule) else data.augmentation
     assert (augmentation is None) == path.stem.endswith("_eval")  # on which nothing is trained
     assert isinstance(data.image_size, tuple)
 
@@ -104,3 +100,10 @@ def test_every_file_spells_out_every_key_that_the_data_sets_share() -> None:
     classes = (DepthAugmentation, ClipAugmentation, InstanceAugmentation)
     known = {f"{c.__module__}.{c.__name__}": inspect.signature(c).parameters for c in classes}
     assert all(written == set(known[name]) for name, written in augmentations)
+
+
+@pytest.mark.parametrize("name", ["coco_instances", "own_instances_depth", "rooms_instances"])
+@pytest.mark.parametrize("setting", ["aspect=crop", "depth_scale=image_max"])
+def test_settings_of_depth_are_refused_where_they_would_have_no_effect(name: str, setting: str) -> None:
+    with pytest.raises(Exception, match=setting.split("=", maxsplit=1)[0]):
+        load(FOLDER / f"{name}.yaml", f"--data.init_args.{setting}")
