@@ -31,6 +31,9 @@ CORNER_HINT = 0.05
 APART_IOU = 0.1
 """A box and the box around its mask that overlap less belong to different things; visible parts overlap more."""
 
+CENTRES = "the centre x, y and width, height (as of YOLO), but x, y of the top-left corner, width, height are needed"
+SWAPPED = "y, x, height, width, but x, y, width, height are needed"
+
 PERCENT = 100.5
 LARGE_SIDE = 200
 
@@ -102,6 +105,7 @@ def judge_boxes(records: list[BoxRecord], findings: Findings, path: Path) -> Non
     with np.errstate(over="ignore", invalid="ignore"):  # a box of 1e300 pixels is none either way
         relative, over, apart = inside_first_pixel(table), like_corners(table), apart_from_masks(table)
         masked, corners = int(np.isfinite(table.masks[:, 0]).sum()), are_corners(table)
+        other = None if corners is not None else other_order(table)
 
     def first(flags: npt.NDArray[np.bool_]) -> str:
         return records[int(flags.argmax())].example
@@ -117,6 +121,8 @@ def judge_boxes(records: list[BoxRecord], findings: Findings, path: Path) -> Non
             "the boxes seem to be corners x1, y1, x2, y2, but x, y, width, height are needed: "
             f"{corners}; for one, {first(over)}"
         )
+    elif other is not None:
+        fault = f"the boxes seem to be {other}; for one, {records[0].example}"
     elif apart.sum() > 0.5 * masked:
         fault = (
             f"{int(apart.sum())} of {masked} boxes with a mask lie elsewhere than it, as {first(apart)}: one of both "
@@ -170,6 +176,28 @@ def are_corners(table: BoxTable) -> str | None:
     over = like_corners(table)
     if len(fit) >= FEW and over.mean() >= CORNER_SHARE:
         return f"{int(over.sum())} of {len(fit)} end far outside of their image, and all would fit as corners"
+    return None
+
+
+def other_order(table: BoxTable) -> str | None:
+    """What the four numbers of all boxes are held to be in place of x, y, width, height; None where nothing says so.
+
+    Masks tell boxes by their centre, or with x and y swapped, from good ones. Without masks only centres are told, by
+    boxes that end far outside of their images although all would fit as such.
+    """
+    x, y, w, h = table.boxes.T
+    masked = ~np.isnan(table.masks[:, 0])
+    fit = box_iou(table.corners[masked], table.masks[masked])
+    for what, corners in ((CENTRES, [x - w / 2, y - h / 2, x + w / 2, y + h / 2]), (SWAPPED, [y, x, y + h, x + w])):
+        read = np.stack(corners, axis=1)
+        if ((read[:, :2] >= -1) & (read[:, 2:] <= table.limits + 1)).all(axis=1).mean() < 0.99:
+            continue
+        better = int((box_iou(read[masked], table.masks[masked]) > fit + 0.1).sum())
+        if better > max(1.0, 0.5 * masked.sum()):
+            return f"{what}: {better} of {int(masked.sum())} boxes with a mask fit it so, and not as they stand"
+        far = (table.corners[:, 2:] > (1 + CORNER_HINT) * table.limits).any(axis=1)
+        if what is CENTRES and masked.mean() <= 0.5 and len(far) >= FEW and far.mean() >= CORNER_SHARE:
+            return f"{what}: {int(far.sum())} of {len(far)} end far outside of their image, and all would fit so"
     return None
 
 

@@ -34,6 +34,9 @@ from datamodules.coco.json_reading import load_coco_json
 from datamodules.coco.segmentations import check_segmentation
 from datamodules.coco.values import MAX_ID, crowd_flag, identifier, real_number, whole_number
 
+MAX_SIDE = 2**31 - 1
+"""Largest height or width of any image format; a larger number need not fit a float."""
+
 ABSOLUTE = re.compile(r"^(/|[A-Za-z]:/)")
 
 
@@ -130,7 +133,7 @@ class CocoFile:
             )
             return
         height, width = whole_number(record.get("height")), whole_number(record.get("width"))
-        if height is None or width is None or min(height, width) < 1:
+        if height is None or width is None or min(height, width) < 1 or max(height, width) > MAX_SIDE:
             self._refuse(
                 "image",
                 f"the image {name} (id {number}) has the height {shown(record.get('height'))} and the width "
@@ -252,8 +255,8 @@ def _clipped(numbers: list[float], image: CocoImage) -> tuple[str | None, tuple[
     whole = (x, y, x + width, y + height)
     x1, x2 = (min(max(value, 0.0), float(image.width)) for value in (x, x + width))
     y1, y2 = (min(max(value, 0.0), float(image.height)) for value in (y, y + height))
-    if x2 <= x1 or y2 <= y1:
-        return "outside", None
+    if np.float32(x2) <= np.float32(x1) or np.float32(y2) <= np.float32(y1):  # as the box is kept
+        return "no_area" if x1 < image.width and x2 > 0 and y1 < image.height and y2 > 0 else "outside", None
     return None if (x1, y1, x2, y2) == whole else "clipped", (x1, y1, x2, y2)
 
 

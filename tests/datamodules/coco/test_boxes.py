@@ -11,6 +11,7 @@ from datamodules.coco.boxes import (
     inside_first_pixel,
     like_corners,
     look_like_percent,
+    other_order,
 )  # fmt: skip
 
 W, H = 640, 480
@@ -53,6 +54,34 @@ def test_masks_and_areas_tell_corners_of_few_boxes_in_the_first_quarter() -> Non
     assert are_corners(BoxTable(around, limits, np.full((2, 4), np.nan), nan)) is None  # nothing tells
 
 
+def as_centres(table: BoxTable) -> BoxTable:
+    boxes = np.concatenate([table.boxes[:, :2] + table.boxes[:, 2:] / 2, table.boxes[:, 2:]], axis=1)
+    return BoxTable(boxes, table.limits, table.masks, table.areas)
+
+
+def as_swapped(table: BoxTable) -> BoxTable:
+    return BoxTable(table.boxes[:, [1, 0, 3, 2]], table.limits, table.masks, table.areas)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_centres_and_swapped_axes_are_told_from_good_boxes(seed: int) -> None:
+    for masks in (True, False):
+        table = good(12, seed=seed, masks=masks)
+        assert other_order(table) is None
+        assert "centre" in str(other_order(as_centres(table)))
+        assert are_corners(as_centres(good(12, seed=seed, masks=True))) is None  # it is said what they are
+    square = good(12, seed=seed, masks=True)
+    square.limits[:] = W  # so that swapped boxes fit, too
+    assert other_order(square) is None
+    assert "y, x, height, width" in str(other_order(as_swapped(square)))
+
+
+def test_masks_of_a_visible_part_make_no_centres() -> None:
+    table = good(30, masks=True)
+    table.masks[:, 2:] = (table.masks[:, :2] + table.masks[:, 2:]) / 2  # the top-left quarter of each
+    assert other_order(table) is None
+
+
 def test_large_objects_in_the_middle_are_no_corners() -> None:
     generator = np.random.default_rng(0)
     low = generator.uniform(0.05, 0.2, (50, 2)) * (W, H)
@@ -63,6 +92,7 @@ def test_large_objects_in_the_middle_are_no_corners() -> None:
         np.full(50, np.nan),
     )  # fmt: skip
     assert are_corners(table) is None
+    assert other_order(table) is None
 
 
 def test_single_boxes_that_look_like_corners_or_relative_ones_are_marked() -> None:

@@ -73,6 +73,7 @@ def every(**values):
         (image(width=0), r"and the width 0, but"),
         (image(width=None), r"and the width None, but"),
         (image(width=True), r"and the width True, but"),
+        (image(width=10**400), r"and the width 1000"),
         (image(file_name=None), r"the image 1 has the file_name None, but that of a file is needed"),
         (image(file_name="."), r"the image 1 has the file_name '.', but"),
         (image(file_name=7), r"the image 1 has the file_name 7, but"),
@@ -95,6 +96,10 @@ def every(**values):
             r"corners x1, y1, x2, y2, but x, y, w",
         ),
         (
+            lambda c: [a.update(bbox=centres(a["bbox"])) for a in c["annotations"]],
+            r"seem to be the centre x, y and width, height",
+        ),
+        (
             lambda c: [a.update(segmentation=[[40, 40, 44, 40, 44, 44]]) for a in c["annotations"]],
             r"lie elsewhere than it",
         ),
@@ -105,6 +110,10 @@ def test_what_cannot_be_right_is_refused_with_file_id_and_value(tmp_path: Path, 
         with pytest.raises(CocoFileError, match=r"instances_train2017.json") as refused:
             read(tmp_path, change, keep_masks=keep_masks)
         assert refused.match(message)
+
+
+def centres(box: list[float]) -> list[float]:
+    return [box[0] + box[2] / 2, box[1] + box[3] / 2, box[2], box[3]]
 
 
 def corners(box: list[float]) -> list[float]:
@@ -151,6 +160,7 @@ def test_what_is_no_coco_file_is_refused(tmp_path: Path, content: str | bytes, m
     [
         (first(bbox=[3, 3, 0, 9]), "no_area"),
         (first(bbox=[3, 3, -5, 9]), "no_area"),
+        (first(bbox=[30, 3, 1e-9, 9], segmentation=[]), "no_area"),  # 30 + 1e-9 is 30 as a float32
         (first(bbox=[NAN, 3, 5, 9]), "no_area"),
         (first(bbox=[3, 3, float("inf"), 9]), "no_area"),
         (first(bbox=[500, 3, 9, 9]), "outside"),
