@@ -196,8 +196,10 @@ def other_order(table: BoxTable) -> str | None:
         if better > max(1.0, 0.5 * masked.sum()):
             return f"{what}: {better} of {int(masked.sum())} boxes with a mask fit it so, and not as they stand"
         far = (table.corners[:, 2:] > (1 + CORNER_HINT) * table.limits).any(axis=1)
-        if what is CENTRES and masked.mean() <= 0.5 and len(far) >= FEW and far.mean() >= CORNER_SHARE:
-            return f"{what}: {int(far.sum())} of {len(far)} end far outside of their image, and all would fit so"
+        if what is CENTRES and masked.mean() <= 0.5 and len(table.boxes) >= FEW and far.mean() >= CORNER_SHARE:
+            return (
+                f"{what}: {int(far.sum())} of {len(table.boxes)} end far outside of their image, and all would fit so"
+            )
     return None
 
 
