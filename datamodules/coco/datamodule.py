@@ -174,11 +174,22 @@ class CocoDataModule(InstanceDataModule):
         self._files: dict[Path, CocoFile] = {}
         self._reports: dict[tuple[Path, Path], ImageReport] = {}
         self._said: set[tuple[Path, int | str]] = set()
+        self._train_is_upright: bool | None = None
 
     @property
     def val_is_test(self) -> bool:
         """Whether there is no test file, so that validation runs on the test images."""
         return (self.jsons["val"], self.folders["val"]) == (self.jsons["test"], self.folders["test"])
+
+    @property
+    def content_key(self) -> str | None:
+        """How training images with an EXIF orientation are read, once they were made; None if there are none.
+
+        Pseudo depth of square photos that were read in the other way has the same names and the same size.
+        """
+        if self._train_is_upright is None:
+            return None
+        return f"photos with an EXIF orientation read as {'upright' if self._train_is_upright else 'stored'}"
 
     @property
     def categories(self) -> dict[int, str]:
@@ -233,6 +244,8 @@ class CocoDataModule(InstanceDataModule):
         if self.exif == "auto" and report.turned and report.convention is None:
             others = self._told_by_others(split)
         upright, sentence = settle_exif(report, file.images, exif=self.exif, json_path=file.path, others=others)
+        if split == "train" and report.turned:
+            self._train_is_upright = upright
         if sentence is not None and (file.path, sentence) not in self._said:
             self._said.add((file.path, sentence))
             logger.warning(sentence)

@@ -52,8 +52,10 @@ def source_kind(source: str) -> SourceKind:
     """
     path = Path(source)
     if path.is_dir():
-        if (path / "config.json").is_file() or not holds_maps(path):
+        if (path / "config.json").is_file():
             return "huggingface"
+        if not holds_maps(path):
+            raise ValueError(f"'{source}' is a folder without a config.json and without .png or .npy: {ACCEPTED}")
         return "maps"
     suffix = path.suffix.lower()
     if suffix == ".ckpt":

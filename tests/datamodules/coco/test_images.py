@@ -13,6 +13,7 @@ from datamodules.coco.datamodule import CocoDataModule
 from datamodules.coco.image import CocoImage
 from datamodules.coco.images import read_image
 from datamodules.files.image_heads import read_head
+from structures.label_writer import LabelWriter
 
 RED, GREY = (220, 30, 30), (90, 90, 90)
 BOX = (8, 5, 12, 20)
@@ -170,3 +171,19 @@ def test_png_is_not_decoded_in_search_of_its_orientation_unless_it_stands_behind
     start = content.index(b"IDAT")
     (tmp_path / "a.png").write_bytes(content[: start + 200])  # a decoder would refuse it
     assert read_head(tmp_path / "a.png").stored == (80, 80)
+
+
+def test_pseudo_depth_of_photos_that_were_read_in_the_other_way_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, [(SQUARE, 3, "stored"), (SQUARE, 6, "stored")])
+    teacher = module(tmp_path)  # without exif: stored, so that it sees them upright
+    names = teacher.make_source("train").names
+    path = tmp_path / "depth.h5"
+    settings = {"data": teacher.content_key}
+    with LabelWriter(path, kind="depth", teacher="t", settings=settings) as writer:
+        for name in names:
+            writer.write(name, np.ones((4, 4), dtype=np.float32))
+        writer.finish()
+    depth = {"pseudo_depth": "file", "pseudo_depth_file": str(path)}
+    module(tmp_path, **depth).setup("fit")
+    with pytest.raises(ValueError, match=r"orientation read as upright, not .* read as stored"):
+        module(tmp_path, exif="stored", **depth).setup("fit")

@@ -106,3 +106,9 @@ def test_arguments_that_do_not_belong_to_a_teacher_are_refused(tmp_path):
         Teacher(str(tmp_path / "ours.ckpt"), kind="depth", unit=1.0, mean=(0, 0, 0))
     with pytest.raises(ValueError, match="depth maps, not a network"):
         Teacher(str(tmp_path / "maps"), kind="depth")
+
+
+def test_a_folder_of_neither_kind_is_said_to_be_one(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"is a folder without a config.json and without .png or .npy: a teacher is"):
+        source_kind(str(tmp_path))
