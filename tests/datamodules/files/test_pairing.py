@@ -191,7 +191,7 @@ def test_a_counter_holds_where_two_clocks_differ_by_a_constant() -> None:
 
 @pytest.mark.parametrize("unit", [None, "ns"])
 def test_seconds_and_nanoseconds_as_two_numbers_are_one_time_stamp(unit: str | None) -> None:
-    """By its nanoseconds alone the second image would take the depth that was made a second later."""
+    """By nanoseconds alone, which start again every second, a pair is lost; without a unit all were refused."""
 
     def name(milliseconds: int) -> str:
         return f"{1305031102 + milliseconds // 1000}_{milliseconds % 1000 * 1000000:09d}.png"
