@@ -35,7 +35,7 @@ class Shifted(DepthModule):
     """Predicts the truth plus a shift, which is learned away."""
 
     def __init__(self):
-        super().__init__({"shift": 1.0}, lambda parameters: torch.optim.SGD(parameters, lr=0.1))
+        super().__init__(loss_weights={"shift": 1.0}, optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
         self.shift = torch.nn.Parameter(torch.tensor(1.0))
 
     def forward(self, image):
