@@ -81,6 +81,18 @@ def test_data_swapped_into_an_experiment_are_what_they_are_alone(
     assert swapped == alone
 
 
+def arguments_of(data_module: type) -> set[str]:
+    """Arguments of a class with those that it hands on to its bases as ``**base``."""
+    own: set[str] = set()
+    for owner in data_module.__mro__:
+        if "__init__" in vars(owner):
+            parameters = inspect.signature(owner.__init__).parameters.values()
+            own |= {p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD}
+            if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+                break
+    return own
+
+
 def test_every_file_spells_out_every_key_that_the_data_sets_share() -> None:
     arguments: dict[bool, list[tuple[set[str], set[str]]]] = {False: [], True: []}  # by whether data have instances
     augmentations: list[tuple[str, set[str]]] = []
@@ -88,7 +100,7 @@ def test_every_file_spells_out_every_key_that_the_data_sets_share() -> None:
         content = yaml.safe_load(path.read_text())
         module, _, name = content["class_path"].rpartition(".")
         data_module = getattr(importlib.import_module(module), name)
-        accepted = set(inspect.signature(data_module).parameters)
+        accepted = arguments_of(data_module)
         arguments[issubclass(data_module, InstanceDataModule)].append((accepted, set(content["init_args"])))
         augmentation = content["init_args"]["augmentation"]
         if augmentation is not None:
