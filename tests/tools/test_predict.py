@@ -460,5 +460,5 @@ def test_a_teacher_or_a_checkpoint_and_not_both(tmp_path, checkpoint, photos, ca
     assert "depth maps, not a network" in capsys.readouterr().err  # a folder of .png
     (tmp_path / "empty").mkdir()
     assert teach(tmp_path / "empty", photos, tmp_path / "out") == 2
-    assert "has to be a folder or the id of a model" in capsys.readouterr().err
+    assert "is a folder without a config.json and without .png or .npy: a teacher is" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

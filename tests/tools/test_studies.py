@@ -10,7 +10,7 @@ from geometry.camera import intrinsics_from_field_of_view
 from lightning_modules.render_consistency import RenderConsistency
 from lightning_modules.render_consistency.view_sampling import ViewSampler
 from tests.data.make_teachers import save, save_depth_checkpoint
-from tools import calibration_study, shape_study
+from tools.studies import calibration_study, shape_study
 from tools.studies.calibration_study import Rooms
 
 H, W = 12, 16
