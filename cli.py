@@ -21,7 +21,7 @@ from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.callbacks.progress import StepProgressBar
 from lightning_modules.command_line.monitors import check_monitors
 from lightning_modules.command_line.parsers import CommandParser
-from lightning_modules.command_line.settings_check import check_settings
+from lightning_modules.command_line.settings_check import check_seed, check_settings
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.runs.class_counts import fill_class_count
 from lightning_modules.runs.folder import (
@@ -33,7 +33,7 @@ from lightning_modules.runs.folder import (
     run_id,
 )
 from lightning_modules.runs.loading import CheckpointError, check_checkpoint, innermost_reason, without_pretrained
-from lightning_modules.runs.loggers import finish_wandb, run_loggers
+from lightning_modules.runs.loggers import finish_wandb, run_loggers, without_logger
 from lightning_modules.runs.record import RunRecord
 from lightning_modules.runs.resuming import check_something_is_left, check_state_of_training, named_checkpoint
 from lightning_modules.runs.slurm import settle_slurm
@@ -81,6 +81,8 @@ class PlumblineCLI(LightningCLI):
         given = sys.argv[1:] if args is None else args
         self.words = given if isinstance(given, list) else []
         super().parse_arguments(parser, args)
+        if self.config.get("subcommand"):
+            check_seed(self.config[self.config.subcommand].get("seed_everything"))
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration alone: it says what is run, and a checkpoint has to fit it."""
@@ -109,6 +111,8 @@ class PlumblineCLI(LightningCLI):
         config = self.config[self.subcommand]
         kwargs["default_root_dir"] = str(self.run_dir)
         callbacks = list(self._get(self.config_init, "trainer").callbacks or [])
+        if config.trainer.logger is False and not config.trainer.fast_dev_run:
+            callbacks = without_logger(callbacks)
         if self.subcommand == "fit":
             check_monitors(self.model, callbacks)
         for callback in callbacks:

@@ -76,6 +76,14 @@ def test_a_training_that_is_over_is_said_in_place_of_a_test_of_another_run(words
     assert "max_steps is 1" in refused(["fit", *words, "--trainer.max_steps", "1", "--ckpt_path", "last"])
 
 
+def test_a_run_without_a_logger_trains_and_names_the_callback_that_is_left_out(words, tmp_path, capsys):
+    main(["fit", *words, "--trainer.logger", "false"])
+    notes = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert notes == ["note: the run has no logger (trainer.logger is false), so LearningRateMonitor is left out"]
+    assert "test/score" in json.loads((run(tmp_path) / "run.json").read_text())["test"]
+    assert not (run(tmp_path) / "metrics.csv").exists()
+
+
 def test_the_best_of_another_run_is_not_tested(words, tmp_path, monkeypatch, capsys):
     main(["fit", *words])
     last = run(tmp_path) / "checkpoints" / "last.ckpt"

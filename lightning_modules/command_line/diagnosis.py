@@ -24,6 +24,8 @@ from lightning_modules.command_line.wording import (
 _ARRAYS = (list, set, frozenset, Sequence, Iterable)
 _KINDS = {"model": "a model", "data": "a data module"}
 _META = "__path__"
+_OPTIONS = ("config", "print_config", "help")
+"""Options of every command that are no settings, and so have no type."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,9 @@ def _elsewhere(key: str, prefix: str, types: Mapping[str, Any], whole: Mapping[s
     leaf = key.split(".")[-1]
     places = [dest for dest in types if dest.split(".")[-1] == leaf] + list(_places(whole, leaf, ""))
     siblings = [dest for dest in types if dest.startswith(prefix)]
+    option = nearest(key, _OPTIONS) if prefix == "" and "model" in types else None
+    if option is not None and nearest(key, [option, *siblings]) == option:
+        return f"; did you mean '--{option}'?"
     if nearest(key, siblings) is None and places:
         return f"; did you mean '{places[0]}'?"
     return did_you_mean(key, siblings)

@@ -1,14 +1,17 @@
 """Settings of the right type whose value cannot be meant, refused before anything is written or trained."""
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 
 from lightning_modules.command_line.wording import shown
 
+_LARGEST_SEED = 2**32 - 1  # numpy takes no larger one
 _TRAINS_NOTHING = "nothing would be trained; to evaluate a checkpoint there is `test`"
 
 
@@ -81,7 +84,8 @@ def check_settings(config: Namespace, command: str) -> None:
 
     Raises:
         ValueError: If a number is not finite, a text is ``None``, an interval or a number of batches is 0 or negative,
-            a learning rate is not positive, or a training has no end that its schedule could run to.
+            a learning rate is not positive, a number of processes does not fit the CPU, or a training has no end that
+            its schedule could run to.
     """
     for key, value in _leaves({name: config.get(name) for name in ("model", "data", "trainer")}, ""):
         if isinstance(value, float) and not math.isfinite(value):
@@ -99,8 +103,42 @@ def check_settings(config: Namespace, command: str) -> None:
             value = init_args.get(name)
             if isinstance(value, int | float) and not holds(value):
                 raise ValueError(f"{key}.{name} is {shown(value)}, but has to be {needed}")
+    _check_devices(config.trainer)
     if command == "fit":
         _check_end(config)
+
+
+def check_seed(seed: Any) -> None:
+    """Refuse a seed that the random number generators do not take.
+
+    Args:
+        seed: ``seed_everything`` of a configuration: a seed, true for a random one, or false for none.
+
+    Raises:
+        ValueError: If it is a number outside of [0, 2^32 - 1].
+    """
+    if isinstance(seed, int) and not isinstance(seed, bool) and not 0 <= seed <= _LARGEST_SEED:
+        raise ValueError(f"seed_everything is {seed}, but has to be between 0 and {_LARGEST_SEED}")
+
+
+def _check_devices(trainer: Namespace) -> None:
+    """Make sure that a training on the CPU names a number of processes, and no more of them than there are cores."""
+    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
+    on_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if devices == "auto" or not (accelerator == "cpu" or (accelerator == "auto" and not on_gpu)):
+        return
+    if isinstance(devices, str) and devices.strip().isdigit():
+        devices = int(devices)
+    if not isinstance(devices, int) or devices < 1:
+        raise ValueError(
+            f"trainer.devices is {shown(devices)}, but on the CPU it is a number of processes: give 1 or auto"
+        )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if devices > max(cores, 2):  # two are always possible, to try out distributed training
+        raise ValueError(
+            f"trainer.devices is {devices}, but this machine has {cores} CPU cores, one per process: give at "
+            f"most {max(cores, 2)}"
+        )
 
 
 def _joined(reason: str) -> str:

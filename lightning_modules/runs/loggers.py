@@ -4,12 +4,13 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import wandb
 from jsonargparse import Namespace
+from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -73,6 +74,15 @@ class PatientWandbLogger(WandbLogger):
         except Exception as error:  # its process was killed, its disk is full: the training goes on
             self._fails = True
             sys.stderr.write(f"W&B failed ({_one_line(error)}); it is left out from here on.\n")
+
+
+def without_logger(callbacks: Sequence[Callback]) -> list[Callback]:
+    """Return the callbacks that work in a run without a logger; one line on stderr names those that are left out."""
+    log_only = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor | DeviceStatsMonitor)]
+    if log_only and is_first_rank():
+        names = " and ".join(dict.fromkeys(type(callback).__name__ for callback in log_only))
+        sys.stderr.write(f"note: the run has no logger (trainer.logger is false), so {names} is left out\n")
+    return [callback for callback in callbacks if callback not in log_only]
 
 
 def run_loggers(config: Namespace, run_dir: Path, job_type: str) -> list[Logger]:

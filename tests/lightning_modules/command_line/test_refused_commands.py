@@ -55,6 +55,8 @@ CASES = [
     (["--max_steps", "5"], "max_steps: there is no such setting; did you mean 'trainer.max_steps'?"),
     (["--optimizer", "Adam"], "optimizer: there is no such setting; did you mean 'model.init_args.optimizer'?"),
     (["--print_confg"], "there is no option '--print_confg'; did you mean '--print_config'?"),
+    (["--confg", "x.yaml"], "confg: there is no such setting; did you mean '--config'?"),
+    (["--print_confg", "x"], "print_confg: there is no such setting; did you mean '--print_config'?"),
     (["-x"], "there is no option '-x'"),
     (["extra"], "'extra' is one word too many"),
     (

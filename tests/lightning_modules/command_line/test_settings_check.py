@@ -14,6 +14,7 @@ from lightning_modules.supervised_depth import SupervisedDepth
 from tests.helpers import Affine
 
 EXPERIMENT = str(Path(__file__).parents[3] / "experiments" / "lite_unet.yaml")
+CPU = ("--trainer.accelerator", "cpu", "--trainer.devices")
 STOPPING = "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping"
 
 
@@ -58,6 +59,12 @@ STOPPING = "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping"
             ["--model.init_args.optimizer.lr", "0.0"],
             "model.init_args.optimizer.init_args.lr is 0.0, but has to be posit",
         ),
+        (["--seed_everything", "-1"], "seed_everything is -1, but has to be between 0 and 4294967295"),
+        (["--seed_everything", "4294967296"], "seed_everything is 4294967296, but has to be between 0 and"),
+        ([*CPU, "[0, 1]"], "trainer.devices is [0, 1], but on the CPU it is a number of processes: give 1 or auto"),
+        ([*CPU, "0,1"], "trainer.devices is '0,1', but on the CPU it is a number of processes"),
+        ([*CPU, "-1"], "trainer.devices is '-1', but on the CPU it is a number of processes"),
+        ([*CPU, "9999"], "trainer.devices is 9999, but this machine has"),
         (["--model.init_args.loss_weights", "{l1: 0.0, silog: 0}"], "the weights of all loss terms (l1, silog) are 0"),
         (["--experiment", "../../x"], "experiment is '../../x', but it becomes a folder's name"),
         (["--experiment", ""], "experiment is '', but it becomes a folder's name"),
@@ -100,6 +107,10 @@ def config(model=None, **trainer):
         ("fit", {"max_steps": -1, "max_epochs": None, "fast_dev_run": True}),
         ("fit", {"max_steps": 9, "limit_train_batches": 1.0, "val_check_interval": 0.5, "limit_val_batches": 0}),
         ("fit", {"max_steps": 9, "val_check_interval": 1, "check_val_every_n_epoch": None, "num_sanity_val_steps": -1}),
+        ("fit", {"max_steps": 1, "accelerator": "cpu", "devices": 2}),
+        ("fit", {"max_steps": 1, "accelerator": "cpu", "devices": "1"}),
+        ("fit", {"max_steps": 1, "accelerator": "auto", "devices": "auto"}),
+        ("fit", {"max_steps": 1, "accelerator": "gpu", "devices": [0, 1]}),
         ("test", {"max_steps": 0, "limit_train_batches": 0}),
         ("test", {"max_steps": -1, "max_epochs": None}),
     ],
