@@ -102,7 +102,7 @@ def _photos_and_videos(root: Path, files: list[Path]) -> list[Path]:
     ]
     if left_out:
         shown = ", ".join(path.name for path in left_out[:3]) + (", ..." if len(left_out) > 3 else "")
-        say_once(f"{root}: {len(left_out)} depth maps or masks among the images are left out ({shown})")
+        log_once(f"{root}: {len(left_out)} depth maps or masks among the images are left out ({shown})")
     unwanted = set(left_out)
     return [file for file in files if root / file not in unwanted]
 
@@ -119,7 +119,7 @@ def describe_unknown(files: Iterable[Path]) -> str:
 
 
 @cache
-def say_once(message: str) -> None:
+def log_once(message: str) -> None:
     """Log a warning, once in a process; a full stop is put behind it."""
     logger.warning("%s.", message)
 
@@ -128,7 +128,7 @@ def say_unknown(where: str, files: Iterable[Path]) -> None:
     """Say once in a process which files of a place are left out, if there are any."""
     unknown = describe_unknown(files)
     if unknown:
-        say_once(f"{where}: {unknown} are left out")
+        log_once(f"{where}: {unknown} are left out")
 
 
 def find_path(path: Path) -> Path | None:
@@ -168,7 +168,7 @@ def _walk(root: Path) -> list[Path]:
         above = {os.path.realpath(parent) for parent in (Path(folder), *Path(folder).parents)}
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in above]
     if unreadable:
-        say_once(f"{root}: {len(unreadable)} folders cannot be opened and are left out, the first is {unreadable[0]}")
+        log_once(f"{root}: {len(unreadable)} folders cannot be opened and are left out, the first is {unreadable[0]}")
     return found
 
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from datamodules.files.media_paths import IMAGE_SUFFIXES, say_once, say_unknown
+from datamodules.files.media_paths import IMAGE_SUFFIXES, log_once, say_unknown
 from datamodules.files.name_matching import OTHER_ROLES, TimeUnit, words_of
 from datamodules.files.natural_order import sort_naturally, stem_of
 from datamodules.files.pairing import DEFAULT_TOLERANCE_S, name_some, pair_files
@@ -49,7 +49,7 @@ def find_images(folder: Path) -> list[Path]:
     if photos:
         say_unknown(str(folder), files)
     if others:
-        say_once(
+        log_once(
             f"{folder}: {len(others)} depth maps or masks that lie among the {len(photos)} frames are no frames "
             f"({name_some(others)})"
         )
@@ -97,7 +97,7 @@ def match_depths(
     if pairing.rules == ["equal names"]:
         logger.info("%s: %s.", folder, pairing.summary())
     else:
-        say_once(f"{folder}: {pairing.summary()}")  # the splits of a data set match the same folder
+        log_once(f"{folder}: {pairing.summary()}")  # the splits of a data set match the same folder
     found = dict(pairing.pairs)
     return [found.get(image) for image in images]
 
