@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 PYTHON ?=
 BIN := $(VENV)/bin
-# What every command needs first. It looks at what the environment was made for, not at the age of files: see the script.
+# Prerequisite of every command. The script compares the requirements that the environment was made for, not file ages.
 STAMP := setup
 EXP ?=
 ARGS ?=
@@ -17,11 +17,11 @@ EXPERIMENTS := $(filter-out _%,$(patsubst experiments/%.yaml,%,$(wildcard experi
 ABLATIONS := $(sort $(patsubst experiments/ablations/%.yaml,%,$(wildcard experiments/ablations/*.yaml)))
 DATA_NAMES := $(sort $(patsubst experiments/data/%.yaml,%,$(wildcard experiments/data/*.yaml)))
 
-# A user's text as one word of the shell, whatever blanks and quotes it holds; and whether it is one name of a list.
+# quote: a value as one word of the shell, with any blanks and quotes. is_one_of: whether a value is one name of a list.
 quote = '$(subst ','\'',$(1))'
 is_one_of = $(and $(filter 1,$(words $(1))),$(filter $(2),$(1)))
 
-# A missing hub must not cost 25 seconds, and albumentations must not look for its own updates.
+# albumentations would look for updates at every import.
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 DATA_ARGS := $(if $(DATA),--data experiments/data/$(DATA).yaml) $(if $(ROOT),--data.init_args.root $(call quote,$(ROOT)))
@@ -45,25 +45,25 @@ ablation: ablation-exists $(STAMP) ## the ablation table of a paper, all variant
 	@$(if $(findstring --table-only,$(ARGS)),:,$(BIN)/python -m tools.prepare_inputs --ablation experiments/ablations/$(EXP).yaml)
 	$(BIN)/python -m tools.ablation experiments/ablations/$(EXP).yaml $(ARGS)
 
-pseudo-labels: data-exists needs-DATA needs-TEACHER needs-OUT $(STAMP) ## a teacher labels a data set: DATA= TEACHER= OUT=file.h5 [KIND=depth] [ROOT=]
+pseudo-labels: data-exists needs-DATA needs-TEACHER needs-OUT $(STAMP) ## proxy labels of a data set by a teacher: DATA= TEACHER= OUT=file.h5 [KIND=depth] [ROOT=]
 	$(BIN)/python -m tools.pseudo_labels $(DATA_ARGS) --teacher $(call quote,$(TEACHER)) --kind $(call quote,$(or $(KIND),semantic)) --out $(call quote,$(OUT)) $(ARGS)
 
 vanishing: data-exists needs-DATA needs-OUT $(STAMP) ## Manhattan directions of a data set's frames: DATA= OUT=file.h5 [ROOT=]
 	$(BIN)/python -m tools.vanishing $(DATA_ARGS) --out $(call quote,$(OUT)) $(ARGS)
 
-pseudo-depth: needs-DATA instances-exist needs-TEACHER $(STAMP) ## a teacher writes depth maps for instances: DATA=coco (or cityscapes, rooms) ROOT= TEACHER=model or folder of maps
+pseudo-depth: needs-DATA instances-exist needs-TEACHER $(STAMP) ## pseudo depth of an instance data set: DATA=coco (or cityscapes, rooms) ROOT= TEACHER=model or folder of depth maps
 	$(BIN)/python -m tools.pseudo_labels --data experiments/data/$(DATA)_instances.yaml $(if $(ROOT),--data.init_args.root $(call quote,$(ROOT))) --teacher $(call quote,$(TEACHER)) --kind depth --out $(call quote,$(or $(OUT),data/labels/$(patsubst rooms,rooms_instances,$(DATA))_depth.h5)) $(ARGS)
 
-coco-check: needs-JSON needs-IMAGES $(STAMP) ## look at a COCO data set before training on it: JSON=file IMAGES=folder [OUT=picture.png]
+coco-check: needs-JSON needs-IMAGES $(STAMP) ## check a COCO data set and draw samples: JSON=file IMAGES=folder [OUT=picture.png]
 	$(BIN)/python -m tools.coco_check --json $(call quote,$(JSON)) --images $(call quote,$(IMAGES)) $(if $(OUT),--out $(call quote,$(OUT))) $(ARGS)
 
-coco-split: needs-JSON needs-OUT $(STAMP) ## a COCO data set's images to train and to validate on: JSON=file OUT=folder [ARGS="--val 0.2"]
+coco-split: needs-JSON needs-OUT $(STAMP) ## split a COCO data set into training and validation images: JSON=file OUT=folder [ARGS="--val 0.2"]
 	$(BIN)/python -m tools.coco_split --json $(call quote,$(JSON)) --out $(call quote,$(OUT)) $(ARGS)
 
-rooms-coco: needs-OUT $(STAMP) ## rooms as a COCO data set, for other tools: OUT=folder
+rooms-coco: needs-OUT $(STAMP) ## export rooms in COCO format: OUT=folder
 	$(BIN)/python -m tools.rooms_coco --out $(call quote,$(OUT)) $(ARGS)
 
-calibrate: data-exists needs-DATA needs-OUT $(STAMP) ## shift and focal length of a network in a domain: DATA= OUT=file.yaml CKPT=file or TEACHER=model [ARGS="--find both"]
+calibrate: data-exists needs-DATA needs-OUT $(STAMP) ## depth shift and focal length of a network on a data set: DATA= OUT=file.yaml CKPT=file or TEACHER=model [ARGS="--find both"]
 	@$(if $(CKPT)$(TEACHER),:,echo "neither CKPT nor TEACHER is set: make calibrate CKPT=file or TEACHER=model" >&2; exit 2)
 	$(BIN)/python -m tools.calibrate $(DATA_ARGS) --teacher $(call quote,$(or $(CKPT),$(TEACHER))) --out $(call quote,$(OUT)) $(ARGS)
 
@@ -73,13 +73,13 @@ evaluate: experiment-exists data-exists needs-CKPT $(STAMP) ## test a checkpoint
 predict: needs-CKPT needs-IN needs-OUT $(STAMP) ## depth, instances or classes of images or video: CKPT=file IN=path OUT=folder [ARGS="--field-of-view 60 --ply"]
 	$(BIN)/python -m tools.predict --checkpoint $(call quote,$(CKPT)) --input $(call quote,$(IN)) --output $(call quote,$(OUT)) $(ARGS)
 
-data: data-exists $(STAMP) ## make the embedded data set now (training makes it when it is missing)
+data: data-exists $(STAMP) ## make the embedded data set, or check another: [DATA= ROOT=] (training makes a missing one itself)
 	$(BIN)/python -m tools.make_data $(DATA_ARGS) $(ARGS)
 
-test: $(STAMP) ## all tests but the slow ones and the GPU's (test-all has those)
+test: $(STAMP) ## all tests but the slow ones and those of the GPU
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-test-all: $(STAMP) ## all tests, the paper-scale configurations and, where there is one, the GPU included
+test-all: $(STAMP) ## all tests, with the paper-scale configurations and, where there is one, the GPU
 	$(BIN)/python -m pytest -n 2 -m "slow or not slow" $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy and the import rules
@@ -88,7 +88,7 @@ lint: $(STAMP) ## ruff, mypy and the import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## speed of the hot paths as ratios in one run
+bench: $(STAMP) ## time each hot path against its reference, as ratios
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean: ## remove caches (not data, not runs, not the environment)
@@ -96,7 +96,7 @@ clean: ## remove caches (not data, not runs, not the environment)
 	find . \( -name '.venv*' -o -path './$(patsubst $(CURDIR)/%,%,$(abspath $(VENV)))' \) -prune -o \
 		-name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Unknown names are answered with the known ones before anything is installed.
+# Unknown names are refused, with the known ones, before anything is installed.
 experiment-exists:
 	@$(if $(call is_one_of,$(EXP),$(EXPERIMENTS)),:,tools/list_experiments.sh $(call quote,$(EXP)); exit 2)
 

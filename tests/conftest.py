@@ -1,4 +1,4 @@
-"""What all tests share: an offline environment and a tiny data set of each kind."""
+"""Fixtures of all tests: an offline environment and a tiny data set of each kind."""
 
 import os
 
@@ -16,7 +16,7 @@ torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path, monkeypatch):
-    """Each test starts from the same seed, in a folder of its own, with no run id left over."""
+    """Start each test with the same seed, in its own folder, without a run id."""
     torch.manual_seed(0)
     monkeypatch.chdir(tmp_path)
     for variable in ("PLUMBLINE_RUN_ID", "PLUMBLINE_TRACEBACK", "PLUMBLINE_DATA"):
@@ -66,7 +66,7 @@ def nyuv2_raw_root(tmp_path):
 
 @pytest.fixture(scope="session")
 def frames_root(tmp_path_factory):
-    """A tiny video of one's own, with a camera file and without depth."""
+    """A tiny user video, with a camera file and without depth."""
     from tests.data.make_frames_video import make_frames_video
 
     return make_frames_video(tmp_path_factory.mktemp("frames"), frames=14)
@@ -74,7 +74,7 @@ def frames_root(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def mixed_root(tmp_path_factory):
-    """A tiny manifest with truth of every kind."""
+    """A tiny manifest with ground truth of every kind."""
     from tests.data.make_mixed_data import make_mixed_data
 
     return make_mixed_data(tmp_path_factory.mktemp("mixed")).parent

@@ -1,4 +1,4 @@
-"""Fit and test a tiny run on CPU processes and write what came out: ``ddp_run.py <devices> <output.json>``.
+"""Train and test a tiny run on CPU processes and write its results: ``ddp_run.py <devices> <output.json>``.
 
 A script, because Lightning starts the other ranks by calling the script again.
 """
@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the script's own folder stands there instead
+sys.path.insert(0, str(Path(__file__).parents[1]))  # Python puts the script's folder there
 
 import torch
 from lightning.pytorch import Trainer, seed_everything
@@ -22,7 +22,7 @@ def run(devices: int, output: Path) -> None:
     """Train three epochs of a global batch of four and test on an odd number of samples."""
     seed_everything(1, verbose=False)
     # Batch norm would see other batches on two ranks than on one; the FCN has none. SGD keeps the comparison free of
-    # Adam's division by small second moments, which would blow rounding up.
+    # Adam's division by small second moments, which amplifies rounding errors.
     module = SupervisedDepth(
         FCN(widths=(4, 4, 8, 8)), loss_weights={"mse": 1.0}, optimizer=partial(torch.optim.SGD, lr=0.05)
     )

@@ -1,4 +1,4 @@
-"""Small stand-ins that several tests need."""
+"""Small networks and data shared by several tests."""
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ class Affine(nn.Module):
 
 
 class Slanted(nn.Module):
-    """0.2 at the left border and 0.3 at the right, whatever the image shows: a network with a bias to one side."""
+    """0.2 at the left border and 0.3 at the right for any image: a network with a horizontal bias."""
 
     stride = 1
 

@@ -1,4 +1,4 @@
-"""The paper of docs/add-a-paper.md, added step by step to a copy of the repository, trains and passes its tests."""
+"""The paper of docs/add-a-paper.md trains and passes its tests after the steps of the page, in a copy of the sources."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def copy_repository(target: Path) -> None:
 
 
 def follow_the_page(target: Path) -> None:
-    """Write the new files of the page, add its rows to the files that exist, and run its command that copies a file."""
+    """Write the new files of the page, add its rows to existing files, and run its copy command."""
     for name, content in BLOCK.findall(PAGE):
         file = target / name
         if name == "pyproject.toml":
@@ -47,7 +47,7 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_page_works_as_it_is_written(tmp_path):
+def test_the_steps_of_the_page_work(tmp_path):
     copy_repository(tmp_path)
     follow_the_page(tmp_path)
     files = ["tests/lightning_modules/test_structdepth.py", "tests/test_experiments.py", "tests/test_papers.py"]
@@ -56,8 +56,8 @@ def test_the_page_works_as_it_is_written(tmp_path):
     assert "test_structdepth" in pytest_in(tmp_path, files[0], "--collect-only").stdout
 
 
-def test_a_step_that_is_forgotten_is_found(tmp_path):
-    """Without its rows and its page the paper fails the tests that the page names."""
+def test_a_forgotten_step_is_found(tmp_path):
+    """Without its rows and its page, the paper fails the tests that the page lists."""
     copy_repository(tmp_path)
     (tmp_path / "lightning_modules" / "structdepth.py").write_text('"""A paper."""\n')
     done = pytest_in(tmp_path, "tests/test_papers.py")

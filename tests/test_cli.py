@@ -1,4 +1,4 @@
-"""The command line with bad input, and runs that go on: one clear sentence, a non-zero exit, nothing half-written."""
+"""The command line with bad input and resumed runs: one sentence, a non-zero exit code, no partial files."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def fit(rooms_root):
 
 
 def sentence(error: pytest.ExceptionInfo) -> str:
-    """What the user reads, made sure to be one line."""
+    """The error message, checked to be one line."""
     text = str(error.value.code)
     assert text.startswith("error: ")
     assert "\n" not in text
@@ -60,7 +60,7 @@ def test_missing_config_is_named(capsys):
     assert "nothing.yaml" in capsys.readouterr().err
 
 
-def test_missing_data_root_says_how_to_get_it(tmp_path):
+def test_a_missing_data_root_is_refused_with_its_source(tmp_path):
     overlay = str(ROOT / "tests" / "overlays" / "nyuv2_labeled.yaml")
     experiment = str(ROOT / "experiments" / "resnet_unet_nyuv2.yaml")
     nowhere = str(tmp_path / "nowhere")
@@ -146,9 +146,9 @@ def test_checkpoint_of_another_model_is_refused(fit, tmp_path):
     assert "truncated" in sentence(error)
 
 
-def test_a_run_goes_on_in_its_own_folder(fit, monkeypatch, tmp_path):
+def test_a_resumed_run_stays_in_its_folder(fit, monkeypatch, tmp_path):
     monkeypatch.setenv("PLUMBLINE_RUN_ID", "job7")
-    main([*fit, "--ckpt_path", "last"])  # as in a cluster's script: there is none yet
+    main([*fit, "--ckpt_path", "last"])  # as in a cluster script: there is no checkpoint yet
     main([*fit, "--ckpt_path", "last", "--trainer.max_steps", "4"])
     run_dir = tmp_path / "runs" / "fcn_ssim" / "job7"
     assert json.loads((run_dir / "run.json").read_text())["steps"] == 4
@@ -185,7 +185,7 @@ def test_defaults_hold_and_files_override_in_order(fit, capsys):
 
 def test_the_best_checkpoint_is_tested_and_survives_an_interruption(fit, tmp_path, monkeypatch):
     monkeypatch.setenv("PLUMBLINE_RUN_ID", "run")
-    # Gradient descent on a parabola with a rate beyond 2 / curvature runs away from the minimum, step by step.
+    # Gradient descent on a parabola diverges for learning rates above 2 / curvature.
     (tmp_path / "away.yaml").write_text(
         "model:\n"
         "  init_args:\n"
@@ -207,7 +207,7 @@ def test_the_best_checkpoint_is_tested_and_survives_an_interruption(fit, tmp_pat
     main(["test", "--config", experiment, *fit[3:], "--ckpt_path", str(run_dir / "checkpoints" / "best.ckpt")])
     tested = json.loads((run_dir.with_name("run-test") / "run.json").read_text())["test"]
     assert record["test"] == pytest.approx(tested, nan_ok=True), "the test after the training is that of the best"
-    # A later attempt is stopped by a bad loss: its weights do not take the best one's place.
+    # A later attempt stops at a non-finite loss: its weights do not replace the best ones.
     (tmp_path / "bad.yaml").write_text(
         "model:\n"
         "  init_args:\n"
@@ -235,7 +235,7 @@ def test_non_finite_loss_is_one_sentence_that_names_the_term(fit, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_a_checkpoint_and_says_so_by_its_exit_code(fit, tmp_path):
+def test_sigterm_saves_a_checkpoint_and_exits_with_143(fit, tmp_path):
     command = [
         sys.executable,
         "-m",

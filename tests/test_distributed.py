@@ -1,4 +1,4 @@
-"""Two processes do what one does: same weights, same metrics, no sample counted twice."""
+"""Two processes give the same weights and metrics as one; no sample counts twice."""
 
 import json
 import os

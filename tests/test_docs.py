@@ -1,4 +1,4 @@
-"""The documentation names only what exists: links, headings, commands, files and classes."""
+"""Links, headings, commands, files and classes in the documentation exist."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ EXAMPLES = {
     ROOT / "docs" / "add-a-paper.md": re.compile("structdepth|rooms_video_directions"),
     ROOT / "docs" / "unusual_input.md": re.compile("^make a$"),  # of a printed sentence: "make a metre"
 }
-"""What a page adds as an example, and the repository does not have."""
+"""Names that a page uses as an example and the repository does not have."""
 YAMLS = sorted((ROOT / "experiments").rglob("*.yaml"))
 PACKAGES = (
     *("benchmarks", "cluster", "datamodules", "docs", "experiments", "geometry", "lightning_modules", "losses"),
@@ -75,7 +75,7 @@ def make_targets() -> set[str]:
 
 
 def unknown_commands(code: str) -> Iterator[str]:
-    """Targets of make, values of ``EXP`` and ``DATA``, and modules that code names and that do not exist."""
+    """Unknown make targets, values of ``EXP`` and ``DATA``, and modules in code."""
     for target, variables in MAKE.findall(code):
         if target not in make_targets():
             yield f"make {target}"
@@ -117,7 +117,7 @@ def missing_classes(text: str) -> Iterator[str]:
 
 
 def no_examples(page: Path, names: Iterable[str]) -> list[str]:
-    """The names without those that the page adds itself."""
+    """The names without the examples of the page."""
     return [name for name in names if page not in EXAMPLES or not EXAMPLES[page].search(name)]
 
 

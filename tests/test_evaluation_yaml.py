@@ -1,4 +1,4 @@
-"""The files of experiments/evaluation laid over experiments: data, caps, crop and alignment of zero-shot tests."""
+"""The files of experiments/evaluation on top of experiments: data, caps, crop and alignment of zero-shot tests."""
 
 import inspect
 from pathlib import Path
@@ -37,14 +37,16 @@ def test_every_set_of_the_zero_shot_protocol_has_a_file() -> None:
     [("lite_unet", path) for path in FILES] + [(name, FILES[0]) for name in ("densenet_unet_nyuv2", "sc_depth")],
     ids=lambda value: getattr(value, "stem", value),
 )
-def test_data_and_protocol_are_the_files_own(capsys: pytest.CaptureFixture[str], experiment: str, path: Path) -> None:
+def test_data_and_protocol_are_those_of_the_file(
+    capsys: pytest.CaptureFixture[str], experiment: str, path: Path
+) -> None:
     plain = resolved(capsys, "--config", str(ROOT / f"{experiment}.yaml"))
     laid = resolved(capsys, "--config", str(ROOT / f"{experiment}.yaml"), "--config", str(path))
     overlay = yaml.safe_load(path.read_text())
     protocol = overlay["model"]["init_args"]
     assert laid["data"]["class_path"] == "datamodules.manifest.datamodule.ManifestDataModule"
     shared = set(inspect.signature(ManifestDataModule).parameters) & set(plain["data"]["init_args"])
-    # So that nothing of the experiment's data survives but the size, which is that of the training.
+    # Of the experiment's data, only the image size of the training stays.
     assert shared - {"image_size"} <= set(overlay["data"]["init_args"])
     assert "image_size" not in overlay["data"]["init_args"]
     arguments = laid["data"]["init_args"]

@@ -1,4 +1,4 @@
-"""Every experiment, found by looking: fitted two steps, reloaded, tested again to the same numbers."""
+"""Every experiment, found by discovery: two training steps, a reload, and a test with the same numbers."""
 
 import json
 import re
@@ -16,7 +16,7 @@ EXPERIMENTS = sorted(path for path in (ROOT / "experiments").glob("*.yaml") if n
 
 
 def data_name(experiment: Path) -> str:
-    """``rooms`` for an experiment that says ``data: data/rooms.yaml``."""
+    """Name of the data file of an experiment: ``rooms`` for ``data: data/rooms.yaml``."""
     return Path(yaml.safe_load(experiment.read_text())["data"]).stem
 
 
@@ -30,7 +30,7 @@ def marks(experiment: Path) -> list:
 
 
 def overlay(experiment: Path) -> Path:
-    """What shrinks an experiment on that data; data sets whose names begin alike may share one."""
+    """The overlay that shrinks an experiment to test size; data sets with a common prefix may share one."""
     words = data_name(experiment).split("_")
     names = ["_".join(words[:count]) for count in range(len(words), 0, -1)]
     files = [ROOT / "tests" / "overlays" / f"{name}.yaml" for name in names]

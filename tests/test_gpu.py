@@ -1,4 +1,4 @@
-"""What only a GPU shows; run by ``make test-all`` where there is one."""
+"""Tests that need a GPU; ``make test-all`` runs them where there is one."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_an_experiment_trains_and_tests_on_the_gpu(rooms_root, tmp_path, precisi
     assert record["test"]["test/score"] > 0
 
 
-def test_a_training_step_is_the_one_of_the_cpu():
+def test_a_training_step_equals_that_of_the_cpu():
     from networks.unet import UNetDepth
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

@@ -1,4 +1,4 @@
-"""What the Makefile hands to the command line, seen by fake commands in an environment that is up to date."""
+"""Arguments that the Makefile passes on, recorded by fake commands in a fake environment."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ PRINT_ARGUMENTS = '#!/bin/sh\necho "$(basename "$0")"\nfor word in "$@"; do echo
 
 @pytest.fixture
 def environment(tmp_path):
-    """An environment that ``make setup`` takes for ready, whose commands print their arguments."""
+    """An environment that is up to date for ``make setup``, whose commands print their arguments."""
     folder = tmp_path / "env"
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python").write_text(PRINT_ARGUMENTS)
@@ -23,13 +23,13 @@ def environment(tmp_path):
 
 
 def requirements(project):
-    """What an environment remembers of the project that it was made for."""
+    """Hash of the requirements, as the environment stores it."""
     content = (project / "pyproject.toml").read_bytes() + (project / "constraints.txt").read_bytes()
     return f"{hashlib.sha256(content).hexdigest()}  -\n"
 
 
 def make(*words, cwd=ROOT, **variables):
-    # A test of `make test` must not hand that make's own variables on.
+    # Variables of an outer `make test` must not be passed on.
     clean = {
         k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS")) and k not in ("VENV", "PYTHON")
     }
@@ -54,7 +54,7 @@ def test_help_is_the_default_and_names_every_target(environment):
 
 
 @pytest.mark.parametrize("root", ["/data/nyu depth", 'it\'s "here"', "a;b & c"])
-def test_paths_are_one_word_whatever_they_hold(environment, root):
+def test_paths_with_any_characters_are_one_word(environment, root):
     done = make("train", EXP="resnet_unet", DATA="rooms", ROOT=root, ARGS="--trainer.max_steps 3", VENV=environment)
     data = ["--data", "experiments/data/rooms.yaml", "--data.init_args.root", root]
     words = ["--config", "experiments/resnet_unet.yaml", *data, "--trainer.max_steps", "3"]
@@ -108,8 +108,8 @@ def test_an_ablation_makes_its_inputs_first(environment):
 
 
 @pytest.mark.parametrize("target", ["train", "ablation"])
-def test_nothing_is_trained_where_its_inputs_cannot_be_made(environment, target):
-    (environment / "bin" / "python").write_text('#!/bin/sh\n[ "$1" = -c ]\n')  # a Python, but no tool works
+def test_nothing_is_trained_if_its_inputs_cannot_be_made(environment, target):
+    (environment / "bin" / "python").write_text('#!/bin/sh\n[ "$1" = -c ]\n')  # a Python with which every tool fails
     done = make(target, EXP="gam_depth", VENV=environment)
     assert done.returncode == 2
     assert "Python" not in done.stderr
@@ -156,7 +156,7 @@ def test_the_nearest_known_name_is_offered(tmp_path, target, given, sentence):
         ("vanishing", {"DATA": "rooms", "OUT": "b"}),
     ],
 )
-def test_what_a_command_lacks_is_named(tmp_path, target, given):
+def test_a_missing_variable_is_named(tmp_path, target, given):
     for name in given:
         done = make(target, **{k: v for k, v in given.items() if k != name}, VENV=tmp_path / "env")
         assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""Every paper has its test, its page and its entry in the import rules; no source file is hidden from the tools."""
+"""Every paper has its test, its page and its entry in the import rules; no source file is ignored by the tools."""
 
 import ast
 import re
@@ -54,14 +54,14 @@ def test_a_paper_names_its_source_and_its_deviations(paper):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_folder_of_a_package_is_a_package(package):
-    """Setuptools, grimp and mypy leave a folder without ``__init__.py`` out, and with it everything in it."""
+    """Setuptools, grimp and mypy ignore a folder without ``__init__.py`` and its content."""
     folders = {path.parent for path in (ROOT / package).rglob("*.py")}
     assert not [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()]
 
 
 @pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs the git repository")
 def test_no_folder_of_the_sources_is_ignored_by_git():
-    """Ruff skips what git ignores, and ``git add`` leaves new files there out."""
+    """Ruff and ``git add`` skip files that git ignores."""
     folders = {path.parent for package in (*PACKAGES, "tests", "experiments") for path in (ROOT / package).rglob("*")}
     names = "\n".join(
         str((folder / "new.py").relative_to(ROOT)) for folder in sorted(folders) if "__pycache__" not in folder.parts

@@ -1,4 +1,4 @@
-"""How runs end, from the command line: between validations, refused, with bad files or torn checkpoints."""
+"""Ends of runs on the command line: between validations, refused, with bad files or damaged checkpoints."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ OVERLAY = str(ROOT / "tests" / "overlays" / "rooms.yaml")
 
 @pytest.fixture
 def words(rooms_root, monkeypatch):
-    """Arguments, but for the subcommand, of runs of one parameter that are called ``run``."""
+    """Arguments after the subcommand, for runs of a one-parameter model with the id ``run``."""
     monkeypatch.setenv("PLUMBLINE_RUN_ID", "run")
     return ["--config", EXPERIMENT, "--config", OVERLAY, "--data.init_args.root", str(rooms_root)]
 
@@ -32,7 +32,7 @@ def run(folder):
 
 
 def refused(command):
-    """The one line that a refused command ends with."""
+    """The line that a refused command ends with."""
     with pytest.raises(SystemExit) as error:
         main(command)
     text = str(error.value.code)
@@ -59,7 +59,7 @@ def test_the_last_step_is_validated_saved_and_tested(words, tmp_path, max_steps,
     assert "test/score" in record["test"]
 
 
-def test_a_training_that_is_over_is_said_in_place_of_a_test_of_another_run(words, tmp_path, monkeypatch):
+def test_a_finished_training_is_refused_and_not_tested_in_its_place(words, tmp_path, monkeypatch):
     main(["fit", *words])
     last = run(tmp_path) / "checkpoints" / "last.ckpt"
     monkeypatch.setenv("PLUMBLINE_RUN_ID", "other")
@@ -67,7 +67,7 @@ def test_a_training_that_is_over_is_said_in_place_of_a_test_of_another_run(words
         said = refused(["fit", *words, "--trainer.max_steps", steps, "--ckpt_path", str(last)])
         assert f"is at step 2 and max_steps is {steps}: nothing is left to train; raise max_steps" in said
     assert not run(tmp_path).with_name("other").exists()
-    # A job that was requeued after its last step goes on to its own test.
+    # A job that was requeued after its last step continues with its test.
     monkeypatch.setenv("PLUMBLINE_RUN_ID", "run")
     (run(tmp_path) / "run.json").unlink()
     main(["fit", *words, "--ckpt_path", "last"])
@@ -132,13 +132,13 @@ def test_a_refused_run_leaves_no_folder(words, tmp_path, settings, reason):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_refused_run_gives_no_advice_to_upload_it(words, monkeypatch, capfd):
+def test_a_refused_run_prints_no_advice_to_upload_it(words, monkeypatch, capfd):
     monkeypatch.setenv("WANDB_MODE", "offline")
     refused(["fit", *words, "--data.init_args.train_subset", "1000000"])
     assert "wandb sync" not in capfd.readouterr().err
 
 
-def test_a_second_training_of_a_name_replaces_no_weights(words, tmp_path, capsys):
+def test_a_second_training_with_the_same_run_id_replaces_no_weights(words, tmp_path, capsys):
     folder = run(tmp_path) / "checkpoints"
     main(["fit", *words])
     main(["fit", *words, "--ckpt_path", "last", "--trainer.max_steps", "3"])
@@ -150,7 +150,7 @@ def test_a_second_training_of_a_name_replaces_no_weights(words, tmp_path, capsys
     assert (folder / "best.ckpt").is_file()
 
 
-def test_folders_that_were_there_stay(words, tmp_path):
+def test_existing_folders_stay(words, tmp_path):
     run(tmp_path).mkdir(parents=True)
     (run(tmp_path) / "mine.txt").touch()
     refused(["fit", *words, "--data.init_args.train_subset", "1000000"])
@@ -166,7 +166,7 @@ def test_a_runs_folder_that_is_a_file_is_one_sentence(words, tmp_path):
 
 @pytest.fixture
 def manifest(tmp_path):
-    """A manifest of small frames; its third image is torn."""
+    """A manifest of small frames; its third image is truncated."""
     rows = ["image,depth,depth_scale,split"]
     for index, split in enumerate(["train", "train", "train", "train", "val", "test"]):
         image = np.random.default_rng(index).integers(0, 255, (48, 64, 3)).astype(np.uint8)
@@ -206,8 +206,8 @@ def test_wrong_settings_of_wandb_are_one_sentence(words, tmp_path, monkeypatch, 
     assert not (tmp_path / "runs").exists()
 
 
-def test_no_network_costs_seconds_and_no_training(words, tmp_path, monkeypatch, capsys):
-    with socket.socket() as silent:  # takes what it is sent and never answers
+def test_a_missing_network_costs_only_seconds(words, tmp_path, monkeypatch, capsys):
+    with socket.socket() as silent:  # accepts data and never answers
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -230,7 +230,7 @@ def test_a_shell_of_slurm_trains_as_one_process(words, tmp_path, monkeypatch, ca
     assert capsys.readouterr().err.count("it runs as one process") == 1
 
 
-def test_what_a_run_prints_has_no_advice_to_install_another_lightning(words, tmp_path, caplog):
+def test_a_run_prints_no_advice_to_install_litlogger(words, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         main(["fit", *words])
     assert "litlogger" not in caplog.text

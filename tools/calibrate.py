@@ -2,22 +2,20 @@
 
 ``python -m tools.calibrate --data experiments/data/rooms.yaml --teacher X.ckpt --out calibration.yaml``
 
-The network is a checkpoint of this project, a TorchScript file, a folder with a Hugging Face model, or the id of one;
-it stays as it is. It is asked about photos and about what cameras see that turned a little, and the constant is sought
-with which its answers fit together. The result is printed with 95 % intervals over images, drawn as curves beside the
-YAML file, and taken by ``python -m tools.predict --calibration``.
+The network is a checkpoint of this project, a TorchScript file, a folder with a Hugging Face model, or the id of one.
+Its weights stay as they are. It predicts depth of photos and of the views of slightly rotated cameras. The shift is the
+constant under which these predictions are most consistent. The result is printed with 95 % intervals over images, drawn
+as curves beside the YAML file, and used by ``python -m tools.predict --calibration``.
 """
 
 import logging
 import math
 import sys
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import torch
-from jsonargparse import ArgumentError
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -38,7 +36,6 @@ from lightning_modules.render_consistency.calibration_search import (
     find_focal,
     find_shift,
 )
-from lightning_modules.runs.loading import innermost_reason
 from lightning_modules.runs.trained_data import trained_settings
 from lightning_modules.runs.warning_filters import quiet_lightning
 from lightning_modules.teachers.teacher import Teacher, knows_metres
@@ -49,6 +46,7 @@ from renderers.display import to_uint8
 from structures.calibration import Calibration, shift_of_metres
 from structures.files import write_png
 from structures.output_paths import check_output_file
+from tools.command import data_parser, run_tool
 from tools.pseudo_labels import unaugmented_frames
 from tools.teacher_arguments import add_teacher_arguments, make_teacher
 
@@ -58,10 +56,7 @@ By = Literal["spread", "slope"]
 
 
 def _parser() -> SettingsParser:
-    parser = SettingsParser(
-        prog="python -m tools.calibrate", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
-    )
-    parser.add_subclass_arguments(LightningDataModule, "data", required=True)
+    parser = data_parser("tools.calibrate", __doc__)
     parser.add_argument(
         "--teacher",
         type=str,
@@ -70,46 +65,38 @@ def _parser() -> SettingsParser:
     )
     parser.add_argument("--out", type=Path, required=True, help="calibration file to write (.yaml)")
     parser.add_argument(
-        "--find", type=Find, default="shift", help="the shift with the camera known, the camera, or both"
+        "--find", type=Find, default="shift", help="the depth shift (known camera), the focal length, or both"
     )
     parser.add_argument(
-        "--by", type=By, default="spread", help="smallest disagreement in spreads of depth, or no slope"
+        "--by", type=By, default="spread", help="criterion of the shift: least disagreement (spread) or zero slope"
     )
-    parser.add_argument("--about", type=About, default="camera", help="what the views turn about")
-    parser.add_argument("--output", type=Output | None, help="whether the shift is one of depth or of disparity")
+    parser.add_argument("--about", type=About, default="camera", help="centre of rotation of the views")
+    parser.add_argument("--output", type=Output | None, help="whether the shift applies to depth or disparity")
     add_teacher_arguments(parser)
-    parser.add_argument("--split", type=str, choices=get_args(Split), default="train", help="whose images are used")
-    parser.add_argument("--images", type=int, default=200, help="how many images, evenly over the split")
-    parser.add_argument("--yaw", type=float, nargs="*", default=[8.0], help="angles of yaw, degrees")
-    parser.add_argument("--pitch", type=float, nargs="*", default=[6.0], help="angles of pitch, degrees")
+    parser.add_argument("--split", type=str, choices=get_args(Split), default="train", help="split of the images")
+    parser.add_argument("--images", type=int, default=200, help="number of images, evenly over the split")
+    parser.add_argument("--yaw", type=float, nargs="*", default=[8.0], help="yaw angles, degrees")
+    parser.add_argument("--pitch", type=float, nargs="*", default=[6.0], help="pitch angles, degrees")
     parser.add_argument("--shift", type=float, help="for --find focal: the known shift, in the unit of the output")
-    parser.add_argument("--field-of-view", type=float, help="horizontal, where the data do not know their camera")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--field-of-view", type=float, help="horizontal, degrees, for data without intrinsics")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     return parser
 
 
-def why_refused(words: Sequence[str], error: ArgumentError) -> str:
-    """Why a call could not be parsed; the parser has no words of its own for a ``--data`` file that is missing."""
-    for option, value in pairwise(words):
-        if option == "--data" and Path(value).suffix in (".yaml", ".yml") and not Path(value).is_file():
-            return f"data file '{value}' does not exist"
-    return innermost_reason(error)
-
-
 def evenly(frames: Dataset[Sample], count: int) -> Subset[Sample]:
-    """As many frames as wanted (or all), evenly over the data set."""
+    """At most ``count`` frames, evenly over the data set."""
     length = len(cast(Any, frames))
     return Subset(frames, torch.linspace(0, length - 1, min(count, length)).round().long().unique().tolist())
 
 
 def load_frames(frames: Dataset[Sample], names: Sequence[str]) -> dict[str, Tensor]:
-    """Chosen fields of all samples, ``(N, ...)`` each."""
+    """Chosen fields of all samples, by name, ``(N, ...)`` each."""
     batches = list(DataLoader(frames, batch_size=BATCH))
     return {name: torch.cat([batch[name] for batch in batches]) for name in names}
 
 
 def make_network(teacher: Teacher, output: Output) -> Callable[[Tensor, Tensor], Tensor]:
-    """The teacher's depth, or its inverse, as a function of images and intrinsics."""
+    """The teacher's depth, or its inverse, as a function of images ``(B, 3, H, W)`` and intrinsics ``(B, 3, 3)``."""
 
     def network(image: Tensor, K: Tensor) -> Tensor:
         with torch.no_grad():
@@ -120,7 +107,7 @@ def make_network(teacher: Teacher, output: Output) -> Callable[[Tensor, Tensor],
 
 
 def _line(name: str, estimate: Estimate, unit: str = "") -> str:
-    note = "" if estimate.found else "  (none inside the range that was tried: the nearest end)"
+    note = "" if estimate.found else "  (no optimum inside the search range: its nearest end)"
     return f"{name}: {estimate.value:.4g}{unit}  [{estimate.low:.4g}, {estimate.high:.4g}]{note}\n"
 
 
@@ -128,11 +115,11 @@ def _report_shift(result: ShiftResult, estimate: Estimate, output: Output) -> st
     unit = result.unit
     in_medians = [f"{value / unit:+.3f}" for value in (estimate.value, estimate.low, estimate.high)]
     return (
-        f"shift of {output}, in the unit of the network's output (its median over the images is {unit:.4g})\n"
-        + _line("  smallest disagreement in spreads of depth", result.smallest)
-        + _line("  no slope along the turn", result.signed)
-        + _line("  smallest relative disagreement (the paper's)", result.relative)
-        + f"  taken, in medians: {in_medians[0]} [{in_medians[1]}, {in_medians[2]}]\n"
+        f"shift of {output}, in the unit of the network's output (median over the images: {unit:.4g})\n"
+        + _line("  least disagreement, in spreads of depth", result.smallest)
+        + _line("  zero slope along the rotation", result.signed)
+        + _line("  least relative disagreement (the paper's)", result.relative)
+        + f"  chosen, in medians: {in_medians[0]} [{in_medians[1]}, {in_medians[2]}]\n"
     )
 
 
@@ -141,9 +128,9 @@ def _draw_shift(result: ShiftResult, estimate: Estimate, path: Path) -> None:
     slope, spread = trimmed_mean(result.curves.slope), trimmed_mean(result.curves.spread)
     picture = plot_curves(
         grid,
-        {"slope along the turn": slope.tolist(), "disagreement in spreads of depth": spread.tolist()},
-        title="disagreement over the constant that is added",
-        x_label="constant, in medians of the output",
+        {"slope along the rotation": slope.tolist(), "disagreement in spreads of depth": spread.tolist()},
+        title="disagreement over the shift",
+        x_label="shift, in medians of the output",
         marks={f"{estimate.value / result.unit:+.3f}": estimate.value / result.unit},
         band=(estimate.low / result.unit, estimate.high / result.unit),
     )
@@ -155,9 +142,9 @@ def _draw_focal(result: FocalResult, camera: Estimate, path: Path) -> None:
         [float(degrees) for degrees in FIELDS_OF_VIEW],
         {
             "disagreement in spreads of depth": trimmed_mean(result.curves.spread).tolist(),
-            "slope along the turn": trimmed_mean(result.curves.slope).tolist(),
+            "slope along the rotation": trimmed_mean(result.curves.slope).tolist(),
         },
-        title="disagreement over the field of view that is assumed",
+        title="disagreement over the assumed field of view",
         x_label="horizontal field of view, degrees",
         marks={f"{camera.value:.1f}": camera.value},
         band=(camera.low, camera.high),
@@ -166,7 +153,7 @@ def _draw_focal(result: FocalResult, camera: Estimate, path: Path) -> None:
 
 
 def _domain(config: Any, data: LightningDataModule, teacher: Teacher) -> tuple[Domain, bool]:
-    """Images and network, and whether the cameras are those of the data (or one that the user gave)."""
+    """Images and network, and whether the intrinsics come from the data or the user (else they are assumed)."""
     output = config.output
     if output is None:
         model = teacher.model
@@ -181,24 +168,24 @@ def _domain(config: Any, data: LightningDataModule, teacher: Teacher) -> tuple[D
     if config.find == "shift" and not bool(known.all()):
         view = data.assumed_field_of_view_degrees if isinstance(data, DepthDataModule) else USUAL_FIELD_OF_VIEW
         sys.stderr.write(
-            f"warning: the data do not know their camera, so the field of view of {view:g} degrees that they assume "
-            "is taken (--field-of-view gives another, --find both looks for it)\n"
+            f"warning: the data have no intrinsics, so the field of view of {view:g} degrees that they assume is used "
+            "(--field-of-view sets another, --find both estimates it)\n"
         )
         return domain.at_field_of_view(view), False
     return domain, True
 
 
 def _settings(teacher: str) -> dict[str, Any]:
-    """What is known of the data that a checkpoint was trained on; nothing of a Hugging Face model's."""
+    """Settings of the data that a checkpoint was trained on; empty for other networks."""
     return trained_settings(Path(teacher)) if Path(teacher).is_file() else {}
 
 
 def check_output(out: Path) -> None:
-    """Make sure that a calibration and its pictures can be written, and that nothing but a calibration is replaced.
+    """Check that a calibration and its pictures can be written, and that they replace nothing but a calibration.
 
     Raises:
-        ValueError: If there is a file that is no calibration.
-        OSError: If nothing can be written there.
+        ValueError: If the file exists and is no calibration.
+        OSError: If the folder cannot be written to.
     """
     for path in (out, out.with_suffix(".shift.png"), out.with_suffix(".focal.png")):
         check_output_file(path)
@@ -207,16 +194,20 @@ def check_output(out: Path) -> None:
             earlier = Calibration.load(out)
         except ValueError as error:
             raise ValueError(
-                f"'{out}' exists and is no calibration, so it is not replaced; name another file"
+                f"'{out}' exists and is no calibration, so it is not replaced; give another file"
             ) from error
         sys.stderr.write(f"note: the calibration of '{earlier.teacher}' in '{out}' is replaced\n")
 
 
 def run(config: Any, data: LightningDataModule) -> str:
-    """Calibrate, write file and pictures, and return the report.
+    """Calibrate a network, write the file and its pictures, and return the report.
+
+    Args:
+        config: The parsed options.
+        data: The data module.
 
     Raises:
-        ValueError: If something is wrong with data, network or arguments.
+        ValueError: If data, network or an argument cannot be used.
         OSError: If a file cannot be read or written.
     """
     if config.images < 2:
@@ -224,7 +215,7 @@ def run(config: Any, data: LightningDataModule) -> str:
     if config.find == "focal" and config.shift is None:
         raise ValueError("--find focal needs the shift: --shift S, or --find both")
     if config.find != "shift" and config.about == "scene":
-        raise ValueError("--find focal and both turn the camera: leave out --about scene")
+        raise ValueError("--find focal and --find both rotate the camera: leave out --about scene")
     check_output(config.out)
     if config.field_of_view is not None:
         check_field_of_view(config.field_of_view, "--field-of-view")
@@ -233,18 +224,18 @@ def run(config: Any, data: LightningDataModule) -> str:
     metres = knows_metres(teacher, _settings(config.teacher))
     if metres:
         sys.stderr.write(
-            f"warning: '{config.teacher}' already knows metres, so no constant is missing in its depth; what is found "
-            "is its error on these images at best\n"
+            f"warning: '{config.teacher}' predicts metric depth, which has no unknown shift; the shift found is at "
+            "best its bias on these images\n"
         )
     report, focal = "", None
     if config.find != "shift":
         focal = find_focal(domain, shift=config.shift if config.find == "focal" else None, seed=config.seed)
         report += "horizontal field of view, degrees\n"
-        report += _line("  no slope along the turn", focal.signed)
-        report += _line("  smallest disagreement in spreads of depth", focal.smallest)
-        # With the shift known the slope tells the focal length; beside an unknown shift it is zero at every one.
+        report += _line("  zero slope along the rotation", focal.signed)
+        report += _line("  least disagreement, in spreads of depth", focal.smallest)
+        # The slope determines the focal length if the shift is known; otherwise some shift makes it zero at any focal.
         camera = focal.signed if config.find == "focal" else focal.smallest
-        report += f"  taken: {camera.value:.1f}\n"
+        report += f"  chosen: {camera.value:.1f}\n"
         domain = domain.at_field_of_view(camera.value)
         _draw_focal(focal, camera, config.out.with_suffix(".focal.png"))
     if config.find == "focal":
@@ -257,14 +248,14 @@ def run(config: Any, data: LightningDataModule) -> str:
         shift, interval = taken.value, (taken.low, taken.high)
         if not taken.found:
             sys.stderr.write(
-                "warning: the constant lies at an end of the range that was tried, so it was not found: the network "
-                "may lack more than one (mixed depth and disparity), or be too inaccurate\n"
+                "warning: the shift lies at an end of the search range, so it was not found: the output may need more "
+                "than a shift (mixed depth and disparity), or the network is too inaccurate\n"
             )
     if focal is not None:
         view: float | None = camera.value
         view_interval: tuple[float, float] | None = (camera.low, camera.high)
     else:
-        # Written down only where it is one for all: images of different cameras have their own.
+        # Stored only if all images share it.
         views = [math.degrees(field_of_view_from_focal(float(f), domain.image.shape[-1])) for f in domain.K[:, 0, 0]]
         one = camera_known and max(views) - min(views) < 0.5
         view, view_interval = (sum(views) / len(views) if one else None), None
@@ -280,7 +271,8 @@ def run(config: Any, data: LightningDataModule) -> str:
     ).save(config.out)
     if metres:
         report += f"warning: {shift_of_metres(shift, domain.output)}\n"
-    return f"{teacher.title} on {len(domain.image)} images\n{report}{config.out}: for tools.predict --calibration\n"
+    end = f"written to {config.out}, for tools.predict --calibration\n"
+    return f"{teacher.title} on {len(domain.image)} images\n{report}{end}"
 
 
 def main(args: list[str] | None = None) -> int:
@@ -290,23 +282,16 @@ def main(args: list[str] | None = None) -> int:
         args: Arguments in place of ``sys.argv[1:]``.
 
     Returns:
-        0, 1 with one sentence if something is wrong with network, data or file, 2 for a wrong call.
+        0, 1 with one sentence if network, data or file cannot be used, 2 for a wrong call.
     """
     parser = _parser()
-    words = sys.argv[1:] if args is None else args
-    try:
-        config = parser.parse_args(words)
-    except ArgumentError as error:
-        sys.stderr.write(f"error: {why_refused(words, error)}\n")
-        return 2
-    quiet_lightning()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    try:
+
+    def work(config: Any) -> None:
+        quiet_lightning()
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         sys.stdout.write(run(config, parser.instantiate(config).data))
-    except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
-        return 1
-    return 0
+
+    return run_tool(parser, work, args)
 
 
 if __name__ == "__main__":

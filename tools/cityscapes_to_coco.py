@@ -3,11 +3,12 @@
 ``python -m tools.cityscapes_to_coco --root data/cityscapes``
 
 Reads ``gtFine/<split>/<city>/*_gtFine_instanceIds.png`` and writes ``annotations/instances_{train,val}.json``, whose
-``file_name`` starts from ``leftImg8bit/<split>``. An id of 1000 or more is an object (class * 1000 + number); the bare
-id of one of the eight classes is a group that nobody told apart, which becomes a crowd. Category ids are the label ids
-of Cityscapes.
+``file_name`` is relative to ``leftImg8bit/<split>``. An id of 1000 or more is an object (class * 1000 + number). The
+bare id of one of the eight classes is a group whose objects were not annotated one by one; it becomes a crowd. Category
+ids are the label ids of Cityscapes.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -17,10 +18,9 @@ import numpy as np
 
 from datamodules.files.reading import read_values
 from datamodules.files.run_lengths import encode_masks
-from lightning_modules.command_line.plain_parser import PlainParser
-from structures.errors import plain_reason
 from structures.files import write_atomically
 from structures.output_paths import check_folder
+from tools.command import plain_parser, run_tool
 
 CLASSES = {
     24: "person",
@@ -32,18 +32,18 @@ CLASSES = {
     32: "motorcycle",
     33: "bicycle",
 }
-"""The eight classes whose objects Cityscapes tells apart, by label id."""
+"""The eight classes with instance annotations, by label id."""
 
 ENDING = "_gtFine_instanceIds.png"
 FIRST_OBJECT = 1000
 
 
 def convert(root: Path, split: str) -> dict[str, Any]:
-    """The content of the JSON of a split.
+    """Annotations of a split in COCO format, as written to its JSON file.
 
     Args:
         root: Folder with ``gtFine`` and ``leftImg8bit``.
-        split: Folder below both.
+        split: Name of a folder in both.
 
     Raises:
         FileNotFoundError: If there are no annotations, or an image is missing.
@@ -88,6 +88,23 @@ def convert(root: Path, split: str) -> dict[str, Any]:
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
+def run(options: argparse.Namespace) -> None:
+    """Convert the chosen splits.
+
+    Raises:
+        OSError: If a file is missing or cannot be written.
+        ValueError: If a file is no 16-bit PNG.
+    """
+    check_folder(options.root / "annotations")
+    for split in options.splits:
+        content = convert(options.root, split)
+        path = options.root / "annotations" / f"instances_{split}.json"
+        write_atomically(path, [json.dumps(content).encode()])
+        crowds = sum(annotation["iscrowd"] for annotation in content["annotations"])
+        objects = len(content["annotations"]) - crowds
+        sys.stdout.write(f"{path}: {len(content['images'])} images, {objects} objects, {crowds} groups as crowds\n")
+
+
 def main(args: list[str] | None = None) -> int:
     """Convert splits.
 
@@ -95,25 +112,12 @@ def main(args: list[str] | None = None) -> int:
         args: Arguments in place of ``sys.argv[1:]``.
 
     Returns:
-        0, or 1 with one sentence if a file is missing or broken.
+        0, 1 with one sentence if a file is missing or broken, 2 for a wrong call.
     """
-    parser = PlainParser(prog="python -m tools.cityscapes_to_coco", description=(__doc__ or "").split("\n\n")[0])
+    parser = plain_parser("tools.cityscapes_to_coco", __doc__)
     parser.add_argument("--root", type=Path, required=True, help="folder with gtFine and leftImg8bit")
     parser.add_argument("--splits", nargs="+", default=["train", "val"], help="folders below gtFine")
-    options = parser.parse_args(args)
-    try:
-        check_folder(options.root / "annotations")
-        for split in options.splits:
-            content = convert(options.root, split)
-            path = options.root / "annotations" / f"instances_{split}.json"
-            write_atomically(path, [json.dumps(content).encode()])
-            crowds = sum(annotation["iscrowd"] for annotation in content["annotations"])
-            objects = len(content["annotations"]) - crowds
-            sys.stdout.write(f"{path}: {len(content['images'])} images, {objects} objects, {crowds} groups as crowds\n")
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"{plain_reason(error)}\n")
-        return 1
-    return 0
+    return run_tool(parser, run, args)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Look at a COCO-format data set before a day is spent on it: counts, classes, odd annotations, six drawn samples.
+"""Check a COCO-format data set: counts, classes, suspicious annotations, and a picture of six samples.
 
 ``python -m tools.coco_check --json annotations.json --images folder [--out picture.png]``
 
-The JSON is checked by the code that reads it in training, every image file is looked for and measured, and with
-``--decode`` read to its end. Harmless faults are counted, each with its first example. The picture goes to
-``runs/coco_check/`` unless ``--out`` names another place. The exit code is 1 if a training would refuse the data.
+The JSON is checked by the code that reads it in training. Every image file has to exist with the size that the JSON
+gives; with ``--decode`` it is also decoded. Harmless faults are counted, each with its first example. The picture goes
+to ``runs/coco_check/`` unless ``--out`` gives another path. The exit code is 1 if training would refuse the data.
 """
 
+import argparse
 import sys
 from collections import Counter
 from pathlib import Path
@@ -21,14 +22,13 @@ from datamodules.coco.findings import CocoFileError
 from datamodules.coco.image import CocoImage
 from datamodules.coco.images import Exif, ImageReport, inspect_images, read_image, settle_exif
 from datamodules.files.run_lengths import decode_masks
-from lightning_modules.command_line.plain_parser import PlainParser
-from structures.errors import plain_reason
 from structures.files import write_png
 from structures.output_paths import check_folder
+from tools.command import plain_parser, run_tool
 
 N_SAMPLES = 6
 CELL = (320, 400)
-"""Height and width of a drawn sample."""
+"""Height and width of a drawn sample, pixels."""
 
 MAX_LISTED = 10
 
@@ -37,7 +37,7 @@ PICTURES = Path("runs") / "coco_check"
 
 
 def report(file: CocoFile) -> list[str]:
-    """Lines about what is in a file."""
+    """Counts of images, boxes, masks and classes of a file, and its suspicious annotations, as lines of text."""
     images = file.images
     counts: Counter[int] = Counter()
     for image in images:
@@ -52,9 +52,9 @@ def report(file: CocoFile) -> list[str]:
         f"{file.path}: {len(images)} images, {boxes} boxes, {len(file.categories)} classes",
         f"sizes from {min(widths)}x{min(heights)} to {max(widths)}x{max(heights)} pixels (smallest and largest width "
         "and height)",
-        f"{masked} images with masks, {partly} with masks of some objects; {crowds} crowds, which are not trained on",
-        f"{empty} images without boxes, which are not trained on",
-        *(file.findings.lines() or ["nothing odd in boxes, masks and ids"]),
+        f"{masked} images with masks, {partly} with masks of some objects; {crowds} crowds, not used in training",
+        f"{empty} images without boxes, not used in training",
+        *(file.findings.lines() or ["no suspicious boxes, masks or ids"]),
         "class, id in the file, boxes:",
     ]
     for label, (number, name) in enumerate(file.categories.items(), start=1):
@@ -63,7 +63,7 @@ def report(file: CocoFile) -> list[str]:
 
 
 def image_problems(file: CocoFile, folder: Path, report: ImageReport, *, upright: bool, decode: bool) -> list[str]:
-    """One sentence for every image that is missing, of another size or, if they are read, broken."""
+    """One sentence for every image that is missing, of another size than its record or, with ``decode``, broken."""
     problems = list(report.problems.values())
     if decode:
         for position, image in enumerate(file.images):
@@ -83,7 +83,7 @@ def samples(file: CocoFile) -> list[CocoImage]:
 
 
 def draw(image: CocoImage, folder: Path, names: list[str], *, upright: bool) -> npt.NDArray[np.uint8]:
-    """An image with its boxes, classes and masks, in a cell of the sheet; crowds are grey.
+    """An image with its boxes, classes and masks, uint8 ``(*CELL, 3)``; crowds are grey.
 
     Raises:
         FileNotFoundError: If there is no such image.
@@ -123,50 +123,60 @@ def main(args: list[str] | None = None) -> int:
         args: Arguments in place of ``sys.argv[1:]``.
 
     Returns:
-        0, or 1 if something would stop a training.
+        0, 1 if training would refuse the data, 2 for a wrong call.
     """
-    parser = PlainParser(prog="python -m tools.coco_check", description=(__doc__ or "").split("\n\n")[0])
+    parser = plain_parser("tools.coco_check", __doc__)
     parser.add_argument("--json", type=Path, required=True, help="annotations in COCO format")
-    parser.add_argument("--images", type=Path, required=True, help="folder that file_name starts from")
+    parser.add_argument("--images", type=Path, required=True, help="folder that each file_name is relative to")
     parser.add_argument("--out", type=Path, help=f"picture of six samples to write (default: below {PICTURES})")
-    parser.add_argument("--decode", action="store_true", help="read every image, which takes a while")
+    parser.add_argument("--decode", action="store_true", help="decode every image (slow)")
     parser.add_argument(
         "--exif", choices=get_args(Exif), default="auto", help="how images with an EXIF orientation are read"
     )
-    options = parser.parse_args(args)
+    return run_tool(parser, run, args)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check a data set.
+
+    Returns:
+        0, or 1 with one sentence for each kind of fault in the annotations.
+
+    Raises:
+        OSError: If a file or folder is missing or cannot be written.
+        ValueError: If an image or an argument cannot be used.
+    """
     out = options.out
     if out is None:
         out = PICTURES / f"{options.json.resolve().parent.name}_{options.json.stem}.png"
+    check_folder(out.parent)
+    if out.is_dir():
+        raise IsADirectoryError(f"{out} is a folder, but the path of a picture is needed, as {out / 'check.png'}.")
     try:
-        check_folder(out.parent)
-        if out.is_dir():
-            raise IsADirectoryError(f"{out} is a folder, but the path of a picture is needed, as {out / 'check.png'}.")
         return check(options.json, options.images, out, exif=options.exif, decode=options.decode)
     except CocoFileError as error:
         sys.stderr.write("\n".join(error.problems) + "\n")
         if len(error.problems) > 1:
-            sys.stderr.write(f"{len(error.problems)} kinds of fault, for each of which a training refuses the file.\n")
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"{plain_reason(error)}\n")
-    return 1
+            sys.stderr.write(f"Training refuses the file for each of these {len(error.problems)} kinds of fault.\n")
+        return 1
 
 
 def check(json_path: Path, folder: Path, out: Path, *, exif: Exif, decode: bool) -> int:
-    """Print what is in a data set and draw samples of it.
+    """Print what a data set contains and draw samples of it.
 
     Args:
         json_path: Annotations.
-        folder: Of the images.
+        folder: Folder of the images.
         out: Picture to write.
         exif: How images with an EXIF orientation are read.
-        decode: Whether to read every image.
+        decode: Whether to decode every image.
 
     Returns:
-        0, or 1 if something would stop a training.
+        0, or 1 if training would refuse the data.
 
     Raises:
         OSError: If a file or folder is missing or cannot be written.
-        ValueError: If the file cannot be right.
+        ValueError: If the annotations are wrong.
     """
     if not folder.is_dir():
         what = "is a file, but the folder of the images is needed" if folder.exists() else "does not exist"
@@ -190,7 +200,7 @@ def check(json_path: Path, folder: Path, out: Path, *, exif: Exif, decode: bool)
     cells = [draw(image, folder, names, upright=upright) for image in samples(file)]
     cells += [np.zeros((*CELL, 3), dtype=np.uint8)] * (-len(cells) % 3)
     write_png(out, np.concatenate([np.concatenate(cells[k : k + 3], axis=1) for k in range(0, len(cells), 3)]))
-    sys.stdout.write(f"samples drawn in {out}: look at them\n")
+    sys.stdout.write(f"samples drawn in {out}\n")
     return 0
 
 

@@ -1,12 +1,13 @@
-"""Split the images of a COCO-format file into those to train on and those to validate on.
+"""Split the images of a COCO-format file into a training and a validation set.
 
 ``python -m tools.coco_split --json all.json --out folder [--val 0.2] [--seed 0]``
 
-Writes ``train.json`` and ``val.json`` with the same categories into the folder. Images are drawn at random, by a seed.
-Images that belong together, as frames of one video, are better split by hand: a network that has seen one of them knows
-the others.
+Writes ``train.json`` and ``val.json`` with the same categories into the folder. Images are drawn at random with a seed.
+Related images, such as frames of one video, should be split by hand: if they are in both sets, the validation score is
+too good.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -16,19 +17,18 @@ import numpy as np
 
 from datamodules.coco.file import CocoFile
 from datamodules.coco.json_reading import load_coco_json
-from lightning_modules.command_line.plain_parser import PlainParser
-from structures.errors import plain_reason
 from structures.files import write_atomically
 from structures.output_paths import check_folder
+from tools.command import plain_parser, run_tool
 
 
 def split(content: dict[str, Any], *, val: float, seed: int) -> dict[str, dict[str, Any]]:
-    """Two contents of one, by the name of the split.
+    """Contents of the training and the validation file, by split name.
 
     Args:
-        content: Of a COCO-format file without faults.
-        val: Share of the images to validate on, inside (0, 1); each part gets at least one.
-        seed: Seed of the draw.
+        content: Content of a COCO-format file without faults.
+        val: Share of validation images, inside (0, 1); each split gets at least one image.
+        seed: Seed of the random split.
 
     Raises:
         ValueError: If there are fewer than two images, or the share is out of range.
@@ -50,6 +50,25 @@ def split(content: dict[str, Any], *, val: float, seed: int) -> dict[str, dict[s
     return contents
 
 
+def run(options: argparse.Namespace) -> None:
+    """Split a file.
+
+    Raises:
+        OSError: If a file cannot be read or written, or exists already.
+        ValueError: If the annotations or the share are wrong.
+    """
+    check_folder(options.out)
+    CocoFile(options.json, keep_masks=False)  # refuses a faulty file before it is split in two
+    contents = split(load_coco_json(options.json), val=options.val, seed=options.seed)
+    paths = {name: options.out / f"{name}.json" for name in contents}
+    taken = [path for path in paths.values() if path.exists()]
+    if taken:
+        raise FileExistsError(f"{taken[0]} exists already: choose another folder.")
+    for name, content in contents.items():
+        write_atomically(paths[name], [json.dumps(content).encode()])
+        sys.stdout.write(f"{paths[name]}: {len(content['images'])} images, {len(content['annotations'])} objects\n")
+
+
 def main(args: list[str] | None = None) -> int:
     """Split a file.
 
@@ -57,29 +76,14 @@ def main(args: list[str] | None = None) -> int:
         args: Arguments in place of ``sys.argv[1:]``.
 
     Returns:
-        0, or 1 with one sentence if the file cannot be used or a part would replace another file.
+        0, 1 with one sentence if the file cannot be used or would be replaced, 2 for a wrong call.
     """
-    parser = PlainParser(prog="python -m tools.coco_split", description=(__doc__ or "").split("\n\n")[0])
+    parser = plain_parser("tools.coco_split", __doc__)
     parser.add_argument("--json", type=Path, required=True, help="annotations in COCO format")
     parser.add_argument("--out", type=Path, required=True, help="folder of train.json and val.json")
-    parser.add_argument("--val", type=float, default=0.2, help="share of the images to validate on (default: 0.2)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
-    options = parser.parse_args(args)
-    try:
-        check_folder(options.out)
-        CocoFile(options.json, keep_masks=False)  # says what is wrong before it is spread over two files
-        contents = split(load_coco_json(options.json), val=options.val, seed=options.seed)
-        paths = {name: options.out / f"{name}.json" for name in contents}
-        taken = [path for path in paths.values() if path.exists()]
-        if taken:
-            raise FileExistsError(f"{taken[0]} exists already: choose another folder.")
-        for name, content in contents.items():
-            write_atomically(paths[name], [json.dumps(content).encode()])
-            sys.stdout.write(f"{paths[name]}: {len(content['images'])} images, {len(content['annotations'])} objects\n")
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"{plain_reason(error)}\n")
-        return 1
-    return 0
+    parser.add_argument("--val", type=float, default=0.2, help="share of validation images (default: 0.2)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random split (default: 0)")
+    return run_tool(parser, run, args)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reads all frames that a data module would give, and says which are broken and what their depth looks like."""
+"""Survey of the frames of a data module: which are broken, and the statistics of their depth."""
 
 import sys
 import time
@@ -24,28 +24,28 @@ from datamodules.samples.reduced import CroppedSource, ReducedSource
 from structures.depth_units import DepthSummary, summarise, why_doubtful, why_impossible
 
 NAMED = 10
-"""Most broken frames that are named."""
+"""Largest number of broken frames that are listed by name."""
 
 DEPTHS_KEPT = 256
-"""Depths of each frame that statistics are taken of, evenly over its measured pixels."""
+"""Depth values per frame that enter the statistics, evenly over its measured pixels."""
 
 ANOTHER_UNIT = 100.0
-"""Factor between the median depth of a frame and that of all from which on they can hardly be of one unit."""
+"""Ratio of a frame's median depth to the overall median beyond which the frame is probably in another unit."""
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclass
 class Survey:
-    """What was found in the frames of one split or more.
+    """Counts and depth statistics of the frames of one or more splits.
 
     Attributes:
         read: Frames that were read.
         broken: Split, position and reason of each frame that cannot be read.
-        sizes: How many frames have each height and width.
-        measured: Frames with any depth.
-        depths: Some measured depths of each frame, metres.
-        medians: Median of the measured depth of each frame, metres, by its name.
+        sizes: Number of frames by (height, width).
+        measured: Frames with any measured depth.
+        depths: A sample of the measured depths of each frame, metres.
+        medians: Median measured depth by frame name, metres.
     """
 
     read: int = 0
@@ -56,7 +56,7 @@ class Survey:
     medians: dict[str, float] = field(default_factory=dict)
 
     def add(self, frame: Any) -> None:
-        """Count a frame of a depth or instance data set."""
+        """Add a frame of a depth or instance data set."""
         self.read += 1
         height, width = frame.image.shape[:2]
         self.sizes[height, width] += 1
@@ -68,7 +68,7 @@ class Survey:
             self.medians[frame.name] = float(np.median(values))
 
     def depth(self) -> DepthSummary | None:
-        """Summary of the measured depth, or None where there is none."""
+        """Summary of the measured depth, or None without any."""
         if not self.depths:
             return None
         values = torch.cat(self.depths)
@@ -76,20 +76,20 @@ class Survey:
 
 
 def survey(data: LightningDataModule, *, limit: int | None = None) -> Survey:
-    """Read the frames of every split as training does, but at full size and unaugmented.
+    """Read the frames of every split at full size, without augmentation.
 
     Args:
         data: A data module that was set up for ``fit`` and ``test``.
-        limit: Most frames of a split, evenly over it; None reads all.
+        limit: Largest number of frames per split, evenly over it; None reads all.
 
     Returns:
-        What was found; nothing of a data module of another sort.
+        The survey; empty for a data module without splits.
     """
     found = Survey()
     if not isinstance(data, LoaderDataModule):
         return found
     splits: tuple[Split, ...] = ("train", "test") if data.val_is_test else ("train", "val", "test")
-    started = said = time.monotonic()
+    started = printed = time.monotonic()
     for split in splits:
         dataset = data.datasets.get(split)
         if dataset is None:
@@ -99,17 +99,17 @@ def survey(data: LightningDataModule, *, limit: int | None = None) -> Survey:
         for count, (name, read) in enumerate(chosen, start=1):
             try:
                 found.add(read())
-            except Exception as error:  # whatever a reader raises is what training would stop with
+            except Exception as error:  # training would stop with any of them
                 reason = str(error) or type(error).__name__
                 found.broken.append(f"{split} {name}: {reason}")
-            if time.monotonic() - said > SECONDS_BETWEEN_LINES:
-                said = time.monotonic()
-                sys.stderr.write(f"{split}: {count} of {len(chosen)} read after {said - started:.0f} s\n")
+            if time.monotonic() - printed > SECONDS_BETWEEN_LINES:
+                printed = time.monotonic()
+                sys.stderr.write(f"{split}: {count} of {len(chosen)} read after {printed - started:.0f} s\n")
     return found
 
 
 def frame_readers(dataset: Dataset[Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """What training reads of a data set, each once: a word for it and a function that reads it at full size."""
+    """Each frame or image that training reads, once: its title, and a function that reads it at full size."""
     if isinstance(dataset, InstanceDataset):
         instances = dataset.source
         while isinstance(instances, ReducedInstances):
@@ -117,19 +117,19 @@ def frame_readers(dataset: Dataset[Any]) -> Iterator[tuple[str, Callable[[], Any
         for index, masks in enumerate(dataset.masked):
             yield f"image {index}", lambda i=index, m=masks, s=instances: _instance(s, i, m)  # type: ignore[misc]
     elif isinstance(dataset, ClipDataset):
-        targets, others = _unreduced(dataset.targets), _unreduced(dataset.source)
+        targets, others = _full_size(dataset.targets), _full_size(dataset.source)
         middles = {window[len(window) // 2] for window in dataset.windows}
         for index in sorted({index for window in dataset.windows for index in window}):
             source = targets if index in middles else others
             yield f"frame {index}", lambda i=index, s=source: s.read(i)  # type: ignore[misc]
     elif isinstance(dataset, DepthDataset):
-        source = _unreduced(dataset.source)
+        source = _full_size(dataset.source)
         for index in range(len(source)):
             yield f"frame {index}", lambda i=index, s=source: s.read(i)  # type: ignore[misc]
 
 
 def _frames_of_another_unit(medians: Mapping[str, float], median_m: float) -> list[str]:
-    """Names of the frames whose depth is too far from that of all to be of one unit, in which case they are few."""
+    """Names of the frames whose median depth differs from the overall median by more than :data:`ANOTHER_UNIT`."""
     return [name for name, own in medians.items() if not 1 / ANOTHER_UNIT < own / median_m < ANOTHER_UNIT]
 
 
@@ -139,8 +139,8 @@ def _instance(source: Any, index: int, masks: bool) -> Any:
     return frame
 
 
-def _unreduced(source: FrameSource) -> FrameSource:
-    """The frames before they are cropped, reduced and kept in memory."""
+def _full_size(source: FrameSource) -> FrameSource:
+    """The source of the frames before they are cropped, reduced and cached."""
     while isinstance(source, ReducedSource | CroppedSource):
         source = source.source
     return source
@@ -151,14 +151,14 @@ def _evenly(length: int, limit: int) -> list[int]:
 
 
 def report(found: Survey, data: LightningDataModule) -> tuple[list[str], bool]:
-    """What a user has to know of the frames.
+    """Lines about the frames for the user, and whether the data cannot be trained on.
 
     Args:
-        found: What :func:`survey` found.
+        found: Result of :func:`survey`.
         data: The data module.
 
     Returns:
-        Lines, and whether training on the data would stop or learn nonsense.
+        The lines, and True if training would stop at a broken frame or the depth cannot be metric.
     """
     lines = [f"broken: {reason}" for reason in found.broken[:NAMED]]
     if len(found.broken) > NAMED:

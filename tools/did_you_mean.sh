@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Print "; did you mean 'X'?" for the known name nearest to a mistyped one, or "." where none is near; needs awk only.
+# Print "; did you mean 'X'?" for the known name nearest to a mistyped one, or "." if none is near; needs only awk.
 # did_you_mean.sh NAME KNOWN...
 name=$1
 shift

@@ -1,4 +1,4 @@
-"""How right stored labels are, held against the truth of the data that they were made of."""
+"""Errors of stored labels with respect to the ground truth of the images that they were made from."""
 
 from typing import Any, cast
 
@@ -15,20 +15,20 @@ from structures.label_store import LabelStore
 
 
 def known_sources(frames: Dataset[Sample]) -> list[Any] | None:
-    """The sources of all frames, if all of them know the names of their images without reading them."""
+    """The sources of all frames if each lists the names of its images without reading them, else None."""
     parts = frames.datasets if isinstance(frames, ConcatDataset) else [frames]
     sources = [getattr(part, "source", None) for part in parts]
     return sources if all(hasattr(source, "names") for source in sources) else None
 
 
 def semantic_errors(frames: Dataset[Sample], store: LabelStore, *, n_classes: int, renamed: bool) -> dict[str, Tensor]:
-    """Scores of stored class ids against the truth.
+    """Scores of stored class ids against the ground truth.
 
     Args:
         frames: Unaugmented samples with ``semantic``.
-        store: Labels of all of them, at their size.
-        n_classes: Highest class id in either.
-        renamed: Whether each class of the labels is taken for the true class that it covers most often.
+        store: Labels of all samples, at their size.
+        n_classes: Highest class id in labels and ground truth.
+        renamed: Whether to map each class of the labels to the ground-truth class that it overlaps most.
 
     Returns:
         See `metrics.segmentation.scores_from_confusion`.
@@ -42,10 +42,10 @@ def semantic_errors(frames: Dataset[Sample], store: LabelStore, *, n_classes: in
 
 
 def depth_error(frames: Dataset[Sample], store: LabelStore, *, relative: bool) -> tuple[dict[str, Tensor], int]:
-    """AbsRel of stored depth against the truth, after the alignment of medians if it is ``relative``.
+    """AbsRel of stored depth against the ground truth, with median alignment if the depth is ``relative``.
 
     Returns:
-        The scores, and of how many frames: those with pixels of which both truth and label are known.
+        The scores, and the number of frames with at least one pixel that has both label and ground truth.
     """
     metrics = DepthMetrics(alignment="median" if relative else "none", edges=False)
     compared = 0
@@ -67,7 +67,7 @@ def depth_error(frames: Dataset[Sample], store: LabelStore, *, relative: bool) -
 
 
 def depth_report(frames: Dataset[Sample], store: LabelStore, *, relative: bool) -> str:
-    """One line about how right stored depth is, and of how many frames that is known."""
+    """One line with the error of stored depth and the number of frames compared."""
     sources = known_sources(frames)
     if sources is not None and not any(getattr(source, "has_depth", True) for source in sources):
         return "no ground truth to compare with: the data have no depth"
@@ -76,17 +76,17 @@ def depth_report(frames: Dataset[Sample], store: LabelStore, *, relative: bool) 
     if compared == 0:
         return f"no ground truth to compare with: none of the {count} images has known depth"
     line = ", ".join(f"{name} {float(value):.4f}" for name, value in scores.items())
-    return f"against the truth{'' if compared == count else f' of {compared} of {count} images'}: {line}"
+    return f"against ground truth{'' if compared == count else f' of {compared} of {count} images'}: {line}"
 
 
 def errors_against_truth(frames: Dataset[Sample], store: LabelStore, teacher: Teacher, highest: int) -> str:
-    """One line about how right the labels are, or that nothing is known."""
+    """One line with the error of the labels, or the reason why it cannot be computed."""
     if teacher.kind == "depth":
         return depth_report(frames, store, relative=teacher.relative)
     if highest == 0:
         return (
-            "no ground truth to compare with: the data have no classes (where they can, --data.init_args.fields "
-            "[semantic])"
+            "no ground truth to compare with: the data have no classes (some data read them with "
+            "--data.init_args.fields [semantic])"
         )
     scores = semantic_errors(
         frames,
@@ -96,5 +96,5 @@ def errors_against_truth(frames: Dataset[Sample], store: LabelStore, teacher: Te
     )
     line = ", ".join(f"{name} {float(value):.4f}" for name, value in scores.items())
     if teacher.class_names is not None:
-        line += " (each class of the teacher taken for the true class that it covers most often)"
-    return f"against the truth: {line}"
+        line += " (each class of the teacher mapped to the ground-truth class that it overlaps most)"
+    return f"against ground truth: {line}"

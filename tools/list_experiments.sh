@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# List every experiment with its first comment line and its measured cost: list_experiments.sh [name that was not found]
+# List every experiment with its first comment line and its measured cost: list_experiments.sh [unknown name]
 cd "$(dirname "$0")/.." || exit 1
 if [ -n "${1:-}" ]; then
     known=$(cd experiments && for file in [!_]*.yaml; do echo "${file%.yaml}"; done)

@@ -1,18 +1,19 @@
 """Write a manifest of own RGB-D data from folders: ``python -m tools.make_manifest --help``.
 
-Images and depths are paired by what their names say: equal names, equal numbers (``frame_10.jpg`` and ``00010.png``),
-or the nearest time stamps; where the names say nothing, the tool refuses. Splits count the images in natural order
+Images and depth maps are paired by name: equal names, equal numbers (``frame_10.jpg`` and ``00010.png``), or the
+nearest time stamps. If none of these pairs the files, the tool refuses. Splits count the images in natural order
 (``frame_2`` before ``frame_10``)::
 
     python -m tools.make_manifest --images 'room/color/*.jpg' --depths 'room/depth/*.png' --depth-scale 1000 \
         --fx 525 --fy 525 --cx 319.5 --cy 239.5 --split train:0-99,test:100-139 --out room/manifest.csv
 
-Truth that is not in metres, for training on mixed data, has a kind instead of a depth scale::
+Ground truth that is not in metres, for training on mixed data, has a kind instead of a depth scale::
 
     python -m tools.make_manifest --images 'web/rgb/*.jpg' --depths 'web/disparity/*.png' --kind affine_disparity \
         --out web/manifest.csv
 """
 
+import argparse
 import csv
 import glob
 import json
@@ -23,13 +24,12 @@ from pathlib import Path
 from datamodules.files.name_matching import UNITS, TimeUnit
 from datamodules.files.pairing import DEFAULT_TOLERANCE_S, Pairing, pair_files
 from datamodules.manifest.rows import INTRINSICS, read_manifest
-from lightning_modules.command_line.plain_parser import PlainParser
 from structures.depth_kind import DepthKind
-from structures.errors import plain_reason
+from tools.command import plain_parser, run_tool
 
 
 def parse_split(text: str, count: int) -> list[str | None]:
-    """Say which split each of ``count`` frames belongs to.
+    """Split of each frame.
 
     Args:
         text: Comma-separated ``name:first-last`` (both included) or ``name:index``, e.g. ``train:0-99,test:100-139``;
@@ -37,10 +37,10 @@ def parse_split(text: str, count: int) -> list[str | None]:
         count: Number of frames.
 
     Returns:
-        For each frame its split, or None if no range holds it.
+        ``count`` names; None for a frame outside of all ranges.
 
     Raises:
-        ValueError: If a part cannot be read, leaves the frames there are, or overlaps another one.
+        ValueError: If a part cannot be read, exceeds the frames, or overlaps another part.
 
     Example:
         >>> parse_split("train:0-1,test:3", 4)
@@ -54,25 +54,25 @@ def parse_split(text: str, count: int) -> list[str | None]:
             raise ValueError(f"Split '{part}' cannot be read; write e.g. train:0-99,val:100-109,test:110-139.")
         begin, end = int(first), int(last or first)
         if not begin <= end < count:
-            raise ValueError(f"Split '{part}' has to lie inside the frames 0-{count - 1} that were found.")
+            raise ValueError(f"Split '{part}' has to lie within the frames 0-{count - 1} found.")
         for index in range(begin, end + 1):
             if splits[index] is not None:
-                raise ValueError(f"Split '{part}' takes frame {index}, which is in '{splits[index]}' already.")
+                raise ValueError(f"Split '{part}' contains frame {index}, which is in '{splits[index]}' already.")
             splits[index] = name
     return splits
 
 
 def find_files(pattern: str) -> list[Path]:
-    """Files that match a pattern, whose ``**`` goes into folders.
+    """Files that match a glob pattern; ``**`` matches any number of folders.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If no file matches.
     """
     found = [Path(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)]
     if not found:
         raise ValueError(
-            f"'{pattern}' finds no file; quote the pattern, so that the shell does not expand it, and let it name "
-            "files, not a folder (room/depth/*.png)."
+            f"'{pattern}' matches no file; quote the pattern, so that the shell does not expand it, and match files, "
+            "not a folder (room/depth/*.png)."
         )
     return found
 
@@ -80,22 +80,22 @@ def find_files(pattern: str) -> list[Path]:
 def find_pairs(
     images: str, depths: str, *, tolerance_s: float = DEFAULT_TOLERANCE_S, time_unit: TimeUnit | None = None
 ) -> Pairing:
-    """Pair the files of two patterns by what their names say (``datamodules/files/pairing.py``).
+    """Pair the files of two patterns by name (``datamodules/files/pairing.py``).
 
     Args:
         images: Pattern of the images.
-        depths: Pattern of the depths.
-        tolerance_s: Largest difference of two time stamps that belong together, in seconds.
-        time_unit: Unit of time stamps that are whole numbers.
+        depths: Pattern of the depth maps.
+        tolerance_s: Largest difference of the time stamps of a pair, in seconds.
+        time_unit: Unit of integer time stamps.
 
     Raises:
-        ValueError: If nothing is found, a file is found by both patterns, or the names do not pair the files.
+        ValueError: If a pattern matches nothing, a file matches both patterns, or the names do not pair the files.
     """
     image_files, depth_files = find_files(images), find_files(depths)
     both = {path.resolve() for path in image_files} & {path.resolve() for path in depth_files}
     if both:
         raise ValueError(
-            f"'{images}' and '{depths}' both find {min(both)}: let each pattern find one kind of file, as "
+            f"'{images}' and '{depths}' both match {min(both)}: each pattern has to match one kind of file, as "
             "'*.color.png' and '*.depth.png'."
         )
     return pair_files(image_files, depth_files, tolerance_s=tolerance_s, time_unit=time_unit)
@@ -104,10 +104,10 @@ def find_pairs(
 def find_masks(
     pattern: str, pairing: Pairing, *, tolerance_s: float = DEFAULT_TOLERANCE_S, time_unit: TimeUnit | None = None
 ) -> list[Path]:
-    """The mask of every pair, by the names of the images or, if those do not fit, by those of the depths.
+    """The mask of every pair, matched to the names of the images or, if those do not match, of the depth maps.
 
     Raises:
-        ValueError: If a pair has no mask, or the names do not say which.
+        ValueError: If a pair has no mask, or the names do not determine it.
     """
     files = find_files(pattern)
     images, depths = ([pair[side] for pair in pairing.pairs] for side in (0, 1))
@@ -117,7 +117,7 @@ def find_masks(
     except ValueError:
         if not pairing.lonely_images:
             raise
-        # Masks were made for the depths, or for the pairs only.
+        # The masks are named after the depth maps, or exist only for the pairs.
         masks = pair_files(depths, files, kind="masks", tolerance_s=tolerance_s, time_unit=time_unit)
         images = depths
     found = dict(masks.pairs)
@@ -141,18 +141,18 @@ def write_manifest(
 
     Args:
         out: ``.csv`` or ``.jsonl`` file to write; its folder is made if it is missing.
-        pairs: Image and depth of every frame.
-        splits: Split of every frame; None leaves it out.
-        depth_scale: File units per metre; None where the kind is not metric.
-        intrinsics: ``(fx, fy, cx, cy)``, or None if unknown.
-        kind: What the depths mean.
+        pairs: Image and depth map of every frame.
+        splits: Split of every frame; frames with None are left out.
+        depth_scale: File units per metre; None if the kind is not metric.
+        intrinsics: ``(fx, fy, cx, cy)`` in pixels, or None if unknown.
+        kind: Meaning of the depth values.
         masks: Mask of every frame, or None.
 
     Returns:
         Number of rows.
 
     Raises:
-        ValueError: If ``out`` has another ending, is a folder or cannot be written, or the rows are not right.
+        ValueError: If ``out`` has another suffix, is a folder or cannot be written, or a row is invalid.
     """
     if out.suffix not in (".csv", ".jsonl"):
         raise ValueError(f"The manifest has to end in .csv or .jsonl, got {out.name}.")
@@ -186,7 +186,7 @@ def write_manifest(
     temporary = out.with_name(f".new-{out.name}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # a file stands where the folder should, or writing is not allowed
+    except OSError as error:  # a file has the name of the folder, or writing is not allowed
         raise ValueError(
             f"The folder {out.parent} of the manifest cannot be made: {error.strerror}; choose another --out."
         ) from error
@@ -206,29 +206,38 @@ def write_manifest(
 
 
 def main(args: list[str] | None = None) -> int:
-    """Parse arguments, write the manifest and return the exit code."""
-    parser = PlainParser(prog="python -m tools.make_manifest", description=(__doc__ or "").split("::")[0])
+    """Write a manifest.
+
+    Args:
+        args: Arguments in place of ``sys.argv[1:]``.
+
+    Returns:
+        0, 1 with one sentence if files or arguments cannot be used, 2 for a wrong call.
+    """
+    parser = plain_parser("tools.make_manifest", (__doc__ or "").split(":")[0] + ".")
     parser.add_argument("--images", required=True, help="quoted pattern of the images, e.g. 'room/color/*.jpg'")
-    parser.add_argument("--depths", required=True, help="quoted pattern of the depths, e.g. 'room/depth/*.png'")
+    parser.add_argument("--depths", required=True, help="quoted pattern of the depth maps, e.g. 'room/depth/*.png'")
     parser.add_argument(
         "--depth-scale", type=float, help="file units per metre: 1000 for millimetres; metric depth only"
     )
     parser.add_argument(
         "--kind",
         default="metric",
-        help="what the depths mean: " + ", ".join(kind.name.lower() for kind in DepthKind) + " (default: metric)",
+        help="meaning of the depth values: "
+        + ", ".join(kind.name.lower() for kind in DepthKind)
+        + " (default: metric)",
     )
     parser.add_argument(
         "--tolerance",
         type=float,
         default=DEFAULT_TOLERANCE_S,
-        help="seconds that the time stamps in the names of an image and its depth may differ (default: %(default)s)",
+        help="largest difference of the time stamps of an image and its depth map, seconds (default: %(default)s)",
     )
     parser.add_argument(
         "--time-unit",
         choices=list(UNITS),
-        help="the numbers in the names are time stamps, and whole ones are in this unit (default: a point or 13, 16 or "
-        "19 digits tell a time stamp)",
+        help="read the numbers in the names as time stamps, integers in this unit (default: numbers with a decimal "
+        "point or with 13, 16 or 19 digits are time stamps)",
     )
     parser.add_argument("--masks", help="quoted pattern of maps whose non-zero pixels are valid (default: depth not 0)")
     for name in INTRINSICS:
@@ -236,23 +245,31 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument(
         "--split",
         default="train",
-        help="e.g. train:0-99,test:100-139 (default: all for training, which then needs test rows from elsewhere)",
+        help="e.g. train:0-99,test:100-139 (default: all for training; training then needs test rows from elsewhere)",
     )
     parser.add_argument("--out", type=Path, required=True, help="the .csv or .jsonl file to write")
-    options = parser.parse_args(args)
+    return run_tool(parser, run, args)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Pair the files and write the manifest.
+
+    Raises:
+        ValueError: If files or arguments cannot be used, or the manifest cannot be written.
+    """
+    given = [getattr(options, name) for name in INTRINSICS]
+    if any(value is None for value in given) and any(value is not None for value in given):
+        raise ValueError("Give all of --fx, --fy, --cx and --cy or none of them.")
+    kind = DepthKind.from_name(options.kind)
+    if (options.depth_scale is None) == (kind is DepthKind.METRIC):
+        raise ValueError("--depth-scale is needed for metric depth, and for no other --kind.")
+    pairing = find_pairs(options.images, options.depths, tolerance_s=options.tolerance, time_unit=options.time_unit)
+    masks = None
+    if options.masks is not None:
+        masks = find_masks(options.masks, pairing, tolerance_s=options.tolerance, time_unit=options.time_unit)
+    splits = parse_split(options.split, len(pairing.pairs))
+    intrinsics = None if given[0] is None else (given[0], given[1], given[2], given[3])
     try:
-        given = [getattr(options, name) for name in INTRINSICS]
-        if any(value is None for value in given) and any(value is not None for value in given):
-            raise ValueError("Give all of --fx, --fy, --cx and --cy or none of them.")
-        kind = DepthKind.from_name(options.kind)
-        if (options.depth_scale is None) == (kind is DepthKind.METRIC):
-            raise ValueError("--depth-scale is needed for metric depth, and for no other --kind.")
-        pairing = find_pairs(options.images, options.depths, tolerance_s=options.tolerance, time_unit=options.time_unit)
-        masks = None
-        if options.masks is not None:
-            masks = find_masks(options.masks, pairing, tolerance_s=options.tolerance, time_unit=options.time_unit)
-        splits = parse_split(options.split, len(pairing.pairs))
-        intrinsics = None if given[0] is None else (given[0], given[1], given[2], given[3])
         count = write_manifest(
             options.out,
             pairing.pairs,
@@ -263,18 +280,11 @@ def main(args: list[str] | None = None) -> int:
             masks=masks,
         )
     except OSError as error:
-        sys.stderr.write(f"The manifest {options.out} cannot be written: {error.strerror or error}.\n")
-        return 1
-    except ValueError as error:
-        sys.stderr.write(f"{plain_reason(error)}\n")
-        return 1
+        raise ValueError(f"The manifest {options.out} cannot be written: {error.strerror or error}.") from error
     sys.stderr.write(f"{pairing.summary()}.\n")
     sys.stderr.write(f"Wrote {count} rows to {options.out}.\n")
     if "test" not in splits and kind is DepthKind.METRIC:
-        sys.stderr.write(
-            "None of them is for testing, and training refuses that: add rows of split 'test' (--split).\n"
-        )
-    return 0
+        sys.stderr.write("No row is for testing, and training refuses that: add rows of split 'test' (--split).\n")
 
 
 if __name__ == "__main__":

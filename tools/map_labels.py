@@ -1,4 +1,4 @@
-"""Pseudo depth out of a folder of depth maps that another tool wrote: the part of ``tools.pseudo_labels`` for those."""
+"""Pseudo depth from a folder of depth maps that another tool wrote; used by ``tools.pseudo_labels``."""
 
 import hashlib
 import sys
@@ -15,14 +15,14 @@ from structures.label_writer import LabelWriter
 from tools.teacher_arguments import unit_of
 
 _HASHED = 16
-"""Maps whose content goes into the fingerprint of a folder, evenly chosen; of all others names and lengths do."""
+"""Number of maps whose content enters the fingerprint of a folder, evenly chosen; of the others, name and size do."""
 
 
 def written_as(options: Any) -> WrittenAs:  # a namespace of jsonargparse
-    """How the numbers of a folder's maps stand for depth, as a call says.
+    """Unit and direction of the depth maps, as given on the command line.
 
     Raises:
-        ValueError: If it does not say, or has flags that are those of networks.
+        ValueError: If the unit is not given, or a flag applies to networks only.
     """
     foreign = [f"--{name.replace('_', '-')}" for name in ("input_size", "mean", "std") if getattr(options, name)]
     if foreign:
@@ -31,15 +31,15 @@ def written_as(options: Any) -> WrittenAs:  # a namespace of jsonargparse
         )
     if options.unit is None:
         raise ValueError(
-            f"the unit of the depth maps in '{options.teacher}' is not known: --unit 1 (metres), --unit 1000 "
-            "(millimetres) or --unit relative, and --inverse where larger is nearer"
+            f"the unit of the depth maps in '{options.teacher}' is unknown: give --unit 1 (metres), --unit 1000 "
+            "(millimetres) or --unit relative, and --inverse if larger is nearer"
         )
     unit = unit_of(options.unit)
     return WrittenAs(None if unit == "relative" else unit, bool(options.inverse))
 
 
 def folder_title(maps: DepthMaps) -> str:
-    """Name of a folder of maps with a fingerprint of them, so that those of two teachers are never mixed."""
+    """Name of a folder of maps with a fingerprint of its files, so that maps of two teachers are never mixed."""
     digest = hashlib.sha256()
     paths = list(maps.paths.values())
     chosen = set(range(0, len(paths), max(1, len(paths) // _HASHED)))
@@ -57,32 +57,32 @@ def label_size(
     asked: Sequence[int] | None,
     image_size: tuple[int, int],
 ) -> tuple[int, int]:
-    """Size of all labels: the one asked for, else that of the maps if they have one, else that of the data's images.
+    """Height and width of all labels: ``asked``, else the common size of the maps, else that of the data's images.
 
     Args:
         maps: The maps.
-        sizes: Height and width of each image in order, where they are known.
-        asked: Of the call.
-        image_size: Of the data.
+        sizes: Height and width of each image in order, if known.
+        asked: Size given on the command line, or None.
+        image_size: Height and width of the data's images.
 
     Raises:
-        ValueError: If a size is below 1, a map is damaged, or maps lie on their sides.
+        ValueError: If a size is below 1, a map is damaged, or maps are rotated by 90 degrees.
     """
     if asked is not None and min(asked) < 1:
         raise ValueError(f"--size is {asked[0]} {asked[1]}, but height and width of at least 1 are needed")
     shapes = [map_shape(path) for path in maps.paths.values()]
     common = shapes[0] if all(shape == shapes[0] for shape in shapes) else None
     if common is None and sizes is not None:
-        lying = [
+        rotated = [
             name
             for name, shape, size in zip(maps.paths, shapes, sizes, strict=True)
             if shape == size[::-1] and shape != size
         ]
-        if lying:
+        if rotated:
             raise ValueError(
-                f"{len(lying)} of {len(shapes)} depth maps are as wide as their images are high, such as "
-                f"'{maps.paths[lying[0]]}': they were made of images that were not turned as their EXIF entries say; "
-                "turn those maps by 90 degrees"
+                f"{len(rotated)} of {len(shapes)} depth maps are as wide as their images are high, such as "
+                f"'{maps.paths[rotated[0]]}': they were made without applying the EXIF orientation of the images; "
+                "rotate those maps by 90 degrees"
             )
     if asked is not None:
         return int(asked[0]), int(asked[1])
@@ -100,18 +100,18 @@ def write_from_maps(
     """Store the depth of the maps of a folder under the names of the images.
 
     Args:
-        options: Of the call: ``teacher`` (the folder), ``out``, ``unit``, ``inverse``, ``size``, ``map_suffix``.
-        names: Of all images.
-        sizes: Their heights and widths, where they are known without reading them.
-        image_size: Size of the labels where maps differ in size and the call names none.
-        content_key: What the data module says of its images.
+        options: Parsed options: ``teacher`` (the folder), ``out``, ``unit``, ``inverse``, ``size``, ``map_suffix``.
+        names: Names of all images.
+        sizes: Their heights and widths, if known without reading them.
+        image_size: Size of the labels if the maps differ in size and the options give none.
+        content_key: Key of the images' content, see :class:`datamodules.base.LoaderDataModule`.
 
     Returns:
-        What stands in the file as the teacher, how many labels are new, and what a user should know.
+        Teacher name in the file, number of new labels, and lines for the user.
 
     Raises:
-        FileNotFoundError: If images have no map.
-        ValueError: If maps do not fit the images, or the file is another teacher's.
+        FileNotFoundError: If an image has no map.
+        ValueError: If maps do not fit the images, or the file holds labels of another teacher.
         OSError: If the file cannot be written.
     """
     written = written_as(options)
@@ -142,7 +142,7 @@ def write_from_maps(
             _refuse_constants(maps, tally, complete=len(new) == len(names))
             writer.finish()
     except ValueError:
-        # With the broken map mended the folder is another one, so this beginning could not be continued.
+        # Once the broken map is repaired, the fingerprint differs, so this partial file could not be continued.
         if not begun_before:
             unfinished.unlink(missing_ok=True)
         raise
@@ -161,6 +161,6 @@ def write_from_maps(
 def _refuse_constants(maps: DepthMaps, tally: Tally, *, complete: bool) -> None:
     if complete and len(tally.constant) + len(tally.empty) >= len(maps.paths):
         raise ValueError(
-            f"every depth map in '{maps.folder}' holds one value everywhere or none at all, so they are no depth: "
-            f"'{next(iter(maps.paths.values()))}' for one"
+            f"every depth map in '{maps.folder}' is constant or empty, so these are no depth maps, such as "
+            f"'{next(iter(maps.paths.values()))}'"
         )

@@ -1,11 +1,12 @@
-"""Predictions for images of one's own: ``python -m tools.predict --checkpoint best.ckpt --input photos --output out``.
+"""Predict own images: ``python -m tools.predict --checkpoint best.ckpt --input photos --output out``.
 
-A depth network gives for each image or video frame a 16-bit PNG in millimetres, a colour map, a panel and, with
-``--ply`` and a camera, a coloured point cloud with a picture of it. A network of instances gives a picture, a JSON file
-and a map of masks, one of semantic classes a label map and its colours. ``--teacher`` takes a depth network of others
-(TorchScript, Hugging Face) in place of a checkpoint, and ``--calibration`` a file with the shift and the field of view
-of a domain, which make the clouds of networks trained up to scale and shift right up to one factor. The exit code is 0
-if all went well, 1 if an image had to be skipped or a file could not be written, 2 for a wrong call.
+A depth network writes for each image or video frame a 16-bit PNG in millimetres, a colour map, a panel and, with
+``--ply`` and intrinsics, a coloured point cloud with a picture of it. An instance segmentation network writes a
+picture, a JSON file and a map of masks; a semantic segmentation network writes a label map and a colour map.
+``--teacher`` takes an external depth network (TorchScript, Hugging Face) in place of a checkpoint. ``--calibration``
+takes a file with the depth shift and the field of view of a domain; with it, point clouds of networks with an unknown
+scale and shift are correct up to scale. The exit code is 0 on success, 1 if an image was skipped or a file could not be
+written, 2 for a wrong call.
 """
 
 import argparse
@@ -38,24 +39,24 @@ from tools.predict_tasks import (
     SUMMARIES,
     Task,
     make_writer,
+    range_lines,
     refuse_foreign_flags,
-    say_ranges,
     task_of,
 )
 from tools.teacher_arguments import add_teacher_arguments, make_teacher
 
 DEFAULT_SIZE = (96, 128)
-"""Working size where neither the user nor the run's configuration says one."""
+"""Working size, height and width, if neither the user nor the training settings give one."""
 
 TEACHER_SIZE = (384, 512)
-"""The same for networks of others; those of Hugging Face have processors which own processors resize once more."""
+"""The same for external networks; the image processors of Hugging Face models resize once more."""
 
 
 def _parser() -> PlainParser:
     parser = PlainParser(prog="python -m tools.predict", description=(__doc__ or "").split("\n\n")[0])
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--checkpoint", type=Path, help="checkpoint (.ckpt) of a trained model")
-    model.add_argument("--teacher", help="depth network of others: TorchScript file, or Hugging Face folder or id")
+    model.add_argument("--teacher", help="external depth network: TorchScript file, or Hugging Face folder or id")
     add_teacher_arguments(parser)
     parser.add_argument("--input", required=True, help="image, video, folder, or glob in quotes")
     parser.add_argument("--output", type=Path, required=True, help="folder of the results")
@@ -65,7 +66,7 @@ def _parser() -> PlainParser:
         type=int,
         nargs=2,
         metavar=("H", "W"),
-        help="the network sees about H x W pixels in the image's own aspect ratio (default: as in training)",
+        help="working size: about H x W pixels, in the image's own aspect ratio (default: as in training)",
     )
     camera = parser.add_mutually_exclusive_group()
     camera.add_argument("--field-of-view", type=float, metavar="DEGREES", help="horizontal field of view of the images")
@@ -74,39 +75,42 @@ def _parser() -> PlainParser:
         type=float,
         nargs=4,
         metavar=("FX", "FY", "CX", "CY"),
-        help="intrinsics in pixels of the images, from the corner of the first pixel (OpenCV's cx, cy plus 0.5)",
+        help="intrinsics in pixels, from the corner of the first pixel (OpenCV's cx, cy plus 0.5)",
     )
     parser.add_argument(
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="YAML file with the shift of the model's output and the field of view; the camera given here goes first",
+        help="YAML file with the depth shift and the field of view (--field-of-view and --k override the latter)",
     )
     flag = argparse.BooleanOptionalAction
-    parser.add_argument("--ply", action=flag, default=False, help="point clouds (5 MB for 640x480); need the camera")
+    parser.add_argument("--ply", action=flag, default=False, help="point clouds (5 MB for 640x480); need intrinsics")
     parser.add_argument(
         "--range",
         nargs="+",
         metavar="METRES",
-        help="depth of the bright and of the dark end of all colours (--range 0.5 8), or what shares a range: video "
-        "(the frames of each video, the default), all (all images, as for a folder of frames) or image (none)",
+        help="depth range of the colours, near and far (--range 0.5 8), or which images share a range: video (the "
+        "frames of each video, the default), all (all images, as for a folder of frames) or image (none)",
     )
     parser.add_argument(
         "--score-threshold",
         type=float,
         metavar="S",
-        help="least score of the instances that are written (default: 0.3)",
+        help="smallest score of written instances (default: 0.3)",
     )
     parser.add_argument("--panel", action=flag, default=True, help="pictures: image and prediction side by side")
     parser.add_argument(
-        "--flip", action=flag, default=False, help="blend with the depth of the mirror image (flip post-processing)"
+        "--flip",
+        action=flag,
+        default=False,
+        help="average with the prediction of the mirrored image (flip post-processing)",
     )
-    parser.add_argument("--accelerator", choices=["auto", "cpu", "gpu"], default="auto", help="where to compute")
+    parser.add_argument("--accelerator", choices=["auto", "cpu", "gpu"], default="auto", help="device")
     return parser
 
 
 def _data_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What is known of the training's data: from the file that the user names, else from the checkpoint or its run."""
+    """Known settings of the training data: from ``--config``, else from the checkpoint or its run."""
     if options.config is not None:
         return settings_of_config(options.config)
     return {} if options.checkpoint is None else trained_settings(options.checkpoint)
@@ -117,18 +121,20 @@ def _working_size(options: argparse.Namespace, settings: dict[str, Any]) -> tupl
         return options.size[0], options.size[1]
     size: tuple[int, int] | None = settings.get("image_size")
     if size is None and options.config is not None:
-        raise ValueError(f"'{options.config}' does not say data.init_args.image_size; give --size H W")
+        raise ValueError(f"'{options.config}' has no data.init_args.image_size; give --size H W")
     if size is None and options.teacher is not None:
         return TEACHER_SIZE
     if size is None:
         height, width = DEFAULT_SIZE
-        print(f"note: the training's image size is unknown, {height}x{width} is taken (--size H W)", file=sys.stderr)
+        print(
+            f"note: the image size of the training is unknown, {height}x{width} is used (--size H W)", file=sys.stderr
+        )
         return DEFAULT_SIZE
     return size
 
 
 def _check_output(data: ImageFiles, output: Path, task: Task) -> None:
-    """Refuse an output folder in which results would be taken for input, now or the next time; say what is replaced."""
+    """Refuse an output folder whose results could be mistaken for input; print a note if results are replaced."""
     if Path(data.path).is_dir() and output.resolve().is_relative_to(Path(data.path).resolve()):
         raise ValueError(f"the output folder '{output}' lies in the input folder '{data.path}'; choose another")
     inputs = {file.path.resolve() for file in data.files}
@@ -143,11 +149,11 @@ def _check_output(data: ImageFiles, output: Path, task: Task) -> None:
     present += bool(SUMMARIES[task]) and (output / SUMMARIES[task]).is_file()
     check_output_folder(output)
     if present > 0:
-        print(f"note: '{output}' holds results of an earlier call; those of these images are replaced", file=sys.stderr)
+        print(f"note: '{output}' holds earlier results; those of these images are replaced", file=sys.stderr)
 
 
 def _field_of_view_degrees(options: argparse.Namespace, calibration: Calibration | None) -> float | None:
-    """The user's own field of view or that of the calibration, and a line where the two contradict each other."""
+    """Field of view of the user, else of the calibration, else None; prints a note if the two differ."""
     calibrated = None if calibration is None else calibration.field_of_view_degrees
     if options.k is None and options.field_of_view is None:
         return calibrated
@@ -157,7 +163,7 @@ def _field_of_view_degrees(options: argparse.Namespace, calibration: Calibration
     return options.field_of_view
 
 
-def _say_what_was_calibrated(calibration: Calibration, options: argparse.Namespace) -> None:
+def _print_calibration_note(calibration: Calibration, options: argparse.Namespace) -> None:
     source = str(options.checkpoint if options.teacher is None else options.teacher)
     print(
         f"note: the calibration adds {calibration.shift:g} to the {calibration.output} of '{source}'; it was found for "
@@ -166,7 +172,7 @@ def _say_what_was_calibrated(calibration: Calibration, options: argparse.Namespa
     )
 
 
-def _say_what_depth_means(
+def _print_depth_notes(
     module: LightningModule,
     options: argparse.Namespace,
     settings: dict[str, Any],
@@ -174,37 +180,37 @@ def _say_what_depth_means(
     camera_known: bool,
     assumed_degrees: float,
 ) -> None:
-    """Print a line for each reason why the millimetres are not those of the user's own camera."""
+    """Print a note for each reason why the predicted millimetres may not be metric."""
     focal_px = getattr(module, "canonical_focal_px", None)
     if focal_px is not None and not camera_known:
         print(
-            f"note: the camera is not known, so a horizontal field of view of {assumed_degrees:g} degrees is assumed, "
-            "as in training where no camera was known; depth is in proportion to the focal length: for your own camera "
+            f"note: the intrinsics are unknown, so a horizontal field of view of {assumed_degrees:g} degrees is "
+            "assumed, as in training for unknown cameras; depth is proportional to the focal length: for your camera "
             "give --field-of-view DEGREES or --k FX FY CX CY",
             file=sys.stderr,
         )
     if isinstance(module, DepthModule) and not module.scale_known:
         print(
-            "note: this model learnt from what does not tell the scale of depth, so the millimetres are right up to "
-            "one factor",
+            "note: this model was trained without metric ground truth, so its depth is correct up to scale and the "
+            "millimetres are not metric",
             file=sys.stderr,
         )
     if isinstance(module, Teacher) and module.relative:
-        shift = "up to one factor" if options.calibration is not None else "up to a factor and a shift (--calibration)"
+        ambiguity = "up to scale" if options.calibration is not None else "up to scale and shift (--calibration)"
         print(
-            f"note: '{options.teacher}' gives depth in a unit of each image, so the millimetres are right {shift}",
+            f"note: '{options.teacher}' predicts relative depth, so the millimetres are correct {ambiguity}",
             file=sys.stderr,
         )
     if settings.get("depth_scale") == "image_max":
         print(
-            "note: this model learnt depth relative to each image's own maximum (depth_scale: image_max), so the "
+            "note: this model was trained on depth relative to each image's maximum (depth_scale: image_max), so the "
             "millimetres are not metric",
             file=sys.stderr,
         )
 
 
 def _first_line(error: BaseException) -> str:
-    """What an error says, without the lines in which torch names its source files."""
+    """First line of an error's message; torch appends lines about its source files."""
     return next((line for line in plain_reason(error).splitlines() if line.strip()), type(error).__name__)
 
 
@@ -215,7 +221,7 @@ def main(args: list[str] | None = None) -> int:
         args: Arguments in place of ``sys.argv[1:]``.
 
     Returns:
-        0 if every image was done, 1 if some were skipped or writing failed, 2 if the call was wrong.
+        0 if every image was predicted, 1 if some were skipped or writing failed, 2 for a wrong call.
     """
     try:
         options = _parser().parse_args(args)
@@ -249,25 +255,27 @@ def main(args: list[str] | None = None) -> int:
         data.setup("predict")
         camera_known = field_of_view_degrees is not None or options.k is not None
         if options.ply and not camera_known:
-            raise ValueError("--ply needs the camera of the images: --field-of-view DEGREES or --k FX FY CX CY")
+            raise ValueError(
+                "--ply needs the intrinsics of the images: give --field-of-view DEGREES or --k FX FY CX CY"
+            )
         _check_output(data, options.output, task)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {plain_reason(error)}", file=sys.stderr)
         return 2
     if task == "depth":
-        _say_what_depth_means(module, options, settings, camera_known=camera_known, assumed_degrees=assumed_degrees)
+        _print_depth_notes(module, options, settings, camera_known=camera_known, assumed_degrees=assumed_degrees)
     elif getattr(module, "class_names", None) is None:
         print(
-            f"note: '{options.checkpoint}' does not hold the names of its classes (it was written before they were "
-            "kept), so numbers are written in their place",
+            f"note: '{options.checkpoint}' holds no class names (older checkpoints do not), so class numbers are "
+            "written instead",
             file=sys.stderr,
         )
     if calibration is not None:
-        _say_what_was_calibrated(calibration, options)
+        _print_calibration_note(calibration, options)
         if knows_metres(module, settings):
             print(f"warning: {shift_of_metres(calibration.shift, calibration.output)}", file=sys.stderr)
         module = CalibratedDepth(module, calibration, from_nearest=options.teacher is not None)
-    # What Lightning says about devices is of no use to someone who wants a picture.
+    # Lightning's messages about devices are of no use here.
     lightning_logger = logging.getLogger("lightning.pytorch")
     level = lightning_logger.level
     lightning_logger.setLevel(logging.WARNING)
@@ -295,7 +303,7 @@ def main(args: list[str] | None = None) -> int:
     finally:
         lightning_logger.setLevel(level)
     seconds = time.perf_counter() - started
-    print(say_ranges(writer), end="")
+    print(range_lines(writer), end="")
     print(f"{writer.n_written} images done in {seconds:.1f} s, {len(writer.failures)} skipped: {options.output}")
     return 1 if writer.failures else 0
 

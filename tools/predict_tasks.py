@@ -1,4 +1,4 @@
-"""What ``tools.predict`` does with each kind of network: how images meet it, who writes, which flags make no sense."""
+"""The part of ``tools.predict`` that depends on the task of the network: its writer, its files and its flags."""
 
 import argparse
 from typing import Literal
@@ -15,48 +15,48 @@ Task = Literal["depth", "instances", "classes"]
 Writer = DepthPredictionWriter | InstancePredictionWriter | ClassMapWriter
 
 SCORE_THRESHOLD = 0.3
-"""Least score of the instances that are written, where the user names none."""
+"""Default of the smallest score of written instances."""
 
-_A_LITTLE_LESS = 1 - 1e-6
-"""So that rounding leaves out no instance whose score is the threshold."""
+_TOLERANCE = 1 - 1e-6
+"""Factor on the threshold, so that rounding leaves out no instance whose score equals it."""
 
 SUFFIXES: dict[Task, tuple[str, ...]] = {
     "depth": ("_depth.png", "_color.png", "_panel.png", "_side.png", ".ply"),
     "instances": ("_instances.png", "_instances.json", "_masks.png"),
     "classes": ("_labels.png", "_color.png", "_panel.png"),
 }
-"""What the names of the results end in."""
+"""Suffixes of the result files."""
 
 SUMMARIES: dict[Task, str] = {"depth": "", "instances": "results.json", "classes": "classes.json"}
-"""The file that holds something of all images."""
+"""File with the results of all images; empty if there is none."""
 
 _OWN_FLAGS: dict[Task, tuple[str, ...]] = {
     "depth": ("field_of_view", "k", "calibration", "ply", "range", "flip"),
     "instances": ("score_threshold",),
     "classes": (),
 }
-"""Flags that only one kind of network can follow."""
+"""Flags that apply to one task only."""
 
-_FINDS: dict[Task, str] = {"depth": "depth", "instances": "instances", "classes": "classes of pixels"}
+_PREDICTED: dict[Task, str] = {"depth": "depth", "instances": "instances", "classes": "classes of pixels"}
 
 
 def task_of(module: LightningModule) -> Task:
-    """What a network predicts."""
+    """Task of a network."""
     if isinstance(module, InstanceSegmentationModule):
         return "instances"
     return "classes" if isinstance(module, Segmenter) else "depth"
 
 
 def refuse_foreign_flags(options: argparse.Namespace, task: Task, source: str) -> None:
-    """Make sure that no flag asks for what a network of this kind cannot give.
+    """Refuse flags that do not apply to a task.
 
     Args:
-        options: Of the call; a flag that was not given is None or False.
-        task: What the network predicts.
-        source: Its checkpoint or name, for the message.
+        options: Parsed options; a flag that was not given is None or False.
+        task: Task of the network.
+        source: Checkpoint or name of the network, for the message.
 
     Raises:
-        ValueError: If there is such a flag.
+        ValueError: If a flag of another task is given.
     """
     foreign = [
         f"--{flag.replace('_', '-')}"
@@ -67,16 +67,16 @@ def refuse_foreign_flags(options: argparse.Namespace, task: Task, source: str) -
     ]
     if foreign:
         raise ValueError(
-            f"'{source}' predicts {_FINDS[task]}, so there is nothing that {' and '.join(foreign)} could change: leave "
-            f"{'it' if len(foreign) == 1 else 'them'} out"
+            f"'{source}' predicts {_PREDICTED[task]}, to which {' and '.join(foreign)} "
+            f"{'does' if len(foreign) == 1 else 'do'} not apply: leave {'it' if len(foreign) == 1 else 'them'} out"
         )
 
 
 def make_writer(options: argparse.Namespace, module: LightningModule) -> Writer:
-    """The callback that writes what a network predicts; one of instances is told which of them are wanted.
+    """The callback that writes the predictions; for instances, it also sets the score threshold of the module.
 
     Raises:
-        ValueError: If a number is out of its range.
+        ValueError: If a number is out of range.
     """
     output = str(options.output)
     if isinstance(module, Segmenter):
@@ -86,15 +86,15 @@ def make_writer(options: argparse.Namespace, module: LightningModule) -> Writer:
         writer = InstancePredictionWriter(
             output, draw_score=threshold, pictures=options.panel, score_threshold=threshold, per_image=True
         )
-        # Masks of the others need not be computed. The module's threshold is one of probability times quality, of
-        # which a score is the square root.
-        module.score_threshold = threshold**2 * _A_LITTLE_LESS
+        # Masks of lower scores need not be computed. The module's threshold applies to probability times quality, and
+        # the score is the square root of this product.
+        module.score_threshold = threshold**2 * _TOLERANCE
         return writer
     return DepthPredictionWriter(output, panel=options.panel, ply=options.ply, colour_range=colour_range(options.range))
 
 
 def colour_range(words: list[str] | None) -> ColourRange:
-    """What ``--range`` asks for: two numbers in metres, or one of ``image``, ``video`` and ``all``.
+    """Value of ``--range``: near and far in metres, or one of ``image``, ``video`` and ``all``.
 
     Raises:
         ValueError: If it is neither.
@@ -113,13 +113,13 @@ def colour_range(words: list[str] | None) -> ColourRange:
     return near, far
 
 
-def say_ranges(writer: Writer) -> str:
-    """A line for each depth range that several images share; empty where none do."""
+def range_lines(writer: Writer) -> str:
+    """A line for each depth range that several images share; empty without any."""
     if not isinstance(writer, DepthPredictionWriter):
         return ""
     if not isinstance(writer.colour_range, str):
         near, far = writer.colour_range
-        return f"colours from {near:g} m (bright) to {far:g} m (dark), as asked for\n"
+        return f"colours from {near:g} m (bright) to {far:g} m (dark), as given\n"
     return "".join(
         f"{f'video {name}' if name else 'all images'}: colours from {near:.3g} m (bright) to {far:.3g} m (dark)\n"
         for name, (near, far) in writer.ranges.items()

@@ -1,14 +1,13 @@
-"""Make the label files that an experiment needs and that are not there yet, before its training starts.
+"""Make the missing label files of an experiment before its training.
 
 ``python -m tools.prepare_inputs --config experiments/gam_depth.yaml [--data FILE] [--data.init_args.root PATH ...]``
 ``python -m tools.prepare_inputs --ablation experiments/ablations/gam_depth.yaml`` does it for all variants.
 
-Where the data of the experiment name a file of proxy labels or of vanishing directions that does not exist, this
-trains the light teacher of the embedded data (``experiments/segmenter.yaml``), lets it label the training frames, and
-looks for the directions. A file of pseudo depth is made by a small supervised network (``experiments/lite_unet.yaml``)
-trained on the video clips alone, whose scenes are not those of the stills that it labels. Data of other kinds need a
-teacher that only their user can name; a sentence then says how.
-An experiment that needs nothing costs a fraction of a second. Other arguments of the training are left alone.
+For the embedded data, missing proxy labels are made by a light teacher (``experiments/segmenter.yaml``), which is
+trained first, and missing vanishing directions are detected in the frames. Missing pseudo depth is predicted by a small
+supervised network (``experiments/lite_unet.yaml``). It is trained on the video clips only, whose scenes differ from
+those of the stills that it labels. For other data the user has to choose a teacher; the error message gives the
+command. An experiment without missing files costs a fraction of a second. Other arguments of the training are ignored.
 """
 
 import itertools
@@ -29,7 +28,7 @@ from structures.label_store import LabelStore
 ROOT = Path(__file__).parents[1]
 SEGMENTER = ROOT / "experiments" / "segmenter.yaml"
 USAGE = (
-    "error: give --config experiments/NAME.yaml, with further arguments of fit, or "
+    "error: give --config experiments/NAME.yaml, with any arguments of fit, or "
     "--ablation experiments/ablations/NAME.yaml\n"
 )
 DEPTH_TEACHER = ROOT / "experiments" / "lite_unet.yaml"
@@ -41,18 +40,18 @@ DEPTH_TEACHER_ARGUMENTS = (
 )
 ROOMS = "datamodules.rooms.video.RoomsVideoDataModule"
 ROOMS_INSTANCES = "datamodules.rooms.instances.RoomsInstanceDataModule"
-LABEL_SIZE = "[96, 128]"  # what the light teachers were trained on
+LABEL_SIZE = "[96, 128]"  # training size of the light teachers
 MIN_LINE = 0.05
-"""Shortest line in image widths: with the default more of these small pictures find no frame."""
-TEACHER_MINUTES, LABEL_MINUTES = 15, 1  # measured once, on one core of a very busy machine: upper bounds
-DEPTH_TEACHER_MINUTES = 10  # not measured itself: the 1000 steps of its experiment took 14
+"""Shortest line in image widths; with the default, the search fails in more of these small images."""
+TEACHER_MINUTES, LABEL_MINUTES = 15, 1  # upper bounds, measured once on one core of a very busy machine
+DEPTH_TEACHER_MINUTES = 10  # an estimate: the 1000 steps of its experiment took 14 minutes
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds.
+    """Content of a YAML file.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the file is missing or holds no mapping.
     """
     if not path.is_file():
         state = "is a folder" if path.is_dir() else "does not exist"
@@ -62,14 +61,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def data_settings(config: Path, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The data of an experiment and the arguments that change it.
+    """Data settings of an experiment, and the arguments that give other tools the same data.
 
     Args:
         config: The experiment's YAML.
-        arguments: Arguments of the training; those of ``data`` count.
+        arguments: Arguments of the training; only those of ``data`` matter.
 
     Returns:
-        ``class_path`` and ``init_args`` with the simple overrides applied, and the words to hand on to other tools.
+        ``class_path`` and ``init_args`` with the simple overrides applied, and the arguments for other tools.
 
     Raises:
         ValueError: If a file is no YAML or has no data.
@@ -95,7 +94,7 @@ def data_settings(config: Path, arguments: list[str]) -> tuple[dict[str, Any], l
     for name, text in overrides.items():
         if "." not in name:
             settings.setdefault("init_args", {})[name] = yaml.safe_load(text)
-    # What only concerns how a training reads its data says nothing about how a teacher should see it.
+    # Loader settings of the training, such as its image size, do not apply to a teacher.
     for name, text in overrides.items():
         if name in ("root", "processes", "renderer", "settings") or name.startswith("settings."):
             handed_on += [f"--data.init_args.{name}", text]
@@ -103,7 +102,7 @@ def data_settings(config: Path, arguments: list[str]) -> tuple[dict[str, Any], l
 
 
 def missing_inputs(settings: dict[str, Any]) -> dict[str, Path]:
-    """Files by kind (``semantic``, ``vanishing``, ``depth``) that the data name and that do not exist."""
+    """Missing label files of the data settings, by kind (``semantic``, ``vanishing``, ``depth``)."""
     init_args = settings.get("init_args") or {}
     named = {"semantic": init_args.get("proxy_labels"), "vanishing": init_args.get("vanishing")}
     named["depth"] = init_args.get("pseudo_depth_file")
@@ -114,13 +113,13 @@ def run(*words: str, environment: dict[str, str] | None = None) -> None:
     """Run a module of this project and wait for it.
 
     Raises:
-        subprocess.CalledProcessError: If it fails; it has then said why.
+        subprocess.CalledProcessError: If it fails; its own output gives the reason.
     """
     subprocess.run([sys.executable, "-m", *words], check=True, env={**os.environ, **(environment or {})})
 
 
 def train_teacher(data_words: list[str], kind: str = "semantic") -> Path:
-    """The checkpoint of the light teacher of a kind of labels, trained first if there is none."""
+    """Checkpoint of the light teacher of a kind of labels; the teacher is trained first if needed."""
     arguments: tuple[str, ...]
     experiment, run_id, arguments, minutes = SEGMENTER, TEACHER_RUN, (), TEACHER_MINUTES
     what = "proxy labels"
@@ -135,25 +134,25 @@ def train_teacher(data_words: list[str], kind: str = "semantic") -> Path:
     sys.stdout.write(f"training the light teacher of the {what} first: at most about {minutes} minutes\n")
     sys.stdout.flush()
     resumed = ["--ckpt_path", "last"] if last.is_file() else []
-    overrides = data_words[2:]  # where the data lie and what is in them, but not which part of them
+    overrides = data_words[2:]  # root and content of the data, without the data module itself
     words = ["cli", "fit", "--config", str(experiment), *overrides, *arguments, *resumed]
     run(*words, environment={"PLUMBLINE_RUN_ID": run_id})
     return best
 
 
 def prepare(config: Path, arguments: list[str]) -> bool:
-    """Make what one training needs.
+    """Make the missing label files of one training.
 
     Args:
         config: The experiment's YAML.
         arguments: Arguments of the training.
 
     Returns:
-        Whether something was missing.
+        Whether a file was missing.
 
     Raises:
-        ValueError: If it cannot be made here.
-        subprocess.CalledProcessError: If making it fails.
+        ValueError: If a file is missing that only the user can make.
+        subprocess.CalledProcessError: If making a file fails.
     """
     settings, handed_on = data_settings(config, arguments)
     missing = missing_inputs(settings)
@@ -163,14 +162,14 @@ def prepare(config: Path, arguments: list[str]) -> bool:
             continue
         how = "make pseudo-labels DATA=... TEACHER=... OUT=..." if kind != "vanishing" else "make vanishing"
         how += " KIND=depth" if kind == "depth" else ""
-        raise ValueError(f"{path} does not exist: {how} makes it, or set it to null and leave its loss terms out")
+        raise ValueError(f"{path} does not exist: {how} makes it, or set it to null and leave out its loss terms")
     if "semantic" in missing:
         teacher = train_teacher(handed_on)
         sys.stdout.write(f"labelling the training frames: about {LABEL_MINUTES} minute\n")
         sys.stdout.flush()
-        sees = ["--data.init_args.fields", "[semantic]", "--data.init_args.image_size", LABEL_SIZE]
+        fields = ["--data.init_args.fields", "[semantic]", "--data.init_args.image_size", LABEL_SIZE]
         labels = ["--teacher", str(teacher), "--kind", "semantic", "--out", str(missing["semantic"])]
-        run("tools.pseudo_labels", *handed_on, *sees, *labels)
+        run("tools.pseudo_labels", *handed_on, *fields, *labels)
         LabelStore(missing["semantic"])
     if "vanishing" in missing:
         lines = ["--settings.min_length", str(MIN_LINE)]
@@ -202,10 +201,10 @@ def trainings(ablation: Path) -> list[tuple[Path, list[str]]]:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Make what is missing.
+    """Make missing label files.
 
     Returns:
-        0, 1 with one sentence if something cannot be made, 2 for a wrong call, or what a failing command returned.
+        0, 1 with one sentence if a file cannot be made, 2 for a wrong call, or the exit code of a failed command.
     """
     words = sys.argv[1:] if args is None else args
     if len(words) < 2 or words[0] not in ("--config", "--ablation"):

@@ -1,11 +1,12 @@
-"""Let a teacher label the frames of a data set, for another network to learn from.
+"""Proxy labels of a data set: the predictions of a teacher, stored for the training of another network.
 
 ``python -m tools.pseudo_labels --data experiments/data/rooms.yaml --teacher X.ckpt --kind semantic --out labels.h5``
 
 The teacher is a checkpoint of this project, a TorchScript file, a folder with a Hugging Face model, or the id of one.
-It sees every frame of the chosen splits once, in order, unaugmented, at ``image_size`` of the data. A folder of depth
-maps that another tool wrote (``tools/map_labels.py``) may stand in its place. A run that was stopped is continued by
-the same command. At the end the labels are held against the truth, where the data have it.
+It predicts every frame of the chosen splits once, in order, unaugmented, at ``image_size`` of the data. A folder of
+depth maps that another tool wrote (``tools/map_labels.py``) can replace it. The same command continues an interrupted
+run. At the end the labels are compared with the ground truth, if the data have it. For frames of unknown camera, a
+checkpoint is given the field of view that it was trained with.
 """
 
 import logging
@@ -17,7 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from jsonargparse import ArgumentError
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
@@ -27,7 +27,6 @@ from datamodules.samples.dataset import DepthDataset
 from datamodules.samples.frame import Sample
 from lightning_modules.callbacks.label_writer import LabelPredictionWriter, teacher_name
 from lightning_modules.command_line.parsers import SettingsParser
-from lightning_modules.runs.loading import innermost_reason
 from lightning_modules.runs.slurm import settle_slurm
 from lightning_modules.runs.warning_filters import quiet_lightning
 from lightning_modules.teachers.source import source_kind
@@ -35,37 +34,34 @@ from lightning_modules.teachers.teacher import Kind, Teacher
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
 from structures.output_paths import check_output_file
+from tools.assumed_camera import with_training_camera
+from tools.command import data_parser, run_tool
 from tools.label_report import depth_report, errors_against_truth, known_sources
 from tools.map_labels import write_from_maps
 from tools.teacher_arguments import add_teacher_arguments, make_teacher
 
 
 def _parser() -> SettingsParser:
-    parser = SettingsParser(
-        prog="python -m tools.pseudo_labels", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
-    )
-    parser.add_subclass_arguments(LightningDataModule, "data", required=True)
+    parser = data_parser("tools.pseudo_labels", __doc__)
     parser.add_argument(
         "--teacher",
         type=str,
         required=True,
         help="checkpoint, TorchScript file, folder with a Hugging Face model or its id, or folder of depth maps",
     )
-    parser.add_argument("--kind", type=Kind, required=True, help="what it labels")
+    parser.add_argument("--kind", type=Kind, required=True, help="kind of labels")
     parser.add_argument("--out", type=Path, required=True, help="label file to write (.h5)")
-    parser.add_argument("--split", nargs="+", choices=get_args(Split), default=["train"], help="what to label")
+    parser.add_argument("--split", nargs="+", choices=get_args(Split), default=["train"], help="splits to label")
     add_teacher_arguments(parser)
     parser.add_argument(
         "--size",
         type=int,
         nargs=2,
         metavar=("H", "W"),
-        help="of depth maps: size of the labels (default: that of the maps; where they differ, image_size of the data)",
+        help="for depth maps: size of the labels (default: that of the maps; if they differ, image_size of the data)",
     )
-    parser.add_argument(
-        "--map-suffix", type=str, help="of depth maps: what their names hold behind those of the images"
-    )
-    parser.add_argument("--accelerator", choices=["auto", "cpu", "gpu"], default="auto", help="where to compute")
+    parser.add_argument("--map-suffix", type=str, help="for depth maps: what follows the image's name in their names")
+    parser.add_argument("--accelerator", choices=["auto", "cpu", "gpu"], default="auto", help="device")
     return parser
 
 
@@ -73,11 +69,11 @@ def unaugmented_frames(data: LightningDataModule, splits: Sequence[Split]) -> Da
     """Every frame of some splits, in order, as unaugmented samples.
 
     Args:
-        data: A data module of images with depth; its ``train_subset`` does not count.
-        splits: Which splits, in which order.
+        data: A data module of images with depth; its ``train_subset`` is ignored.
+        splits: The splits, in order.
 
     Raises:
-        ValueError: If the data module is of another sort or there is no frame.
+        ValueError: If the data module has no splits or no frames.
     """
     if not isinstance(data, LoaderDataModule):
         raise ValueError(f"{type(data).__name__} has no splits to label: choose a data module of images with depth")
@@ -93,33 +89,33 @@ def unaugmented_frames(data: LightningDataModule, splits: Sequence[Split]) -> Da
 
 
 def survey(frames: Dataset[Sample], *, classes: bool = True) -> tuple[list[str], int]:
-    """Names of all frames in order, and the highest true class id (0 where the data have no classes).
+    """Names of all frames in order, and the highest class id of the ground truth (0 if the data have no classes).
 
     Args:
         frames: Unaugmented samples.
-        classes: Whether the class ids are wanted; without them, images whose names are known are not read.
+        classes: Whether to look for class ids; if not, frames whose names are known are not read.
 
     Raises:
-        ValueError: If two frames have one name: labels are kept by name.
+        ValueError: If two frames have the same name, as labels are stored by name.
     """
     names: list[str] = []
     highest = 0
     sources = known_sources(frames)
     if sources is not None and not classes:
         names = [name for source in sources for name in source.names]
-        return _each_once(names), 0
+        return _checked_unique(names), 0
     for index in range(len(frames)):  # type: ignore[arg-type]  # its type does not say that it has a length
         sample = frames[index]
         names.append(cast(str, sample["name"]))
         if "semantic" in sample:
             highest = max(highest, int(cast(Tensor, sample["semantic"]).max()))
-    return _each_once(names), highest
+    return _checked_unique(names), highest
 
 
-def _each_once(names: list[str]) -> list[str]:
+def _checked_unique(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)
-        raise ValueError(f"two frames are called '{twice}', but labels are kept by name: label one split a file")
+        raise ValueError(f"two frames are called '{twice}', but labels are stored by name: write one file per split")
     return names
 
 
@@ -134,13 +130,23 @@ def write_labels(
     num_workers: int,
     accelerator: str,
 ) -> int:
-    """Label the frames that the file lacks.
+    """Label the frames that are missing in the file.
+
+    Args:
+        teacher: The teacher.
+        frames: Unaugmented samples.
+        names: Their names, in order.
+        out: The label file.
+        settings: Settings that the labels depend on.
+        batch_size: Frames per batch.
+        num_workers: Loader processes.
+        accelerator: Device, as Lightning's trainer takes it.
 
     Returns:
-        How many were labelled now.
+        Number of new labels.
 
     Raises:
-        ValueError: If the file is another teacher's or was made with other settings.
+        ValueError: If the file holds labels of another teacher or other settings.
     """
     with LabelWriter(out, kind=teacher.kind, teacher=teacher_name(teacher), settings=settings) as writer:
         missing = set(writer.missing(names))
@@ -175,10 +181,10 @@ def run(config: Any, data: LightningDataModule) -> str:
         data: The data module.
 
     Returns:
-        What is to be said about it.
+        The report for the user.
 
     Raises:
-        ValueError: If something is wrong with teacher, data or file.
+        ValueError: If teacher, data or file cannot be used.
         OSError: If a file cannot be read or written.
         ImportError: If the teacher needs a package that is not installed.
     """
@@ -213,7 +219,7 @@ def run(config: Any, data: LightningDataModule) -> str:
         title = teacher_name(teacher)
         n_new = write_labels(
             teacher,
-            frames,
+            with_training_camera(frames, config.teacher) if config.kind == "depth" else frames,
             names,
             config.out,
             settings=label_settings(teacher, labelled),
@@ -231,7 +237,7 @@ def run(config: Any, data: LightningDataModule) -> str:
 
 
 def label_settings(teacher: Teacher, data: LoaderDataModule) -> dict[str, Any]:
-    """What labels depend on besides the weights of their teacher; a file with others is not continued."""
+    """Settings that labels depend on besides the teacher's weights; a file with other settings is not continued."""
     settings: dict[str, Any] = {"image_size": list(data.image_size), **teacher.settings}
     if data.content_key is not None:
         settings["data"] = data.content_key
@@ -251,27 +257,22 @@ def main(args: list[str] | None = None) -> int:
         args: Arguments in place of ``sys.argv[1:]``.
 
     Returns:
-        0, 1 with one sentence if something is wrong with teacher, data or file, 2 for a wrong call.
+        0, 1 with one sentence if teacher, data or file cannot be used, 2 for a wrong call.
     """
     parser = _parser()
-    try:
-        config = parser.parse_args(args)
-    except ArgumentError as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
-        return 2
-    quiet_lightning()
-    lightning_logger = logging.getLogger("lightning.pytorch")
-    level = lightning_logger.level
-    lightning_logger.setLevel(logging.WARNING)  # what it says about devices does not matter here
-    try:
-        settle_slurm()
-        sys.stdout.write(run(config, parser.instantiate(config).data))
-    except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
-        return 1
-    finally:
-        lightning_logger.setLevel(level)
-    return 0
+
+    def work(config: Any) -> None:
+        quiet_lightning()
+        lightning_logger = logging.getLogger("lightning.pytorch")
+        level = lightning_logger.level
+        lightning_logger.setLevel(logging.WARNING)  # its messages about devices are of no use here
+        try:
+            settle_slurm()
+            sys.stdout.write(run(config, parser.instantiate(config).data))
+        finally:
+            lightning_logger.setLevel(level)
+
+    return run_tool(parser, work, args)
 
 
 if __name__ == "__main__":

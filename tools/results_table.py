@@ -1,38 +1,41 @@
-"""Compare runs without a server: a Markdown table of every finished training below a folder.
-
-A row names the run's folder and its data, since one experiment may run on several (``DATA=``).
+"""Markdown table of all finished trainings below a folder.
 
 ``python -m tools.results_table runs --metrics l1_scaled_img abs_rel_img``
+
+A row gives the run's folder and its data, as one experiment may run on several data sets (``DATA=``). Without
+``--metrics`` the columns are the main metrics of the tasks that were tested, with every alignment in use
+(``abs_rel_img``, ``abs_rel_img_median``).
 """
 
+import argparse
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lightning_modules.command_line.plain_parser import PlainParser
 from lightning_modules.command_line.wording import did_you_mean
 from structures.errors import plain_reason
+from tools.command import plain_parser, run_tool
 
-DEFAULT_METRICS = (
-    "l1_scaled_img",
-    "mse_scaled_img",
-    "abs_rel_img",
-    "rmse_img",
-    "delta1_img",
-    "edge_f1_img",
+_DEPTH_ERRORS = ("l1_scaled", "mse_scaled", "abs_rel", "rmse", "delta1", "edge_f1")
+_PROTOCOLS = ("_img", "_img_median", "_img_lsq", "", "_median", "_lsq")
+"""Suffixes of depth metrics: averaged over images or pixels, with each alignment (``metrics/protocol.py``)."""
+
+MAIN_METRICS = (
+    *(error + protocol for error in _DEPTH_ERRORS for protocol in _PROTOCOLS),
+    *("mask_ap", "mask_ap50", "box_ap", "miou", "pixel_accuracy"),
 )
+"""Main metrics of depth, instances and classes, in the order of the columns."""
 
 
 def read_runs(folder: Path) -> list[dict[str, Any]]:
-    """Records of all runs below a folder that were tested, by experiment and seed.
+    """Records of all tested runs below a folder, sorted by experiment and seed.
 
-    A test of a checkpoint by itself belongs to a training and has no time of its own, so it is a record only where
-    there is no training at all.
-
-    A damaged ``run.json`` is named on stderr and left out.
+    Separate tests of a checkpoint are listed only if there is no training, as a training has the same test in its own
+    record. A damaged ``run.json`` is reported on stderr and left out.
     """
     records = []
     for path in sorted(folder.rglob("run.json")):
@@ -52,9 +55,9 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
 
 
 def data_of(config: Path) -> str:
-    """What a run was trained and tested on, by its ``config.yaml``: name of the data module and, if given, its root.
+    """Data of a run, from its ``config.yaml``: name of the data module and, if given, its root.
 
-    Blank where the file is missing or does not say.
+    Empty if the file or the setting is missing.
     """
     try:
         data: Any = yaml.safe_load(config.read_text())["data"]
@@ -66,7 +69,7 @@ def data_of(config: Path) -> str:
 
 
 def table(records: list[dict[str, Any]], metrics: list[str]) -> str:
-    """Markdown table with a row a run; a number that a run does not have stays blank."""
+    """Markdown table with a row per run; a metric that a run does not have stays blank."""
     head = ["experiment", "run", "data", "seed", *metrics, "parameters", "minutes", "GB", "commit"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for record in records:
@@ -86,26 +89,35 @@ def table(records: list[dict[str, Any]], metrics: list[str]) -> str:
     return "\n".join(lines)
 
 
+def main_metrics(measured: Collection[str]) -> list[str]:
+    """The main metrics that were measured; all measured ones if none of them is a main metric."""
+    return [name for name in MAIN_METRICS if name in measured] or sorted(measured)
+
+
 def main(args: list[str] | None = None) -> int:
     """Print the table.
 
+    Args:
+        args: Arguments in place of ``sys.argv[1:]``.
+
     Returns:
-        0, 1 if there is no tested run, or 2 if no run has a metric that was asked for.
+        0, 1 if there is no tested run, 2 if no run has a chosen metric or for a wrong call.
     """
-    parser = PlainParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs"))
-    parser.add_argument("--metrics", nargs="+", default=list(DEFAULT_METRICS), help="names without their stage")
-    options = parser.parse_args(args)
-    try:
-        records = read_runs(options.folder)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {plain_reason(error)}\n")
-        return 1
+    parser = plain_parser("tools.results_table", __doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="folder of all runs (default: runs)")
+    parser.add_argument("--metrics", nargs="+", help="names without the stage (default: main metrics of the task)")
+    return run_tool(parser, run, args)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table of a folder; the exit code is that of :func:`main`."""
+    records = read_runs(options.folder)
     if not records:
         sys.stderr.write(f"no tested run below {options.folder}\n")
         return 1
     measured = {name.removeprefix("test/") for record in records for name in record["test"]}
-    unknown = next((metric for metric in options.metrics if metric not in {*measured, *DEFAULT_METRICS}), None)
+    metrics = main_metrics(measured) if options.metrics is None else options.metrics
+    unknown = next((metric for metric in metrics if metric not in {*measured, *MAIN_METRICS}), None)
     if unknown is not None:
         similar = did_you_mean(unknown, measured) or ";"
         known = ", ".join(sorted(measured))
@@ -113,7 +125,7 @@ def main(args: list[str] | None = None) -> int:
             f"error: no run below {options.folder} has the metric {unknown!r}{similar} known are {known}\n"
         )
         return 2
-    sys.stdout.write(table(records, options.metrics) + "\n")
+    sys.stdout.write(table(records, metrics) + "\n")
     return 0
 
 

@@ -1,10 +1,10 @@
-"""Write the embedded data set in COCO format, so that other tools can train on it.
+"""Export the embedded data set in COCO format, for other tools.
 
 ``python -m tools.rooms_coco [--data experiments/data/rooms_instances.yaml] --out data/rooms_coco``
 
-The folder gets ``{train,val,test}/*.png`` and ``annotations/instances_{train,val,test}.json``, whose masks are in run
-lengths. Objects below the size limits of the data module are left out of the training split; in the others they are
-marked as crowds, which is how COCO says that an object need not be found. ``camouflaged`` is a key of each annotation.
+Writes ``{train,val,test}/*.png`` and ``annotations/instances_{train,val,test}.json`` with run-length encoded masks.
+Objects below the size limits of the data module are left out of the training split. In the other splits they are marked
+as crowds, which COCO's evaluation ignores. Each annotation has an extra key ``camouflaged``.
 """
 
 import json
@@ -12,25 +12,23 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from jsonargparse import ArgumentError
 from lightning.pytorch import LightningDataModule
 
 from datamodules.base import Split
 from datamodules.rooms.instances import RoomsInstanceDataModule, RoomsInstanceSource
-from lightning_modules.command_line.parsers import SettingsParser
-from lightning_modules.runs.loading import innermost_reason
 from structures.files import write_atomically, write_png
 from structures.output_paths import check_folder
+from tools.command import data_parser, run_tool, with_default_data
 
 DEFAULT_DATA = Path(__file__).parents[1] / "experiments" / "data" / "rooms_instances.yaml"
 
 
 def export_split(source: RoomsInstanceSource, *, split: Split, categories: dict[int, str], out: Path) -> dict[str, Any]:
-    """Write the images of a split and return what its JSON holds.
+    """Write the images of a split and return the content of its JSON file.
 
     Args:
         source: Frames with their objects.
-        split: Names the folder of the images.
+        split: Name of the folder of the images.
         categories: Names by category id, in the order of the labels.
         out: Folder of the export.
     """
@@ -71,37 +69,40 @@ def main(args: list[str] | None = None) -> int:
         args: Arguments in place of ``sys.argv[1:]``.
 
     Returns:
-        0, 1 with one sentence if something is wrong with data or folder, 2 for a wrong call.
+        0, 1 with one sentence if data or folder cannot be used, 2 for a wrong call.
     """
-    parser = SettingsParser(
-        prog="python -m tools.rooms_coco", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
-    )
-    parser.add_subclass_arguments(LightningDataModule, "data")
-    parser.set_defaults({"data": str(DEFAULT_DATA)})
+    parser = data_parser("tools.rooms_coco", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write into")
-    try:
-        config = parser.parse_args(args)
-    except ArgumentError as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
-        return 2
-    try:
-        check_folder(config.out)  # before hours of rendering
-        data: LightningDataModule = parser.instantiate(config).data
-        if not isinstance(data, RoomsInstanceDataModule):
-            raise ValueError(f"{type(data).__name__} is not rooms with instances, which is what can be exported")
-        config.out.mkdir(parents=True, exist_ok=True)  # told before the data are made, which takes minutes
-        data.prepare_data()
-        categories = dict(zip(data.category_ids, data.class_names, strict=True))
-        for split in get_args(Split):
-            source = data.make_instances(split)
-            content = export_split(source, split=split, categories=categories, out=config.out)
-            path = config.out / "annotations" / f"instances_{split}.json"
-            write_atomically(path, [json.dumps(content).encode()])
-            sys.stdout.write(f"{path}: {len(content['images'])} images, {len(content['annotations'])} objects\n")
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
-        return 1
-    return 0
+
+    def work(options: Any) -> None:
+        check_folder(options.out)  # before the data are rendered, which takes minutes
+        export(parser.instantiate(options).data, options.out)
+
+    return run_tool(parser, work, with_default_data(args, DEFAULT_DATA))
+
+
+def export(data: LightningDataModule, out: Path) -> None:
+    """Write images and annotations of all splits.
+
+    Args:
+        data: A data module of rooms with instances.
+        out: Folder of the export.
+
+    Raises:
+        ValueError: If the data module is another one.
+        OSError: If a file cannot be written.
+    """
+    if not isinstance(data, RoomsInstanceDataModule):
+        raise ValueError(f"{type(data).__name__} cannot be exported: choose data of rooms with instances")
+    out.mkdir(parents=True, exist_ok=True)
+    data.prepare_data()
+    categories = dict(zip(data.category_ids, data.class_names, strict=True))
+    for split in get_args(Split):
+        source = data.make_instances(split)
+        content = export_split(source, split=split, categories=categories, out=out)
+        path = out / "annotations" / f"instances_{split}.json"
+        write_atomically(path, [json.dumps(content).encode()])
+        sys.stdout.write(f"{path}: {len(content['images'])} images, {len(content['annotations'])} objects\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Flags that say how a teacher from elsewhere is asked and what its numbers mean, the same in every command."""
+"""Flags for the input and the output of an external teacher, shared by several tools."""
 
 import argparse
 import math
@@ -12,10 +12,10 @@ class _Parser(Protocol):
 
 
 def unit_of(text: str) -> float | Literal["relative"]:
-    """Units in a metre, or ``relative``.
+    """Units per metre, or ``relative``.
 
     Raises:
-        ValueError: If it is neither a positive number nor that word.
+        ValueError: If the text is neither a positive number nor ``relative``.
     """
     if text == "relative":
         return "relative"
@@ -25,17 +25,17 @@ def unit_of(text: str) -> float | Literal["relative"]:
         unit = math.nan
     if not 0 < unit < math.inf:
         raise ValueError(
-            f"--unit is '{text}', but a positive number of units in a metre (1 for metres, 1000 for millimetres) or "
+            f"--unit is '{text}', but a positive number of units per metre (1 for metres, 1000 for millimetres) or "
             "relative is needed"
         )
     return unit
 
 
 def yes_or_no(text: str | bool) -> bool:
-    """Whether a text says yes: ``true`` or ``false``.
+    """Boolean of the text ``true`` or ``false``.
 
     Raises:
-        argparse.ArgumentTypeError: If it is neither.
+        argparse.ArgumentTypeError: If the text is neither.
     """
     word = str(text).lower()
     if word not in ("true", "false"):
@@ -48,36 +48,36 @@ def add_teacher_arguments(parser: _Parser) -> None:
     parser.add_argument(
         "--unit",
         type=str,
-        help="of TorchScript files and depth maps: units in a metre (1: metres, 1000: millimetres), or relative",
+        help="for TorchScript files and depth maps: units per metre (1: metres, 1000: millimetres), or relative",
     )
     parser.add_argument(
         "--inverse",
         type=yes_or_no,
         nargs="?",
         const=True,
-        help="larger is nearer: disparity or inverse depth (false for a Hugging Face model that gives depth)",
+        help="the output is disparity or inverse depth, larger is nearer (false for a Hugging Face model of depth)",
     )
     parser.add_argument(
-        "--input-size", type=int, nargs=2, metavar=("H", "W"), help="of TorchScript files: what the network sees"
+        "--input-size", type=int, nargs=2, metavar=("H", "W"), help="for TorchScript files: input size of the network"
     )
-    for name, what in (("mean", "subtracted from RGB in [0, 1]"), ("std", "what it is divided by afterwards")):
+    for name, what in (("mean", "mean subtracted from RGB in [0, 1]"), ("std", "divisor after the mean")):
         parser.add_argument(
-            f"--{name}", type=float, nargs=3, metavar=("R", "G", "B"), help=f"of TorchScript files: {what}"
+            f"--{name}", type=float, nargs=3, metavar=("R", "G", "B"), help=f"for TorchScript files: {what}"
         )
 
 
 def make_teacher(options: Any, kind: Kind, *, common_unit: bool = False) -> Teacher:
-    """The teacher of a call.
+    """The teacher given on the command line.
 
     Args:
-        options: Of a parser with ``--teacher`` and the flags of :func:`add_teacher_arguments`.
-        kind: What it labels.
+        options: Parsed options with ``--teacher`` and the flags of :func:`add_teacher_arguments`.
+        kind: Kind of labels.
         common_unit: See :class:`~lightning_modules.teachers.teacher.Teacher`.
 
     Raises:
-        ValueError: If there is no such teacher, or a flag does not belong to it.
-        FileNotFoundError: If there is no such file.
-        ImportError: If it needs transformers, which is not installed.
+        ValueError: If the source is no teacher of this kind, or a flag does not apply to it.
+        FileNotFoundError: If the file does not exist.
+        ImportError: If the teacher needs transformers, which is not installed.
     """
 
     def numbers(values: Any) -> Any:

@@ -1,20 +1,19 @@
-"""Find the vanishing directions of a data set's frames and keep them in a file.
+"""Detect the vanishing directions of the frames of a data set and store them in a file.
 
 ``python -m tools.vanishing --data experiments/data/rooms_video.yaml --out vanishing.h5 --settings.min_length 0.05``
 
-Every frame of the chosen splits is seen once, at its full size and unaugmented. Where no Manhattan frame can be told
-from its lines, zeros are kept. A run that was stopped is continued by the same command.
+Every frame of the chosen splits is read once, at full size and unaugmented. If its lines determine no Manhattan frame,
+zeros are stored. The same command continues an interrupted run.
 """
 
 import dataclasses
 import sys
 import time
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import cv2
 import numpy as np
-from jsonargparse import ArgumentError
 from lightning.pytorch import LightningDataModule
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,21 +22,18 @@ from datamodules.base import LoaderDataModule, Split
 from datamodules.preprocessing.vanishing import VanishingSettings, vanishing_directions
 from datamodules.samples.frame import FrameSource
 from lightning_modules.command_line.parsers import SettingsParser
-from lightning_modules.runs.loading import innermost_reason
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
 from structures.output_paths import check_output_file
+from tools.command import data_parser, run_tool
 
 TEACHER = "lines: LSD, two-line search, refined"
 
 
 def _parser() -> SettingsParser:
-    parser = SettingsParser(
-        prog="python -m tools.vanishing", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
-    )
-    parser.add_subclass_arguments(LightningDataModule, "data", required=True)
+    parser = data_parser("tools.vanishing", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="file to write (.h5)")
-    parser.add_argument("--split", nargs="+", choices=get_args(Split), default=["train"], help="whose frames")
+    parser.add_argument("--split", nargs="+", choices=get_args(Split), default=["train"], help="splits of the frames")
     parser.add_class_arguments(VanishingSettings, "settings", help="constants of the search")
     return parser
 
@@ -45,20 +41,20 @@ def _parser() -> SettingsParser:
 def write_directions(
     sources: list[FrameSource], out: Path, settings: VanishingSettings, *, content_key: str | None = None
 ) -> int:
-    """Store the directions of the frames that a file lacks.
+    """Store the directions of the frames that are missing in a file.
 
     Args:
-        sources: Frames whose names are all different.
-        out: The file; nothing is done where it is finished and holds all of them.
+        sources: Frames with unique names.
+        out: The file; it is not changed if it is finished and complete.
         settings: Constants of the search.
-        content_key: What the data module says of its frames.
+        content_key: Key of the frames' content, see :class:`datamodules.base.LoaderDataModule`.
 
     Returns:
-        How many frames were seen now.
+        Number of new frames.
 
     Raises:
-        ValueError: If two frames have one name, or the file was made with other settings or is finished without some
-            of the frames.
+        ValueError: If two frames have the same name, the file was made with other settings, or a finished file lacks
+            some of the frames.
     """
     frames = [(source, index) for source in sources for index in range(len(source))]
     columns = (TextColumn("vanishing directions"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -72,7 +68,7 @@ def write_directions(
         for source, index in progress.track(frames):
             frame = source.read(index)
             if frame.name in names:
-                raise ValueError(f"two frames are called '{frame.name}', but directions are kept by name")
+                raise ValueError(f"two frames are called '{frame.name}', but directions are stored by name")
             names.add(frame.name)
             if frame.name not in writer:
                 found = vanishing_directions(frame.image, frame.K, settings)
@@ -83,41 +79,43 @@ def write_directions(
 
 
 def main(args: list[str] | None = None) -> int:
-    """Find and store vanishing directions.
+    """Detect and store vanishing directions.
 
     Args:
         args: Arguments in place of ``sys.argv[1:]``.
 
     Returns:
-        0, 1 with one sentence if something is wrong with data or file, 2 for a wrong call.
+        0, 1 with one sentence if data or file cannot be used, 2 for a wrong call.
     """
     parser = _parser()
-    try:
-        config = parser.parse_args(args)
-    except ArgumentError as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
-        return 2
-    started = time.perf_counter()
-    try:
+
+    def work(config: Any) -> None:
         check_output_file(config.out)
         init = parser.instantiate(config)
-        data: LightningDataModule = init.data
-        if not isinstance(data, LoaderDataModule):
-            raise ValueError(f"{type(data).__name__} has no splits: choose a data module of images with depth")
-        data.prepare_data()
-        cv2.setNumThreads(0)
-        sources = [data.make_source(split) for split in config.split]
-        new = write_directions(sources, config.out, init.settings, content_key=data.content_key)
-        store = LabelStore(config.out, kind="vanishing")
-        failed = sum(not store.read(name).any() for name in store.names)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
-        return 1
+        run(init.data, config.out, splits=config.split, settings=init.settings)
+
+    return run_tool(parser, work, args)
+
+
+def run(data: LightningDataModule, out: Path, *, splits: list[Split], settings: VanishingSettings) -> None:
+    """Store the directions of the chosen splits and print a summary.
+
+    Raises:
+        ValueError: If data or file cannot be used.
+        OSError: If a file cannot be read or written.
+    """
+    started = time.perf_counter()
+    if not isinstance(data, LoaderDataModule):
+        raise ValueError(f"{type(data).__name__} has no splits: choose a data module of images with depth")
+    data.prepare_data()
+    cv2.setNumThreads(0)
+    new = write_directions([data.make_source(split) for split in splits], out, settings, content_key=data.content_key)
+    store = LabelStore(out, kind="vanishing")
+    failed = sum(not store.read(name).any() for name in store.names)
     sys.stdout.write(
-        f"{config.out}: directions of {len(store) - failed} of {len(store)} frames, none in {failed} "
-        f"({100 * failed / len(store):.1f} %); {new} frames now, in {time.perf_counter() - started:.1f} s\n"
+        f"{out}: directions of {len(store) - failed} of {len(store)} frames, none in {failed} "
+        f"({100 * failed / len(store):.1f} %); {new} new frames in {time.perf_counter() - started:.1f} s\n"
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Calibration as a user calls it: tiny rooms, a tiny network, a file that predict takes."""
+"""``tools.calibrate`` on tiny rooms with a tiny network."""
 
 import dataclasses
 
@@ -40,7 +40,7 @@ def call(tmp_path):
     return lambda *more: main([*common, *more]), out
 
 
-def test_it_writes_a_file_that_predict_takes_and_draws_the_curve(call, capsys):
+def test_the_calibration_file_is_accepted_by_predict_and_the_curve_is_drawn(call, capsys):
     run, out = call
     assert run() == 0
     calibration = Calibration.load(out)
@@ -49,23 +49,23 @@ def test_it_writes_a_file_that_predict_takes_and_draws_the_curve(call, capsys):
     assert calibration.shift_interval[0] <= calibration.shift <= calibration.shift_interval[1]
     assert (out.parent / "calibration.shift.png").is_file()
     said = capsys.readouterr().out
-    assert "no slope along the turn" in said
-    assert "taken, in medians" in said
+    assert "zero slope along the rotation" in said
+    assert "chosen, in medians" in said
     assert "smallest relative disagreement" in said
 
 
-def test_a_network_that_knows_metres_is_warned_of_before_and_in_the_result(call, capsys):
+def test_a_metric_network_causes_a_warning_before_and_in_the_result(call, capsys):
     run, out = call
     assert run() == 0
     said = capsys.readouterr()
-    assert "already knows metres, so no constant is missing" in said.err
+    assert "predicts metric depth, which has no unknown shift" in said.err
     shift = Calibration.load(out).shift
     assert (
         f"warning: this network already knows metres, and the calibration adds {shift:+.3g} m to the depth" in said.out
     )
 
 
-def test_a_network_up_to_scale_and_shift_is_not_warned_of(call, tmp_path, capsys):
+def test_a_network_with_unknown_scale_and_shift_causes_no_warning(call, tmp_path, capsys):
     run, _ = call
     checkpoint = torch.load(tmp_path / "teacher.ckpt", weights_only=True)
     checkpoint["plumbline"]["model"]["loss_weights"] = {"ssi": 1.0}
@@ -75,7 +75,7 @@ def test_a_network_up_to_scale_and_shift_is_not_warned_of(call, tmp_path, capsys
     assert "knows metres" not in said.err + said.out
 
 
-def test_only_a_calibration_is_replaced_and_with_a_word(call, capsys):
+def test_only_a_calibration_is_replaced_with_a_note(call, capsys):
     run, out = call
     out.write_text("notes: mine\n")
     assert run() == 1
@@ -103,7 +103,7 @@ def test_an_output_that_cannot_be_written_is_named(call, capsys):
     assert out.parent.read_text() == "kept"
 
 
-def test_the_field_of_view_is_looked_for_when_it_is_asked_for(call):
+def test_the_field_of_view_is_estimated_on_request(call):
     run, out = call
     assert run("--find", "focal", "--shift", "0.0") == 0
     calibration = Calibration.load(out)
@@ -112,7 +112,7 @@ def test_the_field_of_view_is_looked_for_when_it_is_asked_for(call):
     assert (out.parent / "calibration.focal.png").is_file()
 
 
-def test_scenes_can_be_turned_and_rendered_instead(call):
+def test_scenes_can_be_rotated_and_rendered_instead(call):
     run, out = call
     assert run("--about", "scene", "--images", "2") == 0
     assert Calibration.load(out).images == 2
@@ -136,12 +136,12 @@ def test_a_network_of_disparity_gets_a_shift_of_disparity(call, tmp_path):
         (["--yaw", "60"], 1, "angles are inside (0, 45) degrees"),
         (["--teacher", "missing.ckpt"], 1, "missing.ckpt"),
         (["--find", "nothing"], 2, "find"),
-        (["--data", "missing.yaml"], 2, "data file 'missing.yaml' does not exist"),
+        (["--data", "missing.yaml"], 2, "'missing.yaml' does not exist"),
     ],
 )
-def test_wrong_calls_get_one_sentence(call, capsys, more, code, said):
+def test_wrong_calls_end_in_one_line(call, capsys, more, code, said):
     run, out = call
-    assert run() == 0  # makes the rooms, of which it would tell
+    assert run() == 0  # makes the rooms, which would print a line of its own
     out.unlink()
     capsys.readouterr()
     assert run(*more) == code

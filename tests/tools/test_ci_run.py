@@ -1,4 +1,4 @@
-"""The gate notices what tests leave behind, ignored folders included."""
+"""The gate fails if tests leave files behind, also in ignored folders."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ def test_caches_and_the_environment_may_grow(tmp_path):
         ("echo 1 >>code.py", ">  M code.py"),
     ],
 )
-def test_anything_else_fails_and_is_named(tmp_path, tests, seen):
+def test_other_leftovers_fail_the_gate_and_are_named(tmp_path, tests, seen):
     done = gate(tmp_path, tests)
     assert done.returncode == 1
     assert done.stderr.splitlines()[1:] == [seen]

@@ -1,4 +1,4 @@
-"""Cityscapes in its own layout becomes COCO format."""
+"""Conversion of Cityscapes in its original layout to COCO format."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tools.cityscapes_to_coco import main
 
 
 def make_cityscapes(root: Path) -> Path:
-    """Two training images and one to validate on, each with two cars, a group of persons, sky and a caravan."""
+    """Two training images and one validation image, each with two cars, a group of persons, sky and a caravan."""
     for split, city, count in (("train", "aachen", 2), ("val", "munster", 1)):
         for number in range(count):
             stem = f"{city}_{number:06d}_000019"
@@ -46,7 +46,7 @@ def test_objects_and_groups_are_converted(tmp_path: Path, capsys: pytest.Capture
     assert truth["area"].tolist() == [400, 100, 120]
 
 
-def test_missing_files_are_told_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_files_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--root", str(tmp_path)]) == 1
     assert "unpack gtFine_trainvaltest.zip" in capsys.readouterr().err
     make_cityscapes(tmp_path)
@@ -55,7 +55,7 @@ def test_missing_files_are_told_with_a_sentence(tmp_path: Path, capsys: pytest.C
     assert "unpack leftImg8bit_trainvaltest.zip" in capsys.readouterr().err
 
 
-def test_places_that_are_files_are_told_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_in_place_of_folders_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert main(["--root", str(tmp_path / "file")]) == 1
     assert "file' is a file, but a folder is needed" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A COCO-format file becomes one to train on and one to validate on."""
+"""Split of a COCO-format file into a training and a validation file."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.data.make_coco import make_coco
 from tools.coco_split import main
 
 
-def test_images_and_their_annotations_are_in_one_part_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_image_is_in_one_split_with_its_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = make_coco(tmp_path, n_train=10) / "annotations/instances_train2017.json"
     assert main(["--json", str(path), "--out", str(tmp_path / "own"), "--val", "0.3"]) == 0
     assert "train.json: 7 images" in capsys.readouterr().out
@@ -27,7 +27,7 @@ def test_images_and_their_annotations_are_in_one_part_each(tmp_path: Path, capsy
         CocoFile(tmp_path / "own" / f"{name}.json", keep_masks=True)
 
 
-def test_the_draw_is_that_of_the_seed(tmp_path: Path) -> None:
+def test_the_split_depends_on_the_seed_alone(tmp_path: Path) -> None:
     path = make_coco(tmp_path, n_train=10) / "annotations/instances_train2017.json"
     texts = []
     for number, seed in enumerate((0, 0, 1)):
@@ -36,7 +36,7 @@ def test_the_draw_is_that_of_the_seed(tmp_path: Path) -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_what_cannot_be_split_ends_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_that_cannot_be_split_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = make_coco(tmp_path) / "annotations/instances_train2017.json"
     out = tmp_path / "own"
     (tmp_path / "broken.json").write_text(path.read_text().replace('"iscrowd": 0', '"iscrowd": "0"'))

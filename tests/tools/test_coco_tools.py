@@ -1,4 +1,4 @@
-"""The check of a COCO-format data set, and rooms as one."""
+"""The check of a COCO-format data set, and the export of rooms to COCO format."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_check_fails_where_a_training_would(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_check_lists_every_kind_of_fault_and_says_what_a_training_would_do(
+def test_check_lists_every_kind_of_fault_that_training_refuses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def edit(split: str, content: dict) -> None:
@@ -69,15 +69,13 @@ def test_check_lists_every_kind_of_fault_and_says_what_a_training_would_do(
     assert len(err) == 3
     assert err[0].endswith("the annotation 10 has the iscrowd '0', but 0 or 1 is needed. There are 3 like it.")
     assert "has the category '90'" in err[1]
-    assert err[2] == "2 kinds of fault, for each of which a training refuses the file."
+    assert err[2] == "Training refuses the file for each of these 2 kinds of fault."
     assert not (root / "check.png").exists()
 
 
-def test_check_says_how_turned_images_are_read_and_draws_them_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_reports_and_applies_the_exif_orientation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_coco(tmp_path)
-    path = root / "train2017/000000000002.png"  # of 40x40: its size tells nothing
+    path = root / "train2017/000000000002.png"  # 40x40: the size does not reveal the orientation
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.open(path).save(path, exif=exif)
@@ -98,7 +96,7 @@ def test_picture_goes_below_runs_unless_named(
     arguments = ["--json", str(root / "annotations/instances_train2017.json"), "--images", str(root / "train2017")]
     assert coco_check.main(arguments) == 0
     picture = Path("runs/coco_check/annotations_instances_train2017.png")
-    assert f"samples drawn in {picture}: look at them" in capsys.readouterr().out
+    assert f"samples drawn in {picture}" in capsys.readouterr().out
     assert picture.is_file()
     assert [path.name for path in Path().iterdir()] == ["runs"]
 
@@ -117,7 +115,7 @@ def test_picture_goes_below_runs_unless_named(
         ),
     ],
 )
-def test_check_of_wrong_places_ends_in_a_sentence(
+def test_check_of_wrong_paths_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, str], message: str
 ) -> None:
     root = make_coco(tmp_path)
@@ -167,7 +165,7 @@ def test_rooms_are_exported_as_coco_and_read_back(tmp_path: Path, capsys: pytest
         for name in ("image", "boxes", "labels", "masks", "image_id"):
             np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
     truth = module.datasets["val"][0]["truth"]
-    assert truth["crowd"].tolist() == [False, False, True]  # the small object need not be found
+    assert truth["crowd"].tolist() == [False, False, True]  # the small object is ignored
     assert decode_masks(truth["masks"], (24, 32)).sum(axis=(1, 2)).tolist() == [48, 204, 6]
     record = json.loads((out / "annotations/instances_val.json").read_text())["annotations"][0]
     assert record["camouflaged"] is True

@@ -1,4 +1,4 @@
-"""`make data` reads what training will read: every kind of broken file is counted and named, and it leaves with 1."""
+"""`make data` reads the frames of training; each kind of broken file is counted and named, and the exit code is 1."""
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ def run(capsys, *arguments):
     return code, printed.out, printed.err
 
 
-def test_whole_data_are_read_in_full(tmp_path, capsys):
+def test_intact_data_are_read_completely(tmp_path, capsys):
     path = make_manifest_data(tmp_path)
     code, out, err = run(capsys, *MANIFEST, f"--data.root={path}")
     assert code == 0

@@ -23,7 +23,7 @@ def test_a_missing_package_is_named_and_fails(monkeypatch, capsys):
     assert doctor.version("plumbline-needs-this") is None
 
 
-def test_the_hub_is_asked_as_the_weights_ask_it(monkeypatch, capsys):
+def test_the_hub_is_reached_in_the_same_way_as_for_weights(monkeypatch, capsys):
     assert doctor.hub_reachable is networks.weights.hub_reachable
     monkeypatch.setattr(doctor, "hub_reachable", lambda: True)
     doctor.main()

@@ -1,4 +1,4 @@
-"""From folders to a manifest that the data module reads."""
+"""Manifests written from folders, and read by the data module."""
 
 from pathlib import Path
 
@@ -37,17 +37,17 @@ def test_written_manifest_is_read_with_its_camera_and_splits(tmp_path: Path, out
     ("more", "message"),
     [
         (["--split", "train:0-9"], "has to lie inside the frames 0-7"),
-        (["--split", "train:0-4,test:4"], "takes frame 4, which is in 'train' already"),
+        (["--split", "train:0-4,test:4"], "contains frame 4, which is in 'train' already"),
         (["--split", "learn:0-4"], "cannot be read"),
         (["--fx", "30"], "Give all of --fx"),
-        (["--depths", "nothing/*.png"], "'nothing/*.png' finds no file; quote the pattern"),
+        (["--depths", "nothing/*.png"], "'nothing/*.png' matches no file; quote the pattern"),
         (["--kind", "deep"], "kind of truth 'deep' is not known; choose among metric"),
         (["--kind", "ordinal"], "--depth-scale is needed for metric depth, and for no other --kind"),
-        (["--masks", "nothing/*.png"], "'nothing/*.png' finds no file; quote the pattern"),
+        (["--masks", "nothing/*.png"], "'nothing/*.png' matches no file; quote the pattern"),
         (["--out", "x.txt"], "has to end in .csv or .jsonl"),
     ],
 )
-def test_mistakes_cost_one_sentence_and_leave_no_file(tmp_path: Path, capsys, more: list[str], message: str) -> None:
+def test_mistakes_are_one_sentence_and_leave_no_file(tmp_path: Path, capsys, more: list[str], message: str) -> None:
     make_manifest_data(tmp_path, name="other.csv")
     assert main(arguments(tmp_path, "manifest.csv", *more)) == 1
     assert message in capsys.readouterr().err
@@ -62,7 +62,7 @@ def test_manifest_without_test_rows_is_written_with_a_warning(tmp_path: Path, ca
     assert "refuses" not in capsys.readouterr().err
 
 
-def test_bare_split_takes_everything() -> None:
+def test_a_split_without_a_range_has_all_frames() -> None:
     assert parse_split("test", 3) == ["test"] * 3
 
 
@@ -110,7 +110,7 @@ def test_equal_numbers_are_paired_in_temporal_order(tmp_path: Path, capsys) -> N
 
 
 def test_time_stamps_are_paired_within_a_tolerance_that_is_printed(tmp_path: Path, capsys) -> None:
-    # As the TUM RGB-D sets: stamps that differ, trailing zeros left out, and a frame missing on each side.
+    # As in TUM RGB-D: unequal time stamps, trailing zeros omitted, and a frame without a partner on each side.
     for number in range(20):
         stamp = 1305031102.1 + number / 30
         write_pair(tmp_path, f"color/{stamp:.6f}".rstrip("0") + ".png", f"depth/{stamp + 0.0073:.6f}.png", number)
@@ -132,7 +132,7 @@ def test_time_stamps_are_paired_within_a_tolerance_that_is_printed(tmp_path: Pat
     assert "nearest time stamps are 0.007299 s apart, which is beyond the tolerance" in capsys.readouterr().err
 
 
-def test_whole_numbers_are_time_stamps_where_the_user_says_so(tmp_path: Path, capsys) -> None:
+def test_integers_are_time_stamps_with_a_time_unit(tmp_path: Path, capsys) -> None:
     for number in range(6):
         write_pair(tmp_path, f"color/{33 * number}.png", f"depth/{33 * number + 2}.png", number)
     assert main(arguments(tmp_path, "m.csv")) == 1
@@ -154,12 +154,12 @@ def test_scenes_are_paired_within_their_folders(tmp_path: Path) -> None:
     assert read_back(tmp_path / "m.csv", "test") == [(10, 10), (11, 11), (12, 12)]
 
 
-def test_files_that_cannot_be_paired_cost_one_sentence(tmp_path: Path, capsys) -> None:
+def test_files_that_cannot_be_paired_are_one_sentence(tmp_path: Path, capsys) -> None:
     for number in range(6):
         write_pair(tmp_path, f"color/f{number}.png", f"depth/f{number}.png", number)
     both = arguments(tmp_path, "m.csv", "--depths", f"{tmp_path}/color/*.png")
     assert main(both) == 1
-    assert "both find" in capsys.readouterr().err
+    assert "both match" in capsys.readouterr().err
     (tmp_path / "depth" / "f3.png").unlink()
     assert main(arguments(tmp_path, "m.csv")) == 1
     assert "cannot be paired one to one by equal names: 1 image has no partner (f3.png);" in capsys.readouterr().err
@@ -172,7 +172,7 @@ def test_files_that_cannot_be_paired_cost_one_sentence(tmp_path: Path, capsys) -
     assert not list(tmp_path.glob("*.csv"))
 
 
-def test_the_folder_of_the_manifest_is_made_and_what_is_no_folder_is_refused(tmp_path: Path, capsys) -> None:
+def test_the_folder_of_the_manifest_is_made_unless_a_file_has_its_name(tmp_path: Path, capsys) -> None:
     make_manifest_data(tmp_path, name="other.csv")
     assert main(arguments(tmp_path, "new/folder/m.csv")) == 0
     assert len(read_manifest(tmp_path / "new/folder/m.csv")) == 8

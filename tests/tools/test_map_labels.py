@@ -1,4 +1,4 @@
-"""Pseudo depth from a folder of depth maps and from TorchScript files, as a user calls it, on a tiny COCO."""
+"""Pseudo depth from a folder of depth maps and from TorchScript files, on a tiny COCO."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def images_of(root):
 
 
 def write_maps(folder, root, *, shape=None, scale=1):
-    """A ramp of millimetres for each image, at its own size or another; returns what was written."""
+    """Write a ramp of millimetres for each image, at its own size or another; returns the maps by name."""
     folder.mkdir()
     written = {}
     for number, (name, size) in enumerate(images_of(root).items(), start=1):
@@ -52,7 +52,7 @@ def write_maps(folder, root, *, shape=None, scale=1):
     return written
 
 
-def test_maps_of_one_size_are_kept_as_they_are(root, call, tmp_path, capsys):
+def test_maps_of_one_size_are_stored_unchanged(root, call, tmp_path, capsys):
     written = write_maps(tmp_path / "maps", root, shape=(24, 32))
     assert main(call(tmp_path / "maps", "--unit", "1000")) == 0
     store = LabelStore(tmp_path / "depth.h5", kind="depth")
@@ -87,13 +87,13 @@ def test_maps_of_half_the_images_sizes_span_the_images(root, call, tmp_path):
     np.testing.assert_allclose(store.read(name)[1, 1], (rows * weights).sum() / 1000, rtol=1e-6)
 
 
-def test_maps_of_several_sizes_get_that_of_the_data(root, call, tmp_path):
+def test_maps_of_several_sizes_are_resized_to_the_size_of_the_data(root, call, tmp_path):
     write_maps(tmp_path / "maps", root)
     assert main(call(tmp_path / "maps", "--unit", "1000")) == 0
     assert LabelStore(tmp_path / "depth.h5").shape == (32, 40)
 
 
-def test_relative_inverse_depth_comes_back_as_nearness(root, call, tmp_path):
+def test_relative_inverse_depth_is_read_back_as_nearness(root, call, tmp_path):
     from datamodules.samples.pseudo_depth import nearness
 
     written = write_maps(tmp_path / "maps", root, shape=(24, 32))
@@ -106,7 +106,7 @@ def test_relative_inverse_depth_comes_back_as_nearness(root, call, tmp_path):
         np.testing.assert_allclose(near, (values - values.min()) / np.ptp(values.astype(float)), atol=1e-5)
 
 
-def test_a_stopped_run_goes_on_and_other_maps_are_refused(root, call, tmp_path, capsys):
+def test_an_interrupted_run_continues_and_other_maps_are_refused(root, call, tmp_path, capsys):
     write_maps(tmp_path / "maps", root, shape=(24, 32))
     assert main(call(tmp_path / "maps", "--unit", "1000")) == 0
     assert main(call(tmp_path / "maps", "--unit", "1000")) == 0
@@ -145,7 +145,7 @@ def test_wrong_calls_end_in_one_sentence(root, call, tmp_path, capsys):
     np.save(maps / "000000000002.npy", np.ones((24, 32), complex))
     assert "complex128, but numbers are needed" in refused(capsys, call(maps, "--unit", "1"))
     assert not out.exists()
-    assert not list(tmp_path.glob("*.partial"))  # a map that is mended changes the fingerprint of the folder
+    assert not list(tmp_path.glob("*.partial"))  # a repaired map changes the fingerprint of the folder
     np.save(maps / "000000000002.npy", np.ones((24, 32)))
     taken = tmp_path / "taken"
     taken.write_text("a file")
@@ -155,11 +155,11 @@ def test_wrong_calls_end_in_one_sentence(root, call, tmp_path, capsys):
     assert taken.read_text() == "a file"
 
 
-def test_maps_without_depth_are_refused_or_named(root, call, tmp_path, capsys):
+def test_maps_without_depth_are_refused_or_reported(root, call, tmp_path, capsys):
     (tmp_path / "maps").mkdir()
     for name in images_of(root):
         np.save(tmp_path / "maps" / f"{name}.npy", np.full((4, 4), 2.0))
-    assert "holds one value everywhere or none at all" in refused(capsys, call(tmp_path / "maps", "--unit", "1"))
+    assert "is constant or empty" in refused(capsys, call(tmp_path / "maps", "--unit", "1"))
     np.save(tmp_path / "maps" / "000000000001.npy", np.arange(16.0).reshape(4, 4))
     assert main(call(tmp_path / "maps", "--unit", "1", out="second.h5")) == 0
     said = capsys.readouterr().out
@@ -167,7 +167,7 @@ def test_maps_without_depth_are_refused_or_named(root, call, tmp_path, capsys):
     assert "1 pixels in 1 of 6 maps are zero: unknown" in said
 
 
-def test_maps_that_lie_on_their_sides_are_refused(root, call, tmp_path, capsys):
+def test_rotated_maps_are_refused(root, call, tmp_path, capsys):
     (tmp_path / "maps").mkdir()
     for name, (height, width) in images_of(root).items():
         np.save(tmp_path / "maps" / f"{name}.npy", np.random.default_rng(0).random((width, height)))

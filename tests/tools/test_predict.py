@@ -42,7 +42,7 @@ def read_depth(path):
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
 
-def test_a_folder_of_odd_images_keeps_sizes_and_folders(tmp_path, checkpoint, photos, capsys):
+def test_sizes_and_subfolders_of_unusual_images_are_kept(tmp_path, checkpoint, photos, capsys):
     assert run(checkpoint, photos, tmp_path / "out", "--size", "64", "64") == 0
     kinds = ["color", "depth", "panel"]
     assert files(tmp_path / "out") == [f"{folder}/1_{kind}.png" for folder in "ab" for kind in kinds]
@@ -55,20 +55,20 @@ def test_a_folder_of_odd_images_keeps_sizes_and_folders(tmp_path, checkpoint, ph
 
 
 @pytest.mark.parametrize("camera", [["--field-of-view", "60"], ["--k", "120", "120", "65.5", "48.5"]])
-def test_a_known_camera_gives_clouds_where_they_are_asked_for(tmp_path, checkpoint, photos, camera):
+def test_known_intrinsics_give_point_clouds_on_request(tmp_path, checkpoint, photos, camera):
     assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", *camera, "--no-panel", "--ply") == 0
     assert files(tmp_path / "out") == ["1.ply", "1_color.png", "1_depth.png", "1_side.png"]
     assert run(checkpoint, photos / "a" / "1.png", tmp_path / "flat", *camera, "--no-panel") == 0
     assert files(tmp_path / "flat") == ["1_color.png", "1_depth.png"]
 
 
-def test_clouds_without_a_camera_are_refused(tmp_path, checkpoint, photos, capsys):
+def test_point_clouds_without_intrinsics_are_refused(tmp_path, checkpoint, photos, capsys):
     assert run(checkpoint, photos, tmp_path / "out", "--ply") == 2
-    assert "--ply needs the camera of the images: --field-of-view" in capsys.readouterr().err
+    assert "--ply needs the intrinsics of the images: give --field-of-view" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_one_broken_file_is_reported_and_the_rest_done(tmp_path, checkpoint, photos, capfd):
+def test_a_broken_file_is_reported_and_the_others_are_predicted(tmp_path, checkpoint, photos, capfd):
     (photos / "a" / "0.png").write_bytes((photos / "a" / "1.png").read_bytes()[:3000])
     assert run(checkpoint, photos, tmp_path / "out", "--no-panel") == 1
     assert files(tmp_path / "out") == [f"{folder}/1_{kind}.png" for folder in "ab" for kind in ["color", "depth"]]
@@ -123,7 +123,7 @@ def test_the_frames_of_a_video_share_one_range(tmp_path, checkpoint, clip, capsy
 
 
 @pytest.mark.parametrize(("words", "ends"), [(["2", "20"], (2, 20)), (["image"], None)])
-def test_a_range_can_be_asked_for(tmp_path, checkpoint, clip, capsys, words, ends):
+def test_a_range_can_be_given(tmp_path, checkpoint, clip, capsys, words, ends):
     assert run(checkpoint, clip, tmp_path / "out", "--size", "64", "64", "--range", *words) == 0
     for frame in range(2):
         depth = read_depth(tmp_path / "out" / "clip" / f"{frame:06d}_depth.png")[32, 32] / 1000
@@ -145,7 +145,7 @@ def test_the_images_of_a_folder_share_a_range_on_request(tmp_path, checkpoint, m
     np.testing.assert_array_equal(colours_of(tmp_path / "out", 1)[0], colour_of(9.0, 9.0, 9.0))
 
 
-def test_a_video_that_ends_too_early_is_drawn_as_far_as_it_goes(tmp_path, checkpoint, clip, monkeypatch, capfd):
+def test_a_truncated_video_is_drawn_up_to_its_last_frame(tmp_path, checkpoint, clip, monkeypatch, capfd):
     from datamodules import prediction_images as image_files
 
     whole = image_files.read_video
@@ -172,7 +172,7 @@ def test_a_video_that_ends_too_early_is_drawn_as_far_as_it_goes(tmp_path, checkp
         (["1", "2", "3"], "two depths in metres"),
     ],
 )
-def test_ranges_that_are_none_are_refused(tmp_path, checkpoint, photos, capsys, words, said):
+def test_invalid_ranges_are_refused(tmp_path, checkpoint, photos, capsys, words, said):
     assert run(checkpoint, photos, tmp_path / "out", "--range", *words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
@@ -207,7 +207,7 @@ def test_wrong_calls_return_two_with_one_sentence_and_write_nothing(tmp_path, ch
         "lies in the input folder": (checkpoint, photos, photos / "out"),
         "has to lie between 5 and 170": (checkpoint, photos, out, "--field-of-view", "190"),
         "not allowed with": (checkpoint, photos, out, "--field-of-view", "60", "--k", "1", "1", "1", "1"),
-        "does not say data.init_args.image_size": (checkpoint, photos, out, "--config", str(tmp_path / "no.yaml")),
+        "has no data.init_args.image_size": (checkpoint, photos, out, "--config", str(tmp_path / "no.yaml")),
         "at least 1": (checkpoint, photos, out, "--size", "0", "64"),
     }
     for message, call in calls.items():
@@ -227,7 +227,7 @@ def test_a_result_never_replaces_an_input(tmp_path, checkpoint, photos, capsys):
     assert (read_depth(truth) == 1234).all()
 
 
-def test_a_disk_that_cannot_be_written_stops_with_a_sentence(tmp_path, checkpoint, photos, capsys):
+def test_a_write_error_is_one_sentence(tmp_path, checkpoint, photos, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a").write_text("a file where a folder has to be")
     assert run(checkpoint, photos, tmp_path / "out") == 1
@@ -237,7 +237,7 @@ def test_a_disk_that_cannot_be_written_stops_with_a_sentence(tmp_path, checkpoin
     assert "Errno" not in said
 
 
-def test_an_output_that_is_a_file_is_named_before_anything_is_done(tmp_path, checkpoint, photos, capsys):
+def test_a_file_as_output_folder_is_refused_first(tmp_path, checkpoint, photos, capsys):
     (tmp_path / "taken").write_text("kept")
     for output in (tmp_path / "taken", tmp_path / "taken" / "deeper"):
         assert run(checkpoint, photos, output) == 2
@@ -246,12 +246,12 @@ def test_an_output_that_is_a_file_is_named_before_anything_is_done(tmp_path, che
     assert (tmp_path / "taken").read_text() == "kept"
 
 
-def test_results_of_an_earlier_call_are_replaced_with_a_word(tmp_path, checkpoint, photos, capsys):
+def test_earlier_results_are_replaced_with_a_note(tmp_path, checkpoint, photos, capsys):
     call = (checkpoint, photos / "a" / "1.png", tmp_path / "out", "--no-panel", "--size", "64", "64")
     assert run(*call) == 0
-    assert "earlier call" not in capsys.readouterr().err
+    assert "earlier results" not in capsys.readouterr().err
     assert run(*call) == 0
-    assert f"'{tmp_path / 'out'}' holds results of an earlier call" in capsys.readouterr().err
+    assert f"'{tmp_path / 'out'}' holds earlier results" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ def canonical(tmp_path):
     return path
 
 
-def test_flip_blends_with_the_mirror_image(tmp_path, photos, checkpoint, capsys):
+def test_flip_averages_with_the_mirrored_image(tmp_path, photos, checkpoint, capsys):
     path = tmp_path / "slanted" / "checkpoints" / "best.ckpt"
     path.parent.mkdir(parents=True)
     write_checkpoint(path, SupervisedDepth(Slanted()))
@@ -300,7 +300,7 @@ def test_depth_follows_the_focal_length_at_the_working_size(tmp_path, canonical,
 
 
 @pytest.mark.parametrize("degrees", [None, 90.0])
-def test_without_a_camera_that_of_the_training_is_assumed_and_said(tmp_path, canonical, photos, capsys, degrees):
+def test_unknown_intrinsics_are_those_of_the_training_with_a_note(tmp_path, canonical, photos, capsys, degrees):
     if degrees is not None:
         checkpoint = torch.load(canonical, weights_only=True)
         checkpoint["plumbline"]["data"] = {"image_size": [48, 67], "assumed_field_of_view_degrees": degrees}
@@ -324,7 +324,7 @@ CAMERAS = {
 
 
 @pytest.mark.parametrize("case", CAMERAS)
-def test_a_camera_that_cannot_be_is_refused(tmp_path, checkpoint, photos, capfd, caplog, case):
+def test_impossible_intrinsics_are_refused(tmp_path, checkpoint, photos, capfd, caplog, case):
     camera, code, message = CAMERAS[case]
     assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", "--no-panel", "--k", *camera) == code
     assert message in capfd.readouterr().err + caplog.text
@@ -332,7 +332,7 @@ def test_a_camera_that_cannot_be_is_refused(tmp_path, checkpoint, photos, capfd,
 
 
 @pytest.mark.parametrize(("depth_scale", "said"), [("image_max", True), ("10m", False)])
-def test_relative_depth_is_said_to_be_no_metres(tmp_path, checkpoint, photos, capsys, depth_scale, said):
+def test_relative_depth_causes_a_note(tmp_path, checkpoint, photos, capsys, depth_scale, said):
     settings = {"image_size": [64, 64], "depth_scale": depth_scale}
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"data": {"init_args": settings}}))
     assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", "--no-panel") == 0
@@ -353,7 +353,7 @@ def read_ply(path):
 
 
 @pytest.mark.parametrize(("losses", "warned"), [(["l1"], True), (["ssi"], False)])
-def test_a_calibration_of_a_network_that_knows_metres_is_warned_of(tmp_path, canonical, photos, capsys, losses, warned):
+def test_a_calibration_of_a_metric_network_causes_a_warning(tmp_path, canonical, photos, capsys, losses, warned):
     checkpoint = torch.load(canonical, weights_only=True)
     checkpoint["plumbline"]["model"]["loss_weights"] = dict.fromkeys(losses, 1.0)
     torch.save(checkpoint, canonical)
@@ -364,7 +364,7 @@ def test_a_calibration_of_a_network_that_knows_metres_is_warned_of(tmp_path, can
 
 
 @pytest.mark.parametrize(("output", "metres"), [("depth", 2.3456 + 0.25), ("disparity", 1 / (1 / 2.3456 + 0.25))])
-def test_a_calibration_is_in_depth_and_cloud_at_once(tmp_path, checkpoint, photos, capsys, output, metres):
+def test_a_calibration_changes_depth_and_point_cloud_alike(tmp_path, checkpoint, photos, capsys, output, metres):
     settings = {"field_of_view_degrees": 70.0, "field_of_view_interval": (60.0, 80.0)}
     calibration = write_calibration(tmp_path / "c.yaml", output=output, **settings)
     call = ("--calibration", str(calibration), "--no-panel", "--size", "97", "131", "--ply")
@@ -388,7 +388,7 @@ def test_a_calibration_is_in_depth_and_cloud_at_once(tmp_path, checkpoint, photo
         (["--k", "131", "131", "65.5", "48.5"], 0.5, "--k is used, not the calibration's field of view of 70"),
     ],
 )
-def test_the_camera_of_the_call_goes_before_that_of_the_calibration(
+def test_given_intrinsics_override_those_of_the_calibration(
     tmp_path, checkpoint, photos, capsys, camera, half_width, said
 ):
     calibration = write_calibration(tmp_path / "c.yaml", field_of_view_degrees=70.0)
@@ -411,7 +411,7 @@ def test_the_field_of_view_of_a_calibration_is_the_camera_of_a_canonical_model(t
     assert "focal length" not in capsys.readouterr().err
 
 
-def test_a_calibration_without_a_camera_gives_no_cloud(tmp_path, checkpoint, photos):
+def test_a_calibration_without_intrinsics_gives_no_point_cloud(tmp_path, checkpoint, photos):
     call = ("--calibration", str(write_calibration(tmp_path / "c.yaml")), "--no-panel")
     assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", *call) == 0
     assert files(tmp_path / "out") == ["1_color.png", "1_depth.png"]
@@ -432,7 +432,7 @@ def teach(teacher, source, output, *more):
     return main(["--teacher", str(teacher), "--input", str(source), "--output", str(output), *more])
 
 
-def test_a_network_of_hugging_face_takes_the_place_of_a_checkpoint(tmp_path, photos, capsys):
+def test_a_hugging_face_network_replaces_a_checkpoint(tmp_path, photos, capsys):
     make_depth_anything(tmp_path / "net")
     call = ("--field-of-view", "60", "--size", "64", "64", "--no-panel", "--ply")
     assert teach(tmp_path / "net", photos / "a" / "1.png", tmp_path / "plain", *call) == 0
@@ -441,7 +441,7 @@ def test_a_network_of_hugging_face_takes_the_place_of_a_checkpoint(tmp_path, pho
     calibration = write_calibration(tmp_path / "c.yaml", output="disparity")
     call = (*call, "--calibration", str(calibration))
     assert teach(tmp_path / "net", photos / "a" / "1.png", tmp_path / "right", *call) == 0
-    assert "right up to one factor" in capsys.readouterr().err
+    assert "correct up to scale" in capsys.readouterr().err
     before, after = (read_ply(tmp_path / folder / "1.ply")["z"] for folder in ("plain", "right"))
     assert before.std() > 0
     # The shift is one of the network's own unit: beside the nearest point, disparity gains the same share everywhere.

@@ -1,4 +1,4 @@
-"""Prediction with networks of instances and of semantic classes, as a user calls it."""
+"""``tools.predict`` with networks of instance and semantic segmentation."""
 
 import json
 
@@ -37,7 +37,7 @@ WEIGHTS = {"classification": 1.0, "boxes": 1.0, "quality": 1.0, "projection": 1.
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """A depth-guided network of persons and bicycles with random weights, as training leaves it."""
+    """A depth-guided network of persons and bicycles with random weights, as a training checkpoint."""
     path = tmp_path / "run" / "checkpoints" / "best.ckpt"
     path.parent.mkdir(parents=True)
     module = BoxInstDepth(tiny_network(depth_guided=True), loss_weights=WEIGHTS)
@@ -72,7 +72,7 @@ def files(folder):
 
 
 def two_rectangles(self, batch):
-    """A bicycle and a person at known places of every image, the person the less certain one."""
+    """A bicycle and a person at known places of every image; the person has the lower score."""
     height, width = batch["original_image"].shape[-2:]
     masks = torch.zeros(2, height, width, dtype=torch.bool)
     masks[0, 5:20, 10:30], masks[1, 12:40, 20:35] = True, True
@@ -80,7 +80,7 @@ def two_rectangles(self, batch):
     return [{"boxes": boxes, "labels": torch.tensor([2, 1]), "scores": torch.tensor([0.9, 0.4]), "masks": masks}]
 
 
-def test_masks_boxes_and_names_come_back_from_the_files(tmp_path, checkpoint, photos, monkeypatch, capsys):
+def test_masks_boxes_and_names_are_read_back_from_the_files(tmp_path, checkpoint, photos, monkeypatch, capsys):
     from faster_coco_eval.core import mask as coco_masks
 
     monkeypatch.setattr(InstanceSegmentationModule, "detect", two_rectangles)
@@ -100,7 +100,11 @@ def test_masks_boxes_and_names_come_back_from_the_files(tmp_path, checkpoint, ph
     np.testing.assert_array_equal(coco_masks.decode(record["instances"][1]["segmentation"]).astype(bool), expected)
     numbers = cv2.imread(str(tmp_path / "out" / "street" / "a.v1_masks.png"), cv2.IMREAD_UNCHANGED)
     assert numbers.dtype == np.uint8
-    assert np.bincount(numbers.ravel()).tolist() == [50 * 70 - 300 - 420 + 80, 300, 420 - 80]  # the best on top
+    assert np.bincount(numbers.ravel()).tolist() == [
+        50 * 70 - 300 - 420 + 80,
+        300,
+        420 - 80,
+    ]  # the highest score on top
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [(r["file_name"], r["category_name"]) for r in results] == [
         (stem, name) for stem in stems for name in ("Fahrrad Ü", "person")
@@ -110,7 +114,7 @@ def test_masks_boxes_and_names_come_back_from_the_files(tmp_path, checkpoint, ph
     assert "numbers" not in said.err
 
 
-def test_the_threshold_is_one_of_everything_that_is_written(tmp_path, checkpoint, photos, monkeypatch):
+def test_the_threshold_applies_to_all_files(tmp_path, checkpoint, photos, monkeypatch):
     monkeypatch.setattr(InstanceSegmentationModule, "detect", two_rectangles)
     assert run(checkpoint, photos / "b.png", tmp_path / "out", "--score-threshold", "0.5", "--no-panel") == 0
     assert files(tmp_path / "out") == ["b_instances.json", "b_masks.png", "results.json"]
@@ -120,7 +124,7 @@ def test_the_threshold_is_one_of_everything_that_is_written(tmp_path, checkpoint
     assert cv2.imread(str(tmp_path / "out" / "b_masks.png"), cv2.IMREAD_UNCHANGED).max() == 1
 
 
-def test_photos_are_seen_as_in_evaluation_and_without_depth(tmp_path, checkpoint, photos):
+def test_photos_are_preprocessed_as_in_evaluation_without_depth(tmp_path, checkpoint, photos):
     """The same image through the data set that evaluation uses gives the same detections."""
 
     class Photo:
@@ -181,11 +185,11 @@ def test_flags_of_depth_are_refused(tmp_path, checkpoint, photos, capsys, flags)
     assert run(checkpoint, photos, tmp_path / "out", *flags) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
-    assert f"predicts instances, so there is nothing that {flags[0]} could change: leave it out" in line
+    assert f"predicts instances, to which {flags[0]} does not apply: leave it out" in line
     assert not (tmp_path / "out").exists()
 
 
-def test_a_broken_photo_is_skipped_and_the_rest_done(tmp_path, checkpoint, photos, monkeypatch, capfd):
+def test_a_broken_photo_is_skipped_and_the_others_are_predicted(tmp_path, checkpoint, photos, monkeypatch, capfd):
     monkeypatch.setattr(InstanceSegmentationModule, "detect", two_rectangles)
     (photos / "a.png").write_bytes((photos / "b.png").read_bytes()[:900])
     assert run(checkpoint, photos, tmp_path / "out", "--no-panel") == 1
@@ -194,7 +198,7 @@ def test_a_broken_photo_is_skipped_and_the_rest_done(tmp_path, checkpoint, photo
     assert len(json.loads((tmp_path / "out" / "results.json").read_text())) == 4
 
 
-def test_what_is_done_stays_when_something_stops_it(tmp_path, checkpoint, photos, monkeypatch, capsys):
+def test_finished_results_stay_after_an_error(tmp_path, checkpoint, photos, monkeypatch, capsys):
     monkeypatch.setattr(InstanceSegmentationModule, "detect", two_rectangles)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "street").write_text("a file where a folder has to be")
@@ -246,12 +250,12 @@ def test_a_segmenter_gives_label_maps_with_names_and_colours(tmp_path, photos, m
         assert (colours[expected == number] == table[str(number)]["colour"]).all()
     assert cv2.imread(str(tmp_path / "out" / "square_panel.png")).shape == (130, 2 * 130 + 200, 3)
     assert run(path, photos / "square.png", tmp_path / "more", "--score-threshold", "0.5") == 2
-    assert "predicts classes of pixels, so there is nothing that --score-threshold" in capsys.readouterr().err
+    assert "predicts classes of pixels, to which --score-threshold" in capsys.readouterr().err
 
 
-def test_results_of_an_earlier_call_are_not_replaced_without_a_word(tmp_path, checkpoint, photos, monkeypatch, capsys):
+def test_earlier_results_of_other_tasks_are_replaced_with_a_note(tmp_path, checkpoint, photos, monkeypatch, capsys):
     monkeypatch.setattr(InstanceSegmentationModule, "detect", two_rectangles)
     assert run(checkpoint, photos / "b.png", tmp_path / "out", "--no-panel") == 0
-    assert "earlier call" not in capsys.readouterr().err
+    assert "earlier results" not in capsys.readouterr().err
     assert run(checkpoint, photos / "b.png", tmp_path / "out", "--no-panel") == 0
-    assert "holds results of an earlier call; those of these images are replaced" in capsys.readouterr().err
+    assert "holds earlier results; those of these images are replaced" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What a training needs is made before it, in order and once; what cannot be made is said in one sentence."""
+"""Missing label files are made before a training, in order and once; those that cannot be made are one sentence."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ def write(path, kind):
 
 @pytest.fixture
 def commands(monkeypatch):
-    """Commands in place of running them; each leaves what the real one would."""
+    """List of commands that would be run; each writes the files of the real command."""
     called = []
 
     def run(*words, environment=None):
@@ -78,13 +78,13 @@ def test_a_fresh_experiment_gets_teacher_labels_and_directions_in_this_order(com
     printed = capsys.readouterr().out
     assert "about 15 minutes" in printed
     assert "labels ready after" in printed
-    # What is made is not made again, and nothing is said.
+    # Existing files are not made again, and nothing is printed.
     assert main(["--config", GAM]) == 0
     assert len(commands) == 3
     assert capsys.readouterr().out == ""
 
 
-def test_pseudo_depth_comes_from_a_network_that_saw_other_scenes(commands, capsys):
+def test_pseudo_depth_is_predicted_by_a_network_trained_on_other_scenes(commands, capsys):
     config = str(EXPERIMENTS / "boxinst_depth.yaml")
     where = ["--data.init_args.root", "/some where"]
     assert main(["--config", config, *where]) == 0
@@ -107,7 +107,7 @@ def test_pseudo_depth_comes_from_a_network_that_saw_other_scenes(commands, capsy
     assert len(commands) == 2
 
 
-def test_depth_of_other_data_is_for_their_user_to_make(commands, capsys):
+def test_missing_depth_of_other_data_is_refused(commands, capsys):
     assert main(["--config", str(EXPERIMENTS / "boxinst_depth_coco.yaml")]) == 1
     assert capsys.readouterr().err.startswith(
         "error: data/labels/coco_depth.h5 does not exist: make pseudo-labels DATA=... TEACHER=... OUT=... KIND=depth "
@@ -121,7 +121,7 @@ def test_only_what_is_missing_is_made(commands):
     assert [words[0] for words, _ in commands] == ["tools.vanishing"]
 
 
-def test_a_finished_teacher_is_not_trained_again_and_an_interrupted_one_goes_on(commands):
+def test_a_finished_teacher_is_reused_and_an_interrupted_one_resumed(commands):
     finish_teacher()
     assert main(["--config", GAM]) == 0
     assert [words[0] for words, _ in commands] == ["tools.pseudo_labels", "tools.vanishing"]
@@ -134,12 +134,12 @@ def test_a_finished_teacher_is_not_trained_again_and_an_interrupted_one_goes_on(
 
 
 @pytest.mark.parametrize("joined", [True, False])
-def test_where_the_data_lie_and_what_is_in_them_reaches_all_commands(commands, joined):
+def test_root_and_content_of_the_data_reach_all_commands(commands, joined):
     overrides = {"root": "/some where", "processes": "0", "settings.n_stills": "5", "image_size": "[64, 64]"}
     words = [w for name, text in overrides.items() for w in (f"--data.init_args.{name}", text)]
     given = [f"{name}={text}" for name, text in zip(words[::2], words[1::2], strict=True)] if joined else words
     assert main(["--config", GAM, *given]) == 0
-    handed_on = words[:6]  # the size of the clips is no matter of the teacher
+    handed_on = words[:6]  # the image size of the clips does not apply to the teacher
     for called, _ in commands:
         assert " ".join(handed_on) in " ".join(called)
         assert "[64, 64]" not in called
@@ -176,7 +176,7 @@ def test_settings_are_those_of_the_file_with_the_arguments_applied(tmp_path):
     assert data_settings(bare, ["--data.init_args.window=3"])[0]["init_args"] == {"window": 3}
 
 
-def test_labels_of_other_data_are_for_their_user_to_make(commands, capsys):
+def test_missing_labels_of_other_data_are_refused(commands, capsys):
     assert main(["--config", str(EXPERIMENTS / "gam_depth_nyuv2.yaml")]) == 1
     assert capsys.readouterr().err == (
         "error: data/labels/nyuv2_semantic.h5 does not exist: make pseudo-labels DATA=... TEACHER=... OUT=... makes "
@@ -188,7 +188,7 @@ def test_labels_of_other_data_are_for_their_user_to_make(commands, capsys):
     assert not commands
 
 
-def test_what_a_failing_command_returns_is_passed_on(monkeypatch, capsys):
+def test_the_exit_code_of_a_failed_command_is_returned(monkeypatch, capsys):
     called = []
 
     def fail(words, **settings):
@@ -198,7 +198,7 @@ def test_what_a_failing_command_returns_is_passed_on(monkeypatch, capsys):
     monkeypatch.setattr(prepare_inputs.subprocess, "run", fail)
     assert main(["--config", GAM]) == 7
     assert called == [[sys.executable, "-m", "cli", "fit", "--config", str(SEGMENTER)]]
-    assert not capsys.readouterr().err  # it has said why
+    assert not capsys.readouterr().err  # the command has printed the reason
 
 
 def test_a_command_that_leaves_no_labels_is_noticed(monkeypatch, capsys):
@@ -240,7 +240,7 @@ def test_broken_files_have_one_sentence(tmp_path, capsys, text, message):
 
 
 @pytest.mark.parametrize("words", [[], ["--config"], ["--data", "x"], ["x.yaml"]])
-def test_a_wrong_call_shows_the_right_one(capsys, words):
+def test_a_wrong_call_prints_the_usage(capsys, words):
     assert main(words) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: give --config experiments/NAME.yaml")
@@ -254,16 +254,16 @@ def test_a_wrong_call_shows_the_right_one(capsys, words):
         (EXPERIMENTS, "experiments is a folder: a YAML file of settings is needed\n"),
     ],
 )
-def test_a_file_that_is_not_there_is_one_sentence_with_the_nearest_name(capsys, path, sentence):
+def test_a_missing_file_is_one_sentence_with_the_nearest_name(capsys, path, sentence):
     assert main(["--config", str(path)]) == 1
     printed = capsys.readouterr().err
     assert printed.startswith("error: ")
     assert printed.endswith(sentence)
 
 
-def test_an_ablation_needs_what_its_variants_need(commands, tmp_path):
+def test_the_inputs_of_an_ablation_are_those_of_its_variants(commands, tmp_path):
     assert main(["--ablation", str(EXPERIMENTS / "ablations" / "gam_depth_true_poses.yaml")]) == 0
-    assert not commands  # all of its variants go without labels
+    assert not commands  # none of its variants uses labels
     assert main(["--ablation", str(EXPERIMENTS / "ablations" / "gam_depth.yaml")]) == 0
     assert [words[0] for words, _ in commands] == ["cli", "tools.pseudo_labels", "tools.vanishing"]
 
@@ -280,14 +280,14 @@ def test_trainings_of_an_ablation_are_its_variants(tmp_path):
         trainings(path)
 
 
-def test_every_experiment_either_needs_nothing_or_can_be_served(commands, capsys):
+def test_the_inputs_of_every_experiment_can_be_made(commands, capsys):
     for config in sorted(EXPERIMENTS.glob("[a-z]*.yaml")):
         code = main(["--config", str(config)])
         rooms = yaml.safe_load((EXPERIMENTS / yaml.safe_load(config.read_text())["data"]).read_text())
         assert code == 0 or rooms["class_path"] != ROOMS, config
 
 
-def test_needing_nothing_costs_a_fraction_of_a_second():
+def test_an_experiment_without_missing_inputs_costs_a_fraction_of_a_second():
     command = [sys.executable, "-X", "importtime", "-m", "tools.prepare_inputs", "--config"]
     started = time.perf_counter()
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Pseudo labels of tiny rooms, by teachers of our own and of others."""
+"""Proxy labels of tiny rooms, by checkpoints of this project and by external teachers."""
 
 import dataclasses
 import re
@@ -56,7 +56,7 @@ def make_data(root, **changes):
 
 @pytest.fixture
 def call(root, tmp_path):
-    """Arguments of a call, with the data set in a YAML file."""
+    """Arguments of the tool, with the data set in a YAML file."""
     arguments = {
         "settings": dataclasses.asdict(TINY),
         "root": str(root),
@@ -148,7 +148,7 @@ def test_another_teachers_file_is_refused(call, tmp_path, capsys):
     assert (tmp_path / "labels.h5").read_bytes() == before
 
 
-def test_depth_is_held_against_the_truth_in_metres(root, call, tmp_path, capsys):
+def test_depth_is_compared_with_ground_truth_in_metres(root, call, tmp_path, capsys):
     save_depth_checkpoint(tmp_path / "best.ckpt", depth_m=3.0)
     assert main(call(tmp_path / "best.ckpt", kind="depth")) == 0
     errors = []
@@ -161,8 +161,8 @@ def test_depth_is_held_against_the_truth_in_metres(root, call, tmp_path, capsys)
     np.testing.assert_allclose(store.read(store.names[0]), np.full(SIZE, 3.0), rtol=1e-6)
 
 
-class SomeTruth(Dataset):
-    """Frames of 4x6 pixels at 2 m; of the chosen ones the depth is known in the left half."""
+class PartialGroundTruth(Dataset):
+    """Frames of 4x6 pixels at 2 m; the chosen ones have ground truth in the left half."""
 
     def __init__(self, known):
         self.known = known
@@ -184,23 +184,23 @@ class SomeTruth(Dataset):
 @pytest.mark.parametrize(
     ("known", "said"),
     [
-        ([True, True], "against the truth: abs_rel_img 0.5000"),
-        ([False, True], "against the truth of 1 of 2 images: abs_rel_img 0.5000"),
+        ([True, True], "against ground truth: abs_rel_img 0.5000"),
+        ([False, True], "against ground truth of 1 of 2 images: abs_rel_img 0.5000"),
         ([False, False], "no ground truth to compare with: none of the 2 images has known depth"),
     ],
 )
-def test_depth_is_compared_where_there_is_truth_and_only_there(tmp_path, known, said):
+def test_depth_is_compared_only_on_pixels_with_ground_truth(tmp_path, known, said):
     with LabelWriter(tmp_path / "depth.h5", kind="depth", teacher="a test", settings={}) as writer:
         for name in ("0", "1"):
             depth = np.full((8, 12), 3.0, np.float32)
-            depth[:4] = 0  # what the teacher does not know is no error
+            depth[:4] = 0  # pixels without a label are not compared
             writer.write(name, depth)
         writer.finish()
-    assert depth_report(SomeTruth(known), LabelStore(tmp_path / "depth.h5"), relative=False) == said
+    assert depth_report(PartialGroundTruth(known), LabelStore(tmp_path / "depth.h5"), relative=False) == said
 
 
 @needs_transformers
-def test_classes_of_another_table_are_matched_before_they_are_judged(root, call, tmp_path, capsys):
+def test_classes_of_another_label_set_are_matched_before_the_evaluation(root, call, tmp_path, capsys):
     make_segformer(tmp_path / "tiny")
     assert main(call(tmp_path / "tiny")) == 0
     store = LabelStore(tmp_path / "labels.h5")
@@ -210,24 +210,24 @@ def test_classes_of_another_table_are_matched_before_they_are_judged(root, call,
     right = sum(np.bincount(truth[(labels == c) & (truth > 0)], minlength=1).max() for c in np.unique(labels))
     said = capsys.readouterr().out
     assert f"pixel_accuracy {right / (truth > 0).sum():.4f}" in said
-    assert "covers most often" in said
+    assert "overlaps most" in said
 
 
 @needs_transformers
-def test_relative_depth_is_aligned_before_it_is_judged(call, tmp_path, capsys):
+def test_relative_depth_is_aligned_before_the_evaluation(call, tmp_path, capsys):
     make_depth_anything(tmp_path / "tiny")
     assert main(call(tmp_path / "tiny", kind="depth")) == 0
     assert "abs_rel_img_median 0." in capsys.readouterr().out
     assert LabelStore(tmp_path / "labels.h5").settings["relative"] is True
 
 
-def test_data_without_classes_say_so(call, tmp_path, capsys):
+def test_data_without_classes_are_reported(call, tmp_path, capsys):
     save_segmenter_checkpoint(tmp_path / "best.ckpt", n_classes=N_CLASSES)
     assert main(call(tmp_path / "best.ckpt", more=["--data.init_args.fields", "[]"])) == 0
     assert "the data have no classes" in capsys.readouterr().out
 
 
-def test_a_wrong_call_says_what_is_wrong(call, tmp_path, capsys):
+def test_a_wrong_call_names_the_fault(call, tmp_path, capsys):
     assert main(call(tmp_path / "none.ckpt")) == 1
     assert "none.ckpt' does not exist" in capsys.readouterr().err
     assert main(call(tmp_path / "none.ckpt", kind="planes")) == 2

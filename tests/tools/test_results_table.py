@@ -25,7 +25,7 @@ def runs(tmp_path):
     return tmp_path
 
 
-def test_a_row_a_training_in_order(runs, capsys):
+def test_each_training_is_one_row_in_order(runs, capsys):
     assert main([str(runs), "--metrics", "abs_rel_img", "edge_f1_img"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "| experiment | run | data | seed | abs_rel_img | edge_f1_img | parameters | minutes | GB | commit |",
@@ -35,7 +35,28 @@ def test_a_row_a_training_in_order(runs, capsys):
     ]
 
 
-def test_evaluations_are_rows_only_where_nothing_was_trained(runs, tmp_path):
+@pytest.mark.parametrize(
+    ("tests", "columns"),
+    [
+        ([{"abs_rel_img_median": 0.2, "delta1_img_median": 0.8}], ["abs_rel_img_median", "delta1_img_median"]),
+        ([{"abs_rel_img": 0.1, "score": 1.0}, {"abs_rel_img_lsq": 0.3}], ["abs_rel_img", "abs_rel_img_lsq"]),
+        ([{"mask_ap": 0.5, "mask_ap_small": 0.1}], ["mask_ap"]),
+        ([{"own": 0.5, "other": 0.1}], ["other", "own"]),
+    ],
+)
+def test_the_columns_are_the_main_metrics_that_were_measured(tmp_path, capsys, tests, columns):
+    for number, scores in enumerate(tests):
+        scores = {f"test/{name}": value for name, value in scores.items()}
+        write_run(tmp_path, str(number), experiment="a", seed=number, test=scores)
+    assert main([str(tmp_path)]) == 0
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert head.strip("| ").split(" | ") == [
+        "experiment", "run", "data", "seed", *columns, "parameters", "minutes", "GB", "commit"
+    ]  # fmt: skip
+    assert all(any(row.split("|")[5 + k].strip() for row in rows) for k in range(len(columns)))
+
+
+def test_evaluations_are_rows_only_without_a_training(runs, tmp_path):
     write_run(runs, "1-test", experiment="b", seed=0, test={"test/abs_rel_img": 0.1})
     assert [record["run"] for record in read_runs(runs)] == ["1", "2"]
     (alone := tmp_path / "alone").mkdir()
@@ -44,7 +65,7 @@ def test_evaluations_are_rows_only_where_nothing_was_trained(runs, tmp_path):
     assert table(read_runs(alone), ["abs_rel_img"]).endswith("| b | 1-test |  | 0 | 0.1000 |  |  |  |  |")
 
 
-def test_no_run_and_damaged_ones_are_said(runs, tmp_path, capsys):
+def test_missing_and_damaged_runs_are_reported(runs, tmp_path, capsys):
     (empty := tmp_path / "empty").mkdir()
     assert main([str(empty)]) == 1
     assert "no tested run" in capsys.readouterr().err

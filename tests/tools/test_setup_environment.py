@@ -1,4 +1,4 @@
-"""The environment's script with fake Pythons and a fake uv, so that nothing is installed."""
+"""The setup script with fake Pythons and a fake uv; nothing is installed."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "setup_environment.sh"
 SYSTEM_TOOLS = ("bash", "basename", "cat", "cp", "dirname", "ls", "mkdir", "rm", "sha256sum", "touch")
-# A Python that knows its version, makes environments of copies of itself, and writes down what pip is asked for.
+# A fake Python: it prints a version, creates environments with copies of itself, and logs the arguments of pip.
 PYTHON = r"""#!/bin/bash
 case "$*" in
     *version_info*) exit {unsuitable} ;;
@@ -50,7 +50,7 @@ class Machine:
         self.put(name, PYTHON.format(**values, after_venv=after_venv, after_pip=after_pip))
 
     def installs(self):
-        """How often packages were installed."""
+        """Number of installations."""
         return self.log.read_text().count("--editable") if self.log.exists() else 0
 
     def setup(self, venv=".venv", *python):
@@ -60,7 +60,7 @@ class Machine:
         )
 
     def refused(self, *words):
-        """The one line that a refused call prints."""
+        """The line that a refused call prints."""
         done = self.setup(*words)
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1, done.stderr
@@ -72,7 +72,7 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
-def test_the_newest_suitable_python_is_taken(machine):
+def test_the_newest_suitable_python_is_used(machine):
     machine.python("python3", "3.11.2")
     machine.python("python3.11", "3.11.9")
     machine.python("python3.12", "3.13.0")  # a wrong link
@@ -82,7 +82,7 @@ def test_the_newest_suitable_python_is_taken(machine):
     assert not (machine.cwd / ".venv.partial").exists()
 
 
-def test_the_python_that_is_asked_for_is_the_only_one_tried(machine):
+def test_a_given_python_is_the_only_candidate(machine):
     machine.python("python3", "3.11.2")
     machine.python("python3.12", "3.12.1")
     assert machine.setup(".venv", "python3").returncode == 0
@@ -110,29 +110,29 @@ def test_a_python_without_venv_is_passed_over_or_named(machine):
 
 
 @pytest.mark.parametrize("venv", [".venv", "{tmp}/deep/env"])
-def test_a_failure_leaves_nothing_and_the_next_run_starts_anew(machine, tmp_path, venv):
+def test_a_failure_leaves_nothing_behind(machine, tmp_path, venv):
     venv = machine.cwd / venv.format(tmp=tmp_path)
     machine.python("python3", "3.11.2", after_venv="exit 1")
     assert "nothing is left" in machine.refused(venv)
     assert not venv.exists()
     machine.python("python3", "3.11.2", after_venv='touch "$3/half"; kill -9 $PPID')
     assert machine.setup(venv).returncode != 0
-    assert (venv / "half").exists()  # nothing can tidy up after kill -9 ...
+    assert (venv / "half").exists()  # kill -9 leaves the folder ...
     machine.python("python3", "3.11.2")
     assert machine.setup(venv).returncode == 0
-    assert not (venv / "half").exists()  # ... but the next run
+    assert not (venv / "half").exists()  # ... and the next run removes it
 
 
-def test_packages_that_cannot_be_had_are_said_and_tried_again(machine):
+def test_packages_that_cannot_be_installed_are_reported_and_tried_again(machine):
     machine.python("python3", "3.11.2", after_pip="exit 1")
-    assert "goes on where it stopped" in machine.refused()
+    assert "run make setup again to continue" in machine.refused()
     shutil.rmtree(machine.cwd / ".venv")
     machine.python("python3", "3.11.2")
     for _ in range(2):
         assert machine.setup().returncode == 0
 
 
-def test_uv_makes_and_fills_the_folder_that_is_asked_for(machine, tmp_path):
+def test_uv_creates_the_given_folder(machine, tmp_path):
     machine.python("python3.11", "3.11.9", venv=False)  # uv needs no venv module
     machine.put("uv", UV.format(log=machine.log, python=machine.bin / "python3.11"))
     venv = tmp_path / "elsewhere" / "env"
@@ -165,9 +165,9 @@ def test_nothing_is_installed_twice_for_the_same_requirements(machine, tmp_path)
     assert machine.setup(venv).stdout == f"environment ready in {venv}\n"
     assert machine.installs() == 1
     for name in ("pyproject.toml", "constraints.txt"):
-        (machine.cwd / name).touch()  # as a checkout does
+        (machine.cwd / name).touch()  # new time stamps, as after a checkout
     assert machine.setup(venv).stdout == ""
-    # A second clone has files of another age and place.
+    # A second clone has other paths and time stamps.
     first, machine.cwd = machine.cwd, tmp_path / "second clone"
     shutil.copytree(first, machine.cwd)
     assert machine.setup(venv).stdout == ""

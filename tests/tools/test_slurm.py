@@ -1,4 +1,4 @@
-"""The cluster job with a fake srun that prints what it is given."""
+"""The cluster job with a fake srun that prints its arguments."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The studies of shift and shape: what they print on a few flat rooms, and what they say to a wrong call."""
+"""The studies of shift and shape: their output on a few images of constant depth, and wrong calls."""
 
 import math
 
@@ -19,7 +19,7 @@ both = pytest.mark.parametrize("study", STUDIES)
 
 
 class FlatNetwork(nn.Module):
-    """Says that everything is two away, whatever it is shown."""
+    """Predicts a depth of 2 for every pixel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def some_rooms(name, settings, images, size, split="train"):
 
 
 def no_rooms(*arguments, **options):
-    raise AssertionError("rooms were made for a call that is wrong")
+    raise AssertionError("rooms were rendered for a wrong call")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def rooms(monkeypatch):
         monkeypatch.setattr(module, "load", some_rooms)
 
 
-def test_the_shape_of_each_checkpoint_is_printed_for_each_constant(tmp_path, rooms, capsys):
+def test_shape_errors_of_each_checkpoint_are_printed_for_each_shift(tmp_path, rooms, capsys):
     paths = [tmp_path / "a.ckpt", tmp_path / "b.ckpt"]
     for path, shift in zip(paths, (0.0, 0.5), strict=True):
         save_render_consistency(path, shift)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def data(tmp_path):
-    """Three training frames of upright rectangles, seen from in front, and one that is plain."""
+    """Three training frames of upright rectangles, viewed frontally, and a textureless one."""
     rows = []
     for frame in range(4):
         image = np.full((96, 128, 3), 128, np.uint8)
@@ -46,7 +46,7 @@ def test_directions_are_stored_with_their_settings(data, tmp_path, capsys):
     assert not store.read(store.names[3]).any()
 
 
-def test_a_stopped_run_goes_on_and_a_finished_one_is_left_alone(data, tmp_path, capsys, monkeypatch):
+def test_an_interrupted_run_continues_and_a_finished_file_is_unchanged(data, tmp_path, capsys, monkeypatch):
     out = tmp_path / "vanishing.h5"
     seen = []
 

@@ -1,6 +1,6 @@
 """Train the variants of an experiment with several seeds and compare them.
 
-``python -m tools.ablation experiments/ablations/X.yaml`` takes a file that names an experiment and what is changed::
+``python -m tools.ablation experiments/ablations/X.yaml`` reads a file with an experiment and its variants::
 
     experiment: gam_depth
     common: [--trainer.max_steps, 1000]     # arguments of `python -m cli fit` for all runs, optional
@@ -9,31 +9,54 @@
     metrics: [abs_rel_img_median, delta1_img_median]
     variants:
       full: {}
-      no_mask: {args: [--model.init_args.weighting, losses.weighting.Averaging], note: what is left out and why}
+      no_mask: {args: [--model.init_args.weighting, losses.weighting.Averaging], note: what is removed and why}
     start: {name: motion, experiment: monodepth2, args: [--trainer.max_steps, 1000]}     # optional
 
-With ``start``, that experiment is trained first, once a seed, and all variants of a seed begin with its last weights as
-far as they fit (``lightning_modules/callbacks/start_from.py``); ablations with the same start share its runs.
+With ``start``, that experiment is trained first, once per seed. All variants of a seed are initialised with its last
+weights, as far as they fit (``lightning_modules/callbacks/start_from.py``). Ablations with the same start share its
+runs.
 
-Runs land in ``<runs_dir>/<experiment>/<ablation>_<variant>_s<seed>/`` as any other, starts in
-``<runs_dir>/<its experiment>/start_<name>_s<seed>/``, their output in ``console.log`` there. The same command goes on
-where an earlier one stopped: finished runs are kept, interrupted ones continue from their last checkpoint. The table
-goes to the standard output and to ``<runs_dir>/<ablation>.md``.
+A run is stored in ``<runs_dir>/<experiment>/<ablation>_<variant>_s<seed>/``, a start in ``<runs_dir>/<its
+experiment>/start_<name>_s<seed>/``, each with its output in ``console.log``. The same command continues an interrupted
+ablation: finished runs are kept, interrupted ones resume from their last checkpoint. The table is printed and written
+to ``<runs_dir>/<ablation>.md``.
 """
 
 import signal
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lightning_modules.command_line.experiment_metrics import check_metrics
-from lightning_modules.command_line.plain_parser import PlainParser
+from lightning_modules.command_line.wording import did_you_mean
 from structures.errors import plain_reason
 from structures.files import write_atomically
 from tools.ablation.file import read_ablation
 from tools.ablation.runs import finished_records, print_progress, runs_of, starts_of, train
 from tools.ablation.table import tables
+from tools.command import plain_parser
+
+
+def check_measured(metrics: Sequence[str], records: Iterable[Mapping[str, Any]], where: Path) -> None:
+    """Refuse a metric that no finished run has: its column would be empty.
+
+    Args:
+        metrics: Names without their stage.
+        records: Records of the finished runs.
+        where: The file that names the metrics.
+
+    Raises:
+        ValueError: If a metric is in no record; the message gives the nearest name and the known ones.
+    """
+    known = {name.removeprefix("test/") for record in records for name in record["test"]}
+    unknown = next((metric for metric in metrics if metric not in known), None)
+    if unknown is not None:
+        similar = did_you_mean(unknown, known) or ";"
+        raise ValueError(
+            f"{where}: no finished run has the metric '{unknown}'{similar} known are {', '.join(sorted(known))}"
+        )
 
 
 def _leave(signal_number: int, frame: FrameType | None) -> NoReturn:
@@ -41,19 +64,22 @@ def _leave(signal_number: int, frame: FrameType | None) -> NoReturn:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Train what is missing, then write the table.
+    """Train the missing runs, then write the table.
+
+    Args:
+        args: Arguments in place of ``sys.argv[1:]``.
 
     Returns:
-        0, or 1 if the file is wrong, a run failed, or nothing is finished.
+        0, or 1 if the file is wrong, a run failed, or no run is finished.
     """
-    parser = PlainParser(prog="python -m tools.ablation", description="Train and compare variants.")
+    parser = plain_parser("tools.ablation", __doc__)
     parser.add_argument("file", type=Path, help="experiments/ablations/<name>.yaml")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at once; above 1 each gets one thread")
-    parser.add_argument("--table-only", action="store_true", help="train nothing, read what is there")
+    parser.add_argument("--jobs", type=int, default=1, help="parallel trainings; with more than 1, each has one thread")
+    parser.add_argument("--table-only", action="store_true", help="train nothing; write the table of the finished runs")
     options = parser.parse_args(args)
     if options.jobs < 1:
-        parser.error(f"--jobs is {options.jobs}, but must be at least 1")
+        parser.error(f"--jobs is {options.jobs}, but has to be at least 1")
     try:
         ablation = read_ablation(options.file)
     except (OSError, ValueError) as error:
@@ -69,13 +95,13 @@ def main(args: list[str] | None = None) -> int:
             print_progress(f"error: {error}")
             return 1
     if not options.table_only:
-        previous = signal.signal(signal.SIGTERM, _leave)  # so that no training is left behind
+        previous = signal.signal(signal.SIGTERM, _leave)  # so that the trainings are stopped too
         try:
             failures = train(starts, jobs=options.jobs)
             begun = {seed for _, seed in finished_records(starts)}
             failures += train([run for run in runs if run.seed in begun or not starts], jobs=options.jobs)
         except KeyboardInterrupt:
-            print_progress("interrupted; the same command goes on from here")
+            print_progress("interrupted; run the same command to continue")
             return 130
         finally:
             signal.signal(signal.SIGTERM, previous)
@@ -83,6 +109,11 @@ def main(args: list[str] | None = None) -> int:
     if not records:
         print_progress(f"no run of {ablation.name} is finished below {options.runs_dir}")
     else:
+        try:
+            check_measured(ablation.metrics, records.values(), options.file)
+        except ValueError as error:
+            print_progress(f"error: {error}")
+            return 1
         text = tables(ablation, records) + "\n"
         write_atomically(options.runs_dir / f"{ablation.name}.md", [text.encode()])
         sys.stdout.write(text)

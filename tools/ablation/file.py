@@ -1,4 +1,4 @@
-"""The ablation file: what it may say, read and checked."""
+"""The ablation file: its keys, read and checked."""
 
 import json
 import os
@@ -13,22 +13,15 @@ from lightning_modules.runs.folder import check_name
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
-
 _REQUIRED = ("experiment", "seeds", "baseline", "metrics", "variants")
-
-
 _KEYS = ("common", *_REQUIRED, "start")
-
-
 _VARIANT_KEYS = ("args", "note")
-
-
 _START_KEYS = ("name", "experiment", "args")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What is changed about the experiment: arguments of ``python -m cli fit``, and a note for the table."""
+    """One variant of the experiment: arguments of ``python -m cli fit``, and a note for the table."""
 
     args: tuple[str, ...] = ()
     note: str = ""
@@ -36,7 +29,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Start:
-    """The training whose last weights all variants of a seed begin with."""
+    """The training whose last weights initialise all variants of a seed."""
 
     name: str
     experiment: str
@@ -45,7 +38,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Ablation:
-    """An ablation file; see the head of this file."""
+    """Content of an ablation file, see :mod:`tools.ablation.__main__`."""
 
     name: str
     experiment: str
@@ -58,7 +51,7 @@ class Ablation:
 
 
 def _arguments(value: Any, where: str) -> tuple[str, ...]:
-    """Arguments as text; numbers, flags and nested values are written as YAML reads them back."""
+    """Arguments as text; numbers, flags and nested values in YAML notation."""
     if not isinstance(value, list):
         raise ValueError(f"{where} is {value!r}, but a list of command line arguments is needed.")
     return tuple(item if isinstance(item, str) else json.dumps(item) for item in value)
@@ -87,8 +80,8 @@ def read_ablation(path: Path) -> Ablation:
     """Read and check an ablation file.
 
     Raises:
-        ValueError: If it is no YAML, or a key or a value is wrong.
-        OSError: If it cannot be read.
+        ValueError: If the file is no YAML, or a key or a value is wrong.
+        OSError: If the file cannot be read.
     """
     content = read_mapping(path.read_bytes(), str(path))
     _check_keys(content, _KEYS, _REQUIRED, str(path))

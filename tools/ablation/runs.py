@@ -1,4 +1,4 @@
-"""The trainings of an ablation: which there are, training what is missing, and reading what is finished."""
+"""The runs of an ablation: their list, their training, and their records."""
 
 import json
 import os
@@ -17,11 +17,7 @@ from structures.files import write_atomically
 from tools.ablation.file import EXPERIMENTS, Ablation, Start
 
 _POLL_S = 0.5
-
-
 _LONGEST_REASON = 300
-
-
 _START_FROM = "lightning_modules.callbacks.start_from.StartFrom"
 
 
@@ -35,21 +31,21 @@ class Run:
     command: tuple[str, ...]
     """Arguments of the command line, without a checkpoint to continue from."""
     settings: tuple[str, ...]
-    """Those of them that the ablation file gives."""
+    """The arguments from the ablation file."""
 
     @property
     def title(self) -> str:
-        """What the user calls it."""
+        """Variant and seed, for messages."""
         return f"{self.variant}, seed {self.seed}"
 
     @property
     def note_path(self) -> Path:
-        """The file that keeps with which settings the folder was made."""
+        """File with the settings that the folder was made with."""
         return self.folder / "ablation.json"
 
 
 def starts_of(ablation: Ablation, runs_dir: Path) -> list[Run]:
-    """The trainings that the variants begin from, one a seed; none where the ablation has no start."""
+    """The start trainings, one per seed; empty if the ablation has no start."""
     start = ablation.start
     return [] if start is None else [_start_run(start, seed, runs_dir) for seed in ablation.seeds]
 
@@ -62,7 +58,7 @@ def _start_run(start: Start, seed: int, runs_dir: Path) -> Run:
 
 
 def runs_of(ablation: Ablation, runs_dir: Path) -> list[Run]:
-    """All trainings of an ablation, seed by seed, so that an unfinished table compares like with like."""
+    """All runs of an ablation, seed by seed, so that the variants of an unfinished table have the same seeds."""
     config = os.path.relpath(EXPERIMENTS / f"{ablation.experiment}.yaml")
     runs = []
     for seed in ablation.seeds:
@@ -78,17 +74,17 @@ def runs_of(ablation: Ablation, runs_dir: Path) -> list[Run]:
 
 
 def last_checkpoint(run: Run) -> Path | None:
-    """The checkpoint that an interrupted run goes on from, or None if it has none."""
+    """The checkpoint that an interrupted run resumes from, or None."""
     found = sorted((run.folder / "checkpoints").glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
     last = run.folder / "checkpoints" / "last.ckpt"
     return last if last in found else found[-1] if found else None
 
 
 def record_of(run: Run) -> dict[str, Any] | None:
-    """The record of a finished run, or None if it is not there or has not been tested.
+    """The record of a finished run, or None if there is none or the run has not been tested.
 
     Raises:
-        ValueError: If the record is damaged, or what is in the folder was trained with other settings.
+        ValueError: If the record is damaged, or the folder was made with other settings.
     """
     path = run.folder / "run.json"
     try:
@@ -96,8 +92,8 @@ def record_of(run: Run) -> dict[str, Any] | None:
         made_with = json.loads(run.note_path.read_text()) if run.note_path.exists() else list(run.settings)
     except ValueError as error:  # torn, or not even text
         raise ValueError(
-            f"{path} or {run.note_path.name} beside it is damaged ({error}): move {run.folder} elsewhere, and it is "
-            "trained again"
+            f"{path} or {run.note_path.name} beside it is damaged ({error}): move {run.folder} elsewhere to "
+            "train it again"
         ) from None
     if made_with != list(run.settings) and ("test" in record or last_checkpoint(run) is not None):
         raise ValueError(
@@ -108,7 +104,7 @@ def record_of(run: Run) -> dict[str, Any] | None:
 
 
 class _Attempt:
-    """A training in a process of its own; its output goes to ``console.log`` in its folder."""
+    """A training in its own process, with its output in ``console.log`` of its folder."""
 
     def __init__(self, run: Run, threads: int | None) -> None:
         self.run = run
@@ -124,7 +120,7 @@ class _Attempt:
         self._offset = self._log.stat().st_size if self._log.exists() else 0
         self._started_s = time.monotonic()
         with self._log.open("ab") as log:
-            # A session of its own: an interrupt from the keyboard reaches this tool, which then stops its trainings.
+            # Own session: an interrupt from the keyboard reaches only this tool, which then stops its trainings.
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cli", *run.command, *resume],
                 stdin=subprocess.DEVNULL,
@@ -140,28 +136,28 @@ class _Attempt:
         return (time.monotonic() - self._started_s) / 60
 
     def failure(self, status: int) -> str | None:
-        """Why the run has no result, in one line, or None if it has one."""
+        """Reason why the run has no result, in one line, or None if it has one."""
         if status == 0:
             if record_of(self.run) is not None:
                 return None
             return f"ended without a test result; see {self._log}"
         lines = self._log.read_bytes()[self._offset :].decode(errors="replace").splitlines()
         lines = [line.strip() for line in lines if line.strip()] or ["no output"]
-        # The command line says "error: ..." and its parser goes on in the next lines; a crash has its reason last.
+        # The command line prints "error: ...", possibly over several lines; a crash ends with its reason.
         begin = max((i for i, line in enumerate(lines) if line.startswith("error: ")), default=len(lines) - 1)
-        told = textwrap.shorten(" ".join(lines[begin:]), _LONGEST_REASON, placeholder=" ...")
-        return f"exit status {status}: {told} ({self._log})"
+        reason = textwrap.shorten(" ".join(lines[begin:]), _LONGEST_REASON, placeholder=" ...")
+        return f"exit status {status}: {reason} ({self._log})"
 
 
 def train(runs: Sequence[Run], *, jobs: int) -> list[str]:
-    """Train what is not finished yet, several at once.
+    """Train the unfinished runs, several in parallel.
 
     Args:
-        runs: The runs, in the order in which they start.
-        jobs: Number of processes at once; above 1 each gets one thread.
+        runs: The runs, in their order.
+        jobs: Number of parallel processes; with more than 1, each has one thread.
 
     Returns:
-        What went wrong, a line a run; the other runs are finished.
+        One line for each failed run; the other runs are finished.
     """
     failures: list[str] = []
     pending: list[Run] = []
@@ -170,7 +166,7 @@ def train(runs: Sequence[Run], *, jobs: int) -> list[str]:
             if record_of(run) is None:
                 pending.append(run)
             else:
-                print_progress(f"{run.title}: finished before")
+                print_progress(f"{run.title}: finished already")
         except ValueError as error:
             failures.append(f"{run.title}: {error}")
             print_progress(failures[-1])
@@ -183,7 +179,7 @@ def train(runs: Sequence[Run], *, jobs: int) -> list[str]:
                 attempt = _Attempt(pending.pop(0), threads=1 if jobs > 1 else None)
                 running.append(attempt)
                 print_progress(
-                    f"{attempt.run.title}: {'goes on from its last checkpoint' if attempt.continues else 'starts'}"
+                    f"{attempt.run.title}: {'resumes from its last checkpoint' if attempt.continues else 'starts'}"
                 )
             for attempt in list(running):
                 status = attempt.process.poll()
@@ -200,14 +196,14 @@ def train(runs: Sequence[Run], *, jobs: int) -> list[str]:
                 time.sleep(_POLL_S)
     finally:
         for attempt in running:
-            attempt.process.terminate()  # a training then saves where it is
+            attempt.process.terminate()  # a training then saves a checkpoint
         for attempt in running:
             attempt.process.wait()
     return failures
 
 
 def finished_records(runs: Sequence[Run]) -> dict[tuple[str, int], dict[str, Any]]:
-    """Records of the runs that are finished and were made with the settings they have now, by variant and seed."""
+    """Records of the finished runs whose settings have not changed since, by variant and seed."""
     records = {}
     for run in runs:
         try:
@@ -221,6 +217,6 @@ def finished_records(runs: Sequence[Run]) -> dict[tuple[str, int], dict[str, Any
 
 
 def print_progress(text: str) -> None:
-    """Write a line to the standard error, at once."""
+    """Write a line to stderr and flush it."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The table of an ablation: means over seeds and paired differences to the baseline with intervals."""
+"""The table of an ablation: means over seeds, and paired differences to the baseline with intervals."""
 
 import math
 import shlex
@@ -18,7 +18,7 @@ def paired_interval(differences: Sequence[float], *, confidence: float = CONFIDE
     """Mean of paired differences with its t interval, ``mean ± t_(n - 1) sd / sqrt(n)``.
 
     Args:
-        differences: One a seed, variant minus baseline.
+        differences: One per seed, variant minus baseline.
         confidence: Coverage of the interval, in (0, 1).
 
     Returns:
@@ -36,7 +36,7 @@ def paired_interval(differences: Sequence[float], *, confidence: float = CONFIDE
 
 
 def tables(ablation: Ablation, records: Mapping[tuple[str, int], dict[str, Any]]) -> str:
-    """Markdown: means over seeds, paired differences to the baseline, and what was run.
+    """Markdown with means over seeds, paired differences to the baseline, and the settings of the runs.
 
     Args:
         ablation: The ablation.
@@ -82,7 +82,7 @@ def tables(ablation: Ablation, records: Mapping[tuple[str, int], dict[str, Any]]
     if others:
         blocks += [
             f"Differences to `{ablation.baseline}` with the same seed: mean [{CONFIDENCE:.0%} t interval], bold where "
-            "the interval leaves out 0 (each by itself; nothing is corrected for the number of comparisons):",
+            "the interval excludes 0 (no correction for multiple comparisons):",
             _markdown(["variant", *ablation.metrics], differences),
         ]
     lines = [
@@ -91,13 +91,13 @@ def tables(ablation: Ablation, records: Mapping[tuple[str, int], dict[str, Any]]
     ]
     if ablation.start is not None:
         given = f" with `{shlex.join(ablation.start.args)}`" if ablation.start.args else ""
-        lines.append(f"- all of a seed begin with the last weights of `{ablation.start.experiment}`{given}")
+        lines.append(f"- all variants of a seed start from the last weights of `{ablation.start.experiment}`{given}")
     for name, variant in ablation.variants.items():
-        parts = [f"`{shlex.join(variant.args)}`" if variant.args else "as it is", variant.note]
+        parts = [f"`{shlex.join(variant.args)}`" if variant.args else "unchanged", variant.note]
         lines.append(f"- **{name}**: {'; '.join(part for part in parts if part)}")
     if records:
         minutes = [record["fit_minutes"] for record in records.values() if "fit_minutes" in record]
-        spent = f", {statistics.fmean(minutes):.1f} minutes a training" if minutes else ""
+        spent = f", {statistics.fmean(minutes):.1f} minutes per training" if minutes else ""
         commits = ", ".join(sorted({str(record.get("commit", "unknown"))[:8] for record in records.values()}))
         n_runs = len(ablation.seeds) * len(ablation.variants)
         lines.append(f"- {len(records)} of {n_runs} runs, commit {commits}{spent}")

@@ -1,12 +1,12 @@
-"""Calibration with known answers: one frozen network, its output distorted by hidden shifts, in rooms it never saw.
+"""Error of the calibration for known shifts: one frozen network, its output shifted artificially, on held-out rooms.
 
 ``python -m tools.studies.calibration_study --checkpoint X.ckpt``
 
-Five domains of rooms of two ranges of focal lengths get five hidden shifts, of depth and again of disparity. Printed
-is, for each, what ``tools.calibrate`` finds, beside what is wrong when nothing is done, beside the error that is left
-when what is found without any hidden shift is taken off, and beside the floor: how far the shifts that fit each image
-best, with its truth, lie apart. Then the field of view of each range, against the usual 60 degrees: with the shift
-known, and both unknown.
+Five domains of rooms, of two ranges of focal lengths, get five known shifts of depth, and then of disparity. For each
+domain the study prints the shift that ``tools.calibrate`` finds and its error, the error without calibration, the error
+after subtracting the shift found in the domain without an artificial one, and the floor: the quartiles of the shifts
+that fit each image best to its ground truth. Then it prints the estimated field of view of each range and its error,
+with the shift known and unknown, and the error of the usual 60 degrees.
 """
 
 import math
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import Namespace
 from torch import Tensor
 
 from datamodules.base import Split
@@ -23,16 +23,15 @@ from datamodules.rooms.datamodule import RoomsDataModule
 from datamodules.rooms.settings import RoomsSettings
 from geometry.alignment import scale_and_shift
 from geometry.camera import focal_from_field_of_view
-from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.render_consistency.calibration import Estimate, Output, opposite_turns
 from lightning_modules.render_consistency.calibration_search import USUAL_FIELD_OF_VIEW, Domain, find_focal, find_shift
-from lightning_modules.runs.loading import innermost_reason
 from lightning_modules.teachers.teacher import Teacher
 from tools.calibrate import evenly, load_frames, make_network
+from tools.command import run_tool, settings_parser
 from tools.pseudo_labels import unaugmented_frames
 
 HIDDEN = (0.0, 0.2, -0.2, 0.4, -0.3)
-"""What the outputs of the five domains lack, in medians of the undistorted output; the first is the null domain."""
+"""Shifts removed from the output, one per domain, in medians of the original output; the first is the null domain."""
 
 STILLS = RoomsSettings(n_video_scenes=0, n_video_val=0, n_video_test=0, n_stills=1200, n_stills_val=0, n_stills_test=0)
 WIDE = replace(STILLS, seed=101, plain_wall_fraction=0.3, focal_range=(0.55, 0.70))
@@ -42,7 +41,7 @@ LONG = replace(STILLS, seed=102, focal_range=(0.95, 1.20))
 
 @dataclass(frozen=True)
 class Rooms:
-    """Images of one range of focal lengths with their truth."""
+    """Images of one range of focal lengths with their ground truth."""
 
     name: str
     image: Tensor
@@ -56,12 +55,12 @@ class Rooms:
         return Rooms(f"{self.name} {index + 1}", *(values[index::parts] for values in maps))
 
     def domain(self, network: Callable[[Tensor, Tensor], Tensor], output: Output) -> Domain:
-        """The images with a network that answers about them."""
+        """The images with the network that predicts them."""
         return Domain(self.image, self.K, network, output, tuple(opposite_turns([7.0], [5.0])))
 
 
 def load(name: str, settings: RoomsSettings, images: int, size: tuple[int, int], split: Split = "train") -> Rooms:
-    """Images of some rooms, made when they are missing."""
+    """Images of rooms with the given settings, rendered if they are missing."""
     data = RoomsDataModule(
         settings=settings, image_size=size, parts=("still",), eval_parts=("still",), fields=("plane",)
     )
@@ -69,16 +68,16 @@ def load(name: str, settings: RoomsSettings, images: int, size: tuple[int, int],
     return Rooms(name, batch["image"], batch["K"], batch["depth"], batch["plane"])
 
 
-def lacking(network: Callable[[Tensor, Tensor], Tensor], constant: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """The network without a constant."""
+def shifted_down(network: Callable[[Tensor, Tensor], Tensor], constant: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """The network with a constant subtracted from its output."""
     return lambda image, K: network(image, K) - constant
 
 
 def fitted_shifts(rooms: Rooms, network: Callable[[Tensor, Tensor], Tensor], output: Output, unit: float) -> Tensor:
-    """The constant that fits each image best with its truth, in units of the output, ``(N,)``."""
-    said = torch.cat([network(*pair) for pair in zip(rooms.image.split(16), rooms.K.split(16), strict=True)])
+    """The shift that aligns each image best with its ground truth, in units of the output, ``(N,)``."""
+    predicted = torch.cat([network(*pair) for pair in zip(rooms.image.split(16), rooms.K.split(16), strict=True)])
     truth = rooms.depth if output == "depth" else 1 / rooms.depth.clamp(min=1e-3)
-    scale, shift = scale_and_shift(said, target=truth, mask=rooms.depth > 0)
+    scale, shift = scale_and_shift(predicted, target=truth, mask=rooms.depth > 0)
     return shift / scale / unit
 
 
@@ -90,15 +89,15 @@ def _interval(estimate: Estimate, unit: float, offset: float = 0.0) -> str:
 def shift_table(domains: list[Rooms], network: Callable[[Tensor, Tensor], Tensor], output: Output) -> str:
     """A line for each domain and a summary."""
     text = (
-        f"{output}: hidden | smallest spread, 95 % | error | no slope, 95 % | error | less the null domain's, spread, "
-        "slope | nothing done | smallest relative | floor\n"
+        f"{output}: true shift | least spread, 95 % | error | zero slope, 95 % | error | minus the null domain's, "
+        "spread, slope | uncalibrated | least relative | floor\n"
     )
     errors: list[list[float]] = []
     null = (0.0, 0.0)
     for rooms, hidden in zip(domains, HIDDEN, strict=True):
         plain = rooms.domain(network, output)
         unit = plain.unit
-        found = find_shift(rooms.domain(lacking(network, hidden * unit), output), unit=unit)
+        found = find_shift(rooms.domain(shifted_down(network, hidden * unit), output), unit=unit)
         values = (found.smallest.value / unit, found.signed.value / unit)
         if hidden == 0.0:
             null = values
@@ -114,14 +113,14 @@ def shift_table(domains: list[Rooms], network: Callable[[Tensor, Tensor], Tensor
         )
     means = torch.tensor(errors).mean(dim=0).tolist()
     return text + (
-        f"  mean error by spread {means[0]:.3f}, by slope {means[1]:.3f}, nothing done {means[4]:.3f}; less the null "
+        f"  mean error by spread {means[0]:.3f}, by slope {means[1]:.3f}, uncalibrated {means[4]:.3f}; minus the null "
         f"domain's, over the other four: {means[2] * 5 / 4:.3f}, {means[3] * 5 / 4:.3f}\n"
     )
 
 
 def focal_table(ranges: list[Rooms], network: Callable[[Tensor, Tensor], Tensor]) -> str:
     """A line for each range of focal lengths."""
-    text = "field of view: true | no slope, 95 % | error of f | smallest spread, 95 % | error of f | of 60 degrees\n"
+    text = "field of view: true | zero slope, 95 % | error of f | least spread, 95 % | error of f | of 60 degrees\n"
     for rooms in ranges:
         width = rooms.image.shape[-1]
         true = rooms.K[:, 0, 0]
@@ -150,12 +149,12 @@ def run(config: Namespace) -> None:
     """
     if config.images < 10 or config.focal_images < 2:
         raise ValueError(
-            f"--images is {config.images} and --focal-images {config.focal_images}, but intervals need at least 2 of "
-            "each of the five domains, 10 in all, and 2 of each range"
+            f"--images is {config.images} and --focal-images {config.focal_images}, but intervals need at least 2 "
+            "images of each of the five domains, 10 in all, and 2 of each range"
         )
     share = config.images // 5
     size = (config.size[0], config.size[1])
-    teacher = Teacher(config.checkpoint, "depth")  # before the rooms, which may take minutes
+    teacher = Teacher(config.checkpoint, "depth")  # before rendering the rooms, which may take minutes
     ranges = [load("wide", WIDE, 2 * share, size), load("long", LONG, 3 * share, size)]
     domains = [ranges[1].part(0, 3), ranges[0].part(0, 2), ranges[1].part(1, 3), ranges[0].part(1, 2)]
     domains.append(ranges[1].part(2, 3))
@@ -173,28 +172,14 @@ def main(args: list[str] | None = None) -> int:
         args: Arguments in place of ``sys.argv[1:]``.
 
     Returns:
-        0, 1 with one sentence if something is wrong with checkpoint, number or file, 2 for a wrong call.
+        0, 1 with one sentence if checkpoint, number or file cannot be used, 2 for a wrong call.
     """
-    parser = SettingsParser(
-        prog="python -m tools.studies.calibration_study",
-        description=(__doc__ or "").split("\n\n")[0],
-        exit_on_error=False,
-    )
-    parser.add_argument("--checkpoint", type=str, required=True, help="a depth network that was trained in metres")
-    parser.add_argument("--images", type=int, default=750, help="how many images, over all domains")
-    parser.add_argument("--focal-images", type=int, default=100, help="how many of each range for the focal length")
+    parser = settings_parser("tools.studies.calibration_study", __doc__)
+    parser.add_argument("--checkpoint", type=str, required=True, help="checkpoint of a network of metric depth")
+    parser.add_argument("--images", type=int, default=750, help="number of images, over all domains")
+    parser.add_argument("--focal-images", type=int, default=100, help="images of each range for the focal length")
     parser.add_argument("--size", type=int, nargs=2, default=[96, 128], help="height and width")
-    try:
-        config = parser.parse_args(args)
-    except ArgumentError as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
-        return 2
-    try:
-        run(config)
-    except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
-        return 1
-    return 0
+    return run_tool(parser, run, args)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What self-agreement says where the truth is known: the simplest test of shift and focal length.
+"""Consistency error of an oracle over depth shifts and focal lengths, with exact ground truth.
 
 ``python -m tools.studies.consistency_signal --out signal/ [--data experiments/data/rooms.yaml]``
 
-An oracle takes the place of the network: it carries the true 3-D position of each point through the renderer and says
-its true depth in the new view, plus a shift of its own. Printed are the disagreement (after an alignment by scale) over
-the shift at the true focal length, over the focal length at the true shift, and the surface over both, with the shift
-that fits best to each wrong focal length: the valley in which the two are hard to tell apart.
+An oracle replaces the network: it carries the true 3-D position of each point through the renderer and predicts its
+true depth in the new view, plus a shift. The study prints the disagreement (after scale alignment) over the shift at
+the true focal length, over the focal length at the true shift, and over both, with the best shift for each wrong focal
+length: along this valley, shift and focal length are hard to distinguish.
 """
 
 import math
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
@@ -23,34 +23,33 @@ from geometry.masks import shrink
 from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about, zoomed_intrinsics
 from geometry.se3 import apply_transform
 from geometry.stencils import masked_median_per_image
-from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.render_consistency.calibration import Turn, compare_depths, opposite_turns, turn_map
 from lightning_modules.render_consistency.calibration_search import About
-from lightning_modules.runs.loading import innermost_reason
 from renderers.curves import plot_curves
 from renderers.display import scalar_map, to_uint8
 from renderers.point_render import PointRenderer, scene_points
 from renderers.splat import SplatRenderer
 from renderers.turned_view import turn_view
 from structures.files import write_png
-from tools.calibrate import evenly, load_frames, why_refused
+from tools.calibrate import evenly, load_frames
+from tools.command import data_parser, run_tool, with_default_data
 from tools.pseudo_labels import unaugmented_frames
 
 ROOMS = Path(__file__).parents[2] / "experiments" / "data" / "rooms.yaml"
 SHIFTS = (-0.4, -0.3, -0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
-"""Constants added to the true depth, in its median."""
+"""Shifts added to the true depth, in units of its median."""
 FOCALS = (0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4)
-"""Focal lengths that are assumed, over the true one."""
+"""Ratios of assumed and true focal length."""
 HEAT_CELL_PX = 24
 
 
 class Signal(NamedTuple):
-    """What the oracle and the turned scene disagree by, means over images and views."""
+    """Disagreement of the oracle and the rotated scene, means over images and views."""
 
     relative: float
     """Mean of ``|a - b| / (a + b)``."""
     slope: float
-    """Slope along the turn, in medians of depth."""
+    """Slope along the rotation, in medians of depth."""
 
 
 def oracle_disagreement(
@@ -63,21 +62,21 @@ def oracle_disagreement(
     about: About,
     renderer: PointRenderer | None = None,
 ) -> Signal:
-    """Disagreement of the oracle with a scene of a shifted depth and a wrong camera.
+    """Disagreement of the oracle with a scene that is unprojected from shifted depth with a wrong focal length.
 
     Args:
         depth: True depth ``(N, 1, H, W)``, positive everywhere.
         K: True intrinsics ``(N, 3, 3)``.
-        turns: Turns of the camera, in opposite pairs.
-        shift: What the oracle adds to every depth, in the median of the image's true depth.
-        focal: Assumed focal length over the true one.
+        turns: Rotations of the camera, in opposite pairs.
+        shift: Shift of the oracle's depth, in units of the median true depth of the image.
+        focal: Ratio of assumed and true focal length.
         about: Whether the camera turns about its centre or the scene about its own.
-        renderer: Draws the scene, for ``scene``.
+        renderer: Point renderer, used if ``about`` is ``scene``.
     """
     everywhere = torch.ones_like(depth, dtype=torch.bool)
     median = masked_median_per_image(depth, everywhere)
     added = shift * median.view(-1, 1, 1, 1)
-    said, true_points = depth + added, unproject(depth, K)
+    predicted, true_points = depth + added, unproject(depth, K)
     K_assumed = zoomed_intrinsics(K, torch.full_like(median, focal))
     size = (depth.shape[-2], depth.shape[-1])
     relatives, slopes = [], []
@@ -86,8 +85,8 @@ def oracle_disagreement(
         if about == "camera":
             zoom = inner_zoom(K_assumed, R, height=size[0], width=size[1])
             K_view = zoomed_intrinsics(K_assumed, zoom)
-            view = turn_view(true_points, said, K=K_assumed, K_view=K_view, R_view_source=R, size=size)
-            # Interpolated points of an edge belong to neither side; both predictions blend there alike.
+            view = turn_view(true_points, predicted, K=K_assumed, K_view=K_view, R_view_source=R, size=size)
+            # Interpolated points of a depth edge lie on neither side; both predictions blend there in the same way.
             seen, carried, visible = view.image, view.depth, view.visible
             T_true = turn_about(R, pivot=torch.zeros_like(R[:, 0]), translation=torch.zeros_like(R[:, 0]))
         else:
@@ -97,21 +96,21 @@ def oracle_disagreement(
                 return torch.stack([torch.zeros_like(z), torch.zeros_like(z), z], dim=-1)
 
             T_true = turn_about(R, pivot=pivot(median), translation=pivot(0 * median))
-            T_said = turn_about(R, pivot=pivot(median * (1 + shift)), translation=pivot(0 * median))
-            points, kept, spacing = scene_points(said, K_assumed, edge_jump=0.1)
+            T_predicted = turn_about(R, pivot=pivot(median * (1 + shift)), translation=pivot(0 * median))
+            points, kept, spacing = scene_points(predicted, K_assumed, edge_jump=0.1)
             drawn = (renderer or SplatRenderer())(
                 points,
                 true_points.flatten(2),
                 K=K_view,
-                T_view_source=T_said,
+                T_view_source=T_predicted,
                 size=size,
                 mask=kept,
                 spacing_m=spacing,
             )
             seen, carried, visible = drawn.features, drawn.depth_m, shrink(drawn.visible, 2)
-        answer = apply_transform(T_true, seen)[:, 2:] + added
-        visible = visible & (answer > 0) & (carried > 0)
-        found = compare_depths(answer, carried, visible, turn_map(turn, K_view, size))
+        predicted_there = apply_transform(T_true, seen)[:, 2:] + added
+        visible = visible & (predicted_there > 0) & (carried > 0)
+        found = compare_depths(predicted_there, carried, visible, turn_map(turn, K_view, size))
         relatives.append(found.relative.mean())
         slopes.append(found.slope.mean())
     return Signal(float(torch.stack(relatives).mean()), float(torch.stack(slopes).mean()))
@@ -136,13 +135,13 @@ def report(about: About, relative: Tensor, slope: Tensor) -> str:
     def line(values: Tensor) -> str:
         return " ".join(f"{value:8.4f}" for value in values.tolist())
 
-    text = f"views turned about the {about}\n"
+    text = f"views rotated about the {about}\n"
     text += "  shift, in medians      " + line(torch.tensor(SHIFTS)) + "\n"
     text += "  relative, at true f    " + line(relative[at_truth]) + "\n"
     text += "  slope, at true f       " + line(slope[at_truth]) + "\n"
     text += "  f / true f             " + line(torch.tensor(FOCALS)) + "\n"
     text += "  relative, at true shift" + line(relative[:, no_shift]) + "\n"
-    text += "  surface of the relative disagreement: rows f, columns shifts, * smallest of its row\n"
+    text += "  surface of the relative disagreement: rows f, columns shifts, * least of the row\n"
     for focal, row in zip(FOCALS, relative, strict=True):
         best = int(row.argmin())
         cells = [f"{value:8.4f}{'*' if k == best else ' '}" for k, value in enumerate(row.tolist())]
@@ -157,16 +156,16 @@ def draw(about: Literal["camera", "scene"], relative: Tensor, slope: Tensor, fol
         "shift": plot_curves(
             SHIFTS,
             {"relative": relative[at_truth].tolist(), "slope": slope[at_truth].tolist()},
-            title=f"oracle, turned about the {about}: over the shift",
+            title=f"oracle, rotated about the {about}: over the shift",
             x_label="shift, in medians of depth",
-            marks={"truth": 0.0},
+            marks={"true": 0.0},
         ),
         "focal": plot_curves(
             FOCALS,
             {"relative": relative[:, no_shift].tolist()},
-            title=f"oracle, turned about the {about}: over the focal length",
+            title=f"oracle, rotated about the {about}: over the focal length",
             x_label="assumed over true focal length",
-            marks={"truth": 1.0},
+            marks={"true": 1.0},
         ),
     }
     # The square root shows the bottom of the valley as well as its walls.
@@ -178,10 +177,10 @@ def draw(about: Literal["camera", "scene"], relative: Tensor, slope: Tensor, fol
 
 
 def run(config: Namespace, data: LightningDataModule) -> None:
-    """Print and draw what the oracle says.
+    """Print and draw the disagreement of the oracle.
 
     Raises:
-        ValueError: If the data or a number are not usable.
+        ValueError: If the data or a number cannot be used.
         OSError: If a file is missing or cannot be read or written.
     """
     if config.images < 1:
@@ -197,35 +196,19 @@ def run(config: Namespace, data: LightningDataModule) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Print and draw what the oracle says.
+    """Print and draw the disagreement of the oracle.
 
     Args:
         args: Arguments in place of ``sys.argv[1:]``.
 
     Returns:
-        0, 1 with one sentence if something is wrong with data, number or file, 2 for a wrong call.
+        0, 1 with one sentence if data, number or file cannot be used, 2 for a wrong call.
     """
-    parser = SettingsParser(
-        prog="python -m tools.studies.consistency_signal",
-        description=(__doc__ or "").split("\n\n")[0],
-        exit_on_error=False,
-    )
-    parser.add_subclass_arguments(LightningDataModule, "data", required=True)
+    parser = data_parser("tools.studies.consistency_signal", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
-    parser.add_argument("--images", type=int, default=40, help="how many validation images")
-    parser.add_argument("--yaw", type=float, default=10.0, help="degrees")
-    words = sys.argv[1:] if args is None else args
-    try:
-        config = parser.parse_args(words if "--data" in words else ["--data", str(ROOMS), *words])
-    except ArgumentError as error:
-        sys.stderr.write(f"error: {why_refused(words, error)}\n")
-        return 2
-    try:
-        run(config, parser.instantiate(config).data)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
-        return 1
-    return 0
+    parser.add_argument("--images", type=int, default=40, help="number of validation images")
+    parser.add_argument("--yaw", type=float, default=10.0, help="yaw of the rotation, degrees")
+    return run_tool(parser, lambda config: run(config, parser.instantiate(config).data), with_default_data(args, ROOMS))
 
 
 if __name__ == "__main__":

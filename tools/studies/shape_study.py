@@ -1,11 +1,11 @@
-"""What a constant does for the shape of a network's scenes: none, the learned one, those found without truth, the best.
+"""Shape errors of render-consistency checkpoints for each way to choose the depth shift.
 
 ``python -m tools.studies.shape_study runs/render_consistency/*/checkpoints/last.ckpt``
 
-For each checkpoint of :class:`~lightning_modules.render_consistency.RenderConsistency` one line for each way to choose
-the constant that is added to its depth, with errors on the test rooms of rooms_mixed, which no training saw. *No slope*
-and *smallest spread* are what ``tools.calibrate`` finds on photos of the training domains, without truth; *best* is the
-constant with the least error, after an alignment by medians, on the same photos with their truth.
+Prints, for each checkpoint of :class:`~lightning_modules.render_consistency.RenderConsistency`, the errors on the
+held-out test rooms of rooms_mixed for each shift: none, the learned one, the two that ``tools.calibrate`` finds on
+images of the training domains without ground truth (zero slope, least spread), and the best one: the shift with the
+least error after median alignment, on the same images with their ground truth.
 """
 
 import sys
@@ -13,17 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import Namespace
 from torch import Tensor
 
 from geometry.alignment import median_scale
-from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.render_consistency import RenderConsistency
 from lightning_modules.render_consistency.calibration import opposite_turns
 from lightning_modules.render_consistency.calibration_search import SHIFTS, Domain, find_shift
-from lightning_modules.runs.loading import innermost_reason, load_module
+from lightning_modules.runs.loading import load_module
 from metrics.depth import DepthMetrics
 from metrics.shape import ShapeMetrics
+from tools.command import run_tool, settings_parser
 from tools.studies.calibration_study import LONG, STILLS, WIDE, Rooms, load
 
 COLUMNS = ("chamfer_m", "f_score_5cm", "plane_normal_deg", "plane_bend_deg", "residual_shift", "lsiv")
@@ -39,12 +39,12 @@ TEST = replace(
 )
 
 
-def best_constant(said: Tensor, depth: Tensor, unit: float) -> float:
-    """The constant of the grid with the least mean relative error after an alignment by medians, with truth."""
+def best_shift(predicted: Tensor, depth: Tensor, unit: float) -> float:
+    """The shift of the search grid with the least mean relative error after median alignment to the ground truth."""
     mask = depth > 0
     errors = []
     for shift in (SHIFTS * unit).tolist():
-        shifted = (said + shift).clamp(min=1e-2 * unit)
+        shifted = (predicted + shift).clamp(min=1e-2 * unit)
         scale = median_scale(shifted, target=depth, mask=mask).view(-1, 1, 1, 1)
         errors.append(float((((scale * shifted - depth).abs() / depth.clamp(min=1e-3))[mask]).mean()))
     return float(SHIFTS[int(torch.tensor(errors).argmin())]) * unit
@@ -52,16 +52,16 @@ def best_constant(said: Tensor, depth: Tensor, unit: float) -> float:
 
 @torch.no_grad()
 def raw_depth(module: RenderConsistency, rooms: Rooms) -> Tensor:
-    """The network's depth of all images, without any constant."""
+    """The network's depth of all images, without a shift, ``(N, 1, H, W)``."""
     return torch.cat([module.raw_depth(image) for image in rooms.image.split(16)])
 
 
-def errors(said: Tensor, rooms: Rooms) -> dict[str, float]:
-    """Shape errors and AbsRel after scale and shift."""
+def errors(predicted: Tensor, rooms: Rooms) -> dict[str, float]:
+    """Shape errors, and AbsRel after scale-and-shift alignment, by name."""
     shape, depth = ShapeMetrics(), DepthMetrics(alignment="least_squares", edges=False)
-    mask, ten = rooms.depth > 0, torch.full((len(said),), 10.0)
-    shape.update(said, target_m=rooms.depth, mask=mask, K=rooms.K, plane=rooms.plane)
-    depth.update(said, target_m=rooms.depth, mask=mask, depth_scale_m=ten)
+    mask, ten = rooms.depth > 0, torch.full((len(predicted),), 10.0)
+    shape.update(predicted, target_m=rooms.depth, mask=mask, K=rooms.K, plane=rooms.plane)
+    depth.update(predicted, target_m=rooms.depth, mask=mask, depth_scale_m=ten)
     values = {name: float(value) for name, value in shape.compute().items()}
     (absrel,) = (float(value) for name, value in depth.compute().items() if name.startswith("abs_rel"))
     return {name: values[name] for name in COLUMNS} | {"abs_rel_lsq": absrel}
@@ -71,8 +71,8 @@ def load_modules(checkpoints: list[Path]) -> list[RenderConsistency]:
     """The modules of all checkpoints.
 
     Raises:
-        ValueError: If a file is no checkpoint of a RenderConsistency, or is damaged.
-        FileNotFoundError: If there is no such file.
+        ValueError: If a file is no checkpoint of RenderConsistency, or is damaged.
+        FileNotFoundError: If a file does not exist.
     """
     modules = []
     for checkpoint in checkpoints:
@@ -84,7 +84,7 @@ def load_modules(checkpoints: list[Path]) -> list[RenderConsistency]:
 
 
 def study(module: RenderConsistency, trained_on: Rooms, test: Rooms) -> str:
-    """A line for each way to choose the constant, under one with the median of the module's depth."""
+    """The median of the module's depth, then a line with the errors for each shift."""
 
     def network(image: Tensor, _K: Tensor) -> Tensor:
         with torch.no_grad():
@@ -92,19 +92,19 @@ def study(module: RenderConsistency, trained_on: Rooms, test: Rooms) -> str:
 
     domain = Domain(trained_on.image, trained_on.K, network, "depth", tuple(opposite_turns([7.0], [5.0])))
     found = find_shift(domain)
-    said = raw_depth(module, test)
-    constants = {
+    predicted = raw_depth(module, test)
+    shifts = {
         "none": 0.0,
         "learned": float(module.shift.detach()),
-        "no slope": found.signed.value,
-        "smallest spread": found.smallest.value,
-        "best, with truth": best_constant(raw_depth(module, trained_on), trained_on.depth, found.unit),
+        "zero slope": found.signed.value,
+        "least spread": found.smallest.value,
+        "best": best_shift(raw_depth(module, trained_on), trained_on.depth, found.unit),
     }
-    text = f"(median of its depth {found.unit:.3f})\n"
-    for name, constant in constants.items():
-        shifted = (said + constant).clamp(min=1e-2 * found.unit)
+    text = f"(median depth {found.unit:.3f})\n"
+    for name, shift in shifts.items():
+        shifted = (predicted + shift).clamp(min=1e-2 * found.unit)
         row = ", ".join(f"{key} {value:.4f}" for key, value in errors(shifted, test).items())
-        text += f"  {name} ({constant:.3f}): {row}\n"
+        text += f"  {name} ({shift:.3f}): {row}\n"
     return text
 
 
@@ -118,7 +118,7 @@ def run(config: Namespace) -> None:
     if config.images < 1:
         raise ValueError(f"--images is {config.images}, but must be at least 1")
     size = (config.size[0], config.size[1])
-    modules = load_modules(config.checkpoints)  # all of them before the rooms, which may take minutes
+    modules = load_modules(config.checkpoints)  # before rendering the rooms, which may take minutes
     domains = [load(name, settings, config.images, size) for name, settings in (("wide", WIDE), ("long", LONG))]
     fields = ("image", "K", "depth", "plane")
     trained_on = Rooms("both", *(torch.cat([getattr(domain, field) for domain in domains]) for field in fields))
@@ -135,25 +135,13 @@ def main(args: list[str] | None = None) -> int:
         args: Arguments in place of ``sys.argv[1:]``.
 
     Returns:
-        0, 1 with one sentence if something is wrong with checkpoint, number or file, 2 for a wrong call.
+        0, 1 with one sentence if checkpoint, number or file cannot be used, 2 for a wrong call.
     """
-    parser = SettingsParser(
-        prog="python -m tools.studies.shape_study", description=(__doc__ or "").split("\n\n")[0], exit_on_error=False
-    )
+    parser = settings_parser("tools.studies.shape_study", __doc__)
     parser.add_argument("checkpoints", nargs="+", type=Path, help="checkpoints of RenderConsistency")
-    parser.add_argument("--images", type=int, default=200, help="photos of each training domain")
+    parser.add_argument("--images", type=int, default=200, help="number of images of each training domain")
     parser.add_argument("--size", type=int, nargs=2, default=[64, 96], help="height and width")
-    try:
-        config = parser.parse_args(args)
-    except ArgumentError as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
-        return 2
-    try:
-        run(config)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {innermost_reason(error)}\n")
-        return 1
-    return 0
+    return run_tool(parser, run, args)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ STOPPING = "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping"
         ([STOPPING, "--trainer.callbacks.monitor=val/abs_rel"], "never logs; did you mean 'val/abs_rel_img'?"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_and_nothing_is_written(words, sentence):
+def test_invalid_values_are_refused_and_nothing_is_written(words, sentence):
     with pytest.raises(SystemExit) as left:
         main(["fit", "--config", EXPERIMENT, *words])
     assert str(left.value.code).startswith("error: ")
@@ -115,7 +115,7 @@ def config(model=None, **trainer):
         ("test", {"max_steps": -1, "max_epochs": None}),
     ],
 )
-def test_what_can_be_meant_passes(command, trainer):
+def test_valid_values_pass(command, trainer):
     check_settings(config(**trainer), command)
 
 

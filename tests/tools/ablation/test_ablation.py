@@ -1,4 +1,4 @@
-"""Ablations with a fake training: what is started, kept, continued and reported, and the numbers of the tables."""
+"""Ablations with a fake training: started, kept, resumed and failed runs, and the numbers of the tables."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def option(command, name):
 
 
 class Training:
-    """Stands in for ``subprocess.Popen``: writes the record of a run, or does what a test has ordered for it."""
+    """Fake of ``subprocess.Popen``: writes the record of a run, or behaves as ``orders`` of a test."""
 
     started: list["Training"]
     orders: dict
@@ -130,6 +130,19 @@ def test_every_variant_is_trained_with_every_seed(study, capsys):
     assert "| full | 3 | 0.3000 ± 0.0200 | 0.7000 ± 0.0200 |" in printed
 
 
+def test_a_table_of_a_metric_that_no_run_has_is_refused_with_the_known_ones(study, capsys):
+    assert main([study]) == 0
+    content = {**CONTENT, "metrics": ["abs_rel_img", "delta1_imgg"]}
+    Path(study).write_text(yaml.safe_dump(content, sort_keys=False))
+    capsys.readouterr()
+    assert main([study, "--table-only"]) == 1
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith("error: ")
+    assert "no finished run has the metric 'delta1_imgg'; did you mean 'delta1_img'? known are abs_rel_img, del" in line
+    assert printed.out == ""
+
+
 def test_several_at_once_have_one_thread_each(study, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     assert main([study, "--jobs", "4", "--runs-dir", "elsewhere"]) == 0
@@ -197,7 +210,7 @@ def test_finished_runs_are_kept_and_interrupted_ones_continue(study):
     assert option(Training.started[0].command, "--ckpt_path") == str(folder / "checkpoints" / "best.ckpt")
 
 
-def test_a_failed_run_is_told_and_the_others_go_on(study, capsys):
+def test_a_failed_run_is_reported_and_the_others_continue(study, capsys):
     Training.orders = {"study_full_s0": "fail", "study_less_s1": "crash", "study_full_s4": "nothing"}
     assert main([study, "--jobs", "2"]) == 1
     assert len(started()) == 6
@@ -218,7 +231,7 @@ def test_a_failed_run_is_told_and_the_others_go_on(study, capsys):
     assert started() == ["study_full_s0", "study_less_s1", "study_full_s4"]
 
 
-def test_the_last_words_are_those_of_this_attempt(study, capsys):
+def test_the_reason_of_a_failure_is_from_the_last_attempt(study, capsys):
     for order, words in (("fail", "no such thing at all"), ("crash", "RuntimeError: broken"), ("silent", "no output")):
         Training.orders = {"study_full_s0": order}
         capsys.readouterr()
@@ -240,7 +253,7 @@ def test_table_only_trains_nothing(study, capsys):
     assert started() == []
 
 
-def test_a_torn_record_is_named_and_the_others_are_counted(study, capsys):
+def test_a_damaged_record_is_named_and_the_others_are_counted(study, capsys):
     main([study])
     torn = next(Path("runs").rglob("run.json"))
     torn.write_text('{"test": {')
@@ -248,7 +261,7 @@ def test_a_torn_record_is_named_and_the_others_are_counted(study, capsys):
     assert main([study, "--table-only"]) == 0
     said = capsys.readouterr().err
     assert f"{torn} or " in said
-    assert f"(char 10)): move {torn.parent} elsewhere, and it is trained again" in said
+    assert f"(char 10)): move {torn.parent} elsewhere to train it again" in said
     assert "delete" not in said
 
 
@@ -266,7 +279,7 @@ def test_runs_of_other_settings_are_neither_kept_nor_counted(study, capsys):
     assert "3 of 6 runs" in out
 
 
-def test_settings_may_change_while_there_is_nothing_to_lose(study):
+def test_settings_may_change_before_the_first_checkpoint(study):
     Training.orders = {"study_less_s0": "fail"}
     main([study])
     changed = {**CONTENT, "seeds": [0], "variants": {**CONTENT["variants"], "less": {"args": ["--other", 1]}}}
@@ -281,7 +294,7 @@ def with_start(path):
     Path(path).write_text(yaml.safe_dump({**CONTENT, "seeds": [0, 1], "start": start}))
 
 
-def test_variants_of_a_seed_begin_with_the_last_weights_of_its_start(study, capsys):
+def test_variants_of_a_seed_start_from_the_last_weights_of_its_start(study, capsys):
     with_start(study)
     assert main([study]) == 0
     variants = ["study_full_s0", "study_less_s0", "study_full_s1", "study_less_s1"]
@@ -298,7 +311,7 @@ def test_variants_of_a_seed_begin_with_the_last_weights_of_its_start(study, caps
         *["--experiment", "mean_depth", "--runs_dir", "runs", "--seed_everything", "1"],
     ]
     printed = capsys.readouterr().out
-    assert "all of a seed begin with the last weights of `lite_unet` with `--trainer.max_steps 3`" in printed
+    assert "all variants of a seed start from the last weights of `lite_unet` with `--trainer.max_steps 3`" in printed
     assert "4 of 4 runs" in printed
     Training.started = []
     assert main([study]) == 0
@@ -313,12 +326,12 @@ def test_nothing_is_trained_without_its_start(study, capsys):
     assert "failed: start motion, seed 0: exit status 1: error: no such thing" in capsys.readouterr().err
 
 
-def test_an_interrupt_stops_what_runs_and_starts_nothing_more(study, capsys):
+def test_an_interrupt_stops_all_trainings(study, capsys):
     Training.orders = {"study_full_s0": "hang", "study_less_s0": "hang", "study_full_s1": "interrupt"}
     assert main([study, "--jobs", "3"]) == 130
     assert [training.terminated for training in Training.started] == [True, True, False]
     assert len(started()) == 3
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "run the same command to continue" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -357,7 +370,7 @@ def test_a_wrong_file_is_named_in_one_sentence(study, change, message, capsys):
     assert started() == []
 
 
-def test_files_that_are_none_are_named(study, capsys):
+def test_files_of_another_kind_are_refused(study, capsys):
     Path(study).write_text("a: [")
     assert main([study]) == 1
     assert "is no YAML" in capsys.readouterr().err
@@ -373,7 +386,7 @@ def test_files_that_are_none_are_named(study, capsys):
         main([study, "--jobs", "0"])
 
 
-def test_every_variant_of_every_ablation_is_understood_by_the_command_line(capsys):
+def test_every_variant_of_every_ablation_is_a_valid_command(capsys):
     for path in sorted((EXPERIMENTS / "ablations").glob("*.yaml")):
         runs = runs_of(read_ablation(path), Path("runs"))
         for run in {run.variant: run for run in [*runs, *starts_of(read_ablation(path), Path("runs"))]}.values():

@@ -21,7 +21,7 @@ def wall():
 
 
 @pytest.mark.parametrize("about", ["camera", "scene"])
-def test_the_oracle_agrees_at_the_truth_and_disagrees_beside_it(about):
+def test_the_oracle_is_consistent_only_at_the_true_shift_and_focal_length(about):
     turns = opposite_turns([8.0])
 
     def at(shift, focal):
@@ -60,14 +60,14 @@ def rooms_of(tmp_path):
     return path
 
 
-def test_it_prints_both_turns_and_draws_their_pictures(tmp_path, monkeypatch, capsys):
+def test_both_rotations_are_printed_and_drawn(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(consistency_signal, "SHIFTS", (-0.2, 0.0, 0.2))
     monkeypatch.setattr(consistency_signal, "FOCALS", (0.9, 1.0, 1.1))
     out = tmp_path / "deep" / "signal"
     assert consistency_signal.main(["--data", str(rooms_of(tmp_path)), "--out", str(out), "--images", "2"]) == 0
     said = capsys.readouterr().out
-    assert "views turned about the camera" in said
-    assert "views turned about the scene" in said
+    assert "views rotated about the camera" in said
+    assert "views rotated about the scene" in said
     pictures = {f"{about}_{name}.png" for about in ("camera", "scene") for name in ("shift", "focal", "surface")}
     assert {path.name for path in out.iterdir()} == pictures
 
@@ -82,7 +82,7 @@ def test_it_prints_both_turns_and_draws_their_pictures(tmp_path, monkeypatch, ca
         (["--out", "{file}/signal"], 1, "file"),
     ],
 )
-def test_wrong_calls_are_told_in_a_sentence(tmp_path, capsys, more, code, said):
+def test_wrong_calls_are_one_sentence_of_the_study(tmp_path, capsys, more, code, said):
     file = tmp_path / "file"
     file.write_text("x")
     call = [

@@ -1,4 +1,4 @@
-"""Pairs of neighbours are counted by where their ends lie."""
+"""Counts of pixel pairs within objects, across their edges and outside."""
 
 import torch
 
@@ -7,7 +7,7 @@ from losses.pairwise_affinity import DILATION
 from tools.studies.pair_signal import main, pair_counts
 
 
-def test_pairs_are_counted_as_one_by_one():
+def test_pair_counts_equal_those_of_a_loop():
     generator = torch.Generator().manual_seed(0)
     masks, boxes = (torch.rand(2, 3, 7, 9, generator=generator) < share for share in (0.4, 0.7))
     weights = torch.rand(2, 8, 7, 9, generator=generator) < 0.5
@@ -47,10 +47,10 @@ SETTINGS = (
         }.items()
     ),
 )
-"""Those of overlays/rooms_instances.yaml, whose file the tests share."""
+"""Settings of overlays/rooms_instances.yaml, so that the tests share its file."""
 
 
-def test_true_depth_says_more_of_edges_than_noise(rooms_root, capsys):
+def test_true_depth_separates_edges_better_than_noise(rooms_root, capsys):
     taken, of_all = {}, {}
     for depth in ("exact", "noise"):
         assert main([f"--data.init_args.root={rooms_root}", *SETTINGS, f"--data.init_args.pseudo_depth={depth}"]) == 0
@@ -72,7 +72,7 @@ def test_data_without_masks_are_refused_in_a_sentence(rooms_root, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_missing_label_file_is_told_in_a_sentence(rooms_root, tmp_path, capsys):
+def test_a_missing_label_file_is_one_sentence(rooms_root, tmp_path, capsys):
     missing = tmp_path / "none.h5"
     arguments = ["--data.init_args.pseudo_depth=file", f"--data.init_args.pseudo_depth_file={missing}"]
     assert main([f"--data.init_args.root={rooms_root}", *SETTINGS, *arguments]) == 1

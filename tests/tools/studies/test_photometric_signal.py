@@ -1,10 +1,10 @@
-"""The gradient of the photometric loss where the truth is known."""
+"""The gradient of the photometric loss with exact depth and poses."""
 
 import torch
 
 from losses.weighting import Averaging, GradientAwareMask
 from renderers.view_synthesis import synthesize_views
-from tools.studies.photometric_signal import main, photometric_loss, pull
+from tools.studies.photometric_signal import depth_gradient, main, photometric_loss
 
 
 def slanted_wall() -> dict[str, torch.Tensor]:
@@ -17,22 +17,22 @@ def slanted_wall() -> dict[str, torch.Tensor]:
     T = torch.eye(4).repeat(1, 3, 1, 1)
     T[:, 0, 0, 3], T[:, 2, 0, 3] = 0.06, -0.06
     depth = torch.full((1, 1, height, width), 2.0)
-    # A plane that is parallel to the image moves as a whole, so the sources are the target moved the other way.
+    # A plane parallel to the image has a constant disparity, so the sources are shifted copies of the target.
     sources = synthesize_views(image[:, None].expand(-1, 2, -1, -1, -1), depth=depth, K=K, T_source_target=T[:, [2, 0]])
     frames = torch.stack([sources.image[:, 0], image, sources.image[:, 1]], dim=1)
     return {"image": image, "frames": frames, "depth": depth, "K": K, "T_frame_target": T}
 
 
-def test_gradient_leads_back_to_the_truth_from_both_sides():
+def test_the_gradient_points_towards_the_true_depth_from_both_sides():
     batch = slanted_wall()
     inner = torch.zeros_like(batch["depth"], dtype=torch.bool)
     inner[..., 3:-3, 5:-5] = True
     for sign in (1.0, -1.0):
-        size, right = pull(batch, Averaging(), torch.tensor([sign]))
+        size, right = depth_gradient(batch, Averaging(), torch.tensor([sign]))
         assert float(size[inner & right].sum() / size[inner].sum()) > 0.9
 
 
-def test_loss_is_least_at_the_truth():
+def test_the_loss_is_least_at_the_true_depth():
     batch = slanted_wall()
     losses = [float(photometric_loss(batch, GradientAwareMask(), batch["depth"] * f)) for f in (0.8, 0.9, 1, 1.1, 1.25)]
     assert min(losses) == losses[2]
