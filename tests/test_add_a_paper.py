@@ -1,4 +1,4 @@
-"""The paper of docs/add-a-paper.md trains and passes its tests after the steps of the page, in a copy of the sources."""
+"""The paper of docs/add-a-paper.md trains and passes its tests after the steps of the page, in a copied repository."""
 
 import os
 import re
