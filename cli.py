@@ -49,14 +49,14 @@ class PlumblineCLI(LightningCLI):
     """LightningCLI with a folder, loggers and a record for every run."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what names a run and what happens after training."""
-        parser.add_argument("--experiment", type=str | None, help="Name of the run's folder (default: first config's)")
+        """Add the options of a run: its name, its folder, its tags, and the test after training."""
+        parser.add_argument("--experiment", type=str | None, help="Name of the run's folder (default: first --config)")
         parser.add_argument("--runs_dir", type=str, default="runs", help="Folder of all runs")
-        parser.add_argument("--tags", type=list[str], default=[], help="Further tags of the W&B run")
+        parser.add_argument("--tags", type=list[str], default=[], help="Additional tags of the W&B run")
         parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best checkpoint after training")
 
     def before_instantiate_classes(self) -> None:
-        """Complete the configuration, give the run its folder, and hold a checkpoint against the model."""
+        """Check and complete the configuration, choose the run's folder, and check a checkpoint against the model."""
         config = self.config[self.subcommand]
         check_settings(config, str(self.subcommand))
         self.run_dir = place_run(config, str(self.subcommand))
@@ -73,11 +73,11 @@ class PlumblineCLI(LightningCLI):
                 for line in follow_training(config, checkpoint, self.words):
                     if is_first_rank():
                         sys.stderr.write(f"note: {line}\n")
-            if config.ckpt_path != "last":  # a run that goes on keeps its own configuration, for the record
+            if config.ckpt_path != "last":  # a resumed run keeps its own configuration
                 config.model = without_pretrained(config.model)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Keep what the command line itself says, apart from what configuration files do."""
+        """Parse the arguments, and keep the words of the command line apart from configuration files."""
         given = sys.argv[1:] if args is None else args
         self.words = given if isinstance(given, list) else []
         super().parse_arguments(parser, args)
@@ -85,10 +85,10 @@ class PlumblineCLI(LightningCLI):
             check_seed(self.config[self.config.subcommand].get("seed_everything"))
 
     def _parse_ckpt_path(self) -> None:
-        """Leave the configuration alone: it says what is run, and a checkpoint has to fit it."""
+        """Keep the configuration; Lightning would replace it by that of the checkpoint."""
 
     def instantiate_classes(self) -> None:
-        """Instantiate the classes; a run that is refused here leaves no folder."""
+        """Instantiate the classes; a run that fails here leaves no folder."""
         self.folder = RunFolder(self.run_dir)
         with self._kept_if_used():
             super().instantiate_classes()
@@ -102,12 +102,12 @@ class PlumblineCLI(LightningCLI):
         try:
             yield
         except BaseException:
-            finish_wandb(self.folder.kept)  # it writes into the folder
+            finish_wandb(self.folder.kept)  # before the folder is removed, as W&B writes to it
             self.folder.leave()
             raise
 
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
-        """Add what belongs to this one run: its folder, checkpoints that cannot tear, and its loggers."""
+        """Create the trainer with the folder of the run, atomic checkpoints, and its loggers."""
         config = self.config[self.subcommand]
         kwargs["default_root_dir"] = str(self.run_dir)
         callbacks = list(self._get(self.config_init, "trainer").callbacks or [])
@@ -128,40 +128,40 @@ class PlumblineCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def after_fit(self) -> None:
-        """Test the best checkpoint, so that one command gives a trained and evaluated model."""
+        """Test the best checkpoint, so that one command trains and evaluates."""
         if not self.config[self.subcommand].test_after_fit or self.trainer.interrupted:
             return
         best = best_of_this_run(self.trainer)
         if getattr(self.datamodule, "val_is_test", False):
             sys.stderr.write(
-                "Validation ran on the test split: its last weights are tested, as the best would flatter.\n"
+                "Validation ran on the test split: the last weights are tested, as the best ones were chosen on it.\n"
             )
             best = None
         self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
         self.after_test()
 
     def after_test(self) -> None:
-        """Leave with 1 if there is truth but no score: a table of NaN is no success."""
+        """Exit with 1 if there is ground truth but no score: a table of NaN is no success."""
         reason = getattr(self.model, "unscored", None)
         if reason is not None:
             raise SystemExit(f"error: there is no score: {reason}")
 
     def after_validate(self) -> None:
-        """The same as after a test."""
+        """Exit with 1 if there is ground truth but no score."""
         self.after_test()
 
     def after_predict(self) -> None:
-        """Leave with 1 if an image could not be predicted; the others are written."""
-        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # the trainer has them, its type does not say so
+        """Exit with 1 if an image could not be predicted; the others are written."""
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # not in the type of the trainer
         writers = [c for c in callbacks if isinstance(c, DepthPredictionWriter | InstancePredictionWriter)]
         if any(writer.failures for writer in writers):
             raise SystemExit(1)
 
 
 def best_of_this_run(trainer: Trainer) -> str | None:
-    """The best checkpoint that a training wrote, or None if its last weights have to do.
+    """The best checkpoint that a training wrote, or None if it wrote none.
 
-    A training that goes on from another run's checkpoint knows that run's best as well, which is not its own.
+    A training that resumes from another run also restores the path of that run's best checkpoint, which is ignored.
     """
     callback = trainer.checkpoint_callback
     best = getattr(callback, "best_model_path", "")
@@ -190,7 +190,7 @@ def main(args: ArgsType = None) -> None:
     name = "lightning" if Path(sys.argv[0]).name == "lightning" else "python -m cli"
     try:
         settle_slurm()
-        os.environ[RUN_ID_VARIABLE] = run_id()  # the other ranks are started with this environment
+        os.environ[RUN_ID_VARIABLE] = run_id()  # other ranks inherit this environment
         PlumblineCLI(
             PaperModule,
             ProjectDataModule,
@@ -205,13 +205,13 @@ def main(args: ArgsType = None) -> None:
             args=args,
         )
     except SIGTERMException:
-        # Lightning saves a checkpoint and leaves with 0, which a scheduler would take for a finished job.
+        # Lightning saves a checkpoint and exits with 0, which a scheduler would read as a finished job.
         raise SystemExit(128 + signal.SIGTERM) from None
     except (CheckpointError, MisconfigurationException, ValueError, OSError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and re.search(r"Connection (closed|reset) by peer", str(error)):
-            raise SystemExit("error: another process of this run has ended; what it printed says why") from None
+            raise SystemExit("error: another process of this run has ended; its output gives the reason") from None
         if isinstance(error, RuntimeError) and not (isinstance(error, NonFiniteLossError) or comes_from_worker(error)):
-            raise  # a fault of the program
+            raise  # a bug
         if os.environ.get("PLUMBLINE_TRACEBACK"):
             raise
         raise SystemExit(f"error: {innermost_reason(error)} (PLUMBLINE_TRACEBACK=1 shows where)") from None

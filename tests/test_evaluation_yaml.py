@@ -37,9 +37,7 @@ def test_every_set_of_the_zero_shot_protocol_has_a_file() -> None:
     [("lite_unet", path) for path in FILES] + [(name, FILES[0]) for name in ("densenet_unet_nyuv2", "sc_depth")],
     ids=lambda value: getattr(value, "stem", value),
 )
-def test_data_and_protocol_come_from_the_file(
-    capsys: pytest.CaptureFixture[str], experiment: str, path: Path
-) -> None:
+def test_data_and_protocol_come_from_the_file(capsys: pytest.CaptureFixture[str], experiment: str, path: Path) -> None:
     plain = resolved(capsys, "--config", str(ROOT / f"{experiment}.yaml"))
     laid = resolved(capsys, "--config", str(ROOT / f"{experiment}.yaml"), "--config", str(path))
     overlay = yaml.safe_load(path.read_text())

@@ -8,7 +8,6 @@ constant under which these predictions are most consistent. The result is printe
 as curves beside the YAML file, and used by ``python -m tools.predict --calibration``.
 """
 
-import logging
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -37,7 +36,6 @@ from lightning_modules.render_consistency.calibration_search import (
     find_shift,
 )
 from lightning_modules.runs.trained_data import trained_settings
-from lightning_modules.runs.warning_filters import quiet_lightning
 from lightning_modules.teachers.teacher import Teacher, knows_metres
 from networks.huggingface import HuggingFaceDepth
 from networks.torchscript import TorchScriptDepth
@@ -46,7 +44,7 @@ from renderers.display import to_uint8
 from structures.calibration import Calibration, shift_of_metres
 from structures.files import write_png
 from structures.output_paths import check_output_file
-from tools.command import data_parser, run_tool
+from tools.command import data_parser, run_data_tool
 from tools.pseudo_labels import unaugmented_frames
 from tools.teacher_arguments import add_teacher_arguments, make_teacher
 
@@ -284,14 +282,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0, 1 with one sentence if network, data or file cannot be used, 2 for a wrong call.
     """
-    parser = _parser()
-
-    def work(config: Any) -> None:
-        quiet_lightning()
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        sys.stdout.write(run(config, parser.instantiate(config).data))
-
-    return run_tool(parser, work, args)
+    return run_data_tool(_parser(), run, args)
 
 
 if __name__ == "__main__":

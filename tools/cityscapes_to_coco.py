@@ -20,6 +20,7 @@ from datamodules.files.reading import read_values
 from datamodules.files.run_lengths import encode_masks
 from structures.files import write_atomically
 from structures.output_paths import check_folder
+from tools.coco_records import annotation_record, category_records
 from tools.command import plain_parser, run_tool
 
 CLASSES = {
@@ -74,18 +75,17 @@ def convert(root: Path, split: str) -> dict[str, Any]:
             y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
             (encoded,) = encode_masks(mask[None])
             annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": category,
-                    "bbox": [int(x[0]), int(y[0]), int(x[-1] - x[0]) + 1, int(y[-1] - y[0]) + 1],
-                    "area": int(mask.sum()),
-                    "iscrowd": int(crowd),
-                    "segmentation": {"size": [height, width], "counts": encoded["counts"].decode("ascii")},
-                }
+                annotation_record(
+                    len(annotations) + 1,
+                    image=number,
+                    category=category,
+                    box_xywh=[int(x[0]), int(y[0]), int(x[-1] - x[0]) + 1, int(y[-1] - y[0]) + 1],
+                    area=int(mask.sum()),
+                    crowd=crowd,
+                    mask=encoded,
+                )
             )
-    categories = [{"id": number, "name": name} for number, name in CLASSES.items()]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    return {"images": images, "annotations": annotations, "categories": category_records(CLASSES)}
 
 
 def run(options: argparse.Namespace) -> None:

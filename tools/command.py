@@ -4,10 +4,12 @@ A tool is a parser and a function of the parsed options. :func:`run_tool` parses
 expected error into one sentence on stderr and an exit code.
 """
 
+import contextlib
+import logging
 import os
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from lightning.pytorch import LightningDataModule
 from lightning_modules.command_line.parsers import TRACEBACK_VARIABLE, SettingsParser
 from lightning_modules.command_line.plain_parser import PlainParser
 from lightning_modules.runs.loading import innermost_reason
+from lightning_modules.runs.warning_filters import quiet_lightning
 
 EXPECTED_ERRORS = (ValueError, OSError, ImportError)
 """Errors whose message is written for the user: a wrong value, a file that cannot be read, a missing package."""
@@ -55,6 +58,38 @@ def with_default_data(words: Sequence[str] | None, default: Path, *changes: str)
     if any(word == "--data" or word.startswith("--data=") for word in given):
         return given
     return ["--data", str(default), *changes, *given]
+
+
+@contextlib.contextmanager
+def few_messages() -> Iterator[None]:
+    """Leave out Lightning's messages about devices and harmless warnings inside of the block."""
+    quiet_lightning()
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def run_data_tool(parser: SettingsParser, report: Callable[[Any, Any], str], words: Sequence[str] | None = None) -> int:
+    """Parse a call, make the data module, and print a tool's report with few other messages.
+
+    Args:
+        parser: A parser with ``--data``.
+        report: Returns the text from the parsed options and the data module.
+        words: Words of the call; None takes ``sys.argv[1:]``.
+
+    Returns:
+        The exit code of :func:`run_tool`.
+    """
+
+    def work(options: Any) -> None:
+        with few_messages():
+            sys.stdout.write(report(options, parser.instantiate(options).data))
+
+    return run_tool(parser, work, words)
 
 
 def run_tool(

@@ -1,4 +1,4 @@
-"""``make doctor``: what this machine has, and what will not work on it."""
+"""``make doctor``: versions, GPU, W&B mode, hub access and disk space of this machine."""
 
 import importlib.metadata
 import os
@@ -44,11 +44,11 @@ def version(package: str) -> str | None:
 
 
 def wandb_state() -> str:
-    """W&B's mode on this machine, with what keeps it from being online."""
+    """W&B mode on this machine, with the reason if it is offline."""
     try:
         mode = wandb_mode()
     except ValueError as error:
-        return f"[red]no run begins[/red]: {error}"
+        return f"[red]invalid, so runs are refused[/red]: {error}"
     if mode == "offline":
         return "offline (set WANDB_API_KEY or run `wandb login` to go online)"
     why = why_unreachable() if mode == "online" else None
@@ -59,7 +59,7 @@ def main() -> int:
     """Print the report.
 
     Returns:
-        1 if something that every run needs is missing, else 0.
+        1 if a required package is missing, else 0.
     """
     table = Table(title="Plumbline doctor", show_header=False)
     table.add_row("plumbline commit", git_commit())

@@ -10,7 +10,6 @@ written, 2 for a wrong call.
 """
 
 import argparse
-import logging
 import sys
 import time
 import warnings
@@ -34,6 +33,7 @@ from lightning_modules.teachers.teacher import Teacher, knows_metres
 from structures.calibration import Calibration, shift_of_metres
 from structures.errors import plain_reason
 from structures.output_paths import check_output_folder
+from tools.command import few_messages, plain_parser
 from tools.predict_tasks import (
     SUFFIXES,
     SUMMARIES,
@@ -53,7 +53,7 @@ TEACHER_SIZE = (384, 512)
 
 
 def _parser() -> PlainParser:
-    parser = PlainParser(prog="python -m tools.predict", description=(__doc__ or "").split("\n\n")[0])
+    parser = plain_parser("tools.predict", __doc__)
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--checkpoint", type=Path, help="checkpoint (.ckpt) of a trained model")
     model.add_argument("--teacher", help="external depth network: TorchScript file, or Hugging Face folder or id")
@@ -275,13 +275,9 @@ def main(args: list[str] | None = None) -> int:
         if knows_metres(module, settings):
             print(f"warning: {shift_of_metres(calibration.shift, calibration.output)}", file=sys.stderr)
         module = CalibratedDepth(module, calibration, from_nearest=options.teacher is not None)
-    # Lightning's messages about devices are of no use here.
-    lightning_logger = logging.getLogger("lightning.pytorch")
-    level = lightning_logger.level
-    lightning_logger.setLevel(logging.WARNING)
     started = time.perf_counter()
     try:
-        with warnings.catch_warnings():
+        with few_messages(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message="Couldn't infer the batch indices.*")
             trainer = Trainer(
@@ -300,8 +296,6 @@ def main(args: list[str] | None = None) -> int:
     except (OSError, ValueError, RuntimeError) as error:
         print(f"error: stopped after {writer.n_written} images: {_first_line(error)}", file=sys.stderr)
         return 1
-    finally:
-        lightning_logger.setLevel(level)
     seconds = time.perf_counter() - started
     print(range_lines(writer), end="")
     print(f"{writer.n_written} images done in {seconds:.1f} s, {len(writer.failures)} skipped: {options.output}")

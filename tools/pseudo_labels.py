@@ -9,7 +9,6 @@ run. At the end the labels are compared with the ground truth, if the data have 
 checkpoint is given the field of view that it was trained with.
 """
 
-import logging
 import sys
 import time
 import warnings
@@ -28,14 +27,13 @@ from datamodules.samples.frame import Sample
 from lightning_modules.callbacks.label_writer import LabelPredictionWriter, teacher_name
 from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.runs.slurm import settle_slurm
-from lightning_modules.runs.warning_filters import quiet_lightning
 from lightning_modules.teachers.source import source_kind
 from lightning_modules.teachers.teacher import Kind, Teacher
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
 from structures.output_paths import check_output_file
 from tools.assumed_camera import with_training_camera
-from tools.command import data_parser, run_tool
+from tools.command import data_parser, run_data_tool
 from tools.label_report import depth_report, errors_against_truth, known_sources
 from tools.map_labels import write_from_maps
 from tools.teacher_arguments import add_teacher_arguments, make_teacher
@@ -188,6 +186,7 @@ def run(config: Any, data: LightningDataModule) -> str:
         OSError: If a file cannot be read or written.
         ImportError: If the teacher needs a package that is not installed.
     """
+    settle_slurm()
     check_output_file(config.out)
     from_maps = source_kind(config.teacher) == "maps"
     if from_maps and config.kind != "depth":
@@ -259,20 +258,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0, 1 with one sentence if teacher, data or file cannot be used, 2 for a wrong call.
     """
-    parser = _parser()
-
-    def work(config: Any) -> None:
-        quiet_lightning()
-        lightning_logger = logging.getLogger("lightning.pytorch")
-        level = lightning_logger.level
-        lightning_logger.setLevel(logging.WARNING)  # its messages about devices are of no use here
-        try:
-            settle_slurm()
-            sys.stdout.write(run(config, parser.instantiate(config).data))
-        finally:
-            lightning_logger.setLevel(level)
-
-    return run_tool(parser, work, args)
+    return run_data_tool(_parser(), run, args)
 
 
 if __name__ == "__main__":

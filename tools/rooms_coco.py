@@ -18,6 +18,7 @@ from datamodules.base import Split
 from datamodules.rooms.instances import RoomsInstanceDataModule, RoomsInstanceSource
 from structures.files import write_atomically, write_png
 from structures.output_paths import check_folder
+from tools.coco_records import annotation_record, category_records
 from tools.command import data_parser, run_tool, with_default_data
 
 DEFAULT_DATA = Path(__file__).parents[1] / "experiments" / "data" / "rooms_instances.yaml"
@@ -46,20 +47,17 @@ def export_split(source: RoomsInstanceSource, *, split: Split, categories: dict[
             if small and split == "train":
                 continue
             x1, y1, x2, y2 = truth["boxes"][k].tolist()
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": frame.image_id,
-                    "category_id": ids[int(truth["labels"][k]) - 1],
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": float(truth["area"][k]),
-                    "iscrowd": int(small),
-                    "segmentation": {"size": list(mask["size"]), "counts": mask["counts"].decode("ascii")},
-                    "camouflaged": bool(truth["camouflaged"][k]),
-                }
+            record = annotation_record(
+                len(annotations) + 1,
+                image=frame.image_id,
+                category=ids[int(truth["labels"][k]) - 1],
+                box_xywh=[x1, y1, x2 - x1, y2 - y1],
+                area=float(truth["area"][k]),
+                crowd=small,
+                mask=mask,
             )
-    named = [{"id": number, "name": name} for number, name in categories.items()]
-    return {"images": images, "annotations": annotations, "categories": named}
+            annotations.append(record | {"camouflaged": bool(truth["camouflaged"][k])})
+    return {"images": images, "annotations": annotations, "categories": category_records(categories)}
 
 
 def main(args: list[str] | None = None) -> int:

@@ -15,14 +15,14 @@ import numpy.typing as npt
 from datamodules.rooms.arrays import CAMOUFLAGED, GLOSSY, PLAIN, THIN
 from datamodules.rooms.frame import render_sequence
 from datamodules.rooms.settings import RoomsSettings, plan
-from lightning_modules.command_line.plain_parser import PlainParser
+from tools.command import plain_parser
 
 Picture = npt.NDArray[np.uint8]
 
 #: Size of a cell, and the depth at the far end of the colour map in metres.
 _CELL_WIDTH, _CELL_HEIGHT, _FAR_M = 192, 144, 7.0
 
-#: Grey levels are rounded to this step, which keeps the PNG small; the eye does not see it under the sensor noise.
+#: Grey levels are rounded to this step, which keeps the PNG small; it is not visible under the sensor noise.
 _STEP = 4
 
 
@@ -40,7 +40,7 @@ def color_instances(instance: npt.NDArray[np.uint16]) -> Picture:
 
 
 def color_flags(flags: npt.NDArray[np.uint8]) -> Picture:
-    """Dark grey for plain, white for textured, red for thin, blue for glossy, green for camouflaged, uint8 RGB."""
+    """Flags as colours, uint8 RGB: textureless grey, textured white, thin red, glossy blue, camouflaged green."""
     picture = np.full((*flags.shape, 3), 235, np.uint8)
     for bit, color in (
         (PLAIN, (110, 110, 115)),
@@ -92,7 +92,7 @@ def contact_sheet(settings: RoomsSettings, stills: Rows[int], clips: Rows[int]) 
 
 def main(args: Rows[str] | None = None) -> None:
     """Write the contact sheet of the default settings."""
-    parser = PlainParser(description="Draw a contact sheet of the embedded data set rooms.")
+    parser = plain_parser("tools.rooms_contact_sheet", "Draw a contact sheet of the embedded data set rooms.")
     parser.add_argument("--out", type=Path, default=Path("docs/rooms.png"), help="PNG file to write")
     parser.add_argument("--stills", type=int, nargs="+", default=[2, 5, 17, 21, 23, 13], help="positions of the stills")
     parser.add_argument("--clips", type=int, nargs="+", default=[0, 4], help="positions of the video clips")

@@ -1,4 +1,4 @@
-"""A stand-in for the rooms renderer, with the same interface, that costs no time."""
+"""Tiny rooms for tests: fakes of the renderer with the same interface, and data files that use them."""
 
 import dataclasses
 import os
@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from datamodules.rooms.make_store import build_store
 from datamodules.rooms.settings import RoomsSettings, Sequence
@@ -75,3 +76,22 @@ def make_rooms(root: Path, settings: RoomsSettings = TINY) -> Path:
         Path of the file.
     """
     return build_store(dataclasses.replace(settings), root, processes=0, renderer=RENDERER, quiet=True)
+
+
+def write_rooms_yaml(path: Path, root: Path, **arguments: object) -> Path:
+    """Write a data file of the stills of tiny rooms with random content.
+
+    Args:
+        path: YAML file to write.
+        root: Folder of the rooms, which are made on first use.
+        arguments: Further arguments of the data module.
+
+    Returns:
+        ``path``.
+    """
+    settings = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(TINY).items()}
+    fixed = {"settings": settings, "root": str(root), "processes": 0, "renderer": RENDERER}
+    init_args = {**fixed, "parts": ["still"], "eval_parts": ["still"], **arguments}
+    content = {"class_path": "datamodules.rooms.datamodule.RoomsDataModule", "init_args": init_args}
+    path.write_text(yaml.safe_dump(content, default_flow_style=False))
+    return path

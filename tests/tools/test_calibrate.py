@@ -1,14 +1,11 @@
 """``tools.calibrate`` on tiny rooms with a tiny network."""
 
-import dataclasses
-
 import pytest
 import torch
-import yaml
 
 from structures.calibration import Calibration
 from tests.data.make_huggingface import make_depth_anything
-from tests.data.make_rooms import RENDERER, TINY
+from tests.data.make_rooms import write_rooms_yaml
 from tests.data.make_teachers import save_depth_checkpoint
 from tools.calibrate import main
 
@@ -16,22 +13,7 @@ from tools.calibrate import main
 @pytest.fixture
 def call(tmp_path):
     """Arguments of a call, with the data set in a YAML file."""
-    arguments = {
-        "settings": dataclasses.asdict(TINY),
-        "root": str(tmp_path / "rooms"),
-        "parts": ["still"],
-        "eval_parts": ["still"],
-        "image_size": [64, 96],
-        "processes": 0,
-        "renderer": RENDERER,
-    }
-    arguments["settings"] = {
-        key: list(value) if isinstance(value, tuple) else value for key, value in arguments["settings"].items()
-    }
-    data = tmp_path / "data.yaml"
-    data.write_text(
-        yaml.safe_dump({"class_path": "datamodules.rooms.datamodule.RoomsDataModule", "init_args": arguments})
-    )
+    data = write_rooms_yaml(tmp_path / "data.yaml", tmp_path / "rooms", image_size=[64, 96])
     teacher = tmp_path / "teacher.ckpt"
     save_depth_checkpoint(teacher, depth_m=2.0)
     out = tmp_path / "found" / "calibration.yaml"

@@ -1,12 +1,10 @@
 """Proxy labels of tiny rooms, by checkpoints of this project and by external teachers."""
 
-import dataclasses
 import re
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch.utils.data import Dataset
 
 from datamodules.rooms.datamodule import RoomsDataModule
@@ -16,7 +14,7 @@ from lightning_modules.teachers.teacher import Teacher
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
 from tests.data.make_huggingface import make_depth_anything, make_segformer
-from tests.data.make_rooms import RENDERER, TINY
+from tests.data.make_rooms import RENDERER, TINY, write_rooms_yaml
 from tests.data.make_teachers import save_depth_checkpoint, save_segmenter_checkpoint
 from tools.label_report import depth_report
 from tools.pseudo_labels import main, survey, unaugmented_frames
@@ -57,20 +55,9 @@ def make_data(root, **changes):
 @pytest.fixture
 def call(root, tmp_path):
     """Arguments of the tool, with the data set in a YAML file."""
-    arguments = {
-        "settings": dataclasses.asdict(TINY),
-        "root": str(root),
-        "parts": ["still"],
-        "eval_parts": ["still"],
-        "fields": ["semantic"],
-        "image_size": list(SIZE),
-        "batch_size": 4,
-        "processes": 0,
-        "renderer": RENDERER,
-        "augmentation": {"class_path": "datamodules.samples.transforms.DepthAugmentation"},
-    }
-    content = {"class_path": "datamodules.rooms.datamodule.RoomsDataModule", "init_args": arguments}
-    (tmp_path / "data.yaml").write_text(yaml.safe_dump(content, default_flow_style=False))
+    augmentation = {"class_path": "datamodules.samples.transforms.DepthAugmentation"}
+    choices = {"fields": ["semantic"], "image_size": list(SIZE), "batch_size": 4, "augmentation": augmentation}
+    write_rooms_yaml(tmp_path / "data.yaml", root, **choices)
 
     def make(teacher, *, kind="semantic", out="labels.h5", more=()):
         words = ["--data", tmp_path / "data.yaml", "--teacher", teacher, "--kind", kind, "--out", tmp_path / out]

@@ -1,13 +1,11 @@
-import dataclasses
 import math
 
 import pytest
 import torch
-import yaml
 
 from geometry.camera import intrinsics_from_field_of_view, pixel_grid
 from lightning_modules.render_consistency.calibration import opposite_turns
-from tests.data.make_rooms import RENDERER, TINY
+from tests.data.make_rooms import write_rooms_yaml
 from tools.studies import consistency_signal
 from tools.studies.consistency_signal import FOCALS, SHIFTS, oracle_disagreement, report
 
@@ -42,22 +40,7 @@ def test_the_report_marks_the_valley():
 
 
 def rooms_of(tmp_path):
-    arguments = {
-        "settings": {
-            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(TINY).items()
-        },
-        "root": str(tmp_path / "rooms"),
-        "parts": ["still"],
-        "eval_parts": ["still"],
-        "image_size": [32, 48],
-        "processes": 0,
-        "renderer": RENDERER,
-    }
-    path = tmp_path / "data.yaml"
-    path.write_text(
-        yaml.safe_dump({"class_path": "datamodules.rooms.datamodule.RoomsDataModule", "init_args": arguments})
-    )
-    return path
+    return write_rooms_yaml(tmp_path / "data.yaml", tmp_path / "rooms", image_size=[32, 48])
 
 
 def test_both_rotations_are_printed_and_drawn(tmp_path, monkeypatch, capsys):
