@@ -54,22 +54,22 @@ def label_size(
     maps: DepthMaps,
     sizes: Sequence[tuple[int, int]] | None,
     *,
-    asked: Sequence[int] | None,
+    given: Sequence[int] | None,
     image_size: tuple[int, int],
 ) -> tuple[int, int]:
-    """Height and width of all labels: ``asked``, else the common size of the maps, else that of the data's images.
+    """Height and width of all labels: ``given``, else the common size of the maps, else that of the data's images.
 
     Args:
         maps: The maps.
         sizes: Height and width of each image in order, if known.
-        asked: Size given on the command line, or None.
+        given: Size given on the command line, or None.
         image_size: Height and width of the data's images.
 
     Raises:
         ValueError: If a size is below 1, a map is damaged, or maps are rotated by 90 degrees.
     """
-    if asked is not None and min(asked) < 1:
-        raise ValueError(f"--size is {asked[0]} {asked[1]}, but height and width of at least 1 are needed")
+    if given is not None and min(given) < 1:
+        raise ValueError(f"--size is {given[0]} {given[1]}, but height and width of at least 1 are needed")
     shapes = [map_shape(path) for path in maps.paths.values()]
     common = shapes[0] if all(shape == shapes[0] for shape in shapes) else None
     if common is None and sizes is not None:
@@ -84,8 +84,8 @@ def label_size(
                 f"'{maps.paths[rotated[0]]}': they were made without applying the EXIF orientation of the images; "
                 "rotate those maps by 90 degrees"
             )
-    if asked is not None:
-        return int(asked[0]), int(asked[1])
+    if given is not None:
+        return int(given[0]), int(given[1])
     return image_size if common is None else common
 
 
@@ -116,7 +116,7 @@ def write_from_maps(
     """
     written = written_as(options)
     maps = match_maps(Path(options.teacher), names, suffix=options.map_suffix or "")
-    size = label_size(maps, sizes, asked=options.size, image_size=image_size)
+    size = label_size(maps, sizes, given=options.size, image_size=image_size)
     title = folder_title(maps)
     settings: dict[str, Any] = {
         "image_size": list(size),

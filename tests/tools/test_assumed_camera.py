@@ -24,11 +24,12 @@ class Cameras(Dataset):
 
 
 def test_only_assumed_intrinsics_are_replaced():
-    known, assumed = AssumedCamera(Cameras(), 90.0)
+    frames = AssumedCamera(Cameras(), 90.0)
+    known, assumed = frames[0], frames[1]
     assert torch.equal(known["K"], Cameras()[0]["K"])
     # 90 degrees over 64 pixels: fx = 32. The aspect ratio of the pixels and the principal point stay.
     torch.testing.assert_close(assumed["K"], torch.tensor([[32.0, 0, 30], [0, 48, 20], [0, 0, 1]]))
-    assert len(AssumedCamera(Cameras(), 90.0)) == 2
+    assert len(frames) == 2
 
 
 @pytest.mark.parametrize(("stored", "fx"), [({"assumed_field_of_view_degrees": 90.0}, 32.0), ({}, 60.0), (None, 60.0)])
