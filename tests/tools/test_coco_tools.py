@@ -174,4 +174,4 @@ def test_rooms_are_exported_as_coco_and_read_back(tmp_path: Path, capsys: pytest
 def test_only_rooms_with_instances_are_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--data", "datamodules.coco.datamodule.CocoDataModule", "--out", str(tmp_path)]
     assert rooms_coco.main(arguments) == 1
-    assert "CocoDataModule is not rooms with instances" in capsys.readouterr().err
+    assert "CocoDataModule cannot be exported" in capsys.readouterr().err

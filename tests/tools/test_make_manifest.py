@@ -36,7 +36,7 @@ def test_written_manifest_is_read_with_its_camera_and_splits(tmp_path: Path, out
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--split", "train:0-9"], "has to lie inside the frames 0-7"),
+        (["--split", "train:0-9"], "has to lie within the frames 0-7"),
         (["--split", "train:0-4,test:4"], "contains frame 4, which is in 'train' already"),
         (["--split", "learn:0-4"], "cannot be read"),
         (["--fx", "30"], "Give all of --fx"),

@@ -37,7 +37,7 @@ def test_directions_are_stored_with_their_settings(data, tmp_path, capsys):
     out = tmp_path / "vanishing.h5"
     assert main([*data, "--out", str(out), "--settings.min_length", "0.3", "--settings.max_rival", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "directions of 3 of 4 frames, none in 1 (25.0 %); 4 frames now" in printed
+    assert "directions of 3 of 4 frames, none in 1 (25.0 %); 4 new frames" in printed
     store = LabelStore(out, kind="vanishing")
     assert store.settings["min_length"] == 0.3
     assert len(store) == 4
@@ -60,10 +60,10 @@ def test_an_interrupted_run_continues_and_a_finished_file_is_unchanged(data, tmp
     with pytest.raises(KeyboardInterrupt):
         main([*data, "--out", str(out)])
     assert main([*data, "--out", str(out)]) == 0
-    assert "2 frames now" in capsys.readouterr().out
+    assert "2 new frames" in capsys.readouterr().out
     before = out.read_bytes()
     assert main([*data, "--out", str(out)]) == 0
-    assert "0 frames now" in capsys.readouterr().out
+    assert "0 new frames" in capsys.readouterr().out
     assert out.read_bytes() == before
 
 

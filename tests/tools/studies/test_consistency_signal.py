@@ -58,7 +58,7 @@ def test_both_rotations_are_printed_and_drawn(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("more", "code", "said"),
     [
-        (["--data", "missing.yaml"], 2, "data file 'missing.yaml' does not exist"),
+        (["--data", "missing.yaml"], 2, "'missing.yaml' does not exist"),
         (["--images", "many"], 2, "images"),
         (["--images", "0"], 1, "--images is 0"),
         (["--yaw", "60"], 1, "angles are inside (0, 45) degrees"),
