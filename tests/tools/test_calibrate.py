@@ -33,7 +33,7 @@ def test_the_calibration_file_is_accepted_by_predict_and_the_curve_is_drawn(call
     said = capsys.readouterr().out
     assert "zero slope along the rotation" in said
     assert "chosen, in medians" in said
-    assert "smallest relative disagreement" in said
+    assert "least relative disagreement" in said
 
 
 def test_a_metric_network_causes_a_warning_before_and_in_the_result(call, capsys):

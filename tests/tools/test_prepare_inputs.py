@@ -180,7 +180,7 @@ def test_missing_labels_of_other_data_are_refused(commands, capsys):
     assert main(["--config", str(EXPERIMENTS / "gam_depth_nyuv2.yaml")]) == 1
     assert capsys.readouterr().err == (
         "error: data/labels/nyuv2_semantic.h5 does not exist: make pseudo-labels DATA=... TEACHER=... OUT=... makes "
-        "it, or set it to null and leave its loss terms out\n"
+        "it, or set it to null and leave out its loss terms\n"
     )
     write("data/labels/nyuv2_semantic.h5", "semantic")
     assert main(["--config", str(EXPERIMENTS / "gam_depth_nyuv2.yaml")]) == 1
