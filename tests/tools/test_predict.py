@@ -192,7 +192,7 @@ def test_the_training_size_comes_from_the_run(tmp_path, checkpoint, photos, caps
     run_config.unlink()
     assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out") == 0
     assert sizes[1][2:] == (96, 160)  # 95 x 129
-    assert "note: the training's image size is unknown" in capsys.readouterr().err
+    assert "note: the image size of the training is unknown" in capsys.readouterr().err
 
 
 def test_wrong_calls_return_two_with_one_sentence_and_write_nothing(tmp_path, checkpoint, photos, capsys):
@@ -436,8 +436,8 @@ def test_a_hugging_face_network_replaces_a_checkpoint(tmp_path, photos, capsys):
     make_depth_anything(tmp_path / "net")
     call = ("--field-of-view", "60", "--size", "64", "64", "--no-panel", "--ply")
     assert teach(tmp_path / "net", photos / "a" / "1.png", tmp_path / "plain", *call) == 0
-    assert "gives depth in a unit of each image" in (said := capsys.readouterr().err)
-    assert "factor and a shift (--calibration)" in said
+    assert "predicts relative depth" in (said := capsys.readouterr().err)
+    assert "up to scale and shift (--calibration)" in said
     calibration = write_calibration(tmp_path / "c.yaml", output="disparity")
     call = (*call, "--calibration", str(calibration))
     assert teach(tmp_path / "net", photos / "a" / "1.png", tmp_path / "right", *call) == 0
@@ -450,7 +450,7 @@ def test_a_hugging_face_network_replaces_a_checkpoint(tmp_path, photos, capsys):
     assert slope + gained == pytest.approx(1.0, abs=1e-3)
     np.testing.assert_allclose(1 / after, slope / before + gained, rtol=1e-4)
     assert teach(tmp_path / "net", photos / "a" / "1.png", tmp_path / "size") == 0
-    assert "image size is unknown" not in capsys.readouterr().err
+    assert "image size of the training is unknown" not in capsys.readouterr().err
 
 
 def test_a_teacher_or_a_checkpoint_and_not_both(tmp_path, checkpoint, photos, capsys):

@@ -67,9 +67,7 @@ def test_shape_errors_of_each_checkpoint_are_printed_for_each_shift(tmp_path, ro
         save_render_consistency(path, shift)
     assert shape_study.main([*map(str, paths), "--images", "2", "--size", str(H), str(W)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if not line.startswith(" ")] == [
-        f"{path} (median depth 2.000)" for path in paths
-    ]
+    assert [line for line in lines if not line.startswith(" ")] == [f"{path} (median depth 2.000)" for path in paths]
     assert len(lines) == 2 * 6
     assert lines[1].startswith("  none (0.000): chamfer_m ")
     assert lines[8].startswith("  learned (0.500): chamfer_m ")
