@@ -13,6 +13,7 @@ Merge rules:
 - ``loss_weights`` and ``loss_constants`` are replaced as a whole, because a term that is not listed is not computed.
 """
 
+import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,7 +68,8 @@ def merged(parent: Any, child: Any) -> Any:
         return child
     if "class_path" in child and parent.get("class_path", child["class_path"]) != child["class_path"]:
         return dict(child)
-    result = ({"class_path": child["class_path"]} if "class_path" in child else {}) | parent
+    first = {"class_path": child["class_path"]} if "class_path" in child else {}
+    result: dict[Any, Any] = {**first, **parent}
     for key, value in child.items():
         if isinstance(key, str) and key.endswith("+"):
             place = key if key in result else key.removesuffix("+")
@@ -164,7 +166,11 @@ def _find(given: Any, folder: Path, name: str) -> Path:
             return (place / given).resolve()
     names = {file.stem: file.name for place in places for file in (place / given).parent.glob("[!_]*.y*ml")}
     near = nearest(Path(given).stem, names)
-    similar = "" if near is None else f"; did you mean '{Path(given).parent / names[near]}'?"
+    below = sorted(EXPERIMENTS.rglob(glob.escape(Path(given).name)))
+    if below:
+        similar = f"; did you mean '{below[0].relative_to(EXPERIMENTS)}'?"
+    else:
+        similar = "" if near is None else f"; did you mean '{Path(given).parent / names[near]}'?"
     where = " or ".join(_displayed(place) for place in places)
     raise ExtendsError(f"{name}: '{KEY}: {given}' names a file that does not exist in {where}{similar}")
 

@@ -123,6 +123,10 @@ SENTENCES = {
         r"'extends: resnet_unett.yaml' names a file that does not exist in .* or .*experiments; "
         r"did you mean 'resnet_unet.yaml'\?",
     ),
+    "a file of a folder below": (
+        {"child": {"extends": "rooms_video.yaml"}},
+        r"did you mean 'data/rooms_video.yaml'\?",
+    ),
     "a name without its suffix": ({"child": {"extends": "boxinst"}}, r"did you mean 'boxinst.yaml'\?"),
     "a missing file further up": (
         {"child": {"extends": "base.yaml"}, "base": {"extends": "nothing_like_it.yaml"}},
@@ -199,34 +203,25 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
         read_settings(path)
 
 
-def test_a_file_of_ones_own_extends_an_experiment_and_prints_it_resolved(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    mine = write(
-        tmp_path / "away",
-        mine={
-            "extends": "monodepth2_gam.yaml",
-            "model": {"init_args": {"loss_weights": {"photometric": 1.0}, "optimizer": SGD}},
-            "data": {"init_args": {"batch_size": 3}},
-            "trainer": {"max_steps": 7},
-        },
-    )
+def test_the_example_of_the_page_is_printed_resolved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (EXPERIMENTS.parent / "docs" / "experiments.md").read_text()
+    (block,) = re.findall(r"```yaml\n(# mine.yaml\n.*?)```", page, re.DOTALL)
     theirs = printed(capsys, "--config", str(EXPERIMENTS / "monodepth2_gam.yaml"))
-    ours = printed(capsys, "--config", str(mine))
+    ours = printed(capsys, "--config", str(write(tmp_path / "away", mine=block)))
     assert KEY not in yaml.safe_dump(ours)
-    assert ours["trainer"]["max_steps"] == 7
-    assert ours["data"]["init_args"].pop("batch_size") == 3
-    assert ours["model"]["init_args"].pop("loss_weights") == {"photometric": 1.0}
+    weighting = ours["model"]["init_args"]["weighting"]
+    assert weighting["class_path"] == "losses.weighting.GradientAwareMask"
+    assert weighting["init_args"].pop("gamma2") == 20.0
+    assert theirs["model"]["init_args"]["weighting"]["init_args"].pop("gamma2") == 10.0
     optimizer = ours["model"]["init_args"].pop("optimizer")
-    assert optimizer["class_path"] == "torch.optim.SGD"
-    assert optimizer["init_args"]["momentum"] == 0.9
-    assert optimizer["init_args"]["lr"] == 0.001  # torch's default for SGD
-    for content, names in ((ours, ()), (theirs, ("loss_weights", "optimizer"))):
-        content["trainer"].pop("max_steps")
-        content["data"]["init_args"].pop("batch_size", None)
-        for name in names:
-            content["model"]["init_args"].pop(name)
-    assert ours == theirs
+    assert theirs["model"]["init_args"].pop("optimizer")["class_path"] == "torch.optim.Adam"
+    assert optimizer["class_path"] == "torch.optim.AdamW"
+    assert optimizer["init_args"]["lr"] == 5.0e-4
+    assert ours["data"]["init_args"].pop("batch_size") == 4
+    assert theirs["data"]["init_args"].pop("batch_size") == 8
+    added = ours["trainer"]["callbacks"].pop()
+    assert added["class_path"] == "lightning.pytorch.callbacks.EMAWeightAveraging"
+    assert ours == theirs  # everything else, to the last callback
 
 
 def test_files_of_ones_own_extend_each_other_and_several_are_laid_over_each_other(
