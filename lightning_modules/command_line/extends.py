@@ -166,7 +166,8 @@ def _find(given: Any, folder: Path, name: str) -> Path:
             return (place / given).resolve()
     names = {file.stem: file.name for place in places for file in (place / given).parent.glob("[!_]*.y*ml")}
     near = nearest(Path(given).stem, names)
-    below = sorted(EXPERIMENTS.rglob(glob.escape(Path(given).name)))
+    leaf = Path(given).name.strip(".")
+    below = sorted(EXPERIMENTS.rglob(glob.escape(leaf))) if leaf else []
     if below:
         similar = f"; did you mean '{below[0].relative_to(EXPERIMENTS)}'?"
     else:

@@ -52,7 +52,7 @@ def write(folder: Path) -> Path:
     (folder / "ablations" / "base.yaml").write_text(yaml.safe_dump(base))
     study = {"extends": "base.yaml", "baseline": "full", "common+": ["--y"], "variants": VARIANTS}
     path = folder / "ablations" / "study.yaml"
-    path.write_text(yaml.safe_dump(study))
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
     return path
 
 
