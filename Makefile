@@ -14,8 +14,8 @@ DATA ?=
 ROOT ?=
 CONFIG := experiments/$(EXP).yaml
 EXPERIMENTS := $(filter-out _%,$(patsubst experiments/%.yaml,%,$(wildcard experiments/*.yaml)))
-ABLATIONS := $(sort $(patsubst experiments/ablations/%.yaml,%,$(wildcard experiments/ablations/*.yaml)))
-DATA_NAMES := $(sort $(patsubst experiments/data/%.yaml,%,$(wildcard experiments/data/*.yaml)))
+ABLATIONS := $(filter-out _%,$(sort $(patsubst experiments/ablations/%.yaml,%,$(wildcard experiments/ablations/*.yaml))))
+DATA_NAMES := $(filter-out _%,$(sort $(patsubst experiments/data/%.yaml,%,$(wildcard experiments/data/*.yaml))))
 
 # quote: a value as one word of the shell, with any blanks and quotes. is_one_of: whether a value is one name of a list.
 quote = '$(subst ','\'',$(1))'

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 
 from benchmarks.timing import median_seconds
 from geometry.camera import intrinsics_from_field_of_view
+from lightning_modules.command_line.extends import read_settings
 from lightning_modules.render_consistency import RenderConsistency
 from structures.depth_kind import DepthKind, MixedBatch
 
@@ -26,7 +26,7 @@ PAPER_TERMS = {"forward": 1.0, "back_depth": 1.0, "back_image": 1.0}
 
 def make_module(**changes: Any) -> RenderConsistency:
     """The module of the experiment with other constructor arguments, past its warm-up."""
-    settings = yaml.safe_load(EXPERIMENT.read_text())["model"]
+    settings = read_settings(EXPERIMENT)["model"]
     settings["init_args"] |= {"warmup": 0.0, "ramp": 0.0} | changes
     parser = ArgumentParser()
     parser.add_subclass_arguments(LightningModule, "model")

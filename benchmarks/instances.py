@@ -15,7 +15,6 @@ from typing import cast
 
 import numpy as np
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -23,6 +22,7 @@ from torch.nn import functional as F
 
 from benchmarks.timing import median_seconds
 from lightning_modules.boxinst_depth import BoxInstDepth
+from lightning_modules.command_line.extends import read_settings
 from metrics.instances import InstanceMetrics
 from structures.instances import Detections, InstanceBatch, Truth
 
@@ -48,7 +48,7 @@ STEPS = 3
 
 def make_module(*, depth_guided: bool = False) -> BoxInstDepth:
     """The module of the experiment, with or without a depth layer, in the memory format of its training."""
-    settings = yaml.safe_load(EXPERIMENT.read_text())["model"]
+    settings = read_settings(EXPERIMENT)["model"]
     settings["init_args"]["network"]["init_args"] |= {"n_classes": CLASSES, "depth_guided": depth_guided}
     parser = ArgumentParser()
     parser.add_subclass_arguments(LightningModule, "model")

@@ -20,7 +20,6 @@ from typing import NamedTuple, cast
 from unittest import mock
 
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -28,6 +27,7 @@ from torch.nn import functional as F
 
 from benchmarks.photometric import straightforward_error, straightforward_warp
 from geometry.se3 import transform_from_axis_angle
+from lightning_modules.command_line.extends import read_settings
 from lightning_modules.gam_depth import GAMDepth
 from lightning_modules.tasks.video_depth import IDENTITY_NOISE
 from losses import planar_structure
@@ -63,7 +63,7 @@ class Step(NamedTuple):
 
 def make_module() -> GAMDepth:
     """The module of the experiment, in training mode and in the memory format of its training."""
-    settings = yaml.safe_load(EXPERIMENT.read_text())["model"]
+    settings = read_settings(EXPERIMENT)["model"]
     parser = ArgumentParser()
     parser.add_subclass_arguments(LightningModule, "model")
     module: GAMDepth = parser.instantiate(parser.parse_object({"model": settings})).model

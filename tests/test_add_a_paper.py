@@ -13,7 +13,6 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "add-a-paper.md").read_text()
 BLOCK = re.compile(r"`([\w./-]+\.(?:py|yaml|md|toml))`[^\n]*:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"^sed (?:[^\n]*\\\n)*[^\n]*", re.MULTILINE)
 
 
 def copy_repository(target: Path) -> None:
@@ -28,7 +27,7 @@ def copy_repository(target: Path) -> None:
 
 
 def follow_the_page(target: Path) -> None:
-    """Write the new files of the page, add its rows to existing files, and run its copy command."""
+    """Write the new files of the page and add its rows to the files that exist."""
     for name, content in BLOCK.findall(PAGE):
         file = target / name
         if name == "pyproject.toml":
@@ -37,8 +36,6 @@ def follow_the_page(target: Path) -> None:
             file.write_text(f"{file.read_text()}\n{content}")
         else:
             file.write_text(content)
-    (command,) = COMMAND.findall(PAGE)
-    subprocess.run(command, shell=True, cwd=target, check=True)
 
 
 def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

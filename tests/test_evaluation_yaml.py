@@ -11,11 +11,12 @@ from jsonargparse import Namespace
 
 import cli
 from datamodules.manifest.datamodule import ManifestDataModule
+from lightning_modules.command_line.extends import read_settings
 from lightning_modules.runs.trained_data import follow_training
 from metrics.protocol import DepthProtocol
 
 ROOT = Path(__file__).parents[1] / "experiments"
-FILES = sorted((ROOT / "evaluation").glob("*.yaml"))
+FILES = sorted((ROOT / "evaluation").glob("[!_]*.yaml"))
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
@@ -40,7 +41,7 @@ def test_every_set_of_the_zero_shot_protocol_has_a_file() -> None:
 def test_data_and_protocol_come_from_the_file(capsys: pytest.CaptureFixture[str], experiment: str, path: Path) -> None:
     plain = resolved(capsys, "--config", str(ROOT / f"{experiment}.yaml"))
     laid = resolved(capsys, "--config", str(ROOT / f"{experiment}.yaml"), "--config", str(path))
-    overlay = yaml.safe_load(path.read_text())
+    overlay = read_settings(path)
     protocol = overlay["model"]["init_args"]
     assert laid["data"]["class_path"] == "datamodules.manifest.datamodule.ManifestDataModule"
     shared = set(inspect.signature(ManifestDataModule).parameters) & set(plain["data"]["init_args"])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from cli import main
+from lightning_modules.command_line.extends import read_settings
 from lightning_modules.runs.loading import load_module
 
 ROOT = Path(__file__).parents[1]
@@ -17,7 +17,7 @@ EXPERIMENTS = sorted(path for path in (ROOT / "experiments").glob("*.yaml") if n
 
 def data_name(experiment: Path) -> str:
     """Name of the data file of an experiment: ``rooms`` for ``data: data/rooms.yaml``."""
-    return Path(yaml.safe_load(experiment.read_text())["data"]).stem
+    return Path(read_settings(experiment)["data"]).stem
 
 
 def is_embedded(experiment: Path) -> bool:
@@ -91,7 +91,7 @@ def test_embedded_experiments_need_no_download(experiment):
     if is_embedded(experiment):
         networks = [
             value["init_args"]
-            for name, value in yaml.safe_load(experiment.read_text())["model"]["init_args"].items()
+            for name, value in read_settings(experiment)["model"]["init_args"].items()
             if name.endswith("network") and value is not None and "encoder" in value.get("init_args", {})
         ]
         assert all(network["encoder_weights"] in {None, "bundled"} for network in networks)

@@ -87,7 +87,7 @@ def test_an_unknown_experiment_lists_the_known_ones_and_installs_nothing(tmp_pat
 def test_unknown_data_is_one_sentence_with_the_known_names_and_installs_nothing(tmp_path, target):
     done = make(target, EXP="resnet_unet", CKPT="x", TEACHER="x", OUT="x", DATA="typ'o", VENV=tmp_path / "env")
     assert done.returncode == 2
-    names = " ".join(sorted(path.stem for path in (ROOT / "experiments" / "data").glob("*.yaml")))
+    names = " ".join(sorted(path.stem for path in (ROOT / "experiments" / "data").glob("[!_]*.yaml")))
     assert done.stderr.splitlines()[0] == f"There is no data 'typ'o'. Known data: {names}."
     assert not (tmp_path / "env").exists()
 
@@ -121,7 +121,7 @@ def test_nothing_is_trained_if_its_inputs_cannot_be_made(environment, target):
 def test_an_unknown_ablation_lists_the_known_ones_and_installs_nothing(tmp_path, name):
     done = make("ablation", EXP=name, VENV=tmp_path / "env")
     assert done.returncode == 2
-    names = " ".join(sorted(path.stem for path in (ROOT / "experiments" / "ablations").glob("*.yaml")))
+    names = " ".join(sorted(path.stem for path in (ROOT / "experiments" / "ablations").glob("[!_]*.yaml")))
     assert done.stderr.splitlines()[0] == f"There is no ablation '{name}'. Known ablations: {names}."
     assert not (tmp_path / "env").exists()
 

@@ -11,6 +11,7 @@ command. An experiment without missing files costs a fraction of a second. Other
 """
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -20,10 +21,11 @@ from typing import Any
 
 import yaml
 
-from lightning_modules.command_line.config_files import read_mapping
+from lightning_modules.command_line.extends import read_settings
 from lightning_modules.command_line.wording import did_you_mean
 from structures.errors import plain_reason
 from structures.label_store import LabelStore
+from tools.ablation.variants import read_variants
 
 ROOT = Path(__file__).parents[1]
 SEGMENTER = ROOT / "experiments" / "segmenter.yaml"
@@ -48,7 +50,7 @@ DEPTH_TEACHER_MINUTES = 10  # an estimate: the 1000 steps of its experiment took
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Content of a YAML file.
+    """Content of a YAML file, with every ``extends`` resolved.
 
     Raises:
         ValueError: If the file is missing or holds no mapping.
@@ -57,7 +59,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         state = "is a folder" if path.is_dir() else "does not exist"
         names = [file.stem for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
         raise ValueError(f"{path} {state}{did_you_mean(path.stem, names) or ': a YAML file of settings is needed'}")
-    return read_mapping(path.read_bytes(), str(path))
+    return read_settings(path)
 
 
 def data_settings(config: Path, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -88,7 +90,7 @@ def data_settings(config: Path, arguments: list[str]) -> tuple[dict[str, Any], l
         settings: dict[str, Any] = {"class_path": chosen} if path is None else read_yaml(path)
         handed_on = ["--data", chosen if path is None else str(path)]
     elif isinstance(chosen, dict):
-        settings, handed_on = chosen, ["--data", str(chosen["class_path"])]
+        settings, handed_on = chosen, ["--data", json.dumps(chosen)]
     else:
         raise ValueError(f"{config} names no data")
     for name, text in overrides.items():
@@ -189,15 +191,18 @@ def trainings(ablation: Path) -> list[tuple[Path, list[str]]]:
     """Experiment and arguments of every variant of an ablation file (``tools/ablation/file.py`` checks it).
 
     Raises:
-        ValueError: If it has no experiment or no variants.
+        ValueError: If it has no experiment or no variants, or a variant is wrong.
     """
     content = read_yaml(ablation)
-    experiment, variants = content.get("experiment"), content.get("variants")
-    if not isinstance(experiment, str) or not isinstance(variants, dict):
+    experiment = content.get("experiment")
+    if not isinstance(experiment, str) or not isinstance(content.get("variants"), dict):
         raise ValueError(f"{ablation} is no ablation: it needs an experiment and variants")
-    config = ablation.parents[1] / f"{experiment}.yaml"
-    common = content.get("common") or []
-    return [(config, [str(word) for word in (*common, *((v or {}).get("args") or []))]) for v in variants.values()]
+    common = [str(word) for word in content.get("common") or []]
+    folder = ablation.parents[1]
+    return [
+        (folder / f"{variant.experiment or experiment}.yaml", [*common, *variant.args])
+        for variant in read_variants(content, ablation).values()
+    ]
 
 
 def main(args: list[str] | None = None) -> int:

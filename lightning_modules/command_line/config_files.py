@@ -6,35 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lightning_modules.command_line.extends import EXPERIMENTS, SUFFIXES, ExtendsError, read_settings
 from lightning_modules.command_line.wording import did_you_mean, nearest
+from lightning_modules.command_line.yaml_file import ConfigFileError, read_mapping
 
-_EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 _LONGEST = 10_000_000  # bytes; a configuration has a few thousand
-
-
-class ConfigFileError(ValueError):
-    """A file is no configuration; the message names it and says what it is."""
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping, where YAML's own loader keeps the later one without a word."""
-
-
-def _unique(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    first: dict[Any, int] = {}
-    for key_node, _ in node.value:
-        key, line = loader.construct_object(key_node, deep=True), key_node.start_mark.line + 1
-        if isinstance(key, str) and key != "<<" and key in first:
-            raise ConfigFileError(f"'{key}' stands twice, in lines {first[key]} and {line}: keep one of them")
-        if isinstance(key, str):
-            first[key] = line
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=deep)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique)
 
 
 def check_config_file(text: str, known: Iterable[str]) -> None:
@@ -45,7 +21,8 @@ def check_config_file(text: str, known: Iterable[str]) -> None:
         known: Names of the settings at the top.
 
     Raises:
-        ConfigFileError: If it is missing, a folder, no text, no YAML, no mapping, or a file of another kind.
+        ConfigFileError: If it is missing, a folder, no text, no YAML, no mapping, a file of another kind, or extends a
+            file that cannot be used.
     """
     path = Path(text)
     try:
@@ -55,49 +32,38 @@ def check_config_file(text: str, known: Iterable[str]) -> None:
             if "{" in text or "\n" in text or ": " in text:
                 return
             raise ConfigFileError(f"--config {text!r} does not exist{_similar_file(path)}")
-        content = path.read_bytes() if path.stat().st_size <= _LONGEST else b"\0"
+        if zipfile.is_zipfile(path):
+            raise ConfigFileError(f"--config {text!r} is a checkpoint or another archive: a checkpoint is --ckpt_path")
+        if path.stat().st_size > _LONGEST:
+            read_mapping(b"\0", f"--config {text!r}")
+        settings = read_settings(path, f"--config {text!r}")
     except OSError as error:
         raise ConfigFileError(f"--config {text!r} cannot be read: {error.strerror}") from error
-    if zipfile.is_zipfile(path):
-        raise ConfigFileError(f"--config {text!r} is a checkpoint or another archive: a checkpoint is --ckpt_path")
-    _judge(text, read_mapping(content, f"--config {text!r}"), list(known))
+    _judge(text, settings, list(known))
+    for key in ("model", "data"):
+        check_extends(settings.get(key), path.parent)
 
 
-def read_mapping(content: bytes, name: str) -> dict[Any, Any]:
-    """Settings of a YAML file.
+def check_extends(value: Any, folder: Path = Path()) -> None:
+    """Make sure that a file named in place of the settings of a class extends only what can be used.
 
     Args:
-        content: What the file holds.
-        name: How a sentence calls it.
+        value: Value of ``model`` or ``data``; anything but the path of a file is left to the parser.
+        folder: Folder that the path starts from.
 
     Raises:
-        ConfigFileError: If it is no UTF-8 text, empty, no YAML, no mapping, or has a key twice.
+        ExtendsError: If an ``extends`` in the file cannot be resolved.
     """
+    if not (isinstance(value, str) and value.endswith(SUFFIXES)):
+        return
     try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        kind = "no text" if b"\0" in content or error.start == 0 else f"no UTF-8 text (byte {error.start})"
-        raise ConfigFileError(f"{name} is {kind}: a YAML file of settings is needed") from error
-    if "\0" in text:
-        raise ConfigFileError(f"{name} is no text: a YAML file of settings is needed")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if "\t" in line[: len(line) - len(line.lstrip())] and line.strip():
-            raise ConfigFileError(f"{name} is indented by a tab in line {number}: YAML takes spaces only")
-    try:
-        settings = yaml.load(text, Loader=_UniqueKeyLoader)
-    except ConfigFileError as error:
-        raise ConfigFileError(f"{name}: {error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = "" if mark is None else f" in line {mark.line + 1}"
-        reason = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise ConfigFileError(f"{name} is no YAML{where}: {reason}") from error
-    if settings is None:
-        raise ConfigFileError(f"{name} is empty: a YAML file of settings is needed")
-    if not isinstance(settings, dict):
-        kind = "a list" if isinstance(settings, list) else "a single value"
-        raise ConfigFileError(f"{name} holds {kind}, where a mapping of settings (name: value) is needed")
-    return settings
+        path = next((path for path in (folder / value, Path(value)) if path.is_file()), None)
+        if path is not None:
+            read_settings(path)
+    except ExtendsError:
+        raise
+    except (OSError, ConfigFileError):
+        return  # the parser says what else is wrong with the file
 
 
 def _judge(text: str, settings: Mapping[Any, Any], known: list[str]) -> None:
@@ -127,7 +93,7 @@ def _similar_file(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f": there is no folder '{folder}'"
-    experiment = _EXPERIMENTS / f"{path.stem}.yaml"
+    experiment = EXPERIMENTS / f"{path.stem}.yaml"
     if experiment.is_file() and not path.with_suffix(".yaml").is_file():
         return f"; did you mean '{os.path.relpath(experiment)}'?"
     similar = nearest(path.stem, [file.stem for file in folder.glob("*.y*ml")])

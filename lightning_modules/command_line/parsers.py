@@ -12,11 +12,13 @@ from typing import Any, NoReturn
 import jsonargparse
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lightning_modules.command_line.config_files import ConfigFileError, check_config_file
+from lightning_modules.command_line.config_files import check_config_file, check_extends
 from lightning_modules.command_line.explain import explain
+from lightning_modules.command_line.extends import LOADER
 from lightning_modules.command_line.help import own_help
 from lightning_modules.command_line.plain_parser import leave_with
 from lightning_modules.command_line.settings_tree import options
+from lightning_modules.command_line.yaml_file import ConfigFileError
 
 TRACEBACK_VARIABLE = "PLUMBLINE_TRACEBACK"
 _YAML = {"None": "null", "nan": ".nan", "inf": ".inf"}
@@ -58,16 +60,18 @@ class _OneSentence(jsonargparse.ArgumentParser):
         words = [spelled(word) for word in (sys.argv[1:] if args is None else args)]
         if not self._is_inner:
             self._words, self._folder = words, Path.cwd()
+            LOADER.failure = None
             if own_help(self, words):
                 raise SystemExit(0)
             known = sorted({a.dest.split(".")[0] for a in self._actions if a.option_strings} - {"help", "print_config"})
-            if {"config", "model"} <= {*known}:
-                try:
-                    for name, text in options(words):
-                        if name == "config" and text is not None:
-                            check_config_file(text, known)
-                except ConfigFileError as error:
-                    self._refuse(str(error), error)
+            try:
+                for name, text in options(words):
+                    if name == "config" and text is not None and {"config", "model"} <= {*known}:
+                        check_config_file(text, known)
+                    elif name in ("model", "data"):
+                        check_extends(text)
+            except ConfigFileError as error:
+                self._refuse(str(error), error)
         return super().parse_args(words, *rest, **settings)
 
     @property
@@ -79,6 +83,8 @@ class _OneSentence(jsonargparse.ArgumentParser):
         """Leave with 2, or raise where the parser is asked to."""
         if self._is_inner:
             super().error(message, ex)
+        if LOADER.failure is not None:  # the parser takes a file that it cannot load for plain text
+            self._refuse(str(LOADER.failure), ex)
         with contextlib.chdir(self._folder):  # jsonargparse works in the folder of the file that it reads
             sentence = explain(self, self._words, message)
         self._refuse(sentence, ex)

@@ -11,6 +11,7 @@ from typing import Any
 from jsonargparse import get_loader
 
 from lightning_modules.command_line.classes import ClassPathError, find_class, parameters_of
+from lightning_modules.command_line.extends import read_settings
 
 Tree = dict[str, Any]
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
@@ -79,9 +80,9 @@ def settings_tree(words: Sequence[str], defaults: Sequence[str] = ()) -> Tree:
 
 
 def read_file(path: Path) -> Any:
-    """What a YAML file holds, or an empty mapping if it is none."""
+    """What a YAML file holds with every ``extends`` resolved, or an empty mapping if it is none."""
     try:
-        return get_loader("yaml")(path.read_text(encoding="utf-8"))
+        return read_settings(path)
     except Exception:
         return {}
 

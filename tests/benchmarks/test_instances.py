@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-import yaml
 
 from benchmarks import instances as bench
+from lightning_modules.command_line.extends import read_settings
 from metrics.instances import InstanceMetrics
 
 SMALL = (2, 64, 96)
@@ -20,7 +20,7 @@ def test_only_the_depth_layer_differs_between_the_two_networks():
 
 def test_the_experiment_with_depth_has_the_same_network():
     files = (bench.EXPERIMENT, bench.EXPERIMENT.with_name("boxinst_depth.yaml"))
-    plain, guided = (yaml.safe_load(file.read_text())["model"]["init_args"]["network"] for file in files)
+    plain, guided = (read_settings(file)["model"]["init_args"]["network"] for file in files)
     assert guided["init_args"].pop("depth_guided")
     assert guided == plain
 

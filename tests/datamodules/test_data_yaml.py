@@ -19,10 +19,11 @@ from datamodules.samples.clips import ClipAugmentation
 from datamodules.samples.instance_transforms import InstanceAugmentation
 from datamodules.samples.transforms import DepthAugmentation
 from datamodules.video import VideoDataModule
+from lightning_modules.command_line.extends import read_settings
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FOLDER = EXPERIMENTS / "data"
-FILES = sorted(FOLDER.glob("*.yaml"))
+FILES = sorted(FOLDER.glob("[!_]*.yaml"))
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
@@ -97,7 +98,7 @@ def test_every_file_spells_out_every_key_that_the_data_sets_share() -> None:
     arguments: dict[bool, list[tuple[set[str], set[str]]]] = {False: [], True: []}  # by whether data have instances
     augmentations: list[tuple[str, set[str]]] = []
     for path in FILES:
-        content = yaml.safe_load(path.read_text())
+        content = read_settings(path)
         module, _, name = content["class_path"].rpartition(".")
         data_module = getattr(importlib.import_module(module), name)
         accepted = arguments_of(data_module)

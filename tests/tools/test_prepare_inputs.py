@@ -1,5 +1,6 @@
 """Missing label files are made before a training, in order and once; those that cannot be made are one sentence."""
 
+import json
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 import tools.prepare_inputs as prepare_inputs
+from lightning_modules.command_line.extends import read_settings
 from structures.label_writer import LabelWriter
 from tools.prepare_inputs import (
     DEPTH_TEACHER,
@@ -166,12 +168,12 @@ def test_settings_are_those_of_the_file_with_the_arguments_applied(tmp_path):
     words = ["--data.init_args.window=3", "--data.init_args.proxy_labels", "x y.h5", "--data.init_args.root=a=b"]
     settings, handed_on = data_settings(config, ["--trainer.max_steps=3", *words, "--model.init_args.x", "1"])
     file = EXPERIMENTS / "data" / "rooms_video_labelled.yaml"
-    expected = yaml.safe_load(file.read_text())
+    expected = read_settings(file)
     expected["init_args"] |= {"window": 3, "proxy_labels": "x y.h5", "root": "a=b"}
     assert settings == expected
     assert handed_on == ["--data", str(file), "--data.init_args.root", "a=b"]
     inline = {"class_path": "some.Data", "init_args": {"root": "x"}}
-    assert data_settings(experiment(tmp_path, inline), []) == (inline, ["--data", "some.Data"])
+    assert data_settings(experiment(tmp_path, inline), []) == (inline, ["--data", json.dumps(inline)])
     bare = experiment(tmp_path, {"class_path": "some.Data"})
     assert data_settings(bare, ["--data.init_args.window=3"])[0]["init_args"] == {"window": 3}
 
@@ -283,7 +285,7 @@ def test_trainings_of_an_ablation_are_its_variants(tmp_path):
 def test_the_inputs_of_every_experiment_can_be_made(commands, capsys):
     for config in sorted(EXPERIMENTS.glob("[a-z]*.yaml")):
         code = main(["--config", str(config)])
-        rooms = yaml.safe_load((EXPERIMENTS / yaml.safe_load(config.read_text())["data"]).read_text())
+        rooms = read_settings(EXPERIMENTS / read_settings(config)["data"])
         assert code == 0 or rooms["class_path"] != ROOMS, config
 
 

@@ -12,6 +12,9 @@
       no_mask: {args: [--model.init_args.weighting, losses.weighting.Averaging], note: what is removed and why}
     start: {name: motion, experiment: monodepth2, args: [--trainer.max_steps, 1000]}     # optional
 
+A variant may name an ``experiment`` of its own, and may be ``like`` another variant, whose arguments then precede its
+own. The key ``extends`` works as in an experiment.
+
 With ``start``, that experiment is trained first, once per seed. All variants of a seed are initialised with its last
 weights, as far as they fit (``lightning_modules/callbacks/start_from.py``). Ablations with the same start share its
 runs.

@@ -59,17 +59,19 @@ def _start_run(start: Start, seed: int, runs_dir: Path) -> Run:
 
 def runs_of(ablation: Ablation, runs_dir: Path) -> list[Run]:
     """All runs of an ablation, seed by seed, so that the variants of an unfinished table have the same seeds."""
-    config = os.path.relpath(EXPERIMENTS / f"{ablation.experiment}.yaml")
     runs = []
     for seed in ablation.seeds:
         for name, variant in ablation.variants.items():
+            config = os.path.relpath(EXPERIMENTS / f"{variant.experiment or ablation.experiment}.yaml")
             settings = (*ablation.common, *variant.args)
             if ablation.start is not None:
                 weights = _start_run(ablation.start, seed, runs_dir).folder / "checkpoints" / "last.ckpt"
                 settings += (f"--trainer.callbacks+={_START_FROM}", f"--trainer.callbacks.checkpoint={weights}")
             place = ("--experiment", ablation.experiment, "--runs_dir", str(runs_dir), "--seed_everything", str(seed))
             folder = runs_dir / ablation.experiment / f"{ablation.name}_{name}_s{seed}"
-            runs.append(Run(name, seed, folder, ("fit", "--config", config, *settings, *place), settings))
+            command = ("fit", "--config", config, *settings, *place)
+            trained = () if variant.experiment is None else ("--config", f"{variant.experiment}.yaml")
+            runs.append(Run(name, seed, folder, command, (*trained, *settings)))
     return runs
 
 

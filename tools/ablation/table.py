@@ -93,8 +93,9 @@ def tables(ablation: Ablation, records: Mapping[tuple[str, int], dict[str, Any]]
         given = f" with `{shlex.join(ablation.start.args)}`" if ablation.start.args else ""
         lines.append(f"- all variants of a seed start from the last weights of `{ablation.start.experiment}`{given}")
     for name, variant in ablation.variants.items():
-        parts = [f"`{shlex.join(variant.args)}`" if variant.args else "unchanged", variant.note]
-        lines.append(f"- **{name}**: {'; '.join(part for part in parts if part)}")
+        trained = "" if variant.experiment is None else f"experiment `{variant.experiment}`"
+        given = f"`{shlex.join(variant.args)}`" if variant.args else "" if trained else "as it is"
+        lines.append(f"- **{name}**: {'; '.join(part for part in (trained, given, variant.note) if part)}")
     if records:
         minutes = [record["fit_minutes"] for record in records.values() if "fit_minutes" in record]
         spent = f", {statistics.fmean(minutes):.1f} minutes per training" if minutes else ""

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule, LightningModule
 
 from cli import main
+from lightning_modules.command_line.extends import read_settings
 from lightning_modules.tasks.base import PaperModule
 from lightning_modules.tasks.batch_needs import BatchError, Need, check_batch, check_measured, first_validation_batch
 from tests.helpers import RandomDepthModule
@@ -58,7 +59,7 @@ def build(base: type, settings: dict[str, Any]) -> Any:
 
 
 def paper_of(name: str) -> PaperModule:
-    settings = yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text())["model"]
+    settings = read_settings(ROOT / "experiments" / f"{name}.yaml")["model"]
     network = settings["init_args"].get("network")
     if network and network.get("init_args", {}).get("n_classes", 0) is None:
         network["init_args"]["n_classes"] = 17
@@ -70,7 +71,7 @@ def batches(rooms_root, frames_root) -> dict[str, dict[str, Any]]:
     """A training batch of each kind of data."""
     found = {}
     for name in DATA:
-        settings = yaml.safe_load((ROOT / "experiments" / "data" / f"{name}.yaml").read_text())
+        settings = read_settings(ROOT / "experiments" / "data" / f"{name}.yaml")
         shrinks = "rooms" if name == "rooms_segmentation" else name
         changes = yaml.safe_load((ROOT / "tests" / "overlays" / f"{shrinks}.yaml").read_text())["data"]["init_args"]
         arguments = settings["init_args"]

@@ -387,7 +387,7 @@ def test_files_of_another_kind_are_refused(study, capsys):
 
 
 def test_every_variant_of_every_ablation_is_a_valid_command(capsys):
-    for path in sorted((EXPERIMENTS / "ablations").glob("*.yaml")):
+    for path in sorted((EXPERIMENTS / "ablations").glob("[!_]*.yaml")):
         runs = runs_of(read_ablation(path), Path("runs"))
         for run in {run.variant: run for run in [*runs, *starts_of(read_ablation(path), Path("runs"))]}.values():
             with pytest.raises(SystemExit) as end:
@@ -421,7 +421,7 @@ def test_a_metric_of_one_variant_alone_is_known(study):
 
 
 def test_metrics_of_every_ablation_are_those_of_its_runs():
-    for path in sorted((EXPERIMENTS / "ablations").glob("*.yaml")):
+    for path in sorted((EXPERIMENTS / "ablations").glob("[!_]*.yaml")):
         ablation = read_ablation(path)
         words = next(iter(runs_of(ablation, Path("runs")))).command[1:]
         assert set(ablation.metrics) <= experiment_metrics(words), path
