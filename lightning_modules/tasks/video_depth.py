@@ -23,7 +23,6 @@ from losses.photometric import Photometric, minimum_error
 from losses.weighting import Averaging, KeypointWeighting, PhotometricWeighting
 from metrics.subset_depth import SubsetDepthErrors
 from metrics.trajectory import PoseErrors
-from networks.disparity import DisparitySegmentationNet
 from networks.pose import PoseNet, ResidualPoseNet
 from renderers.display import categorical, colorize, depth_range, scalar_map
 from renderers.view_synthesis import Warped, synthesize_views
@@ -134,11 +133,9 @@ class VideoDepthModule(DepthModule):
         self.minimum_from = minimum_from
         self.min_depth_m = min_depth_m
         self.max_depth_m = max_depth_m
-        # What no term trains must not ask for gradients: DDP waits for those of every parameter.
-        if "segmentation" not in self.loss_weights and isinstance(depth_network, DisparitySegmentationNet):
-            depth_network.segmentation_decoder.requires_grad_(False)
-        if not self.corrects_motion and isinstance(pose_network, ResidualPoseNet):
-            pose_network.residual_decoder.requires_grad_(False)
+        # DDP waits for the gradient of every parameter that requires one.
+        for untrained in self.untrained_parts():
+            untrained.requires_grad_(False)
         stages = ("val", "test")
         self.subset_metrics = nn.ModuleDict(
             {
@@ -179,6 +176,18 @@ class VideoDepthModule(DepthModule):
         """Depth ``(B, 1, H, W)`` of the network's disparity in [0, 1]."""
         return depth_from_disparity(disparity, min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
 
+    def untrained_parts(self) -> list[nn.Module]:
+        """Parts of the networks that no loss term trains; a paper that trains one of them leaves it out."""
+        auxiliary = getattr(self.depth_network, "auxiliary_decoder", None)
+        parts = [] if auxiliary is None else [auxiliary]
+        if not self.corrects_motion and isinstance(self.pose_network, ResidualPoseNet):
+            parts.append(self.pose_network.residual_decoder)
+        return parts
+
+    def held_part(self) -> nn.Module:
+        """Part of the networks that is not trained before ``depth_from``: the depth network."""
+        return self.depth_network
+
     def held(self, disparity: Tensor) -> Tensor:
         """The network's disparity; before ``depth_from`` its gradient is zero (but in the graph, for DDP).
 
@@ -194,27 +203,8 @@ class VideoDepthModule(DepthModule):
         """
         if self.progress() >= self.depth_from:
             return
-        # Labels train the encoder meanwhile.
-        held = (
-            cast(nn.Module, self.depth_network.decoder) if "segmentation" in self.loss_weights else self.depth_network
-        )
-        for parameter in held.parameters():
+        for parameter in self.held_part().parameters():
             parameter.grad = None
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Refuse labels above the number of classes while they are on the CPU, which needs no GPU synchronisation.
-
-        Raises:
-            ValueError: If a class id is above the network's.
-        """
-        if isinstance(self.depth_network, DisparitySegmentationNet) and "proxy_semantic" in batch:
-            highest = int(batch["proxy_semantic"].max())
-            if highest > self.depth_network.n_classes:
-                raise ValueError(
-                    f"the labels have the class id {highest}, but the network has {self.depth_network.n_classes} "
-                    "classes: set model.init_args.depth_network.init_args.n_classes to the teacher's"
-                )
-        return batch
 
     @abstractmethod
     def relative_poses(self, batch: ClipBatch, depth: Tensor) -> Tensor:
