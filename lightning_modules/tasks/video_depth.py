@@ -18,6 +18,7 @@ from geometry.disparity import depth_from_disparity
 from geometry.se3 import invert_transform, transform_from_axis_angle
 from lightning_modules.tasks.batch_needs import CLIP_DEPTH, CLIPS, IMAGES, KEYPOINTS, POSES, Loop, Need
 from lightning_modules.tasks.depth import DepthModule
+from lightning_modules.tasks.evaluation_loop import STAGES, Stage
 from lightning_modules.tasks.flip_postprocessing import Quantity
 from losses.photometric import Photometric, minimum_error
 from losses.weighting import Averaging, KeypointWeighting, PhotometricWeighting
@@ -136,17 +137,16 @@ class VideoDepthModule(DepthModule):
         # DDP waits for the gradient of every parameter that requires one.
         for untrained in self.untrained_parts():
             untrained.requires_grad_(False)
-        stages = ("val", "test")
         self.subset_metrics = nn.ModuleDict(
             {
                 stage: SubsetDepthErrors(
                     PIXEL_SUBSETS, alignment=alignment, min_depth_m=min_depth_m, max_depth_m=max_depth_m, crop=crop
                 )
-                for stage in stages
+                for stage in STAGES
             }
         )
-        self.pose_metrics = nn.ModuleDict({stage: PoseErrors() for stage in stages})
-        self.photometric_metrics = nn.ModuleDict({stage: MeanMetric(nan_strategy="error") for stage in stages})
+        self.pose_metrics = nn.ModuleDict({stage: PoseErrors() for stage in STAGES})
+        self.photometric_metrics = nn.ModuleDict({stage: MeanMetric(nan_strategy="error") for stage in STAGES})
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
         """Clips to learn from, with poses or key points where the configuration takes them from the data."""
@@ -288,7 +288,8 @@ class VideoDepthModule(DepthModule):
         """The photometric loss: errors ``(B, H, W)`` weighted and averaged to a scalar."""
         return self.weighting(error, image=batch["image"], keypoints=batch.get("keypoints"))
 
-    def _update_metrics(self, stage: str, batch: DepthBatch) -> None:
+    def update_metrics(self, stage: Stage, batch: DepthBatch) -> None:
+        """Predict a batch and add its errors of depth and, for clips, the photometric and the pose errors."""
         depth = self.evaluated_depth(batch)
         truth, mask = batch["depth"], batch["depth_mask"]
         self._metrics(stage).update(depth, target_m=truth, mask=mask, depth_scale_m=batch["depth_scale_m"])
@@ -306,7 +307,7 @@ class VideoDepthModule(DepthModule):
                 poses, true_T_frame_target=clip["T_frame_target"], counted=counted
             )
 
-    def stage_metrics(self, stage: str) -> dict[str, Tensor]:
+    def stage_metrics(self, stage: Stage) -> dict[str, Tensor]:
         """Depth errors, those of parts of the image and of poses where there is truth, and the photometric error."""
         values = super().stage_metrics(stage)
         for metrics in (self.subset_metrics, self.pose_metrics):
@@ -321,8 +322,9 @@ class VideoDepthModule(DepthModule):
                 values["score"] = values["photometric"]
         return values
 
-    def _reset_metrics(self, stage: str) -> None:
-        super()._reset_metrics(stage)
+    def reset_metrics(self, stage: Stage) -> None:
+        """Clear the metrics of a stage."""
+        super().reset_metrics(stage)
         for metrics in (self.subset_metrics, self.pose_metrics, self.photometric_metrics):
             cast(MeanMetric, metrics[stage]).reset()
 
