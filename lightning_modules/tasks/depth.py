@@ -5,9 +5,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast
 
 import torch
+from lightning.pytorch import Callback
 from torch import Tensor
 from torchmetrics import SumMetric
 
+from lightning_modules.callbacks.pictures import DepthPictures
+from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.tasks.base import logger
 from lightning_modules.tasks.batch_needs import DEPTH, Loop, Need, validation_measured
 from lightning_modules.tasks.evaluation_loop import STAGES, EvaluatedModule, Stage
@@ -86,6 +89,10 @@ class DepthModule(EvaluatedModule):
     def needs(self, loop: Loop) -> tuple[Need, ...]:
         """Images, and depth to be compared with in validation and test."""
         return (*super().needs(loop), DEPTH) if loop in ("val", "test") else super().needs(loop)
+
+    def task_callbacks(self) -> list[Callback]:
+        """Pictures of depth, and files of predicted depth."""
+        return [*super().task_callbacks(), DepthPictures(), DepthPredictionWriter()]
 
     @property
     def scale_known(self) -> bool:

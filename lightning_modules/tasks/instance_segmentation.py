@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from lightning_modules.callbacks.instance_pictures import InstancePictures
+from lightning_modules.callbacks.instance_writer import InstancePredictionWriter
 from lightning_modules.runs.class_names import NamedClasses
 from lightning_modules.tasks.batch_needs import OBJECTS, SCORED_OBJECTS, Loop, Need
 from lightning_modules.tasks.evaluation_loop import STAGES, EvaluatedModule, Stage
@@ -73,6 +76,10 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
         if loop == "predict":
             return own
         return (*own, OBJECTS if loop == "train" else SCORED_OBJECTS)
+
+    def task_callbacks(self) -> list[Callback]:
+        """Pictures of instances, and files of predicted instances."""
+        return [*super().task_callbacks(), InstancePictures(), InstancePredictionWriter()]
 
     @property
     def n_classes(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, cast
 
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -16,6 +17,8 @@ from torchmetrics import MeanMetric
 from geometry.alignment import median_scale
 from geometry.disparity import depth_from_disparity
 from geometry.se3 import invert_transform, transform_from_axis_angle
+from lightning_modules.callbacks.clip_pictures import ClipPictures
+from lightning_modules.callbacks.trajectory_writer import TrajectoryWriter
 from lightning_modules.tasks.batch_needs import CLIP_DEPTH, CLIPS, IMAGES, KEYPOINTS, POSES, Loop, Need
 from lightning_modules.tasks.depth import DepthModule
 from lightning_modules.tasks.evaluation_loop import STAGES, Stage
@@ -155,6 +158,10 @@ class VideoDepthModule(DepthModule):
         own: tuple[Need, ...] = (IMAGES, CLIPS)
         own = (*own, POSES) if self.poses == "exact" else own
         return (*own, KEYPOINTS) if isinstance(self.weighting, KeypointWeighting) else own
+
+    def task_callbacks(self) -> list[Callback]:
+        """Also pictures of clips, and camera trajectories of a test."""
+        return [*super().task_callbacks(), ClipPictures(), TrajectoryWriter()]
 
     @property
     def scale_known(self) -> bool:

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict, cast
 
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
+from lightning_modules.callbacks.label_writer import LabelPredictionWriter
 from lightning_modules.runs.class_names import NamedClasses
 from lightning_modules.tasks.batch_needs import CLASSES, Loop, Need
 from lightning_modules.tasks.evaluation_loop import STAGES, EvaluatedModule, Stage
@@ -68,6 +70,10 @@ class Segmenter(NamedClasses, EvaluatedModule):
                 f"{self.paper} learns classes of pixels, but not one pixel of the first {len(batch['image'])} training "
                 f"images of {self.data_name} has any: every class id is {IGNORED_LABEL}, which means unknown"
             )
+
+    def task_callbacks(self) -> list[Callback]:
+        """A file of predicted labels."""
+        return [*super().task_callbacks(), LabelPredictionWriter()]
 
     @property
     def n_classes(self) -> int:
