@@ -53,6 +53,12 @@ class PlumblineCLI(LightningCLI):
         parser.add_argument("--experiment", type=str | None, help="Name of the run's folder (default: first --config)")
         parser.add_argument("--runs_dir", type=str, default="runs", help="Folder of all runs")
         parser.add_argument("--tags", type=list[str], default=[], help="Additional tags of the W&B run")
+        parser.add_argument(
+            "--task_callbacks",
+            type=bool | list[str],
+            default=True,
+            help="Callbacks that draw and write for the model's task: true, false, or the names of their classes",
+        )
         parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best checkpoint after training")
 
     def before_instantiate_classes(self) -> None:
@@ -111,6 +117,7 @@ class PlumblineCLI(LightningCLI):
         config = self.config[self.subcommand]
         kwargs["default_root_dir"] = str(self.run_dir)
         callbacks = list(self._get(self.config_init, "trainer").callbacks or [])
+        self.model.chosen_callbacks = config.task_callbacks
         if config.trainer.logger is False and not config.trainer.fast_dev_run:
             callbacks = without_logger(callbacks)
         if self.subcommand == "fit":

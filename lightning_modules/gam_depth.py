@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geometry.camera import unproject
 from geometry.normals import normals_from_points
@@ -108,6 +108,34 @@ class GAMDepth(VideoDepthModule):
             return own
         own = (*own, PROXY_LABELS) if "segmentation" in self.loss_weights else own
         return (*own, DIRECTIONS) if self.loss_weights.keys() & {"planar", "normal"} else own
+
+    def untrained_parts(self) -> list[nn.Module]:
+        """The decoder of the classes is trained by the term ``segmentation``."""
+        parts = super().untrained_parts()
+        if "segmentation" not in self.loss_weights:
+            return parts
+        return [part for part in parts if part is not getattr(self.depth_network, "auxiliary_decoder", None)]
+
+    def held_part(self) -> nn.Module:
+        """With the term ``segmentation`` the decoder of depth alone: the labels train the encoder from the start."""
+        if "segmentation" not in self.loss_weights:
+            return super().held_part()
+        return cast(nn.Module, self.depth_network.decoder)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Refuse labels above the number of classes while they are on the CPU, which needs no GPU synchronisation.
+
+        Raises:
+            ValueError: If a class id is above the network's.
+        """
+        if isinstance(self.depth_network, DisparitySegmentationNet) and "proxy_semantic" in batch:
+            highest = int(batch["proxy_semantic"].max())
+            if highest > self.depth_network.n_classes:
+                raise ValueError(
+                    f"the labels have the class id {highest}, but the network has {self.depth_network.n_classes} "
+                    "classes: set model.init_args.depth_network.init_args.n_classes to the teacher's"
+                )
+        return batch
 
     def first_poses(self, batch: ClipBatch) -> Tensor:
         """Motions from the target to every frame, chained from those between neighbours, ``(B, N, 4, 4)``."""

@@ -33,6 +33,11 @@ class DisparityNet(nn.Module):
 
     shift: Tensor
 
+    @property
+    def auxiliary_decoder(self) -> nn.Module | None:
+        """Decoder of a second task, which `forward` does not run; None here."""
+        return None
+
     def __init__(
         self,
         encoder: str = "resnet18",
@@ -117,6 +122,11 @@ class DisparitySegmentationNet(DisparityNet):
             raise ValueError(f"n_classes must be at least 1, got {n_classes}.")
         self.n_classes = n_classes
         self.segmentation_decoder = SkipDecoder(self.encoder.channels, n_classes + 1, widths=decoder_widths)
+
+    @property
+    def auxiliary_decoder(self) -> nn.Module:
+        """Decoder of the classes."""
+        return self.segmentation_decoder
 
     def with_segmentation(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Predict disparity and classes, encoding once.

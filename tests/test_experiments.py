@@ -12,6 +12,20 @@ from lightning_modules.command_line.extends import read_settings
 from lightning_modules.runs.loading import load_module
 
 ROOT = Path(__file__).parents[1]
+OF_EVERY_RUN = {"LearningRateMonitor", "SamplesPerSecond", "StopOnNonFiniteLoss", "FinalWeights", "RunFolder"}
+DEPTH = ("DepthPictures", "DepthPredictionWriter")
+VIDEO = (*DEPTH, "ClipPictures", "TrajectoryWriter")
+TASK_CALLBACKS = {
+    "supervised_depth": DEPTH,
+    "render_consistency": (*DEPTH, "ViewPictures"),
+    "gam_depth": VIDEO,
+    "monodepth2": VIDEO,
+    "sc_depth": VIDEO,
+    "boxinst_depth": ("InstancePictures", "InstancePredictionWriter"),
+    "segmenter": ("LabelPredictionWriter",),
+}
+"""What draws and writes in the experiments of a slug; the data of some have no trajectories."""
+WITHOUT_TRAJECTORIES = {"gam_depth_frames", "gam_depth_nyuv2"}
 EXPERIMENTS = sorted(path for path in (ROOT / "experiments").glob("*.yaml") if not path.name.startswith("_"))
 
 
@@ -22,6 +36,11 @@ def data_name(experiment: Path) -> str:
 
 def is_embedded(experiment: Path) -> bool:
     return data_name(experiment).startswith("rooms")
+
+
+def slug(experiment: Path) -> str:
+    """The first word of the comment that a file begins with."""
+    return experiment.read_text().removeprefix("# ").split(",")[0]
 
 
 def marks(experiment: Path) -> list:
@@ -54,7 +73,8 @@ def test_experiment_fits_reloads_and_tests(experiment, data_root, tmp_path):
     assert record["steps"] == 2
     assert (run_dir / "config.yaml").is_file()
     assert (run_dir / "metrics.csv").is_file()
-    if "callbacks.pictures" in (run_dir / "config.yaml").read_text():
+    check_callbacks(experiment, record["callbacks"])
+    if any(name.endswith("Pictures") for name in record["callbacks"]):
         assert list((run_dir / "pictures").glob("*.png"))
     assert list((run_dir / "wandb").glob("offline-run-*"))
     checkpoint = run_dir / "checkpoints" / "best.ckpt"
@@ -72,6 +92,18 @@ def test_experiment_fits_reloads_and_tests(experiment, data_root, tmp_path):
     again = json.loads((test_dir / "run.json").read_text())["test"]
     assert again == pytest.approx(record["test"], abs=1e-6, nan_ok=True)
     assert all(key.startswith("test/") for key in again)
+
+
+def check_callbacks(experiment, names):
+    """The callbacks of a run are those of every run and those of its task, checkpoints last."""
+    of_task = TASK_CALLBACKS[slug(experiment)]
+    if experiment.stem in WITHOUT_TRAJECTORIES:
+        of_task = of_task[:-1]
+    assert set(names) >= OF_EVERY_RUN
+    known = {name for group in TASK_CALLBACKS.values() for name in group}
+    assert tuple(name for name in names if name in known) == of_task
+    assert names[-2:] == ["ModelCheckpoint", "ModelCheckpoint"]
+    assert names.count("ModelCheckpoint") == 2
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda p: p.stem)

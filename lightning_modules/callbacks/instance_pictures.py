@@ -1,7 +1,7 @@
 """Pictures of true and found instances, drawn while a module is validated and tested."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -11,13 +11,20 @@ from torch import Tensor
 
 from lightning_modules.callbacks.instance_writer import draw_detections, original_pixels
 from lightning_modules.callbacks.pictures import SamplePictures
-from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
 from renderers.display import GAP_GREY
 from renderers.instance_drawing import draw_instances
-from structures.instances import Truth
+from structures.instances import Detections, Truth
 
 CELL = (288, 384)
 """Height and width of a drawn image; images fit into it in their own proportions."""
+
+
+@runtime_checkable
+class FindsInstances(Protocol):
+    """A module that finds instances: ``tasks.instance_segmentation.InstanceSegmentationModule``."""
+
+    def detect(self, batch: Any) -> list[Detections]:
+        """Detections of a batch, at the sizes of the original images."""
 
 
 class InstancePictures(SamplePictures):
@@ -49,7 +56,7 @@ class InstancePictures(SamplePictures):
         Raises:
             ValueError: If the module finds no instances.
         """
-        if not isinstance(pl_module, InstanceSegmentationModule):
+        if not isinstance(pl_module, FindsInstances):
             raise ValueError(
                 f"InstancePictures draws what an InstanceSegmentationModule finds, but {type(pl_module).__name__} is "
                 "none: leave the callback out."

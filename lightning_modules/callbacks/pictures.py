@@ -4,7 +4,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,11 +13,22 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from geometry.alignment import median_scale
-from lightning_modules.tasks.depth import DepthModule
 from renderers.display import GAP_GREY, depth_panels, stack_rows, to_uint8
 from structures.files import write_png
 
 logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class PredictsDepth(Protocol):
+    """A module whose depth is compared with ground truth: ``tasks.depth.DepthModule``."""
+
+    @property
+    def scale_known(self) -> bool:
+        """Whether depth is in metres, as opposed to an unknown scale."""
+
+    def evaluated_depth(self, batch: Any) -> Tensor:
+        """Depth of a batch, ``(B, 1, H, W)``."""
 
 
 class SamplePictures(Callback):
@@ -177,10 +188,10 @@ class DepthPictures(SamplePictures):
         """Draw the four panels."""
         self._width = sample["image"].shape[-1]
         # The scale of the depth may be a matter of the data, which `forward` does not see.
-        predict = pl_module.evaluated_depth if isinstance(pl_module, DepthModule) else None
+        predict = pl_module.evaluated_depth if isinstance(pl_module, PredictsDepth) else None
         prediction = pl_module(sample["image"]) if predict is None else predict(sample)
         prediction = prediction.detach().float()
-        if isinstance(pl_module, DepthModule) and not pl_module.scale_known:  # errors mean nothing in another unit
+        if isinstance(pl_module, PredictsDepth) and not pl_module.scale_known:  # errors mean nothing in another unit
             scale = median_scale(prediction, target=sample["depth"], mask=sample["depth_mask"])
             known = sample["depth_mask"].flatten(1).any(dim=1)
             prediction = prediction * torch.where(known, scale, 1.0).view(-1, 1, 1, 1)

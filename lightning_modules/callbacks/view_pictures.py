@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_modules.callbacks.clip_pictures import ClipPictures
-from lightning_modules.tasks.depth import DepthModule
+from lightning_modules.callbacks.pictures import PredictsDepth
 from renderers.cloud_sections import cloud_sections
 from renderers.point_cloud import depth_edges, point_cloud
 
@@ -30,8 +30,9 @@ class ViewPictures(ClipPictures):
     :class:`~lightning_modules.callbacks.clip_pictures.ClipPictures`.
 
     Args:
-        reference_step: Last step at which the reference is replaced, usually the end of a warm-up, so that the
-            pictures show the effect of the terms after it.
+        reference_step: Last step at which the reference is replaced, so that the pictures show the effect of the
+            training after it; None is the end of the module's ``warmup``, a fraction of the training (0 where it has
+            none).
         cloud_every: W&B gets point clouds with every n-th picture; 0 sends none. They are large.
         max_points: Largest number of points of such a cloud, >= 1.
         max_jump: Points at depth edges with a relative jump above this are left out of it, > 0.
@@ -46,14 +47,14 @@ class ViewPictures(ClipPictures):
 
     def __init__(
         self,
-        reference_step: int = 0,
+        reference_step: int | None = None,
         cloud_every: int = 0,
         max_points: int = 20000,
         max_jump: float = 0.05,
         **base: Any,
     ) -> None:
         super().__init__(**base)
-        if min(reference_step, cloud_every) < 0 or max_points < 1 or not max_jump > 0:
+        if min(reference_step or 0, cloud_every) < 0 or max_points < 1 or not max_jump > 0:
             raise ValueError(
                 f"reference_step={reference_step} and cloud_every={cloud_every} must not be negative, "
                 f"max_points={max_points} at least 1 and max_jump={max_jump} positive"
@@ -73,7 +74,7 @@ class ViewPictures(ClipPictures):
             ValueError: If the module has no method ``pictures`` or predicts no depth.
         """
         super().setup(trainer, pl_module, stage)
-        if not isinstance(pl_module, DepthModule):
+        if not isinstance(pl_module, PredictsDepth):
             raise ValueError(
                 f"ViewPictures draws the depth of a DepthModule, but {type(pl_module).__name__} is none: leave the "
                 "callback out."
@@ -101,12 +102,15 @@ class ViewPictures(ClipPictures):
     def maps(self, pl_module: LightningModule, sample: Any) -> dict[str, Tensor]:
         """The module's own pictures and the sections."""
         maps = super().maps(pl_module, sample)
-        assert isinstance(pl_module, DepthModule)  # checked in setup
+        assert isinstance(pl_module, PredictsDepth)  # checked in setup
         now = pl_module.evaluated_depth(sample).detach().float()
         size = next(iter(maps.values())).shape[-2:] if maps else sample["image"].shape[-2:]
         depths = {"now": now}
         if pl_module.trainer.state.fn == "fit":
-            depths = {"before": self._remembered(sample["name"], now, pl_module.global_step), "now": now}
+            depths = {
+                "before": self._remembered(sample["name"], now, replace=self._before_reference(pl_module)),
+                "now": now,
+            }
         sections = {
             name: cloud_sections(
                 depth, sample["K"], truth=sample["depth"], mask=sample["depth_mask"], size=(size[0], size[1])
@@ -121,11 +125,24 @@ class ViewPictures(ClipPictures):
             for name, pair in sections.items()
         }
 
-    def _remembered(self, names: list[str], now: Tensor, step: int) -> Tensor:
-        """Depth of the same images at the reference, which is renewed where it is due."""
+    def _before_reference(self, pl_module: LightningModule) -> bool:
+        """Whether the reference is still replaced at this step of a training."""
+        if self.reference_step is not None:
+            return pl_module.global_step <= self.reference_step
+        warmup = float(getattr(pl_module, "warmup", 0.0))
+        return warmup > 0 and pl_module.progress() <= warmup  # type: ignore[operator]  # what has a warm-up has that
+
+    def _remembered(self, names: list[str], now: Tensor, *, replace: bool) -> Tensor:
+        """Depth of the same images at the reference.
+
+        Args:
+            names: Names of the images.
+            now: Their depth, ``(B, 1, H, W)``.
+            replace: Whether this depth becomes the reference of images that have one already.
+        """
         for name, depth in zip(names, now.cpu(), strict=True):
             known = self._before.get(name)
-            if known is None or step <= self.reference_step or known.shape != depth.shape:
+            if known is None or replace or known.shape != depth.shape:
                 self._before[name] = depth.clone()
         return torch.stack([self._before[name] for name in names]).to(now.device)
 

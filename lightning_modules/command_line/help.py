@@ -109,6 +109,7 @@ def _run_rows(types: dict[str, Any], defaults: Any) -> list[str]:
         "runs_dir": f"folder of all runs (default: {defaults.get('runs_dir')})",
         "tags": "further tags of the W&B run, [a, b]",
         "test_after_fit": "whether to test the best checkpoint after training (default: true)",
+        "task_callbacks": "pictures and files of the task: true, false, or class names, [A, B] (default: true)",
         "ckpt_path": "checkpoint to go on from, or to test; last is the run's own",
         "weights_only": "whether a checkpoint may hold tensors and plain values alone",
         "verbose": "whether to print the scores",

@@ -17,7 +17,7 @@ from metrics.truth_tally import TruthTally
 
 _LIBRARIES = ("torch", "lightning", "builtins", "abc", "typing")
 _FREE = ("epoch", "step")  # Lightning itself gives these to ModelCheckpoint
-_KNOWN_LOGGERS = ("DepthModule", "PaperModule", "InstanceSegmentationModule", "Segmenter")
+_KNOWN_LOGGERS = ("DepthModule", "EvaluatedModule", "PaperModule", "InstanceSegmentationModule", "Segmenter")
 _LOGGED = re.compile(r"""\.log\(\s*f?["']([^"']+)["']""")
 _OPAQUE = re.compile(r"""\.log\(\s*(?!f?["'])|\.log_dict\(""")
 _WORDS = re.compile(r"""["']([a-z][a-z0-9_]*)["']""")
@@ -26,7 +26,7 @@ _WORDS = re.compile(r"""["']([a-z][a-z0-9_]*)["']""")
 def metric_names(module: LightningModule) -> frozenset[str] | None:
     """Names of a module's validation and test metrics without their stage, or None where they cannot be known.
 
-    They are the names that its metrics compute and those that its ``stage_metrics`` and ``_log_metrics`` write out.
+    They are the names that its metrics compute and those that its ``stage_metrics`` and ``logged_metrics`` write out.
     """
     if not isinstance(module, PaperModule):
         return None
@@ -49,7 +49,7 @@ def metric_names(module: LightningModule) -> frozenset[str] | None:
     for owner in type(module).__mro__:
         if _is_known(owner):
             continue
-        for method in ("stage_metrics", "_log_metrics"):
+        for method in ("stage_metrics", "logged_metrics"):
             if method in vars(owner):
                 names |= set(_WORDS.findall(_source(vars(owner)[method])))
     return frozenset(names)

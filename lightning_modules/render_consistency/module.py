@@ -33,10 +33,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from geometry.stencils import fill_outside, masked_median_per_image
+from lightning_modules.callbacks.view_pictures import ViewPictures
 from lightning_modules.render_consistency.novel_views import SceneViewer, SeenAgain, SeenBack
 from lightning_modules.render_consistency.pictures import consistency_pictures
 from lightning_modules.render_consistency.shifted_depth import ShiftedDepth
@@ -175,6 +177,10 @@ class RenderConsistency(ShiftedDepth):
     def needs(self, loop: Loop) -> tuple[Need, ...]:
         """Intrinsics, and depth to learn from; truth of other kinds comes beside it (``structures.depth_kind``)."""
         return (IMAGES,) if loop == "predict" else (IMAGES, DEPTH_AND_CAMERA)
+
+    def task_callbacks(self) -> list[Callback]:
+        """Also pictures of the views, and of the scene now and at the end of the warm-up."""
+        return [*super().task_callbacks(), ViewPictures()]
 
     def check_truth(self, batch: MixedBatch) -> None:
         """Refuse to train without a single measured pixel: the terms of the truth would be zero."""

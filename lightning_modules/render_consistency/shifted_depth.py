@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from geometry.stencils import masked_median_per_image
 from lightning_modules.tasks.depth import DepthModule
+from lightning_modules.tasks.evaluation_loop import STAGES, Stage
 from metrics.shape import ShapeMetrics
 from structures.batch import DepthBatch
 
@@ -45,7 +46,7 @@ class ShiftedDepth(DepthModule):
         # A tensor with or without gradient, so that it is part of every checkpoint.
         self.scaled_shift = nn.Parameter(torch.tensor(shift / SHIFT_RATE), requires_grad=learn_shift)
         self.shape_metrics = nn.ModuleDict(
-            {stage: ShapeMetrics(min_depth_m=min_depth_m, max_depth_m=max_depth_m) for stage in ("val", "test")}
+            {stage: ShapeMetrics(min_depth_m=min_depth_m, max_depth_m=max_depth_m) for stage in STAGES}
         )
 
     @property
@@ -79,22 +80,24 @@ class ShiftedDepth(DepthModule):
         """
         return self.shifted(self.raw_depth(image))
 
-    def _shape_metrics(self, stage: str) -> ShapeMetrics:
+    def _shape_metrics(self, stage: Stage) -> ShapeMetrics:
         return cast(ShapeMetrics, self.shape_metrics[stage])
 
-    def _update_metrics(self, stage: str, batch: DepthBatch) -> None:
+    def update_metrics(self, stage: Stage, batch: DepthBatch) -> None:
+        """Predict a batch and add its errors of depth and of shape."""
         depth = self.evaluated_depth(batch)
         truth, mask = batch["depth"], batch["depth_mask"]
         self._metrics(stage).update(depth, target_m=truth, mask=mask, depth_scale_m=batch["depth_scale_m"])
         self._shape_metrics(stage).update(depth, target_m=truth, mask=mask, K=batch["K"], plane=batch.get("plane"))
 
-    def stage_metrics(self, stage: str) -> dict[str, Tensor]:
+    def stage_metrics(self, stage: Stage) -> dict[str, Tensor]:
         """Depth errors after scale and shift, and errors of shape after scale alone."""
         shape = self._shape_metrics(stage).compute()
         return super().stage_metrics(stage) | {
             name: value.float() for name, value in shape.items() if not bool(value.isnan())
         }
 
-    def _reset_metrics(self, stage: str) -> None:
-        super()._reset_metrics(stage)
+    def reset_metrics(self, stage: Stage) -> None:
+        """Clear the metrics of a stage."""
+        super().reset_metrics(stage)
         self._shape_metrics(stage).reset()

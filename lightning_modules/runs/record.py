@@ -44,6 +44,7 @@ class RunRecord(SaveConfigCallback):
         self.plain_config: dict[str, Any] = plain
         self._earlier_s = 0.0
         self._started_s = time.monotonic()
+        self._finished = False
         self.record: dict[str, Any] = {}
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -57,6 +58,7 @@ class RunRecord(SaveConfigCallback):
             "commit": git_commit(),
             "seed": self.plain_config.get("seed_everything"),
             "parameters": sum(p.numel() for p in pl_module.parameters()),
+            "callbacks": [type(callback).__name__ for callback in trainer.callbacks],  # type: ignore[attr-defined]
             "world_size": trainer.world_size,
             "device": str(trainer.strategy.root_device),
             "cpu_threads": torch.get_num_threads(),
@@ -115,7 +117,7 @@ class RunRecord(SaveConfigCallback):
         self._write(Path(trainer.default_root_dir))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep and show the test metrics and say where everything is."""
+        """Keep and show the test metrics."""
         self._finish(trainer, "test")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -138,8 +140,16 @@ class RunRecord(SaveConfigCallback):
         table.add_column("value", justify="right")
         for name, value in metrics.items():
             table.add_row(name.removeprefix(f"{stage}/"), f"{value:.4f}")
+        Console().print(table)
+        self._finished = True
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Print where everything is, after all other callbacks have written at the end of a test or a validation."""
+        if not self._finished:
+            return
+        self._finished = False
+        run_dir = Path(trainer.default_root_dir)
         console = Console()
-        console.print(table)
         for label, path in (
             ("checkpoint", self.record.get("checkpoint")),
             ("pictures", run_dir / "pictures"),

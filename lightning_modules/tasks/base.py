@@ -1,16 +1,17 @@
 """What every paper shares: weighted loss terms, optimizer wiring, and, for depth, validation, test and prediction.
 
-A paper subclasses :class:`DepthModule` and adds ``forward`` and ``loss_terms``; nothing else is asked of it.
+A paper subclasses :class:`DepthModule` and adds ``forward`` and ``loss_terms``; nothing else is required.
 """
 
 import logging
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from lightning.pytorch.trainer.states import TrainerFn
@@ -19,6 +20,7 @@ from torch import Tensor
 from lightning_modules.schedules import WarmupCosine
 from lightning_modules.tasks.checked import CheckedModule
 from lightning_modules.tasks.size_errors import explained
+from lightning_modules.tasks.task_callbacks import chosen_callbacks, without_replaced
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +122,23 @@ class PaperModule(CheckedModule):
     def setup(self, stage: str) -> None:
         """Keep 4-D weights channels-last: the same numbers, and a faster step (`make bench`)."""
         self.to(memory_format=torch.channels_last)
+
+    chosen_callbacks: bool | Sequence[str] = False
+    """Which of :meth:`task_callbacks` a trainer gets: all, none, or those with these class names. The command line sets
+    it to its ``task_callbacks``; a trainer that is made by hand draws and writes nothing unless this is set."""
+
+    def task_callbacks(self) -> list[Callback]:
+        """New callbacks that draw and write for the task; a task or a paper extends the list."""
+        return []
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Chosen callbacks of the task, without those that ``trainer.callbacks`` replaces by its own.
+
+        Raises:
+            ValueError: If ``chosen_callbacks`` has an unknown name.
+        """
+        chosen = chosen_callbacks(self.task_callbacks(), self.chosen_callbacks, paper=self.paper)
+        return without_replaced(chosen, self.trainer.callbacks)  # type: ignore[attr-defined]  # its type does not say so
 
     def configure_optimizers(self) -> Any:
         """Optimizer over all trainable parameters and, if given, its scheduler."""

@@ -5,19 +5,22 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast
 
 import torch
+from lightning.pytorch import Callback
 from torch import Tensor
 from torchmetrics import SumMetric
 
-from lightning_modules.tasks.base import PaperModule, logger
+from lightning_modules.callbacks.pictures import DepthPictures
+from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
+from lightning_modules.tasks.base import logger
 from lightning_modules.tasks.batch_needs import DEPTH, Loop, Need, validation_measured
+from lightning_modules.tasks.evaluation_loop import STAGES, EvaluatedModule, Stage
 from lightning_modules.tasks.flip_postprocessing import Quantity, blended_with_mirror_image
-from lightning_modules.tasks.size_errors import explained
 from lightning_modules.tasks.truth_check import TruthCheck
 from metrics.depth import DepthMetrics
 from structures.batch import DepthBatch
 
 
-class DepthModule(PaperModule):
+class DepthModule(EvaluatedModule):
     """Base of papers that predict depth: metrics on validation and test, depth in metres on predict.
 
     ``val/score`` is AbsRel under the module's own protocol, lower is better: checkpoints are chosen by it. Where a
@@ -52,13 +55,13 @@ class DepthModule(PaperModule):
                     crop=crop,
                     average=average,
                 )
-                for stage in ("val", "test")
+                for stage in STAGES
             }
         )
-        self.measured_images = torch.nn.ModuleDict({stage: SumMetric() for stage in ("val", "test")})
+        self.measured_images = torch.nn.ModuleDict({stage: SumMetric() for stage in STAGES})
         self._said_no_truth: set[str] = set()
         self.flip_postprocessing = False
-        self.truth_check = TruthCheck({stage: self._metrics(stage).protocol for stage in ("val", "test")})
+        self.truth_check = TruthCheck({stage: self._metrics(stage).protocol for stage in STAGES})
 
     flip_quantity: ClassVar[Quantity] = "depth"
     """What flip post-processing blends."""
@@ -86,6 +89,10 @@ class DepthModule(PaperModule):
     def needs(self, loop: Loop) -> tuple[Need, ...]:
         """Images, and depth to be compared with in validation and test."""
         return (*super().needs(loop), DEPTH) if loop in ("val", "test") else super().needs(loop)
+
+    def task_callbacks(self) -> list[Callback]:
+        """Pictures of depth, and files of predicted depth."""
+        return [*super().task_callbacks(), DepthPictures(), DepthPredictionWriter()]
 
     @property
     def scale_known(self) -> bool:
@@ -117,12 +124,23 @@ class DepthModule(PaperModule):
             return predict(batch)
         return blended_with_mirror_image(predict, batch, quantity=self.flip_quantity)
 
-    def _metrics(self, stage: str) -> DepthMetrics:
+    def _metrics(self, stage: Stage) -> DepthMetrics:
         metrics = self.depth_metrics[stage]
         assert isinstance(metrics, DepthMetrics)  # for the type checker: a ModuleDict forgets
         return metrics
 
-    def _update_metrics(self, stage: str, batch: DepthBatch) -> None:
+    def check_evaluated(self, stage: Stage, batch: DepthBatch) -> None:
+        """Count the images with measured depth, and check the unit of the first ones.
+
+        Raises:
+            ValueError: If measured depth cannot be in metres.
+        """
+        measured = batch["depth_mask"].flatten(1).any(dim=1)
+        cast(SumMetric, self.measured_images[stage]).update(measured.float())
+        self.truth_check.look(stage, batch)
+
+    def update_metrics(self, stage: Stage, batch: DepthBatch) -> None:
+        """Predict a batch and add its errors of depth."""
         self._metrics(stage).update(
             self.evaluated_depth(batch),
             target_m=batch["depth"],
@@ -130,7 +148,7 @@ class DepthModule(PaperModule):
             depth_scale_m=batch["depth_scale_m"],
         )
 
-    def stage_metrics(self, stage: str) -> dict[str, Tensor]:
+    def stage_metrics(self, stage: Stage) -> dict[str, Tensor]:
         """Metrics of a finished validation or test, by name, with ``score``, by which checkpoints are chosen.
 
         The name of a metric contains its average and alignment; that of the score does not change with them.
@@ -139,16 +157,21 @@ class DepthModule(PaperModule):
         (score,) = (value for name, value in values.items() if name.startswith("abs_rel"))
         return {**values, "score": score}
 
-    def _reset_metrics(self, stage: str) -> None:
+    def reset_metrics(self, stage: Stage) -> None:
+        """Clear the metrics and the counts of ground truth of a stage."""
         self._metrics(stage).reset()
         cast(SumMetric, self.measured_images[stage]).reset()
         self.truth_check.reset(stage)
 
-    def _count_measured(self, stage: str, batch: DepthBatch) -> None:
-        measured = batch["depth_mask"].flatten(1).any(dim=1)
-        cast(SumMetric, self.measured_images[stage]).update(measured.float())
+    def logged_metrics(self, stage: Stage) -> dict[str, Tensor]:
+        """Metrics of the table: without those that lack ground truth, with ``_pp`` after flip post-processing."""
+        values = self._without_truth(stage, self.stage_metrics(stage))
+        self.truth_check.explain(stage, values)
+        if not self.flip_postprocessing:
+            return values
+        return {name if name == "score" else f"{name}_pp": value for name, value in values.items()}
 
-    def _without_truth(self, stage: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _without_truth(self, stage: Stage, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """The metrics of a split, without those that its missing depth leaves empty, and a line that says so."""
         if float(cast(SumMetric, self.measured_images[stage]).compute()) > 0:
             return values
@@ -164,19 +187,13 @@ class DepthModule(PaperModule):
             )
         return {name: value for name, value in values.items() if not bool(value.isnan())}
 
-    def _log_metrics(self, stage: str) -> None:
-        values = self._without_truth(stage, self.stage_metrics(stage))
-        if self.flip_postprocessing:
-            values = {name if name == "score" else f"{name}_pp": value for name, value in values.items()}
-        for name, value in values.items():
-            # compute() has reduced the metric over all ranks, so every rank logs the same number.
-            self.log(f"{stage}/{name}", value, prog_bar=name == "score" or name.startswith("delta1"))
-        self.truth_check.explain(stage, values)
-        self._reset_metrics(stage)
+    def in_progress_bar(self, name: str) -> bool:
+        """The score and the share of accurate pixels."""
+        return name == "score" or name.startswith("delta1")
 
     @property
     def unscored(self) -> str | None:
-        """Why the last validation or test gave no score though there is truth, one sentence; None where it gave one."""
+        """Why the last stage has no score although there is ground truth, one sentence; None where it has one."""
         return self.truth_check.unscored
 
     def on_train_batch_start(self, batch: DepthBatch, batch_idx: int) -> None:
@@ -187,36 +204,6 @@ class DepthModule(PaperModule):
         """
         super().on_train_batch_start(batch, batch_idx)
         self.truth_check.look("train", batch)
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget what a sanity check or an interrupted epoch has counted."""
-        self._reset_metrics("val")
-
-    def validation_step(self, batch: DepthBatch, batch_idx: int) -> None:
-        """Update the validation metrics."""
-        self._count_measured("val", batch)
-        self.truth_check.look("val", batch)
-        with explained(batch):
-            self._update_metrics("val", batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the validation metrics."""
-        self._log_metrics("val")
-
-    def on_test_epoch_start(self) -> None:
-        """Forget what an interrupted test has counted."""
-        self._reset_metrics("test")
-
-    def test_step(self, batch: DepthBatch, batch_idx: int) -> None:
-        """Update the test metrics."""
-        self._count_measured("test", batch)
-        self.truth_check.look("test", batch)
-        with explained(batch):
-            self._update_metrics("test", batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Log the test metrics."""
-        self._log_metrics("test")
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Depth ``(B, 1, H, W)`` in metres for a batch of images."""

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from lightning_modules.callbacks.instance_pictures import InstancePictures
+from lightning_modules.callbacks.instance_writer import InstancePredictionWriter
 from lightning_modules.runs.class_names import NamedClasses
-from lightning_modules.tasks.base import PaperModule
 from lightning_modules.tasks.batch_needs import OBJECTS, SCORED_OBJECTS, Loop, Need
+from lightning_modules.tasks.evaluation_loop import STAGES, EvaluatedModule, Stage
 from metrics.instances import InstanceMetrics
 from networks.condinst import CondInst
 from structures.instances import Detections, InstanceBatch
@@ -18,7 +21,7 @@ from structures.instances import Detections, InstanceBatch
 SelectBy = Literal["mask_ap", "mask_iou", "box_ap"]
 
 
-class InstanceSegmentationModule(NamedClasses, PaperModule):
+class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
     """Base of papers that find instances: detections with masks, COCO's scores of them.
 
     ``val/score`` is 1 minus the metric ``select_by``, lower is better: checkpoints are chosen by it. Where the data
@@ -64,10 +67,7 @@ class InstanceSegmentationModule(NamedClasses, PaperModule):
         self.iou_threshold = iou_threshold
         self.max_detections = max_detections
         self.instance_metrics = nn.ModuleDict(
-            {
-                stage: InstanceMetrics(subset=subset, boundary_tolerance_px=boundary_tolerance_px)
-                for stage in ("val", "test")
-            }
+            {stage: InstanceMetrics(subset=subset, boundary_tolerance_px=boundary_tolerance_px) for stage in STAGES}
         )
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
@@ -76,6 +76,10 @@ class InstanceSegmentationModule(NamedClasses, PaperModule):
         if loop == "predict":
             return own
         return (*own, OBJECTS if loop == "train" else SCORED_OBJECTS)
+
+    def task_callbacks(self) -> list[Callback]:
+        """Pictures of instances, and files of predicted instances."""
+        return [*super().task_callbacks(), InstancePictures(), InstancePredictionWriter()]
 
     @property
     def n_classes(self) -> int:
@@ -106,7 +110,7 @@ class InstanceSegmentationModule(NamedClasses, PaperModule):
         """Leave out the scores of a subset that the data know nothing of, and refuse one that is misspelt."""
         data = getattr(self.trainer, "datamodule", None)
         flags: tuple[str, ...] | None = getattr(data, "flag_names", None)
-        for stage in self.instance_metrics:
+        for stage in STAGES:
             subset = self._metrics(stage).subset
             if subset is None or flags is None or subset in flags:
                 continue
@@ -158,47 +162,26 @@ class InstanceSegmentationModule(NamedClasses, PaperModule):
         size = content.new_tensor(original.shape[-2:]).expand(len(original), 2)
         return self(batch["image"], content / size, size)
 
-    def _metrics(self, stage: str) -> InstanceMetrics:
+    def _metrics(self, stage: Stage) -> InstanceMetrics:
         return cast(InstanceMetrics, self.instance_metrics[stage])
 
-    def _update_metrics(self, stage: str, batch: InstanceBatch) -> None:
+    def update_metrics(self, stage: Stage, batch: InstanceBatch) -> None:
+        """Add the detections of a batch."""
         self._metrics(stage).update(self.detect(batch), truths=batch["truth"], image_ids=batch["image_id"])
 
-    def stage_metrics(self, stage: str) -> dict[str, Tensor]:
+    def stage_metrics(self, stage: Stage) -> dict[str, Tensor]:
         """Metrics of a finished validation or test, by name, with ``score``, by which checkpoints are chosen."""
         values = {name: value.float() for name, value in self._metrics(stage).compute().items()}
         chosen = values[self.select_by]
         return values | {"score": 1 - torch.where(chosen.isnan(), values["box_ap"], chosen)}
 
-    def _log_metrics(self, stage: str) -> None:
-        for name, value in self.stage_metrics(stage).items():
-            # compute() has reduced the metric over all ranks, so every rank logs the same number.
-            self.log(f"{stage}/{name}", value, prog_bar=name in ("score", "mask_ap", "mask_iou"))
+    def reset_metrics(self, stage: Stage) -> None:
+        """Clear the metrics of a stage."""
         self._metrics(stage).reset()
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget what a sanity check or an interrupted epoch has counted."""
-        self._metrics("val").reset()
-
-    def validation_step(self, batch: InstanceBatch, batch_idx: int) -> None:
-        """Add the detections of a batch."""
-        self._update_metrics("val", batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the validation metrics."""
-        self._log_metrics("val")
-
-    def on_test_epoch_start(self) -> None:
-        """Forget what an interrupted test has counted."""
-        self._metrics("test").reset()
-
-    def test_step(self, batch: InstanceBatch, batch_idx: int) -> None:
-        """Add the detections of a batch."""
-        self._update_metrics("test", batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Log the test metrics."""
-        self._log_metrics("test")
+    def in_progress_bar(self, name: str) -> bool:
+        """The score and the two main metrics of masks."""
+        return name in ("score", "mask_ap", "mask_iou")
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[Detections]:
         """Detections of a batch, at the sizes of the original images."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, cast
 
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -16,14 +17,16 @@ from torchmetrics import MeanMetric
 from geometry.alignment import median_scale
 from geometry.disparity import depth_from_disparity
 from geometry.se3 import invert_transform, transform_from_axis_angle
+from lightning_modules.callbacks.clip_pictures import ClipPictures
+from lightning_modules.callbacks.trajectory_writer import TrajectoryWriter
 from lightning_modules.tasks.batch_needs import CLIP_DEPTH, CLIPS, IMAGES, KEYPOINTS, POSES, Loop, Need
 from lightning_modules.tasks.depth import DepthModule
+from lightning_modules.tasks.evaluation_loop import STAGES, Stage
 from lightning_modules.tasks.flip_postprocessing import Quantity
 from losses.photometric import Photometric, minimum_error
 from losses.weighting import Averaging, KeypointWeighting, PhotometricWeighting
 from metrics.subset_depth import SubsetDepthErrors
 from metrics.trajectory import PoseErrors
-from networks.disparity import DisparitySegmentationNet
 from networks.pose import PoseNet, ResidualPoseNet
 from renderers.display import categorical, colorize, depth_range, scalar_map
 from renderers.view_synthesis import Warped, synthesize_views
@@ -134,22 +137,19 @@ class VideoDepthModule(DepthModule):
         self.minimum_from = minimum_from
         self.min_depth_m = min_depth_m
         self.max_depth_m = max_depth_m
-        # What no term trains must not ask for gradients: DDP waits for those of every parameter.
-        if "segmentation" not in self.loss_weights and isinstance(depth_network, DisparitySegmentationNet):
-            depth_network.segmentation_decoder.requires_grad_(False)
-        if not self.corrects_motion and isinstance(pose_network, ResidualPoseNet):
-            pose_network.residual_decoder.requires_grad_(False)
-        stages = ("val", "test")
+        # DDP waits for the gradient of every parameter that requires one.
+        for untrained in self.untrained_parts():
+            untrained.requires_grad_(False)
         self.subset_metrics = nn.ModuleDict(
             {
                 stage: SubsetDepthErrors(
                     PIXEL_SUBSETS, alignment=alignment, min_depth_m=min_depth_m, max_depth_m=max_depth_m, crop=crop
                 )
-                for stage in stages
+                for stage in STAGES
             }
         )
-        self.pose_metrics = nn.ModuleDict({stage: PoseErrors() for stage in stages})
-        self.photometric_metrics = nn.ModuleDict({stage: MeanMetric(nan_strategy="error") for stage in stages})
+        self.pose_metrics = nn.ModuleDict({stage: PoseErrors() for stage in STAGES})
+        self.photometric_metrics = nn.ModuleDict({stage: MeanMetric(nan_strategy="error") for stage in STAGES})
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
         """Clips to learn from, with poses or key points where the configuration takes them from the data."""
@@ -158,6 +158,10 @@ class VideoDepthModule(DepthModule):
         own: tuple[Need, ...] = (IMAGES, CLIPS)
         own = (*own, POSES) if self.poses == "exact" else own
         return (*own, KEYPOINTS) if isinstance(self.weighting, KeypointWeighting) else own
+
+    def task_callbacks(self) -> list[Callback]:
+        """Also pictures of clips, and camera trajectories of a test."""
+        return [*super().task_callbacks(), ClipPictures(), TrajectoryWriter()]
 
     @property
     def scale_known(self) -> bool:
@@ -179,6 +183,18 @@ class VideoDepthModule(DepthModule):
         """Depth ``(B, 1, H, W)`` of the network's disparity in [0, 1]."""
         return depth_from_disparity(disparity, min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
 
+    def untrained_parts(self) -> list[nn.Module]:
+        """Parts of the networks that no loss term trains; a paper that trains one of them leaves it out."""
+        auxiliary = getattr(self.depth_network, "auxiliary_decoder", None)
+        parts = [] if auxiliary is None else [auxiliary]
+        if not self.corrects_motion and isinstance(self.pose_network, ResidualPoseNet):
+            parts.append(self.pose_network.residual_decoder)
+        return parts
+
+    def held_part(self) -> nn.Module:
+        """Part of the networks that is not trained before ``depth_from``: the depth network."""
+        return self.depth_network
+
     def held(self, disparity: Tensor) -> Tensor:
         """The network's disparity; before ``depth_from`` its gradient is zero (but in the graph, for DDP).
 
@@ -194,27 +210,8 @@ class VideoDepthModule(DepthModule):
         """
         if self.progress() >= self.depth_from:
             return
-        # Labels train the encoder meanwhile.
-        held = (
-            cast(nn.Module, self.depth_network.decoder) if "segmentation" in self.loss_weights else self.depth_network
-        )
-        for parameter in held.parameters():
+        for parameter in self.held_part().parameters():
             parameter.grad = None
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Refuse labels above the number of classes while they are on the CPU, which needs no GPU synchronisation.
-
-        Raises:
-            ValueError: If a class id is above the network's.
-        """
-        if isinstance(self.depth_network, DisparitySegmentationNet) and "proxy_semantic" in batch:
-            highest = int(batch["proxy_semantic"].max())
-            if highest > self.depth_network.n_classes:
-                raise ValueError(
-                    f"the labels have the class id {highest}, but the network has {self.depth_network.n_classes} "
-                    "classes: set model.init_args.depth_network.init_args.n_classes to the teacher's"
-                )
-        return batch
 
     @abstractmethod
     def relative_poses(self, batch: ClipBatch, depth: Tensor) -> Tensor:
@@ -298,7 +295,8 @@ class VideoDepthModule(DepthModule):
         """The photometric loss: errors ``(B, H, W)`` weighted and averaged to a scalar."""
         return self.weighting(error, image=batch["image"], keypoints=batch.get("keypoints"))
 
-    def _update_metrics(self, stage: str, batch: DepthBatch) -> None:
+    def update_metrics(self, stage: Stage, batch: DepthBatch) -> None:
+        """Predict a batch and add its errors of depth and, for clips, the photometric and the pose errors."""
         depth = self.evaluated_depth(batch)
         truth, mask = batch["depth"], batch["depth_mask"]
         self._metrics(stage).update(depth, target_m=truth, mask=mask, depth_scale_m=batch["depth_scale_m"])
@@ -316,7 +314,7 @@ class VideoDepthModule(DepthModule):
                 poses, true_T_frame_target=clip["T_frame_target"], counted=counted
             )
 
-    def stage_metrics(self, stage: str) -> dict[str, Tensor]:
+    def stage_metrics(self, stage: Stage) -> dict[str, Tensor]:
         """Depth errors, those of parts of the image and of poses where there is truth, and the photometric error."""
         values = super().stage_metrics(stage)
         for metrics in (self.subset_metrics, self.pose_metrics):
@@ -331,8 +329,9 @@ class VideoDepthModule(DepthModule):
                 values["score"] = values["photometric"]
         return values
 
-    def _reset_metrics(self, stage: str) -> None:
-        super()._reset_metrics(stage)
+    def reset_metrics(self, stage: Stage) -> None:
+        """Clear the metrics of a stage."""
+        super().reset_metrics(stage)
         for metrics in (self.subset_metrics, self.pose_metrics, self.photometric_metrics):
             cast(MeanMetric, metrics[stage]).reset()
 

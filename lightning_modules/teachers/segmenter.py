@@ -6,15 +6,17 @@ that needs no download, and is as imperfect as those, since it is applied to sce
 """
 
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor
+from torch import Tensor, nn
 
+from lightning_modules.callbacks.label_writer import LabelPredictionWriter
 from lightning_modules.runs.class_names import NamedClasses
-from lightning_modules.tasks.base import PaperModule
 from lightning_modules.tasks.batch_needs import CLASSES, Loop, Need
+from lightning_modules.tasks.evaluation_loop import STAGES, EvaluatedModule, Stage
 from losses.semantic import proxy_cross_entropy
 from metrics.segmentation import SegmentationMetrics
 from networks.segmenter import SegmentationNet
@@ -33,7 +35,7 @@ class LabelledImages(TypedDict):
     """int64 ``(B,)``, position in the split, or ``PADDING_INDEX``."""
 
 
-class Segmenter(NamedClasses, PaperModule):
+class Segmenter(NamedClasses, EvaluatedModule):
     """Semantic segmentation, validated by mean IoU and pixel accuracy.
 
     ``val/score`` is 1 - mean IoU, lower is better like every other score: checkpoints are chosen by it.
@@ -55,8 +57,7 @@ class Segmenter(NamedClasses, PaperModule):
         weights = {"cross_entropy": 1.0} if loss_weights is None else loss_weights
         super().__init__(loss_weights=weights, optimizer=optimizer, **base)
         self.network = network
-        self.val_metrics = SegmentationMetrics(network.n_classes)
-        self.test_metrics = SegmentationMetrics(network.n_classes)
+        self.segmentation_metrics = nn.ModuleDict({stage: SegmentationMetrics(network.n_classes) for stage in STAGES})
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
         """Class labels of pixels, but for predictions."""
@@ -69,6 +70,10 @@ class Segmenter(NamedClasses, PaperModule):
                 f"{self.paper} learns classes of pixels, but not one pixel of the first {len(batch['image'])} training "
                 f"images of {self.data_name} has any: every class id is {IGNORED_LABEL}, which means unknown"
             )
+
+    def task_callbacks(self) -> list[Callback]:
+        """A file of predicted labels."""
+        return [*super().task_callbacks(), LabelPredictionWriter()]
 
     @property
     def n_classes(self) -> int:
@@ -97,37 +102,25 @@ class Segmenter(NamedClasses, PaperModule):
         logits = self.network(batch["image"])
         return {"cross_entropy": proxy_cross_entropy(logits, labels=labels, ignore_index=IGNORED_LABEL)}
 
-    def _log_metrics(self, stage: str, metrics: SegmentationMetrics) -> None:
-        # compute() has reduced the counts over all ranks, so every rank logs the same numbers.
-        scores = metrics.compute()
-        for name, value in scores.items():
-            self.log(f"{stage}/{name}", value.float(), prog_bar=True)
-        self.log(f"{stage}/score", 1 - scores["miou"].float())
-        metrics.reset()
+    def _metrics(self, stage: Stage) -> SegmentationMetrics:
+        return cast(SegmentationMetrics, self.segmentation_metrics[stage])
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget what a sanity check or an interrupted epoch has counted."""
-        self.val_metrics.reset()
-
-    def validation_step(self, batch: LabelledImages, batch_idx: int) -> None:
+    def update_metrics(self, stage: Stage, batch: LabelledImages) -> None:
         """Count right and wrong pixels."""
-        self.val_metrics.update(self(batch["image"]), target=_truth(batch))
+        self._metrics(stage).update(self(batch["image"]), target=_truth(batch))
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the validation metrics."""
-        self._log_metrics("val", self.val_metrics)
+    def stage_metrics(self, stage: Stage) -> dict[str, Tensor]:
+        """Metrics of a finished validation or test, by name, with ``score``, by which checkpoints are chosen."""
+        values = {name: value.float() for name, value in self._metrics(stage).compute().items()}
+        return values | {"score": 1 - values["miou"]}
 
-    def on_test_epoch_start(self) -> None:
-        """Forget what an interrupted test has counted."""
-        self.test_metrics.reset()
+    def reset_metrics(self, stage: Stage) -> None:
+        """Clear the counts of a stage."""
+        self._metrics(stage).reset()
 
-    def test_step(self, batch: LabelledImages, batch_idx: int) -> None:
-        """Count right and wrong pixels."""
-        self.test_metrics.update(self(batch["image"]), target=_truth(batch))
-
-    def on_test_epoch_end(self) -> None:
-        """Log the test metrics."""
-        self._log_metrics("test", self.test_metrics)
+    def in_progress_bar(self, name: str) -> bool:
+        """All metrics; the score is one of them in another form."""
+        return name != "score"
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Class ids, int64 ``(B, H, W)``."""

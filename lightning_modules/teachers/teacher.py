@@ -19,10 +19,9 @@ Kind = Literal["semantic", "depth"]
 
 
 class Teacher(LightningModule):
-    """Runs a trained network over any data module: ``python -m cli predict``, or ``python -m tools.pseudo_labels``.
+    """Runs a trained network over any data module, for ``python -m tools.pseudo_labels``.
 
-    Labels are written by ``lightning_modules.callbacks.label_writer.LabelPredictionWriter``. The default callbacks draw
-    and write depth, so on the command line it has to replace them (``--trainer.callbacks=``, not ``+=``).
+    Labels are written by ``lightning_modules.callbacks.label_writer.LabelPredictionWriter``, which the trainer needs.
 
     Args:
         source: A checkpoint (``.ckpt``) of this project, a TorchScript file of a depth network (its code is run), a

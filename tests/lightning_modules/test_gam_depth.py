@@ -384,3 +384,22 @@ def test_what_no_term_trains_asks_for_no_gradient():
     GAMDepth(network, poses="exact", loss_weights={"photometric": 1.0})
     frozen = {name.split(".")[0] for name, p in network.named_parameters() if not p.requires_grad}
     assert frozen == {"segmentation_decoder"}
+
+
+def test_labels_train_the_encoder_while_depth_is_held(monkeypatch):
+    network = DisparitySegmentationNet(4, encoder="resnet18", encoder_weights=None)
+    weights = {"photometric": 1.0, "segmentation": 1.0}
+    for loss_weights, trained in ((weights, True), ({"photometric": 1.0}, False)):
+        module = GAMDepth(network, poses="exact", loss_weights=loss_weights, depth_from=0.5)
+        monkeypatch.setattr(GAMDepth, "progress", lambda self: 0.0)
+        for parameter in network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        module.on_before_optimizer_step(torch.optim.Adam(network.parameters()))
+        kept = {name.split(".")[0] for name, parameter in network.named_parameters() if parameter.grad is not None}
+        assert kept == ({"encoder", "segmentation_decoder"} if trained else set())
+        monkeypatch.setattr(GAMDepth, "progress", lambda self: 0.5)
+        network.decoder.zero_grad(set_to_none=True)
+        for parameter in network.decoder.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        module.on_before_optimizer_step(torch.optim.Adam(network.parameters()))
+        assert all(parameter.grad is not None for parameter in network.decoder.parameters())

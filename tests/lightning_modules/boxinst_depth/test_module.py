@@ -306,7 +306,7 @@ def test_subset_that_the_data_lack_is_left_out_and_a_misspelt_one_refused():
     truth = {"boxes": torch.zeros(0, 4), "labels": none.long(), "crowd": none, "ignored": none, "area": none.double()}
     batch |= {"truth": [truth | {"masks": []}] * 2, "image_id": torch.tensor([0, 1])}
     for stage in ("val", "test"):
-        paper._update_metrics(stage, batch)
+        paper.update_metrics(stage, batch)
         assert not any("camouflaged" in name for name in paper.stage_metrics(stage))
     paper = module(BOXINST, subset="camoflaged")
     paper.trainer = SimpleNamespace(

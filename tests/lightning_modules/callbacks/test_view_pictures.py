@@ -127,6 +127,14 @@ def test_the_reference_is_renewed_up_to_its_step(tmp_path):
     np.testing.assert_allclose(found[1], sections(shift_after(4))[0], atol=0.51 / 255)
 
 
+def test_the_reference_is_renewed_up_to_the_end_of_the_warm_up_by_default(tmp_path):
+    module = Shifted()
+    module.warmup = 4 / 6  # of six steps
+    trainer(tmp_path, [ViewPictures(count=2)]).fit(module, loader(), loader())
+    found = columns(tmp_path / "pictures" / "views_step_000006.png", 5)
+    np.testing.assert_allclose(found[1], sections(shift_after(4))[0], atol=0.51 / 255)
+
+
 def test_a_continued_training_knows_what_was_before(tmp_path):
     first = trainer(tmp_path, [ViewPictures(count=2)], max_epochs=1)
     first.fit(Shifted(), loader(), loader())

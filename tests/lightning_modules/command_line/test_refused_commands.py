@@ -93,7 +93,7 @@ CASES = [
     ),
     ([STOPPING, "--trainer.callbacks.monitorr=a"], "EarlyStopping has no argument 'monitorr'; did you mean 'monitor'?"),
     # missing
-    ([STOPPING], "trainer.callbacks[7].init_args.monitor: EarlyStopping needs it, and it is not set: give a text"),
+    ([STOPPING], "trainer.callbacks[5].init_args.monitor: EarlyStopping needs it, and it is not set: give a text"),
     (["--trainer.max_steps"], "--trainer.max_steps: a value is missing (a whole number)"),
     (["--config"], "--config: a value is missing"),
     (["--ckpt_path"], "--ckpt_path: a value is missing"),
@@ -119,6 +119,7 @@ CASES = [
     ([f"--{MODEL}.loss_weights.l1", "abc"], f"{MODEL}.loss_weights.l1: 'abc' is not a number"),
     ([f"--{MODEL}.loss_weights", "l1"], f"{MODEL}.loss_weights: 'l1' is not a mapping such as {{name: value}} or null"),
     ([f"--{MODEL}.max_depth_m", "nann"], f"{MODEL}.max_depth_m: 'nann' is not a number"),
+    (["--task_callbacks", "maybe"], "task_callbacks: 'maybe' is not true or false or a list such as [a, b]"),
     (["--test_after_fit", "maybe"], "test_after_fit: 'maybe' is not true or false"),
     (["--trainer.fast_dev_run", "maybe"], "trainer.fast_dev_run: 'maybe' is not a whole number or true or false"),
     (["--seed_everything", "abc"], "seed_everything: 'abc' is not true or false or a whole number"),

@@ -240,7 +240,7 @@ def test_a_constant_far_below_zero_leaves_depth_positive():
 def test_it_reports_shape_beside_depth():
     module = make_module("camera")
     batch = make_batch() | {"plane": torch.zeros(2, H, W, dtype=torch.int64)}
-    module._update_metrics("val", batch)
+    module.update_metrics("val", batch)
     values = module.stage_metrics("val")
     assert values["score"].item() == pytest.approx(0.0, abs=1e-4)
     assert values["chamfer_m"].item() == pytest.approx(0.0, abs=1e-4)

@@ -89,9 +89,9 @@ def test_a_shift_is_forgiven_to_depth_and_not_to_shape():
     found = {}
     for shift in (0.0, 0.5):
         module = make_module(shift)
-        module._update_metrics("val", batch)
+        module.update_metrics("val", batch)
         found[shift] = module.stage_metrics("val")
-        module._reset_metrics("val")
+        module.reset_metrics("val")
         assert all(state.numel() == 0 or not state.any() for state in module.shape_metrics["val"].metric_state.values())
     assert found[0.5]["score"].item() == pytest.approx(0.0, abs=1e-5)
     assert found[0.0]["residual_shift"].item() == pytest.approx(0.0, abs=1e-5)

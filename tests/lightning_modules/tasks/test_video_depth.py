@@ -195,23 +195,14 @@ def test_depth_begins_with_steps_of_the_learning_rate(paper, monkeypatch):
     assert moved[-1] == pytest.approx(1e-4, rel=0.05)
 
 
-def test_labels_train_the_encoder_while_depth_is_held(monkeypatch):
-    network = DisparitySegmentationNet(4, encoder="resnet18", encoder_weights=None)
-    weights = {"photometric": 1.0, "segmentation": 1.0}
-    for loss_weights, trained in ((weights, True), ({"photometric": 1.0}, False)):
-        module = GAMDepth(network, poses="exact", loss_weights=loss_weights, depth_from=0.5)
-        monkeypatch.setattr(GAMDepth, "progress", lambda self: 0.0)
-        for parameter in network.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-        module.on_before_optimizer_step(torch.optim.Adam(network.parameters()))
-        kept = {name.split(".")[0] for name, parameter in network.named_parameters() if parameter.grad is not None}
-        assert kept == ({"encoder", "segmentation_decoder"} if trained else set())
-        monkeypatch.setattr(GAMDepth, "progress", lambda self: 0.5)
-        network.decoder.zero_grad(set_to_none=True)
-        for parameter in network.decoder.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-        module.on_before_optimizer_step(torch.optim.Adam(network.parameters()))
-        assert all(parameter.grad is not None for parameter in network.decoder.parameters())
+@PAPERS
+def test_a_decoder_that_forward_does_not_run_is_not_trained(paper):
+    """A host may have the network of GAM-Depth, whose second decoder none of its terms trains."""
+    network = DisparitySegmentationNet(4, encoder="resnet18", encoder_weights=None, decoder_widths=(4, 4, 4, 4, 4))
+    module = paper(network, poses="exact", loss_weights={"photometric": 1.0}, depth_from=0.5)
+    frozen = {name.split(".")[0] for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"segmentation_decoder"}
+    assert module.held_part() is network
 
 
 @pytest.mark.parametrize("name", ["depth_from", "minimum_from"])
