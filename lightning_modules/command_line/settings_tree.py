@@ -14,7 +14,7 @@ from lightning_modules.command_line.classes import ClassPathError, find_class, p
 
 Tree = dict[str, Any]
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
-_GROUPS = ("trainer", "model", "data", "init_args")
+_GROUPS = ("trainer", "model", "data", "init_args", "evaluation", "optimisation")
 _FILES = (".yaml", ".yml", ".json")
 
 

@@ -6,10 +6,8 @@ that needs no download, and is as imperfect as those, since it is applied to sce
 """
 
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Any, ClassVar, NotRequired, TypedDict
 
-import torch
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from lightning_modules.runs.class_names import NamedClasses
@@ -41,19 +39,13 @@ class Segmenter(NamedClasses, PaperModule):
     Args:
         network: Maps an image ``(B, 3, H, W)`` in [0, 1] to logits ``(B, n_classes + 1, H, W)``.
         loss_weights: Weight of the only term, ``cross_entropy``.
-        optimizer: Takes the parameters, returns the optimizer.
         base: Arguments of :class:`PaperModule`.
     """
 
-    def __init__(
-        self,
-        network: SegmentationNet,
-        loss_weights: Mapping[str, float] | None = None,
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        **base: Any,
-    ) -> None:
-        weights = {"cross_entropy": 1.0} if loss_weights is None else loss_weights
-        super().__init__(loss_weights=weights, optimizer=optimizer, **base)
+    paper_weights: ClassVar[Mapping[str, float]] = {"cross_entropy": 1.0}
+
+    def __init__(self, network: SegmentationNet, **base: Any) -> None:
+        super().__init__(**base)
         self.network = network
         self.val_metrics = SegmentationMetrics(network.n_classes)
         self.test_metrics = SegmentationMetrics(network.n_classes)
