@@ -56,7 +56,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     recipe = checkpoint.get(RECIPE_KEY) if isinstance(checkpoint, dict) else None
     complete = isinstance(recipe, dict) and {"class_path", "model"} <= recipe.keys()
-    if not complete or not isinstance(checkpoint.get("state_dict"), dict):
+    if recipe is None or not complete or not isinstance(checkpoint.get("state_dict"), dict):
         raise CheckpointError(f"checkpoint '{path}' was not written by this project: it has no key '{RECIPE_KEY}'")
     _check_settings(recipe, path)
     return checkpoint

@@ -53,7 +53,10 @@ CASES = [
     (["--trainer.max_stepz", "5"], "trainer.max_stepz: there is no such setting; did you mean 'trainer.max_steps'?"),
     (["--trainr.max_steps", "5"], "trainr.max_steps: there is no such setting; did you mean 'trainer.max_steps'?"),
     (["--max_steps", "5"], "max_steps: there is no such setting; did you mean 'trainer.max_steps'?"),
-    (["--optimizer", "Adam"], "optimizer: there is no such setting; did you mean 'model.init_args.optimizer'?"),
+    (
+        ["--optimizer", "Adam"],
+        "optimizer: there is no such setting; did you mean 'model.init_args.optimisation.optimizer'?",
+    ),
     (["--print_confg"], "there is no option '--print_confg'; did you mean '--print_config'?"),
     (["--confg", "x.yaml"], "confg: there is no such setting; did you mean '--config'?"),
     (["--print_confg", "x"], "print_confg: there is no such setting; did you mean '--print_config'?"),
@@ -295,7 +298,7 @@ def test_a_checkpoint_given_as_a_configuration_is_told_apart(tmp_path, capsys):
         ({"data": {"init_args": {"batch_size": "many"}}}, "data.init_args.batch_size: 'many' is not a whole number"),
         (
             {"model": {"init_args": {"alignment": "medain"}}},
-            "model.init_args.alignment: 'medain' is none of none",
+            "model.init_args.evaluation.alignment: 'medain' is none of none",
         ),
     ],
 )

@@ -48,16 +48,16 @@ STOPPING = "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping"
             "augmentation.init_args.brightness[0] is nan, but a",
         ),
         (
-            ["--model.init_args.max_depth_m", ".inf"],
-            "model.init_args.max_depth_m is inf, but a finite number is needed",
+            ["--model.init_args.evaluation.max_depth_m", ".inf"],
+            "model.init_args.evaluation.max_depth_m is inf, but a finite number is needed",
         ),
         (
-            ["--model.init_args.optimizer.lr", "-1.0"],
-            "model.init_args.optimizer.init_args.lr is -1.0, but has to be posi",
+            ["--model.init_args.optimisation.optimizer.lr", "-1.0"],
+            "model.init_args.optimisation.optimizer.init_args.lr is -1.0, but has to be posi",
         ),
         (
-            ["--model.init_args.optimizer.lr", "0.0"],
-            "model.init_args.optimizer.init_args.lr is 0.0, but has to be posit",
+            ["--model.init_args.optimisation.optimizer.lr", "0.0"],
+            "model.init_args.optimisation.optimizer.init_args.lr is 0.0, but has to be posit",
         ),
         (["--seed_everything", "-1"], "seed_everything is -1, but has to be between 0 and 4294967295"),
         (["--seed_everything", "4294967296"], "seed_everything is 4294967296, but has to be between 0 and"),

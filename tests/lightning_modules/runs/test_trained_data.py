@@ -87,7 +87,7 @@ def arguments(manifest, *more):
     return [
         "--model=lightning_modules.supervised_depth.SupervisedDepth",
         "--model.network=tests.helpers.Affine", "--model.network.scale=0.0",
-        "--model.canonical_focal_px=30", "--model.max_depth_m=50",
+        "--model.canonical_focal_px=30", "--model.evaluation.max_depth_m=50",
         "--data=datamodules.manifest.datamodule.ManifestDataModule", f"--data.root={manifest}",
         "--data.file_units_per_metre=1000", "--data.batch_size=2", *more,
     ]  # fmt: skip
@@ -137,7 +137,7 @@ def test_a_table_of_nan_is_no_success(tmp_path, monkeypatch, capsys):
     manifest = make_no_camera(tmp_path)
     with pytest.raises(SystemExit, match=r"there is no score: .*100% above max_depth_m \(1 m\)"):
         main(
-            ["fit", *arguments(manifest), "--data.image_size=[48,64]", "--model.max_depth_m=1.0",
+            ["fit", *arguments(manifest), "--data.image_size=[48,64]", "--model.evaluation.max_depth_m=1.0",
              "--trainer.max_steps=1", "--experiment=nan", "--trainer.accelerator=cpu"]
         )  # fmt: skip
     assert "abs_rel_img" in capsys.readouterr().out  # the table is there all the same
