@@ -1,5 +1,6 @@
 """Values that cannot be meant are refused before anything is written; those that can are not."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cli import main
 from lightning_modules.command_line.monitors import check_monitors, logged_patterns, metric_names
 from lightning_modules.command_line.settings_check import check_settings
 from lightning_modules.supervised_depth import SupervisedDepth
+from lightning_modules.tasks.optimisation import Optimisation
 from tests.helpers import Affine
 
 EXPERIMENT = str(Path(__file__).parents[3] / "experiments" / "lite_unet.yaml")
@@ -65,6 +67,17 @@ STOPPING = "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping"
         ([*CPU, "0,1"], "trainer.devices is '0,1', but on the CPU it is a number of processes"),
         ([*CPU, "-1"], "trainer.devices is '-1', but on the CPU it is a number of processes"),
         ([*CPU, "9999"], "trainer.devices is 9999, but this machine has"),
+        (
+            ["--model.init_args.evaluation=null"],
+            "model.init_args.evaluation is null, but a group of settings is needed",
+        ),
+        (["--model.init_args.optimisation=null"], "model.init_args.optimisation is null, but a group of settings is"),
+        (
+            ["--model.init_args.evaluation.max_depth_m=0.0005"],
+            "evaluation: The depth range is 0.001 to 0.0005 m, but 0 <",
+        ),
+        (["--model.init_args.evaluation.crop=[0, 2, 0, 1]"], "evaluation: crop is (0.0, 2.0, 0.0, 1.0), but"),
+        (["--model.init_args.optimisation.monitor="], "optimisation: monitor is empty, but must name a metric"),
         (["--model.init_args.loss_weights", "{l1: 0.0, silog: 0}"], "the weights of all loss terms (l1, silog) are 0"),
         (["--experiment", "../../x"], "experiment is '../../x', but it becomes a folder's name"),
         (["--experiment", ""], "experiment is '', but it becomes a folder's name"),
@@ -144,7 +157,7 @@ class Opaque(SupervisedDepth):
 
 
 def module(kind=SupervisedDepth):
-    return kind(Affine(), loss_weights={"l1": 1.0}, optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
+    return kind(Affine(), loss_weights={"l1": 1.0}, optimisation=Optimisation(partial(torch.optim.SGD, lr=0.1)))
 
 
 @pytest.mark.parametrize(

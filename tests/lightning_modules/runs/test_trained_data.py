@@ -14,6 +14,7 @@ from jsonargparse import Namespace
 from cli import main
 from lightning_modules.runs.loading import load_module
 from lightning_modules.runs.trained_data import follow_training, trained_settings
+from lightning_modules.tasks.evaluation import DepthEvaluation
 from tests.helpers import Affine
 from tools.predict import main as predict
 
@@ -105,7 +106,10 @@ def test_training_test_and_prediction_assume_one_camera(tmp_path, monkeypatch, c
     (checkpoint,) = tmp_path.glob("runs/plain/*/checkpoints/last.ckpt")
     stored = torch.load(checkpoint, weights_only=True)["plumbline"]["data"]
     assert stored == {"image_size": [144, 192], "assumed_field_of_view_degrees": degrees, "depth_scale": "10m"}
-    assert load_module(checkpoint).assumed_field_of_view_degrees == degrees
+    module = load_module(checkpoint)
+    assert module.assumed_field_of_view_degrees == degrees
+    assert module.evaluation == DepthEvaluation(max_depth_m=50.0)  # the run's, the rest the paper's
+    assert module.optimisation.interval == "step"
 
     capsys.readouterr()
     # Neither the size nor the field of view is said again: both come from the checkpoint.
