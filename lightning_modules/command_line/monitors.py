@@ -95,8 +95,7 @@ def check_monitors(module: LightningModule, callbacks: Iterable[Any]) -> None:
     callbacks = list(callbacks)
     watched = [(type(c).__name__, c.monitor) for c in callbacks if isinstance(getattr(c, "monitor", None), str)]
     optimisation = getattr(module, "optimisation", Optimisation())
-    scheduler = optimisation.lr_scheduler
-    if "ReduceLROnPlateau" in repr(getattr(scheduler, "func", None) or scheduler):
+    if "ReduceLROnPlateau" in repr(optimisation.lr_scheduler):  # the class, or a partial call of it
         watched.append(("ReduceLROnPlateau", optimisation.monitor))
     if not watched:
         return

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import ReduceLROnPlateau
 
 from cli import main
 from lightning_modules.command_line.monitors import check_monitors, logged_patterns, metric_names
@@ -187,3 +188,18 @@ def test_names_are_those_that_the_metrics_compute():
     assert {"abs_rel_img", "delta1_img", "edge_f1_img", "score"} <= names
     assert "abs_rel" not in names
     assert logged_patterns(module(Opaque)) is None
+
+
+@pytest.mark.parametrize("path", ["", "parsed"])
+def test_the_monitor_of_a_schedule_is_checked_too(path):
+    """A scheduler made by hand is a partial call of its class; that of the command line hides it more deeply."""
+    schedule = partial(ReduceLROnPlateau, monitor="val/rmse")
+    if path:
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(Optimisation, "optimisation")
+        name = "lightning.pytorch.cli.ReduceLROnPlateau"
+        words = [f"--optimisation.lr_scheduler={name}", "--optimisation.lr_scheduler.monitor=val/rmse"]
+        schedule = parser.instantiate(parser.parse_args(words)).optimisation.lr_scheduler
+    watching = SupervisedDepth(Affine(), optimisation=Optimisation(lr_scheduler=schedule, monitor="val/rmse"))
+    with pytest.raises(ValueError, match="ReduceLROnPlateau watches 'val/rmse', which SupervisedDepth never logs"):
+        check_monitors(watching, [])
