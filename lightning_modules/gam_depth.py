@@ -35,8 +35,8 @@ from losses.planar_structure import PixelConstants, PlanarStructure, planar_and_
 from losses.semantic import proxy_cross_entropy
 from losses.smoothness import edge_aware_smoothness
 from losses.weighting import GradientAwareMask, PhotometricWeighting
-from networks.disparity import DisparityNet, DisparitySegmentationNet
-from networks.pose import PoseNet, ResidualPoseNet
+from networks.disparity import DisparitySegmentationNet
+from networks.pose import ResidualPoseNet
 from renderers.display import categorical, normal_map
 from structures.clip import IGNORED_LABEL, ClipBatch, target_of
 
@@ -70,10 +70,7 @@ class GAMDepth(VideoDepthModule):
 
     def __init__(
         self,
-        depth_network: DisparityNet,
-        pose_network: PoseNet | None = None,
         weighting: PhotometricWeighting | None = None,
-        loss_weights: Mapping[str, float] | None = None,
         segmentation_until: float = 0.3,
         normal_radius: int = 3,
         segment_scale: float = 1.0,
@@ -83,14 +80,8 @@ class GAMDepth(VideoDepthModule):
         border_top_px: int = 20,
         **base: Any,
     ) -> None:
-        super().__init__(
-            loss_weights=loss_weights,
-            depth_network=depth_network,
-            pose_network=pose_network,
-            weighting=GradientAwareMask() if weighting is None else weighting,
-            **base,
-        )
-        if "segmentation" in self.loss_weights and not isinstance(depth_network, DisparitySegmentationNet):
+        super().__init__(weighting=GradientAwareMask() if weighting is None else weighting, **base)
+        if "segmentation" in self.loss_weights and not isinstance(self.depth_network, DisparitySegmentationNet):
             raise ValueError("the loss term 'segmentation' needs networks.disparity.DisparitySegmentationNet")
         if not 0 <= segmentation_until <= 1:
             raise ValueError(
@@ -188,8 +179,8 @@ class GAMDepth(VideoDepthModule):
             image=target_of(batch["frames_jittered"]),
             vanishing=batch["vanishing"],
             min_cosine=cosine_threshold(self.progress()),
-            min_depth_m=self.min_depth_m,
-            max_depth_m=self.max_depth_m,
+            min_depth_m=self.evaluation.min_depth_m,
+            max_depth_m=self.evaluation.max_depth_m,
             pixels=self.pixels,
         )
 

@@ -22,14 +22,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from geometry.se3 import invert_transform
 from geometry.stencils import masked_mean
 from lightning_modules.tasks.video_depth import VideoDepthModule
 from losses.geometry_consistency import ViewErrors, best_view, geometry_consistency
 from losses.smoothness import edge_aware_smoothness
-from networks.pose import PoseNet
 from renderers.view_synthesis import synthesize_views
 from structures.clip import ClipBatch, source_positions
 
@@ -38,18 +37,14 @@ class SCDepth(VideoDepthModule):
     """Depth from clips of three frames (or any odd number) with geometric consistency.
 
     Args:
-        depth_network: See :class:`VideoDepthModule`.
-        pose_network: See :class:`VideoDepthModule`.
         ssim_window: Side of the SSIM window in pixels; the released code's 7.
         base: Arguments of :class:`VideoDepthModule`.
     """
 
     paper_weights: ClassVar[Mapping[str, float]] = {"photometric": 1.0, "geometry": 0.1, "smoothness": 1e-3}
 
-    def __init__(
-        self, depth_network: nn.Module, pose_network: PoseNet | None = None, ssim_window: int = 7, **base: Any
-    ) -> None:
-        super().__init__(depth_network, pose_network, **base)
+    def __init__(self, ssim_window: int = 7, **base: Any) -> None:
+        super().__init__(**base)
         self.ssim_window = ssim_window
 
     def relative_poses(self, batch: ClipBatch, depth: Tensor) -> Tensor:

@@ -21,10 +21,8 @@ Deviations:
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import torch
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from geometry.camera import intrinsics_from_field_of_view
@@ -47,9 +45,8 @@ class SupervisedDepth(DepthModule):
             ``silog``, ``ssim``, ``ssi``, ``ssi_trimmed``, ``ssi_gradient``, ``ilnr``, ``ilnr_gradient`` (see
             ``losses/composite.py``). The report's models use L1. The ``ssi`` losses leave scale and shift open and
             the ``ilnr`` losses teach depth normalised to mean 0, so that neither gives metres: evaluate with
-            ``alignment: least_squares``.
+            ``evaluation: {alignment: least_squares}``.
         loss_constants: Constants of the losses that differ from their defaults, by loss and name.
-        optimizer: Adam with its default rate, as in the report.
         depth_scale_m: Metres that a network output of 1 stands for when a lone image is predicted; during training
             and evaluation the data's own ``depth_scale_m`` is used.
         canonical_focal_px: Focal length, in pixels of the network's input, of the camera that the network predicts for;
@@ -65,20 +62,18 @@ class SupervisedDepth(DepthModule):
         ValueError: If a loss term is unknown (the message lists the known ones) or a length is not positive.
     """
 
+    paper_weights: ClassVar[Mapping[str, float]] = {"l1": 1.0}
+
     def __init__(
         self,
         network: nn.Module,
-        loss_weights: Mapping[str, float] | None = None,
         loss_constants: LossConstants | None = None,
-        optimizer: OptimizerCallable = torch.optim.Adam,
         depth_scale_m: float = 10.0,
         canonical_focal_px: float | None = None,
         activation: Literal["linear", "exp"] = "linear",
         **base: Any,
     ) -> None:
-        super().__init__(
-            loss_weights={"l1": 1.0} if loss_weights is None else loss_weights, optimizer=optimizer, **base
-        )
+        super().__init__(**base)
         for name, length in (("depth_scale_m", depth_scale_m), ("canonical_focal_px", canonical_focal_px)):
             if length is not None and not (math.isfinite(length) and length > 0):
                 raise ValueError(f"{name} is {length}, but must be a positive number")

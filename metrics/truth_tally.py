@@ -67,5 +67,5 @@ class TruthTally(Metric):
             f"{measured}, but none of them counts: {counts['near'] / counts['measured']:.0%} lie below min_depth_m "
             f"({low:g} m), {counts['far'] / counts['measured']:.0%} above max_depth_m ({high:g} m)"
             f"{'' if self.protocol.crop is None else ', and the rest outside of crop'}. Look at the unit of the depth "
-            "files, or set model.init_args.max_depth_m."
+            "files, or set model.init_args.evaluation.max_depth_m."
         )

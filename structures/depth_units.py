@@ -97,8 +97,8 @@ def why_doubtful(summary: DepthSummary) -> str | None:
         return None
     return (
         f"{summary.outside:.0%} of the measured depth lie outside of {summary.near_m:g} to {summary.far_m:g} m (its "
-        f"median is {summary.median_m:.4g} m) and do not count in scores: set model.init_args.min_depth_m and "
-        f"max_depth_m if they should; if they cannot be right, {_likely_unit(summary)}"
+        f"median is {summary.median_m:.4g} m) and do not count in scores: set min_depth_m and "
+        f"max_depth_m of model.init_args.evaluation if they should; if they cannot be right, {_likely_unit(summary)}"
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 
 from lightning_modules.supervised_depth import SupervisedDepth
+from lightning_modules.tasks.optimisation import Optimisation
 from networks.fcn import FCN
 from tests.data.memory import MemoryDataModule
 
@@ -24,7 +25,9 @@ def run(devices: int, output: Path) -> None:
     # Batch norm would see other batches on two ranks than on one; the FCN has none. SGD keeps the comparison free of
     # Adam's division by small second moments, which amplifies rounding errors.
     module = SupervisedDepth(
-        FCN(widths=(4, 4, 8, 8)), loss_weights={"mse": 1.0}, optimizer=partial(torch.optim.SGD, lr=0.05)
+        FCN(widths=(4, 4, 8, 8)),
+        loss_weights={"mse": 1.0},
+        optimisation=Optimisation(partial(torch.optim.SGD, lr=0.05)),
     )
     trainer = Trainer(
         max_epochs=3,

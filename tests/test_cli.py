@@ -189,8 +189,9 @@ def test_the_best_checkpoint_is_tested_and_survives_an_interruption(fit, tmp_pat
     (tmp_path / "away.yaml").write_text(
         "model:\n"
         "  init_args:\n"
-        "    optimizer: {class_path: torch.optim.SGD, init_args: {lr: 1.2}}\n"
-        "    lr_scheduler: null\n"
+        "    optimisation:\n"
+        "      optimizer: {class_path: torch.optim.SGD, init_args: {lr: 1.2}}\n"
+        "      lr_scheduler: null\n"
         "    network: {class_path: networks.constant.ConstantDepth, init_args: {initial: 0.5}}\n"
     )
     experiment = str(ROOT / "experiments" / "mean_depth.yaml")

@@ -13,7 +13,7 @@ import cli
 from datamodules.manifest.datamodule import ManifestDataModule
 from lightning_modules.command_line.extends import read_settings
 from lightning_modules.runs.trained_data import follow_training
-from metrics.protocol import DepthProtocol
+from lightning_modules.tasks.evaluation import DepthEvaluation
 
 ROOT = Path(__file__).parents[1] / "experiments"
 FILES = sorted((ROOT / "evaluation").glob("[!_]*.yaml"))
@@ -42,7 +42,7 @@ def test_data_and_protocol_come_from_the_file(capsys: pytest.CaptureFixture[str]
     plain = resolved(capsys, "--config", str(ROOT / f"{experiment}.yaml"))
     laid = resolved(capsys, "--config", str(ROOT / f"{experiment}.yaml"), "--config", str(path))
     overlay = read_settings(path)
-    protocol = overlay["model"]["init_args"]
+    protocol = overlay["model"]["init_args"]["evaluation"]
     assert laid["data"]["class_path"] == "datamodules.manifest.datamodule.ManifestDataModule"
     shared = set(inspect.signature(ManifestDataModule).parameters) & set(plain["data"]["init_args"])
     # Of the experiment's data, only the image size of the training stays.
@@ -50,9 +50,11 @@ def test_data_and_protocol_come_from_the_file(capsys: pytest.CaptureFixture[str]
     assert "image_size" not in overlay["data"]["init_args"]
     arguments = laid["data"]["init_args"]
     assert {name: arguments[name] for name in overlay["data"]["init_args"]} == overlay["data"]["init_args"]
-    assert {name: laid["model"]["init_args"][name] for name in protocol} == protocol
+    assert laid["model"]["init_args"]["evaluation"] == protocol, (
+        "all five settings, so that none of the experiment remains"
+    )
     assert plain["model"]["class_path"] == laid["model"]["class_path"]
-    DepthProtocol(**(protocol | {"crop": None if protocol["crop"] is None else tuple(protocol["crop"])}))
+    DepthEvaluation(**(protocol | {"crop": None if protocol["crop"] is None else tuple(protocol["crop"])}))
     assert protocol["alignment"] == "least_squares"
     assert arguments["image_size"] == plain["data"]["init_args"]["image_size"]
 

@@ -36,7 +36,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -46,6 +45,7 @@ from lightning_modules.boxinst_depth.detection_losses import BoxQuality, fcos_te
 from lightning_modules.boxinst_depth.self_distillation import MaskTeacher, SelfDistillation, sampled
 from lightning_modules.tasks.batch_needs import PSEUDO_DEPTH, Loop, Need
 from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
+from lightning_modules.tasks.optimisation import Optimisation
 from losses.depth_in_boxes import depth_regression_loss
 from losses.dice import dice_loss
 from losses.fcos_targets import FCOSTargets, assign, mask_centres, raster_centres, select_for_masks
@@ -58,7 +58,7 @@ from losses.pairwise_affinity import (
     without_bottom,
 )  # fmt: skip
 from losses.projection import projection_loss
-from networks.condinst import CondInst, CondInstOutputs
+from networks.condinst import CondInstOutputs
 from structures.instances import InstanceBatch
 
 DETECTION_TERMS = ("classification", "boxes", "quality")
@@ -86,7 +86,7 @@ class BoxInstDepth(InstanceSegmentationModule):
         box_quality: What the quality branch predicts: ``centerness``, or the ``iou`` (the paper's on Swin).
         centre_radius: Half the side of the window of positive locations, in strides.
         masks_per_image: About how many locations of an image learn a mask.
-        optimizer: See :class:`~lightning_modules.tasks.base.PaperModule`.
+        optimisation: Stochastic gradient descent, as in the paper.
         base: Arguments of :class:`InstanceSegmentationModule`.
 
     Raises:
@@ -99,8 +99,6 @@ class BoxInstDepth(InstanceSegmentationModule):
 
     def __init__(
         self,
-        network: CondInst,
-        loss_weights: Mapping[str, float] | None = None,
         distillation: SelfDistillation | None = None,
         warmup: float = 1 / 9,
         pair_gate: PairGate = "colour",
@@ -112,21 +110,16 @@ class BoxInstDepth(InstanceSegmentationModule):
         box_quality: BoxQuality = "centerness",
         centre_radius: float = 1.5,
         masks_per_image: int = 64,
-        optimizer: OptimizerCallable = torch.optim.SGD,
+        optimisation: Optimisation = Optimisation(torch.optim.SGD),
         **base: Any,
     ) -> None:
-        super().__init__(
-            network=network,
-            loss_weights=self.paper_weights if loss_weights is None else loss_weights,
-            optimizer=optimizer,
-            **base,
-        )
+        super().__init__(optimisation=optimisation, **base)
         wanted = self.loss_weights.keys()
         if wanted - set(TERMS):
             raise ValueError(f"loss term '{min(wanted - set(TERMS))}' is not known; choose among {', '.join(TERMS)}")
         if not wanted >= set(DETECTION_TERMS) or not wanted & {"mask", "projection"}:
             raise ValueError("classification, boxes, quality and one of mask and projection must be among loss_weights")
-        if "depth" in wanted and not network.mask_head.depth_guided:
+        if "depth" in wanted and not self.network.mask_head.depth_guided:
             raise ValueError("the loss term 'depth' needs a depth layer: set network.init_args.depth_guided to true")
         if distillation is not None and "distillation" not in wanted:
             raise ValueError("distillation is given, but the loss term 'distillation' is not among loss_weights")
@@ -154,7 +147,7 @@ class BoxInstDepth(InstanceSegmentationModule):
         self.distillation: SelfDistillation | None = None
         if "distillation" in wanted:
             self.distillation = SelfDistillation() if distillation is None else distillation
-            self.teacher = MaskTeacher(network, self.distillation)
+            self.teacher = MaskTeacher(self.network, self.distillation)
         self.teacher_statistics: dict[str, Tensor] = {}
 
     def setup(self, stage: str) -> None:

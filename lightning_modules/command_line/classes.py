@@ -1,10 +1,12 @@
 """Class paths and what the classes behind them take: which module, class or argument a wrong one most likely meant."""
 
+import dataclasses
 import importlib
 import importlib.util
 import inspect
 import pkgutil
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from lightning_modules.command_line.wording import did_you_mean
@@ -108,6 +110,24 @@ def _import(module_path: str, path: str) -> Any:
         except Exception as error:
             raise ClassPathError(f"{path!r} cannot be imported: {error}") from error
     return module
+
+
+def group_of(hint: Any) -> dict[str, inspect.Parameter] | None:
+    """Settings by name of a type that is a group of settings, a dataclass; None for every other type."""
+    return parameters_of(hint) if inspect.isclass(hint) and dataclasses.is_dataclass(hint) else None
+
+
+def settings_named(name: str, parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    """Settings with that name, or with the last part of it, within the groups of a class: ``evaluation.crop``.
+
+    Args:
+        name: A name that the class itself does not take, such as ``crop`` or ``lr_monitor``.
+        parameters: What the class takes, see :func:`parameters_of`.
+    """
+    groups = {group: group_of(parameter.annotation) or {} for group, parameter in parameters.items()}
+    inner = [(group, setting) for group, settings in groups.items() for setting in settings]
+    exact = [f"{group}.{setting}" for group, setting in inner if setting == name]
+    return exact or [f"{group}.{setting}" for group, setting in inner if name.endswith(f"_{setting}")]
 
 
 def parameters_of(target: Any) -> dict[str, inspect.Parameter]:

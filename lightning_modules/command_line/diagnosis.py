@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from lightning_modules.command_line.classes import ClassPathError, find_class, parameters_of
+from lightning_modules.command_line.classes import (
+    ClassPathError,
+    find_class,
+    group_of,
+    parameters_of,
+    settings_named,
+)
 from lightning_modules.command_line.settings_tree import CLASS_KEYS, plain
 from lightning_modules.command_line.wording import (
     did_you_mean,
@@ -97,8 +103,8 @@ def _places(value: Any, leaf: str, prefix: str) -> Iterable[str]:
                 names = parameters_of(find_class(value["class_path"], ()))
             except ClassPathError:
                 names = {}
-            if leaf in names:
-                yield f"{prefix}init_args.{leaf}"
+            for name in [leaf] if leaf in names else settings_named(leaf, names):
+                yield f"{prefix}init_args.{name}"
         for key, inner in value.items():
             yield from _places(inner, leaf, f"{prefix}{key}.")
 
@@ -120,6 +126,9 @@ def check_value(key: str, value: Any, hint: Any) -> list[Fault]:
         return check_value(key, value, get_args(hint)[0])
     if origin is Callable or hint is Callable:
         return _check_class(key, value, returned_classes(hint), takes_first=True) if takes_a_class(hint) else []
+    group = group_of(hint)
+    if group is not None and not (isinstance(value, Mapping) and "class_path" in value):
+        return _check_group(key, value, group)
     if takes_a_class(hint):
         return _check_class(key, value, (hint,))
     if isinstance(value, str) and hint is not str and origin is not Literal:
@@ -200,6 +209,20 @@ def _check_items(key: str, value: Sequence[Any], hint: Any) -> list[Fault]:
     return [fault for i, (item, kind) in enumerate(pairs) for fault in check_value(f"{key}[{i}]", item, kind)]
 
 
+def _check_group(key: str, value: Any, settings: Mapping[str, inspect.Parameter]) -> list[Fault]:
+    """A group of settings, which are given by name."""
+    if not isinstance(value, Mapping):
+        return [Fault(key, f"{shown(value)} is no mapping of settings such as {{{next(iter(settings))}: value}}")]
+    result = []
+    for name, given in value.items():
+        if name in settings:
+            result += check_value(f"{key}.{name}", given, settings[name].annotation)
+        elif name != _META:
+            similar = did_you_mean(str(name), settings) or f"; there are {', '.join(settings)}"
+            result.append(Fault(f"{key}.{name}", f"there is no such setting{similar}"))
+    return result
+
+
 def _check_class(key: str, value: Any, bases: tuple[type, ...], *, takes_first: bool = False) -> list[Fault]:
     """A class path, alone or with arguments; with ``takes_first`` the caller gives the first argument."""
     if isinstance(value, str):
@@ -245,7 +268,9 @@ def _check_class(key: str, value: Any, bases: tuple[type, ...], *, takes_first: 
         if argument == _META:
             continue
         if argument not in parameters:
-            similar = did_you_mean(str(argument), parameters) or f"; it takes {', '.join(parameters) or 'none'}"
+            moved = settings_named(str(argument), parameters)
+            similar = f"; did you mean '{key}.init_args.{moved[0]}'?" if moved else did_you_mean(argument, parameters)
+            similar = similar or f"; it takes {', '.join(parameters) or 'none'}"
             result.append(Fault(where, f"{name} has no argument '{argument}'{similar}"))
         else:
             result += check_value(where, given, parameters[argument].annotation)

@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from lightning_modules.command_line.classes import ClassPathError, find_class, own_subclasses, parameters_of
+from lightning_modules.command_line.classes import ClassPathError, find_class, group_of, own_subclasses, parameters_of
 from lightning_modules.command_line.diagnosis import parser_types
 from lightning_modules.command_line.wording import expected, returned_classes, shown, takes_a_class
 
@@ -144,13 +144,23 @@ def class_help(prog: str, key: str, base: Any, path: str) -> str:
     except ClassPathError as error:
         sys.stderr.write(f"error: --{key}.help: {error}\n")
         raise SystemExit(2) from None
-    described = _described(found)
-    lines = [f"{path}: {_first_line(found)}", "", f"settings (--{key}.init_args.NAME VALUE):"]
-    for name, parameter in parameters_of(found).items():
-        default = "needed" if parameter.default is parameter.empty else f"default: {_default(parameter.default)}"
-        kinds = "" if parameter.annotation is parameter.empty else f"{_kinds(parameter.annotation)}, "
-        lines.append(_row(name, f"{described.get(name, '')} ({kinds}{default})".strip()))
+    lines = [f"{path}: {_first_line(found)}", "", f"settings (--{key}.init_args.NAME VALUE):", *_setting_rows(found)]
     return "\n".join([*lines, ""])
+
+
+def _setting_rows(found: Any, prefix: str = "", defaults: Any = None) -> list[str]:
+    """One row for every setting of a class; those of a group of settings below it, with the defaults of the class."""
+    described = _described(found)
+    rows = []
+    for name, parameter in parameters_of(found).items():
+        value = getattr(defaults, name, parameter.default)
+        if group_of(parameter.annotation) is not None:
+            rows += _setting_rows(parameter.annotation, f"{prefix}{name}.", value)
+            continue
+        default = "needed" if value is parameter.empty else f"default: {_default(value)}"
+        kinds = "" if parameter.annotation is parameter.empty else f"{_kinds(parameter.annotation)}, "
+        rows.append(_row(f"{prefix}{name}", f"{described.get(name, '')} ({kinds}{default})".strip()))
+    return rows
 
 
 def _kinds(hint: Any) -> str:

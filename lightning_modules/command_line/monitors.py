@@ -12,6 +12,7 @@ from torchmetrics import Metric
 
 from lightning_modules.command_line.wording import did_you_mean
 from lightning_modules.tasks.base import PaperModule
+from lightning_modules.tasks.optimisation import Optimisation
 from metrics.instances import InstanceMetrics
 from metrics.truth_tally import TruthTally
 
@@ -93,9 +94,9 @@ def check_monitors(module: LightningModule, callbacks: Iterable[Any]) -> None:
     """
     callbacks = list(callbacks)
     watched = [(type(c).__name__, c.monitor) for c in callbacks if isinstance(getattr(c, "monitor", None), str)]
-    scheduler = getattr(module, "_make_lr_scheduler", None)
-    if "ReduceLROnPlateau" in repr(getattr(scheduler, "func", None) or scheduler):
-        watched.append(("ReduceLROnPlateau", str(getattr(module, "_lr_monitor", ""))))
+    optimisation = getattr(module, "optimisation", Optimisation())
+    if "ReduceLROnPlateau" in repr(optimisation.lr_scheduler):  # the class, or a partial call of it
+        watched.append(("ReduceLROnPlateau", optimisation.monitor))
     if not watched:
         return
     patterns = logged_patterns(module, callbacks)

@@ -53,6 +53,9 @@ class _OneSentence(jsonargparse.ArgumentParser):
     _words: Sequence[str] = ()
     _folder = Path()
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **settings})  # max_depth does not stand for max_depth_m
+
     def parse_args(  # type: ignore[override]  # as jsonargparse's own
         self, args: Sequence[str] | None = None, *rest: Any, **settings: Any
     ) -> Any:

@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 from lightning_modules.command_line.wording import shown
 
 _LARGEST_SEED = 2**32 - 1  # numpy takes no larger one
+_GROUPS = ("model.init_args.evaluation", "model.init_args.optimisation")
 _TRAINS_NOTHING = "nothing would be trained; to evaluate a checkpoint there is `test`"
 
 
@@ -83,13 +84,15 @@ def check_settings(config: Namespace, command: str) -> None:
         command: The subcommand.
 
     Raises:
-        ValueError: If a number is not finite, a text is ``None``, an interval or a number of batches is 0 or negative,
-            a learning rate is not positive, a number of processes does not fit the CPU, or a training has no end that
-            its schedule could run to.
+        ValueError: If a number is not finite, a text is ``None``, a group of settings is null, an interval or a number
+            of batches is 0 or negative, a learning rate is not positive, a number of processes does not fit the CPU, or
+            a training has no end that its schedule could run to.
     """
     for key, value in _leaves({name: config.get(name) for name in ("model", "data", "trainer")}, ""):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{key} is {value}, but a finite number is needed")
+        if value is None and key in _GROUPS:
+            raise ValueError(f"{key} is null, but a group of settings is needed: leave it out for those of the paper")
         if value == "None":
             raise ValueError(f"{key} is the text 'None': in YAML, nothing is written null")
     for rule in _RULES:
@@ -155,7 +158,7 @@ def _check_end(config: Namespace) -> None:
         raise ValueError("the training has no end: set trainer.max_steps, trainer.max_epochs or trainer.max_time")
     model = config.get("model")
     init_args = (model.get("init_args") if model is not None else None) or {}
-    if init_args.get("lr_scheduler") is not None:
+    if (init_args.get("optimisation") or {}).get("lr_scheduler") is not None:
         raise ValueError(
             "trainer.max_time alone does not tell the schedule of the learning rate how long the training is: set "
             "trainer.max_steps or trainer.max_epochs too"

@@ -15,7 +15,7 @@ from lightning_modules.command_line.extends import read_settings
 
 Tree = dict[str, Any]
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
-_GROUPS = ("trainer", "model", "data", "init_args")
+_GROUPS = ("trainer", "model", "data", "init_args", "evaluation", "optimisation")
 _FILES = (".yaml", ".yml", ".json")
 
 

@@ -30,12 +30,11 @@ there; ``detach_carried`` cuts the former.
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor, nn
+from torch import Tensor
 
 from geometry.stencils import fill_outside, masked_median_per_image
 from lightning_modules.callbacks.view_pictures import ViewPictures
@@ -69,7 +68,6 @@ class RenderConsistency(ShiftedDepth):
     """A depth network trained on mixed truth and on agreement with itself.
 
     Args:
-        network: Maps an image ``(B, 3, H, W)`` in [0, 1] to the logarithm of depth, ``(B, 1, H, W)``.
         renderer: Draws the scene from a new camera; None is the splat renderer. Unused with ``views.about: camera``.
         views: Which views are drawn; None takes the paper's.
         loss_weights: ``ssi``, ``gradient``, ``ranking`` (on the data's truth), ``forward``, ``back_depth``,
@@ -87,7 +85,6 @@ class RenderConsistency(ShiftedDepth):
         edge_jump: Points at a larger relative jump of depth are not rendered (flying pixels).
         hole_margin_px: Pixels around holes that are not compared.
         detach_carried: Whether the depth that was carried into a view is a constant.
-        optimizer: See :class:`~lightning_modules.tasks.base.PaperModule`.
         base: Arguments of :class:`~lightning_modules.render_consistency.shifted_depth.ShiftedDepth`. With
             ``learn_shift`` the consistency terms train the shift and leave the network alone.
 
@@ -95,12 +92,14 @@ class RenderConsistency(ShiftedDepth):
         ValueError: If a loss term or choice is unknown or a number is out of range.
     """
 
+    paper_weights: ClassVar[Mapping[str, float]] = {
+        "ssi": 1.0, "gradient": 0.5, "ranking": 1.0, "forward": 1.0, "back_depth": 1.0, "back_image": 1.0
+    }  # fmt: skip
+
     def __init__(
         self,
-        network: nn.Module,
         renderer: PointRenderer | None = None,
         views: ViewSampler | None = None,
-        loss_weights: Mapping[str, float] | None = None,
         weighting: Literal["fixed", "uncertainty"] = "fixed",
         base_loss: BaseLoss = "ssi_trimmed",
         residual: Residual = "relative",
@@ -112,23 +111,9 @@ class RenderConsistency(ShiftedDepth):
         edge_jump: float = 0.1,
         hole_margin_px: int = 3,
         detach_carried: bool = False,
-        optimizer: OptimizerCallable = torch.optim.Adam,
         **base: Any,
     ) -> None:
-        default_weights = {
-            "ssi": 1.0,
-            "gradient": 0.5,
-            "ranking": 1.0,
-            "forward": 1.0,
-            "back_depth": 1.0,
-            "back_image": 1.0,
-        }
-        super().__init__(
-            network=network,
-            loss_weights=default_weights if loss_weights is None else loss_weights,
-            optimizer=optimizer,
-            **base,
-        )
+        super().__init__(**base)
         unknown = sorted(self.loss_weights.keys() - {*DATA_TERMS, *CONSISTENCY_TERMS})
         if unknown:
             known = ", ".join((*DATA_TERMS, *CONSISTENCY_TERMS))
@@ -160,7 +145,7 @@ class RenderConsistency(ShiftedDepth):
             self.views.about,
             SplatRenderer() if renderer is None else renderer,
             render_scale=render_scale,
-            stride=getattr(network, "stride", 32),
+            stride=getattr(self.network, "stride", 32),
             edge_jump=edge_jump,
             hole_margin_px=hole_margin_px,
             detach_carried=detach_carried,

@@ -1,12 +1,13 @@
 """Depth up to scale with one constant that is added to it: what networks that learned from affine truth leave open."""
 
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from geometry.stencils import masked_median_per_image
 from lightning_modules.tasks.depth import DepthModule
+from lightning_modules.tasks.evaluation import DepthEvaluation
 from lightning_modules.tasks.evaluation_loop import STAGES, Stage
 from metrics.shape import ShapeMetrics
 from structures.batch import DepthBatch
@@ -24,9 +25,7 @@ class ShiftedDepth(DepthModule):
         network: Maps an image ``(B, 3, H, W)`` in [0, 1] to the logarithm of depth, ``(B, 1, H, W)``.
         shift: Constant added to the network's depth, in its unit.
         learn_shift: Whether that constant is learned, from ``shift`` on.
-        alignment: Least squares over scale and shift, the zero-shot protocol; shapes are aligned by scale alone.
-        min_depth_m: Ground truth nearer than this is ignored, metres.
-        max_depth_m: Ground truth beyond this is ignored, metres.
+        evaluation: Least squares over scale and shift, the zero-shot protocol; shapes are aligned by scale alone.
         base: Arguments of :class:`~lightning_modules.tasks.depth.DepthModule`.
     """
 
@@ -35,18 +34,19 @@ class ShiftedDepth(DepthModule):
         network: nn.Module,
         shift: float = 0.0,
         learn_shift: bool = False,
-        alignment: Literal["none", "median", "least_squares"] = "least_squares",
-        min_depth_m: float = 1e-3,
-        max_depth_m: float = 10.0,
+        evaluation: DepthEvaluation = DepthEvaluation(alignment="least_squares"),
         **base: Any,
     ) -> None:
-        super().__init__(alignment=alignment, min_depth_m=min_depth_m, max_depth_m=max_depth_m, **base)
+        super().__init__(evaluation=evaluation, **base)
         self.network = network
         self.learn_shift = learn_shift
         # A tensor with or without gradient, so that it is part of every checkpoint.
         self.scaled_shift = nn.Parameter(torch.tensor(shift / SHIFT_RATE), requires_grad=learn_shift)
         self.shape_metrics = nn.ModuleDict(
-            {stage: ShapeMetrics(min_depth_m=min_depth_m, max_depth_m=max_depth_m) for stage in STAGES}
+            {
+                stage: ShapeMetrics(min_depth_m=evaluation.min_depth_m, max_depth_m=evaluation.max_depth_m)
+                for stage in STAGES
+            }
         )
 
     @property

@@ -16,6 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from lightning_modules.command_line.classes import ClassPathError, find_class, parameters_of, settings_named
 from structures.errors import plain_reason
 
 RECIPE_KEY = "plumbline"
@@ -33,7 +34,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        CheckpointError: If the file is no checkpoint, is damaged, or comes from elsewhere.
+        CheckpointError: If the file is no checkpoint, is damaged, or comes from elsewhere or from an earlier version.
     """
     if path.is_dir():
         raise CheckpointError(f"checkpoint '{path}' is a folder; name the file in it{_others_beside(path)}")
@@ -55,9 +56,25 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     recipe = checkpoint.get(RECIPE_KEY) if isinstance(checkpoint, dict) else None
     complete = isinstance(recipe, dict) and {"class_path", "model"} <= recipe.keys()
-    if not complete or not isinstance(checkpoint.get("state_dict"), dict):
+    if recipe is None or not complete or not isinstance(checkpoint.get("state_dict"), dict):
         raise CheckpointError(f"checkpoint '{path}' was not written by this project: it has no key '{RECIPE_KEY}'")
+    _check_settings(recipe, path)
     return checkpoint
+
+
+def _check_settings(recipe: dict[str, Any], path: Path) -> None:
+    """Refuse a recipe of an earlier version, whose settings have moved into a group since."""
+    try:
+        parameters = parameters_of(find_class(recipe["class_path"], ()))
+    except ClassPathError:  # told when the module is built
+        return
+    for name in recipe["model"] or {}:
+        moved = settings_named(name, parameters) if name not in parameters else []
+        if moved:
+            raise CheckpointError(
+                f"checkpoint '{path}' was written by an earlier version, whose setting model.init_args.{name} is "
+                f"model.init_args.{moved[0]} now: train it again"
+            )
 
 
 def _others_beside(path: Path) -> str:

@@ -58,8 +58,8 @@ def check_state_of_training(checkpoint: dict[str, Any], path: Path, model: Names
     from_weights = "lightning_modules.callbacks.start_from.StartFrom begins a training with its weights alone"
     if any(key not in checkpoint for key in ("optimizer_states", "lr_schedulers", "loops")):
         raise ValueError(f"checkpoint '{path}' holds weights without the state of a training: {from_weights}")
-    trained = checkpoint[RECIPE_KEY]["model"] or {}
-    settings = model.get("init_args") or {}
+    trained = (checkpoint[RECIPE_KEY]["model"] or {}).get("optimisation") or {}
+    settings = (model.get("init_args") or {}).get("optimisation") or {}
     for name in ("optimizer", "lr_scheduler"):
         before, now = (_class_path(arguments.get(name)) for arguments in (trained, settings))
         if before != now:

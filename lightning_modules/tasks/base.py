@@ -5,20 +5,20 @@ A paper subclasses :class:`DepthModule` and adds ``forward`` and ``loss_terms``;
 
 import logging
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_modules.schedules import WarmupCosine
 from lightning_modules.tasks.checked import CheckedModule
+from lightning_modules.tasks.optimisation import Optimisation
 from lightning_modules.tasks.size_errors import explained
 from lightning_modules.tasks.task_callbacks import chosen_callbacks, without_replaced
 
@@ -34,29 +34,25 @@ class NonFiniteLossError(RuntimeError):
         self.batch_path = batch_path
 
 
-class PaperModule(CheckedModule):
+class PaperModule(CheckedModule, ABC):  # abstract, so that its defaults never stand in for those of a paper
     """Base of every paper: checks, sums and logs the loss terms and builds the optimizer.
 
     Args:
-        loss_weights: Weight of each loss term; ``loss_terms`` must return exactly these keys.
-        optimizer: Takes the parameters, returns the optimizer (in YAML a class path with its arguments).
-        lr_scheduler: Takes the optimizer, returns a scheduler, or None for a constant rate.
-        lr_scheduler_interval: Whether the scheduler counts steps or epochs.
-        lr_monitor: Metric watched by a ``ReduceLROnPlateau`` scheduler.
+        loss_weights: Weight of each loss term; ``loss_terms`` must return exactly these keys. None is the paper's.
+        optimisation: Optimizer and learning-rate schedule.
 
     Raises:
         ValueError: If no loss weight is given, one is not a finite number >= 0, or all are 0.
     """
 
+    paper_weights: ClassVar[Mapping[str, float]] = {}
+    """Loss terms of the paper with their weights: the default of ``loss_weights``."""
+
     def __init__(
-        self,
-        loss_weights: Mapping[str, float],
-        optimizer: OptimizerCallable,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["step", "epoch"] = "step",
-        lr_monitor: str = "val/score",
+        self, loss_weights: Mapping[str, float] | None = None, optimisation: Optimisation = Optimisation()
     ) -> None:
         super().__init__()
+        loss_weights = self.paper_weights if loss_weights is None else loss_weights
         if not loss_weights:
             raise ValueError("loss_weights is empty: name at least one loss term with its weight")
         for name, weight in loss_weights.items():
@@ -67,10 +63,7 @@ class PaperModule(CheckedModule):
                 f"the weights of all loss terms ({', '.join(loss_weights)}) are 0: nothing would be trained"
             )
         self.loss_weights = dict(loss_weights)
-        self._make_optimizer = optimizer
-        self._make_lr_scheduler = lr_scheduler
-        self._lr_scheduler_interval = lr_scheduler_interval
-        self._lr_monitor = lr_monitor
+        self.optimisation = optimisation
         # Under the command line the hyper-parameters are the plain configuration, so that a checkpoint loads with
         # weights_only=True; a module built by hand holds live objects, which do not belong into a checkpoint.
         if _given_hyperparameters.get() is not None:
@@ -142,11 +135,12 @@ class PaperModule(CheckedModule):
 
     def configure_optimizers(self) -> Any:
         """Optimizer over all trainable parameters and, if given, its scheduler."""
-        optimizer = self._make_optimizer([p for p in self.parameters() if p.requires_grad])
-        if self._make_lr_scheduler is None:
+        settings = self.optimisation
+        optimizer = settings.optimizer([p for p in self.parameters() if p.requires_grad])
+        if settings.lr_scheduler is None:
             return optimizer
-        scheduler = self._make_lr_scheduler(optimizer)
+        scheduler = settings.lr_scheduler(optimizer)
         if isinstance(scheduler, WarmupCosine) and scheduler.total_steps is None:
             scheduler.set_total_steps(int(self.trainer.estimated_stepping_batches))
-        wiring = {"scheduler": scheduler, "interval": self._lr_scheduler_interval, "monitor": self._lr_monitor}
+        wiring = {"scheduler": scheduler, "interval": settings.interval, "monitor": settings.monitor}
         return {"optimizer": optimizer, "lr_scheduler": wiring}

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from lightning.pytorch import Callback
@@ -13,6 +13,7 @@ from lightning_modules.callbacks.pictures import DepthPictures
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.tasks.base import logger
 from lightning_modules.tasks.batch_needs import DEPTH, Loop, Need, validation_measured
+from lightning_modules.tasks.evaluation import DepthEvaluation
 from lightning_modules.tasks.evaluation_loop import STAGES, EvaluatedModule, Stage
 from lightning_modules.tasks.flip_postprocessing import Quantity, blended_with_mirror_image
 from lightning_modules.tasks.truth_check import TruthCheck
@@ -28,36 +29,14 @@ class DepthModule(EvaluatedModule):
     checkpoints could then not be chosen is refused before its first step.
 
     Args:
-        alignment: How predictions are aligned with the truth of each image before metrics are taken.
-        min_depth_m: Truth nearer than this is ignored and predictions are clamped to it, metres.
-        max_depth_m: Truth beyond this is ignored and predictions are clamped to it, metres.
-        crop: Evaluated window as fractions ``(top, bottom, left, right)`` of height and width, or None for all.
-        average: Whether metrics are means over images or over pixels (their names end in ``_img`` or ``_px``).
+        evaluation: Protocol of validation and test.
         base: Arguments of :class:`PaperModule`.
     """
 
-    def __init__(
-        self,
-        alignment: Literal["none", "median", "least_squares"] = "none",
-        min_depth_m: float = 0.001,
-        max_depth_m: float = 10.0,
-        crop: tuple[float, float, float, float] | None = None,
-        average: Literal["image", "pixel"] = "image",
-        **base: Any,
-    ) -> None:
+    def __init__(self, evaluation: DepthEvaluation = DepthEvaluation(), **base: Any) -> None:
         super().__init__(**base)
-        self.depth_metrics = torch.nn.ModuleDict(
-            {
-                stage: DepthMetrics(
-                    alignment=alignment,
-                    min_depth_m=min_depth_m,
-                    max_depth_m=max_depth_m,
-                    crop=crop,
-                    average=average,
-                )
-                for stage in STAGES
-            }
-        )
+        self.evaluation = evaluation
+        self.depth_metrics = torch.nn.ModuleDict({stage: DepthMetrics(**vars(evaluation)) for stage in STAGES})
         self.measured_images = torch.nn.ModuleDict({stage: SumMetric() for stage in STAGES})
         self._said_no_truth: set[str] = set()
         self.flip_postprocessing = False

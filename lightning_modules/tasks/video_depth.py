@@ -4,12 +4,10 @@ A paper adds ``loss_terms`` and ``relative_poses``; depth, view synthesis, evalu
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
@@ -21,6 +19,7 @@ from lightning_modules.callbacks.clip_pictures import ClipPictures
 from lightning_modules.callbacks.trajectory_writer import TrajectoryWriter
 from lightning_modules.tasks.batch_needs import CLIP_DEPTH, CLIPS, IMAGES, KEYPOINTS, POSES, Loop, Need
 from lightning_modules.tasks.depth import DepthModule
+from lightning_modules.tasks.evaluation import DepthEvaluation
 from lightning_modules.tasks.evaluation_loop import STAGES, Stage
 from lightning_modules.tasks.flip_postprocessing import Quantity
 from losses.photometric import Photometric, minimum_error
@@ -65,7 +64,6 @@ class VideoDepthModule(DepthModule):
         depth_network: Maps an image ``(B, 3, H, W)`` to disparity ``(B, 1, H, W)`` in [0, 1].
         pose_network: Maps pairs of images to their motion; None with ``poses: exact``.
         weighting: How pixels of the photometric error are weighted; None weights them equally.
-        loss_weights: Weights of the loss terms; None is the paper's. A term that is not in it is not computed.
         poses: ``learned`` takes the pose network's, ``exact`` those of the data, to study depth alone.
         depth_from: Fraction of the training after which depth is trained; before, motion is trained alone. 0 is the
             papers'. While an untrained motion network is inaccurate, depth follows the smoothness term and becomes
@@ -74,11 +72,7 @@ class VideoDepthModule(DepthModule):
             unwarped neighbours; before, it is the mean over the warped ones. 0 is the papers'. With the minimum, a
             motion that is worse than none costs no more than none and has no gradient, so a pose network that is
             trained from scratch needs the mean first.
-        optimizer: See :class:`~lightning_modules.tasks.base.PaperModule`.
-        alignment: See :class:`DepthModule`.
-        min_depth_m: Nearest depth of the network and of the evaluation, metres.
-        max_depth_m: Farthest depth of the network and of the evaluation, metres.
-        crop: See :class:`DepthModule`.
+        evaluation: Protocol of validation and test; its range of depth is that of the network too.
         base: Arguments of :class:`DepthModule`.
 
     Raises:
@@ -86,8 +80,6 @@ class VideoDepthModule(DepthModule):
             ``depth_from`` or ``minimum_from`` is not in [0, 1].
     """
 
-    paper_weights: ClassVar[Mapping[str, float]]
-    """All loss terms of the paper with their weights."""
     flip_quantity: ClassVar[Quantity] = "disparity"
     scores_without_truth: ClassVar[bool] = True
     """The photometric error selects checkpoints if no frame has depth."""
@@ -99,26 +91,13 @@ class VideoDepthModule(DepthModule):
         depth_network: nn.Module,
         pose_network: PoseNet | None = None,
         weighting: PhotometricWeighting | None = None,
-        loss_weights: Mapping[str, float] | None = None,
         poses: Literal["learned", "exact"] = "learned",
         depth_from: float = 0.0,
         minimum_from: float = 0.0,
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        alignment: Literal["none", "median", "least_squares"] = "median",
-        min_depth_m: float = 0.1,
-        max_depth_m: float = 10.0,
-        crop: tuple[float, float, float, float] | None = None,
+        evaluation: DepthEvaluation = DepthEvaluation(alignment="median", min_depth_m=0.1),
         **base: Any,
     ) -> None:
-        super().__init__(
-            loss_weights=self.paper_weights if loss_weights is None else loss_weights,
-            optimizer=optimizer,
-            alignment=alignment,
-            min_depth_m=min_depth_m,
-            max_depth_m=max_depth_m,
-            crop=crop,
-            **base,
-        )
+        super().__init__(evaluation=evaluation, **base)
         unknown = sorted(self.loss_weights.keys() - self.paper_weights.keys())
         if unknown:
             raise ValueError(f"loss term '{unknown[0]}' is not known; choose among {', '.join(self.paper_weights)}")
@@ -135,19 +114,11 @@ class VideoDepthModule(DepthModule):
         self.poses = poses
         self.depth_from = depth_from
         self.minimum_from = minimum_from
-        self.min_depth_m = min_depth_m
-        self.max_depth_m = max_depth_m
         # DDP waits for the gradient of every parameter that requires one.
         for untrained in self.untrained_parts():
             untrained.requires_grad_(False)
-        self.subset_metrics = nn.ModuleDict(
-            {
-                stage: SubsetDepthErrors(
-                    PIXEL_SUBSETS, alignment=alignment, min_depth_m=min_depth_m, max_depth_m=max_depth_m, crop=crop
-                )
-                for stage in STAGES
-            }
-        )
+        protocol = {name: value for name, value in vars(evaluation).items() if name != "average"}  # means over images
+        self.subset_metrics = nn.ModuleDict({stage: SubsetDepthErrors(PIXEL_SUBSETS, **protocol) for stage in STAGES})
         self.pose_metrics = nn.ModuleDict({stage: PoseErrors() for stage in STAGES})
         self.photometric_metrics = nn.ModuleDict({stage: MeanMetric(nan_strategy="error") for stage in STAGES})
 
@@ -175,13 +146,14 @@ class VideoDepthModule(DepthModule):
             image: float32 ``(B, 3, H, W)``, RGB in [0, 1].
 
         Returns:
-            float32 ``(B, 1, H, W)``, between ``min_depth_m`` and ``max_depth_m``.
+            float32 ``(B, 1, H, W)``, between ``min_depth_m`` and ``max_depth_m`` of the evaluation.
         """
         return self.to_depth(self.depth_network(image))
 
     def to_depth(self, disparity: Tensor) -> Tensor:
         """Depth ``(B, 1, H, W)`` of the network's disparity in [0, 1]."""
-        return depth_from_disparity(disparity, min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
+        limits = self.evaluation
+        return depth_from_disparity(disparity, min_depth_m=limits.min_depth_m, max_depth_m=limits.max_depth_m)
 
     def untrained_parts(self) -> list[nn.Module]:
         """Parts of the networks that no loss term trains; a paper that trains one of them leaves it out."""

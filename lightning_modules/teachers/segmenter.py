@@ -6,11 +6,9 @@ that needs no download, and is as imperfect as those, since it is applied to sce
 """
 
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, ClassVar, NotRequired, TypedDict, cast
 
-import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from lightning_modules.callbacks.label_writer import LabelPredictionWriter
@@ -43,19 +41,13 @@ class Segmenter(NamedClasses, EvaluatedModule):
     Args:
         network: Maps an image ``(B, 3, H, W)`` in [0, 1] to logits ``(B, n_classes + 1, H, W)``.
         loss_weights: Weight of the only term, ``cross_entropy``.
-        optimizer: Takes the parameters, returns the optimizer.
         base: Arguments of :class:`PaperModule`.
     """
 
-    def __init__(
-        self,
-        network: SegmentationNet,
-        loss_weights: Mapping[str, float] | None = None,
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        **base: Any,
-    ) -> None:
-        weights = {"cross_entropy": 1.0} if loss_weights is None else loss_weights
-        super().__init__(loss_weights=weights, optimizer=optimizer, **base)
+    paper_weights: ClassVar[Mapping[str, float]] = {"cross_entropy": 1.0}
+
+    def __init__(self, network: SegmentationNet, **base: Any) -> None:
+        super().__init__(**base)
         self.network = network
         self.segmentation_metrics = nn.ModuleDict({stage: SegmentationMetrics(network.n_classes) for stage in STAGES})
 

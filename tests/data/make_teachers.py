@@ -40,7 +40,7 @@ def save_segmenter_checkpoint(path: Path, *, n_classes: int, seed: int = 0) -> S
 def save_depth_checkpoint(path: Path, *, depth_m: float, canonical_focal_px: float | None = None) -> None:
     """A depth module that predicts one number."""
     module = SupervisedDepth(
-        ConstantDepth(initial=depth_m / 10), {"l1": 1.0}, canonical_focal_px=canonical_focal_px, depth_scale_m=10.0
+        ConstantDepth(initial=depth_m / 10), canonical_focal_px=canonical_focal_px, depth_scale_m=10.0
     )
     recipe = {
         "network": {"class_path": "networks.constant.ConstantDepth"},

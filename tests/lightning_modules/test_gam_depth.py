@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, default_collate
 from datamodules.rooms.settings import RoomsSettings
 from datamodules.rooms.video import RoomsVideoDataModule
 from lightning_modules.gam_depth import GAMDepth
+from lightning_modules.tasks.optimisation import Optimisation
 from losses.weighting import Averaging, GradientAwareMask
 from networks.disparity import DisparitySegmentationNet
 from networks.pose import ResidualPoseNet
@@ -64,7 +65,7 @@ def make(batch, depth=None, **changes):
     """GAM-Depth on a known depth, with numbers of pixels that fit its small images."""
     arguments = {"poses": "exact", "normal_radius": 1, "min_segment_px": 20, "min_plane_px": 40, "border_px": 2}
     arguments |= {"border_top_px": 3}
-    return GAMDepth(FixedWithClasses(batch["depth"] if depth is None else depth), **(arguments | changes))
+    return GAMDepth(depth_network=FixedWithClasses(batch["depth"] if depth is None else depth), **(arguments | changes))
 
 
 def test_motions_between_neighbours_chain_to_the_whole_trajectory():
@@ -223,7 +224,7 @@ def test_what_is_missing_has_one_sentence():
         with pytest.raises(ValueError, match=r"need vanishing directions: set data.init_args.vanishing"):
             make(batch, loss_weights={name: 1.0}).loss_terms(batch)
     with pytest.raises(ValueError, match=r"'segmentation' needs networks.disparity.DisparitySegmentationNet"):
-        GAMDepth(FixedDisparity(batch["depth"]), poses="exact")
+        GAMDepth(depth_network=FixedDisparity(batch["depth"]), poses="exact")
     with pytest.raises(ValueError, match=r"segmentation_until is 1\.5, but must be a fraction of the training"):
         make(batch, segmentation_until=1.5)
 
@@ -286,8 +287,9 @@ def test_directions_are_taken_more_strictly_as_training_goes_on(monkeypatch):
 def test_gradients_of_the_initial_networks_reach_every_part_and_are_finite():
     encoder = {"encoder": "tf_efficientnet_lite0", "encoder_weights": None}
     depth_network = DisparitySegmentationNet(3, decoder_widths=(4, 4, 4, 8, 8), **encoder)
-    module = GAMDepth(depth_network, ResidualPoseNet(decoder_width=8, **encoder), normal_radius=1, min_segment_px=10,
-                      min_plane_px=20, border_px=1, border_top_px=1)  # fmt: skip
+    pixels = {"normal_radius": 1, "min_segment_px": 10, "min_plane_px": 20, "border_px": 1, "border_top_px": 1}
+    pose_network = ResidualPoseNet(decoder_width=8, **encoder)
+    module = GAMDepth(depth_network=depth_network, pose_network=pose_network, **pixels)
     frames = F.interpolate(plane_clips(5)["frames"].flatten(0, 1), size=(64, 64), mode="bicubic").clamp(0, 1)
     frames = frames.view(2, 5, 3, 64, 64)
     batch = {
@@ -343,8 +345,8 @@ def test_true_poses_teach_depth_on_one_clip_of_rooms(rooms_root):
     data.setup("validate")
     batch = default_collate([data.datasets["val"][1]])
     module = GAMDepth(
-        SmallNet(start_m=5.0), poses="exact", weighting=Averaging(), loss_weights={"photometric": 1.0},
-        optimizer=partial(torch.optim.Adam, lr=5e-3),
+        depth_network=SmallNet(start_m=5.0), poses="exact", weighting=Averaging(), loss_weights={"photometric": 1.0},
+        optimisation=Optimisation(partial(torch.optim.Adam, lr=5e-3)),
     )  # fmt: skip
     errors, relative = [], []
 
@@ -367,7 +369,9 @@ def test_true_poses_teach_depth_on_one_clip_of_rooms(rooms_root):
 def test_labels_beyond_the_networks_classes_are_refused_before_they_reach_a_device():
     batch = plane_clips(5)
     module = GAMDepth(
-        FixedWithClasses(batch["depth"]), poses="exact", loss_weights={"photometric": 1.0, "segmentation": 0.1}
+        depth_network=FixedWithClasses(batch["depth"]),
+        poses="exact",
+        loss_weights={"photometric": 1.0, "segmentation": 0.1},
     )
     batch["proxy_semantic"] = torch.full((2, HEIGHT, WIDTH), 3)
     assert module.on_before_batch_transfer(batch, 0) is batch
@@ -379,9 +383,9 @@ def test_labels_beyond_the_networks_classes_are_refused_before_they_reach_a_devi
 def test_what_no_term_trains_asks_for_no_gradient():
     """DDP waits for the gradient of every parameter that asks for one."""
     network = DisparitySegmentationNet(2, encoder="resnet18", encoder_weights=None, decoder_widths=(4, 4, 4, 4, 4))
-    GAMDepth(network, poses="exact", loss_weights={"photometric": 1.0, "segmentation": 0.1})
+    GAMDepth(depth_network=network, poses="exact", loss_weights={"photometric": 1.0, "segmentation": 0.1})
     assert all(p.requires_grad for p in network.parameters())
-    GAMDepth(network, poses="exact", loss_weights={"photometric": 1.0})
+    GAMDepth(depth_network=network, poses="exact", loss_weights={"photometric": 1.0})
     frozen = {name.split(".")[0] for name, p in network.named_parameters() if not p.requires_grad}
     assert frozen == {"segmentation_decoder"}
 
@@ -390,7 +394,7 @@ def test_labels_train_the_encoder_while_depth_is_held(monkeypatch):
     network = DisparitySegmentationNet(4, encoder="resnet18", encoder_weights=None)
     weights = {"photometric": 1.0, "segmentation": 1.0}
     for loss_weights, trained in ((weights, True), ({"photometric": 1.0}, False)):
-        module = GAMDepth(network, poses="exact", loss_weights=loss_weights, depth_from=0.5)
+        module = GAMDepth(depth_network=network, poses="exact", loss_weights=loss_weights, depth_from=0.5)
         monkeypatch.setattr(GAMDepth, "progress", lambda self: 0.0)
         for parameter in network.parameters():
             parameter.grad = torch.zeros_like(parameter)

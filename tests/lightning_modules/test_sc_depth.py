@@ -16,7 +16,7 @@ def make(batch, *, scales=(1.0, 1.0, 1.0), **changes):
     """SC-Depth that knows the depth of every frame of three, up to a factor a frame."""
     depths = batch["depths"] * torch.tensor(scales).view(1, -1, 1, 1, 1)
     arguments = {"poses": "exact", "ssim_window": 3}
-    return SCDepth(FixedDisparity(depths.flatten(0, 1)), **(arguments | changes)), depths
+    return SCDepth(depth_network=FixedDisparity(depths.flatten(0, 1)), **(arguments | changes)), depths
 
 
 def forward_errors(module, batch, depths):
@@ -33,7 +33,7 @@ def backward_errors(module, batch, depths, neighbour):
 
 
 def test_the_paper_is_the_default():
-    module = SCDepth(FixedDisparity(torch.ones(1, 1, 8, 8)), ConstantMotion())
+    module = SCDepth(depth_network=FixedDisparity(torch.ones(1, 1, 8, 8)), pose_network=ConstantMotion())
     assert module.loss_weights == {"photometric": 1.0, "geometry": 0.1, "smoothness": 1e-3}
     assert module.ssim_window == 7
     assert isinstance(module.weighting, Averaging)
@@ -171,7 +171,7 @@ def test_networks_see_jittered_colours_and_errors_are_taken_on_clean_ones():
 
     for jitter in (1.0, 0.5):
         batch = plane_clips(3, jitter=jitter)
-        module = SCDepth(Watched(batch["depths"].flatten(0, 1)), poses="exact")
+        module = SCDepth(depth_network=Watched(batch["depths"].flatten(0, 1)), poses="exact")
         terms.append({name: term.item() for name, term in module.loss_terms(batch).items()})
         assert torch.equal(seen[-1], batch["frames_jittered"].flatten(0, 1))
     assert terms[0] == terms[1]

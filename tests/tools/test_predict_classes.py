@@ -40,7 +40,7 @@ def checkpoint(tmp_path):
     """A depth-guided network of persons and bicycles with random weights, as a training checkpoint."""
     path = tmp_path / "run" / "checkpoints" / "best.ckpt"
     path.parent.mkdir(parents=True)
-    module = BoxInstDepth(tiny_network(depth_guided=True), loss_weights=WEIGHTS)
+    module = BoxInstDepth(network=tiny_network(depth_guided=True), loss_weights=WEIGHTS)
     recipe = {
         "network": {"class_path": "networks.condinst.CondInst", "init_args": NETWORK},
         "loss_weights": WEIGHTS,

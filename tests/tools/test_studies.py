@@ -30,7 +30,9 @@ class FlatNetwork(nn.Module):
 
 
 def save_render_consistency(path, shift):
-    module = RenderConsistency(FlatNetwork(), shift=shift, views=ViewSampler("camera"), loss_weights={"ssi": 1.0})
+    module = RenderConsistency(
+        network=FlatNetwork(), shift=shift, views=ViewSampler("camera"), loss_weights={"ssi": 1.0}
+    )
     views = {
         "class_path": "lightning_modules.render_consistency.view_sampling.ViewSampler",
         "init_args": {"about": "camera"},

@@ -1,5 +1,6 @@
 """The stages of the paper: which terms they have, what these look at, and how they change during a training."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 from lightning_modules.boxinst_depth import BoxInstDepth
 from lightning_modules.boxinst_depth.detection_losses import fcos_terms
 from lightning_modules.boxinst_depth.self_distillation import SelfDistillation
+from lightning_modules.tasks.optimisation import Optimisation
 from losses.fcos_targets import FCOSTargets
 from networks.fcos_head import HeadOutputs
 from tests.data.make_instance_batch import HEIGHT, WIDTH, Oracle, rectangles_batch, tiny_network
@@ -29,7 +31,7 @@ TEACHER = {"input_size": (64, 96), "start": 0.0, "ramp": 0.0}
 
 def module(weights, **changes):
     network = changes.pop("network", None) or tiny_network(depth_guided="depth" in weights)
-    return BoxInstDepth(network, loss_weights=weights, **changes)
+    return BoxInstDepth(network=network, loss_weights=weights, **changes)
 
 
 def oracle(**changes):
@@ -61,7 +63,7 @@ def test_every_stage_computes_its_terms_and_reaches_every_weight(stage):
 
 
 def test_the_paper_is_the_default():
-    paper = BoxInstDepth(tiny_network(depth_guided=True))
+    paper = BoxInstDepth(network=tiny_network(depth_guided=True))
     assert set(paper.loss_weights) == set(STAGES["all"])
     assert paper.loss_weights["distillation"] > paper.loss_weights["projection"]
     assert (paper.colour_threshold, paper.depth_threshold, paper.masks_per_image) == (0.3, 0.5, 64)
@@ -232,7 +234,9 @@ def test_the_teacher_starts_as_the_student_follows_it_and_survives_a_resumed_run
     def paper():
         torch.manual_seed(0)
         settings = SelfDistillation(input_size=(64, 96), start=0.25, ramp=0.25, momentum=0.5, score_threshold=0.0)
-        return module(STAGES["all"], distillation=settings, optimizer=lambda p: torch.optim.SGD(p, lr=0.01))
+        return module(
+            STAGES["all"], distillation=settings, optimisation=Optimisation(partial(torch.optim.SGD, lr=0.01))
+        )
 
     whole = fit(paper(), tmp_path / "whole", 4)
     saved = [torch.load(tmp_path / "whole" / f"step={step}.ckpt", weights_only=True)["state_dict"] for step in (2, 4)]
@@ -274,7 +278,7 @@ def test_before_its_start_the_teacher_is_the_student_also_when_weights_were_load
 )
 def test_wrong_settings_have_one_sentence(changes, message):
     with pytest.raises(ValueError, match=message):
-        BoxInstDepth(tiny_network(), **changes)
+        BoxInstDepth(network=tiny_network(), **changes)
 
 
 def test_a_batch_without_depth_says_how_to_get_it():

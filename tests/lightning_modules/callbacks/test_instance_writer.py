@@ -99,7 +99,8 @@ def test_photos_of_ones_own_are_drawn_at_their_size_and_count_from_one(tmp_path)
     photos.mkdir()
     for name in ("a.png", "b.png"):
         cv2.imwrite(str(photos / name), np.full((50, 70, 3), 200, np.uint8))
-    module = BoxInstDepth(tiny_network(), loss_weights=dict.fromkeys(("classification", "boxes", "quality", "mask"), 1))
+    weights = dict.fromkeys(("classification", "boxes", "quality", "mask"), 1)
+    module = BoxInstDepth(network=tiny_network(), loss_weights=weights)
     module.score_threshold = 0.0
     writer = InstancePredictionWriter(str(tmp_path / "out"), draw_score=0.0)
     predict(writer, module, ImageFiles(path=str(photos), image_size=(64, 96)), tmp_path)
@@ -146,7 +147,8 @@ def test_pictures_show_image_truth_and_detections(tmp_path):
             **{"boxes": found["boxes"], "labels": found["labels"], "masks": coco_masks.encode(masks)},
             **{"crowd": flags, "ignored": flags, "area": torch.tensor([10.0, 10.0])},
         }
-    module = BoxInstDepth(tiny_network(), loss_weights=dict.fromkeys(("classification", "boxes", "quality", "mask"), 1))
+    weights = dict.fromkeys(("classification", "boxes", "quality", "mask"), 1)
+    module = BoxInstDepth(network=tiny_network(), loss_weights=weights)
     module.detect = lambda sample: [truth_as_found(sample, index) for index in range(len(sample["image"]))]
     settings = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(

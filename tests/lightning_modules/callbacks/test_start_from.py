@@ -1,5 +1,7 @@
 """Weights of another run at the start: what fits is taken, the rest stays, a continued run keeps its own."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -8,6 +10,7 @@ from lightning_modules.callbacks.start_from import StartFrom
 from lightning_modules.gam_depth import GAMDepth
 from lightning_modules.monodepth2 import Monodepth2
 from lightning_modules.runs.loading import RECIPE_KEY, CheckpointError
+from lightning_modules.tasks.optimisation import Optimisation
 from losses.weighting import Averaging
 from networks.disparity import DisparityNet, DisparitySegmentationNet
 from networks.pose import PoseNet, ResidualPoseNet
@@ -30,8 +33,8 @@ def monodepth2():
 
 def gam_depth(width=8):
     return GAMDepth(
-        DisparitySegmentationNet(3, "tf_efficientnet_lite0", **SMALL),
-        ResidualPoseNet("plain", encoder_weights=None, decoder_width=width),
+        depth_network=DisparitySegmentationNet(3, "tf_efficientnet_lite0", **SMALL),
+        pose_network=ResidualPoseNet("plain", encoder_weights=None, decoder_width=width),
     )
 
 
@@ -84,7 +87,7 @@ def test_a_training_begins_with_the_weights(tmp_path):
         DisparityNet("tf_efficientnet_lite0", **SMALL),
         PoseNet("plain", encoder_weights=None, decoder_width=8),
         weighting=Averaging(),
-        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0),
+        optimisation=Optimisation(partial(torch.optim.SGD, lr=0.0)),
     )
     callback = StartFrom(save(source, tmp_path / "a.ckpt"))
     quiet_trainer(max_steps=1, callbacks=[callback]).fit(module, DataLoader([batch], batch_size=None))

@@ -1,5 +1,7 @@
 """Sections before and now beside a module's own pictures, across checkpoints, and clouds for W&B."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from torch.utils.data import DataLoader
 from lightning_modules.callbacks.clip_pictures import gap_width, title_strip
 from lightning_modules.callbacks.view_pictures import ViewPictures
 from lightning_modules.tasks.depth import DepthModule
+from lightning_modules.tasks.optimisation import Optimisation
 from renderers.cloud_sections import cloud_sections
 from tests.data.make_box_room import box_room
 
@@ -35,7 +38,7 @@ class Shifted(DepthModule):
     """Predicts the truth plus a shift, which is learned away."""
 
     def __init__(self):
-        super().__init__(loss_weights={"shift": 1.0}, optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
+        super().__init__(loss_weights={"shift": 1.0}, optimisation=Optimisation(partial(torch.optim.SGD, lr=0.1)))
         self.shift = torch.nn.Parameter(torch.tensor(1.0))
 
     def forward(self, image):

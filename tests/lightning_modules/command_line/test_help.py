@@ -43,8 +43,16 @@ def test_the_settings_of_a_paper_are_listed_with_what_they_take(capsys):
     text = printed(["fit", "--model.help", "lightning_modules.supervised_depth.SupervisedDepth"], capsys)
     assert len(text.splitlines()) < 80
     flat = " ".join(text.split())
-    assert "min_depth_m Truth nearer than this is ignored" in flat, "of the base class"
+    assert "evaluation.min_depth_m Ground truth nearer than this is ignored" in flat, "of the base class"
     assert "(one of none, median, least_squares, default: 'none')" in flat
+    assert "optimisation.optimizer Maps the trainable parameters to the optimizer" in flat
+
+
+def test_the_defaults_that_are_listed_are_those_of_the_paper(capsys):
+    text = printed(["fit", "--model.help", "lightning_modules.boxinst_depth.BoxInstDepth"], capsys)
+    assert "default: SGD" in text
+    text = printed(["fit", "--model.help", "lightning_modules.monodepth2.Monodepth2"], capsys)
+    assert "one of none, median, least_squares, default: 'median'" in " ".join(text.split())
 
 
 def test_help_of_an_unknown_class_is_one_sentence(capsys):

@@ -53,7 +53,10 @@ CASES = [
     (["--trainer.max_stepz", "5"], "trainer.max_stepz: there is no such setting; did you mean 'trainer.max_steps'?"),
     (["--trainr.max_steps", "5"], "trainr.max_steps: there is no such setting; did you mean 'trainer.max_steps'?"),
     (["--max_steps", "5"], "max_steps: there is no such setting; did you mean 'trainer.max_steps'?"),
-    (["--optimizer", "Adam"], "optimizer: there is no such setting; did you mean 'model.init_args.optimizer'?"),
+    (
+        ["--optimizer", "Adam"],
+        "optimizer: there is no such setting; did you mean 'model.init_args.optimisation.optimizer'?",
+    ),
     (["--print_confg"], "there is no option '--print_confg'; did you mean '--print_config'?"),
     (["--confg", "x.yaml"], "confg: there is no such setting; did you mean '--config'?"),
     (["--print_confg", "x"], "print_confg: there is no such setting; did you mean '--print_config'?"),
@@ -72,19 +75,47 @@ CASES = [
         f"{MODEL}.los_weights: SupervisedDepth has no argument 'los_weights'; did you",
     ),
     (
-        ["--model.alignmnt=none"],
-        f"{MODEL}.alignmnt: SupervisedDepth has no argument 'alignmnt'; did you mean 'alignment'?",
+        ["--model.evaluation.alignmnt=none"],
+        f"{MODEL}.evaluation.alignmnt: there is no such setting; did you mean 'alignment'?",
+    ),
+    (
+        ["--model.optimisation={optimizr: torch.optim.Adam}"],
+        f"{MODEL}.optimisation.optimizr: there is no such setting; did you mean 'optimizer'?",
+    ),
+    (
+        ["--model.evaluation.xyz=1"],
+        f"{MODEL}.evaluation.xyz: there is no such setting; there are alignment, min_depth_m, max_",
+    ),
+    (
+        ["--model.evaluation.max_depth=80"],
+        f"{MODEL}.evaluation.max_depth: there is no such setting; did you mean 'max_depth_m'?",
+    ),
+    # settings that have moved into a group
+    (
+        ["--model.alignment=none"],
+        f"{MODEL}.alignment: SupervisedDepth has no argument 'alignment'; did you mean '{MODEL}.evaluation.alignment'?",
+    ),
+    ([f"--{MODEL}.max_depth_m=80"], f"did you mean '{MODEL}.evaluation.max_depth_m'?"),
+    ([f"--{MODEL}.optimizer", "torch.optim.SGD"], f"did you mean '{MODEL}.optimisation.optimizer'?"),
+    ([f"--{MODEL}.optimizer.init_args.lr", "1"], f"did you mean '{MODEL}.optimisation.optimizer'?"),
+    ([f"--{MODEL}.lr_scheduler=null"], f"did you mean '{MODEL}.optimisation.lr_scheduler'?"),
+    ([f"--{MODEL}.lr_scheduler_interval", "epoch"], f"did you mean '{MODEL}.optimisation.interval'?"),
+    ([f"--{MODEL}.lr_monitor", "val/score"], f"did you mean '{MODEL}.optimisation.monitor'?"),
+    (["--average", "pixel"], "average: there is no such setting; did you mean 'model.init_args.evaluation.average'?"),
+    (
+        [f"--{MODEL}.network.init_args.alignmnt=none"],
+        f"{MODEL}.network.init_args.alignmnt: UNetDepth has no argument 'alignmnt'",
     ),
     (
         [f"--{MODEL}.network.init_args.encodr", "x"],
         f"{MODEL}.network.init_args.encodr: UNetDepth has no argument 'encodr'",
     ),
     (
-        [f"--{MODEL}.optimizer.init_args.lrr", "1"],
-        f"{MODEL}.optimizer.init_args.lrr: AdamW has no argument 'lrr'; did you",
+        [f"--{MODEL}.optimisation.optimizer.init_args.lrr", "1"],
+        f"{MODEL}.optimisation.optimizer.init_args.lrr: AdamW has no argument 'lrr'; did you",
     ),
     (
-        [f"--{MODEL}.lr_scheduler.warmup_fractoin", "1"],
+        [f"--{MODEL}.optimisation.lr_scheduler.warmup_fractoin", "1"],
         "WarmupCosine has no argument 'warmup_fractoin'; did you mean 'warm",
     ),
     (
@@ -101,7 +132,10 @@ CASES = [
     (["--model", "null"], "model: null is given, but a class with its settings is needed"),
     (["--trainer.max_steps=null"], "trainer.max_steps: a value is missing (null); a whole number is needed"),
     # wrong types
-    ([f"--{MODEL}.optimizer.init_args.lr", "abc"], f"{MODEL}.optimizer.init_args.lr: 'abc' is not a number"),
+    (
+        [f"--{MODEL}.optimisation.optimizer.init_args.lr", "abc"],
+        f"{MODEL}.optimisation.optimizer.init_args.lr: 'abc' is not a number",
+    ),
     (["--trainer.max_steps", "abc"], "trainer.max_steps: 'abc' is not a whole number"),
     (["--trainer.max_steps", "1.5"], "trainer.max_steps: 1.5 is not a whole number"),
     ([f"--{DATA}.batch_size", "[4]"], f"{DATA}.batch_size: [4] is not a whole number"),
@@ -118,8 +152,10 @@ CASES = [
     ([f"--{MODEL}.loss_weights", "{l1: abc}"], f"{MODEL}.loss_weights.l1: 'abc' is not a number"),
     ([f"--{MODEL}.loss_weights.l1", "abc"], f"{MODEL}.loss_weights.l1: 'abc' is not a number"),
     ([f"--{MODEL}.loss_weights", "l1"], f"{MODEL}.loss_weights: 'l1' is not a mapping such as {{name: value}} or null"),
-    ([f"--{MODEL}.max_depth_m", "nann"], f"{MODEL}.max_depth_m: 'nann' is not a number"),
     (["--task_callbacks", "maybe"], "task_callbacks: 'maybe' is not true or false or a list such as [a, b]"),
+    ([f"--{MODEL}.evaluation.max_depth_m", "nann"], f"{MODEL}.evaluation.max_depth_m: 'nann' is not a number"),
+    ([f"--{MODEL}.evaluation.crop", "[0, 1]"], f"{MODEL}.evaluation.crop: [0, 1] has 2 values, but 4 are needed"),
+    ([f"--{MODEL}.evaluation", "5"], f"{MODEL}.evaluation: 5 is no mapping of settings such as {{alignment: value}}"),
     (["--test_after_fit", "maybe"], "test_after_fit: 'maybe' is not true or false"),
     (["--trainer.fast_dev_run", "maybe"], "trainer.fast_dev_run: 'maybe' is not a whole number or true or false"),
     (["--seed_everything", "abc"], "seed_everything: 'abc' is not true or false or a whole number"),
@@ -131,12 +167,12 @@ CASES = [
     ),
     # choices
     (
-        [f"--{MODEL}.alignment", "medain"],
-        f"{MODEL}.alignment: 'medain' is none of none, median, least_squares; did you mean",
+        [f"--{MODEL}.evaluation.alignment", "medain"],
+        f"{MODEL}.evaluation.alignment: 'medain' is none of none, median, least_squares; did you mean",
     ),
     (
-        [f"--{MODEL}.lr_scheduler_interval", "stp"],
-        f"{MODEL}.lr_scheduler_interval: 'stp' is none of step, epoch; did you",
+        [f"--{MODEL}.optimisation.interval", "stp"],
+        f"{MODEL}.optimisation.interval: 'stp' is none of step, epoch; did you",
     ),
     (["--trainer.precision", "33"], "trainer.precision: 33 is not one of 64, 32, 16, "),
     (["--trainer.precision", "bf16-mixd"], "did you mean 'bf16-mixed'?"),
@@ -178,15 +214,15 @@ CASES = [
         f"{MODEL}.network: 'networks.fcnn.FCN' cannot be found: networks has no",
     ),
     (
-        [f"--{MODEL}.optimizer", "torch.optim.Adamm"],
-        f"{MODEL}.optimizer: the module torch.optim has no class 'Adamm'; did",
+        [f"--{MODEL}.optimisation.optimizer", "torch.optim.Adamm"],
+        f"{MODEL}.optimisation.optimizer: the module torch.optim has no class 'Adamm'; did",
     ),
     (
-        [f"--{MODEL}.optimizer.class_path", "torch.nn.Linear"],
+        [f"--{MODEL}.optimisation.optimizer.class_path", "torch.nn.Linear"],
         "'torch.nn.Linear' is no subclass of torch.optim.optimizer.Opt",
     ),
     (
-        [f"--{MODEL}.lr_scheduler", "lightning_modules.schedules.WarmupCosin"],
+        [f"--{MODEL}.optimisation.lr_scheduler", "lightning_modules.schedules.WarmupCosin"],
         "no class 'WarmupCosin'; did you mean 'Warmup",
     ),
     (
@@ -290,14 +326,16 @@ def test_a_checkpoint_given_as_a_configuration_is_told_apart(tmp_path, capsys):
             "no argument 'loss_wieghts'; did you mean 'loss_weights'?",
         ),
         (
-            {"model": {"init_args": {"optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": "fast"}}}}},
-            "'fast' ",
+            {"model": {"init_args": {"optimisation": {"optimizer": {"init_args": {"lr": "fast"}}}}}},
+            "model.init_args.optimisation.optimizer.init_args.lr: 'fast' is not a number",
         ),
         ({"data": {"init_args": {"batch_size": "many"}}}, "data.init_args.batch_size: 'many' is not a whole number"),
         (
-            {"model": {"init_args": {"alignment": "medain"}}},
-            "model.init_args.alignment: 'medain' is none of none",
+            {"model": {"init_args": {"evaluation": {"alignment": "medain"}}}},
+            "model.init_args.evaluation.alignment: 'medain' is none of none",
         ),
+        ({"model": {"init_args": {"crop": [0, 1, 0, 1]}}}, "did you mean 'model.init_args.evaluation.crop'?"),
+        ({"model": {"init_args": {"evaluation": {"cropp": None}}}}, "evaluation.cropp: there is no such setting; did"),
     ],
 )
 def test_a_wrong_setting_in_an_overlay_is_found_from_any_folder(content, sentence, capsys, tmp_path, monkeypatch):

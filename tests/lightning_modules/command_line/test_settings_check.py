@@ -1,16 +1,19 @@
 """Values that cannot be meant are refused before anything is written; those that can are not."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import ReduceLROnPlateau
 
 from cli import main
 from lightning_modules.command_line.monitors import check_monitors, logged_patterns, metric_names
 from lightning_modules.command_line.settings_check import check_settings
 from lightning_modules.supervised_depth import SupervisedDepth
+from lightning_modules.tasks.optimisation import Optimisation
 from tests.helpers import Affine
 
 EXPERIMENT = str(Path(__file__).parents[3] / "experiments" / "lite_unet.yaml")
@@ -48,16 +51,16 @@ STOPPING = "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping"
             "augmentation.init_args.brightness[0] is nan, but a",
         ),
         (
-            ["--model.init_args.max_depth_m", ".inf"],
-            "model.init_args.max_depth_m is inf, but a finite number is needed",
+            ["--model.init_args.evaluation.max_depth_m", ".inf"],
+            "model.init_args.evaluation.max_depth_m is inf, but a finite number is needed",
         ),
         (
-            ["--model.init_args.optimizer.lr", "-1.0"],
-            "model.init_args.optimizer.init_args.lr is -1.0, but has to be posi",
+            ["--model.init_args.optimisation.optimizer.lr", "-1.0"],
+            "model.init_args.optimisation.optimizer.init_args.lr is -1.0, but has to be posi",
         ),
         (
-            ["--model.init_args.optimizer.lr", "0.0"],
-            "model.init_args.optimizer.init_args.lr is 0.0, but has to be posit",
+            ["--model.init_args.optimisation.optimizer.lr", "0.0"],
+            "model.init_args.optimisation.optimizer.init_args.lr is 0.0, but has to be posit",
         ),
         (["--seed_everything", "-1"], "seed_everything is -1, but has to be between 0 and 4294967295"),
         (["--seed_everything", "4294967296"], "seed_everything is 4294967296, but has to be between 0 and"),
@@ -65,6 +68,17 @@ STOPPING = "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping"
         ([*CPU, "0,1"], "trainer.devices is '0,1', but on the CPU it is a number of processes"),
         ([*CPU, "-1"], "trainer.devices is '-1', but on the CPU it is a number of processes"),
         ([*CPU, "9999"], "trainer.devices is 9999, but this machine has"),
+        (
+            ["--model.init_args.evaluation=null"],
+            "model.init_args.evaluation is null, but a group of settings is needed",
+        ),
+        (["--model.init_args.optimisation=null"], "model.init_args.optimisation is null, but a group of settings is"),
+        (
+            ["--model.init_args.evaluation.max_depth_m=0.0005"],
+            "evaluation: The depth range is 0.001 to 0.0005 m, but 0 <",
+        ),
+        (["--model.init_args.evaluation.crop=[0, 2, 0, 1]"], "evaluation: crop is (0.0, 2.0, 0.0, 1.0), but"),
+        (["--model.init_args.optimisation.monitor="], "optimisation: monitor is empty, but must name a metric"),
         (["--model.init_args.loss_weights", "{l1: 0.0, silog: 0}"], "the weights of all loss terms (l1, silog) are 0"),
         (["--experiment", "../../x"], "experiment is '../../x', but it becomes a folder's name"),
         (["--experiment", ""], "experiment is '', but it becomes a folder's name"),
@@ -144,7 +158,7 @@ class Opaque(SupervisedDepth):
 
 
 def module(kind=SupervisedDepth):
-    return kind(Affine(), loss_weights={"l1": 1.0}, optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
+    return kind(Affine(), loss_weights={"l1": 1.0}, optimisation=Optimisation(partial(torch.optim.SGD, lr=0.1)))
 
 
 @pytest.mark.parametrize(
@@ -174,3 +188,18 @@ def test_names_are_those_that_the_metrics_compute():
     assert {"abs_rel_img", "delta1_img", "edge_f1_img", "score"} <= names
     assert "abs_rel" not in names
     assert logged_patterns(module(Opaque)) is None
+
+
+@pytest.mark.parametrize("path", ["", "parsed"])
+def test_the_monitor_of_a_schedule_is_checked_too(path):
+    """A scheduler made by hand is a partial call of its class; that of the command line hides it more deeply."""
+    schedule = partial(ReduceLROnPlateau, monitor="val/rmse")
+    if path:
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(Optimisation, "optimisation")
+        name = "lightning.pytorch.cli.ReduceLROnPlateau"
+        words = [f"--optimisation.lr_scheduler={name}", "--optimisation.lr_scheduler.monitor=val/rmse"]
+        schedule = parser.instantiate(parser.parse_args(words)).optimisation.lr_scheduler
+    watching = SupervisedDepth(Affine(), optimisation=Optimisation(lr_scheduler=schedule, monitor="val/rmse"))
+    with pytest.raises(ValueError, match="ReduceLROnPlateau watches 'val/rmse', which SupervisedDepth never logs"):
+        check_monitors(watching, [])

@@ -63,7 +63,7 @@ def make_module(about, shift=0.0, network=None, options_shift=0.0, **options):
         views.pivot_z = 2.0
     network = Knows(sphere_depth(views.pivot_z), shift) if network is None else network
     options = {"warmup": 0.0, "ramp": 0.0, "loss_weights": {"ssi": 1.0, "forward": 1.0, "signed": 1.0}} | options
-    return RenderConsistency(network, views=views, shift=options_shift, **options)
+    return RenderConsistency(network=network, views=views, shift=options_shift, **options)
 
 
 def make_batch(depth=None, textured=True):
@@ -272,7 +272,7 @@ def test_smaller_views_cost_less_and_say_the_same():
 def test_a_scene_of_which_nothing_is_visible_gives_finite_zero_terms():
     views = ViewSampler("scene", yaw_degrees=80, smallest=1.0, pitch_degrees=0, translation=0, curriculum=0)
     module = RenderConsistency(
-        Knows(torch.full((1, 1, H, W), 5.0)),
+        network=Knows(torch.full((1, 1, H, W), 5.0)),
         views=views,
         loss_weights={"ssi": 1.0, "forward": 1.0, "back_depth": 1.0, "back_image": 1.0},
         warmup=0.0,

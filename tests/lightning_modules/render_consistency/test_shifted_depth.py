@@ -27,15 +27,6 @@ def make_module(shift=0.0, learn_shift=False):
         shift=shift,
         learn_shift=learn_shift,
         loss_weights={"any": 1.0},
-        optimizer=torch.optim.Adam,
-        lr_scheduler=None,
-        lr_scheduler_interval="step",
-        lr_monitor="val/score",
-        alignment="least_squares",
-        min_depth_m=1e-3,
-        max_depth_m=10.0,
-        crop=None,
-        average="image",
     )
 
 

@@ -117,6 +117,27 @@ def test_a_recipe_that_cannot_be_built_is_one_sentence(checkpoint, recipe):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("class_path", "name", "place"),
+    [
+        ("lightning_modules.gam_depth.GAMDepth", "alignment", "evaluation.alignment"),
+        ("lightning_modules.supervised_depth.SupervisedDepth", "max_depth_m", "evaluation.max_depth_m"),
+        ("lightning_modules.boxinst_depth.BoxInstDepth", "optimizer", "optimisation.optimizer"),
+        ("lightning_modules.boxinst_depth.BoxInstDepth", "lr_scheduler_interval", "optimisation.interval"),
+        ("lightning_modules.teachers.segmenter.Segmenter", "lr_monitor", "optimisation.monitor"),
+    ],
+)
+def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_sentence(checkpoint, class_path, name, place):
+    recipe = {"class_path": class_path, "model": {"network": None, name: None}}
+    change(checkpoint, lambda content: content.update(plumbline=recipe))
+    with pytest.raises(CheckpointError) as caught:
+        load_module(checkpoint)
+    assert str(caught.value) == (
+        f"checkpoint '{checkpoint}' was written by an earlier version, whose setting model.init_args.{name} is "
+        f"model.init_args.{place} now: train it again"
+    )
+
+
 def test_a_checkpoint_is_held_against_a_configuration(checkpoint):
     fits = Namespace(
         class_path="tests.data.make_constant_depth.ConstantDepth",

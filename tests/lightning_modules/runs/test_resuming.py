@@ -84,9 +84,9 @@ STATE = {"optimizer_states": [], "lr_schedulers": [], "loops": {}}
 )
 def test_a_training_goes_on_with_its_own_optimizer(state, optimizer, scheduler, reason):
     trained = {"optimizer": {"class_path": ADAM, "init_args": {"lr": 0.1}}, "lr_scheduler": None}
-    content = {**state, "plumbline": {"class_path": "a.B", "model": trained}}
+    content = {**state, "plumbline": {"class_path": "a.B", "model": {"optimisation": trained}}}
     arguments = Namespace(optimizer=Namespace(class_path=optimizer), lr_scheduler=scheduler)
-    model = Namespace(class_path="a.B", init_args=arguments)
+    model = Namespace(class_path="a.B", init_args=Namespace(optimisation=arguments))
     if reason is None:
         check_state_of_training(content, Path("x.ckpt"), model)
     else:

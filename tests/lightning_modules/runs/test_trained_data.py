@@ -14,6 +14,7 @@ from jsonargparse import Namespace
 from cli import main
 from lightning_modules.runs.loading import load_module
 from lightning_modules.runs.trained_data import follow_training, trained_settings
+from lightning_modules.tasks.evaluation import DepthEvaluation
 from tests.helpers import Affine
 from tools.predict import main as predict
 
@@ -87,7 +88,7 @@ def arguments(manifest, *more):
     return [
         "--model=lightning_modules.supervised_depth.SupervisedDepth",
         "--model.network=tests.helpers.Affine", "--model.network.scale=0.0",
-        "--model.canonical_focal_px=30", "--model.max_depth_m=50",
+        "--model.canonical_focal_px=30", "--model.evaluation.max_depth_m=50",
         "--data=datamodules.manifest.datamodule.ManifestDataModule", f"--data.root={manifest}",
         "--data.file_units_per_metre=1000", "--data.batch_size=2", *more,
     ]  # fmt: skip
@@ -105,7 +106,10 @@ def test_training_test_and_prediction_assume_one_camera(tmp_path, monkeypatch, c
     (checkpoint,) = tmp_path.glob("runs/plain/*/checkpoints/last.ckpt")
     stored = torch.load(checkpoint, weights_only=True)["plumbline"]["data"]
     assert stored == {"image_size": [144, 192], "assumed_field_of_view_degrees": degrees, "depth_scale": "10m"}
-    assert load_module(checkpoint).assumed_field_of_view_degrees == degrees
+    module = load_module(checkpoint)
+    assert module.assumed_field_of_view_degrees == degrees
+    assert module.evaluation == DepthEvaluation(max_depth_m=50.0)  # the run's, the rest the paper's
+    assert module.optimisation.interval == "step"
 
     capsys.readouterr()
     # Neither the size nor the field of view is said again: both come from the checkpoint.
@@ -137,7 +141,7 @@ def test_a_table_of_nan_is_no_success(tmp_path, monkeypatch, capsys):
     manifest = make_no_camera(tmp_path)
     with pytest.raises(SystemExit, match=r"there is no score: .*100% above max_depth_m \(1 m\)"):
         main(
-            ["fit", *arguments(manifest), "--data.image_size=[48,64]", "--model.max_depth_m=1.0",
+            ["fit", *arguments(manifest), "--data.image_size=[48,64]", "--model.evaluation.max_depth_m=1.0",
              "--trainer.max_steps=1", "--experiment=nan", "--trainer.accelerator=cpu"]
         )  # fmt: skip
     assert "abs_rel_img" in capsys.readouterr().out  # the table is there all the same

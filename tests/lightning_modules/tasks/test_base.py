@@ -13,6 +13,7 @@ from lightning_modules.callbacks.non_finite import StopOnNonFiniteLoss
 from lightning_modules.schedules import WarmupCosine
 from lightning_modules.supervised_depth import SupervisedDepth
 from lightning_modules.tasks.base import NonFiniteLossError
+from lightning_modules.tasks.optimisation import Optimisation
 from tests.helpers import Affine, RandomDepth, RandomDepthModule
 
 
@@ -71,8 +72,9 @@ def test_forward_is_in_metres_and_never_negative(batch):
 def test_warmup_cosine_is_the_closed_form_and_follows_max_steps(tmp_path):
     module = SupervisedDepth(
         Affine(),
-        optimizer=partial(torch.optim.SGD, lr=0.5),
-        lr_scheduler=partial(WarmupCosine, warmup_fraction=0.25, final_fraction=0.1),
+        optimisation=Optimisation(
+            partial(torch.optim.SGD, lr=0.5), partial(WarmupCosine, warmup_fraction=0.25, final_fraction=0.1)
+        ),
     )
     rates = []
     module.on_train_batch_end = lambda *_: rates.append(module.optimizers().param_groups[0]["lr"])
@@ -84,7 +86,9 @@ def test_warmup_cosine_is_the_closed_form_and_follows_max_steps(tmp_path):
 
 
 def test_a_module_can_be_fitted_to_data_it_can_express(tmp_path):
-    module = SupervisedDepth(Affine(), loss_weights={"mse": 1.0}, optimizer=partial(torch.optim.Adam, lr=0.05))
+    module = SupervisedDepth(
+        Affine(), loss_weights={"mse": 1.0}, optimisation=Optimisation(partial(torch.optim.Adam, lr=0.05))
+    )
     trainer = quiet_trainer(tmp_path, max_epochs=120)
     trainer.fit(module, RandomDepthModule())
     assert module.network.scale.item() == pytest.approx(0.3, abs=0.01)
@@ -94,7 +98,7 @@ def test_a_module_can_be_fitted_to_data_it_can_express(tmp_path):
 
 
 def test_metrics_of_an_epoch_forget_the_one_before(tmp_path):
-    module = SupervisedDepth(Affine(), optimizer=partial(torch.optim.SGD, lr=0.0))
+    module = SupervisedDepth(Affine(), optimisation=Optimisation(partial(torch.optim.SGD, lr=0.0)))
     trainer = quiet_trainer(tmp_path, max_epochs=2, num_sanity_val_steps=1)
     trainer.fit(module, RandomDepthModule())
     (first,) = trainer.validate(module, RandomDepthModule(), verbose=False)
@@ -226,5 +230,5 @@ def test_lengths_have_to_be_positive(setting):
 
 def test_weights_that_are_all_zero_train_nothing_and_are_refused():
     with pytest.raises(ValueError, match=r"the weights of all loss terms \(l1, mse\) are 0: nothing would be trained"):
-        SupervisedDepth(Affine(), loss_weights={"l1": 0.0, "mse": 0.0}, optimizer=torch.optim.SGD)
-    SupervisedDepth(Affine(), loss_weights={"l1": 0.0, "mse": 0.1}, optimizer=torch.optim.SGD)
+        SupervisedDepth(Affine(), loss_weights={"l1": 0.0, "mse": 0.0})
+    SupervisedDepth(Affine(), loss_weights={"l1": 0.0, "mse": 0.1})

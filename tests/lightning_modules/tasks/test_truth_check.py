@@ -46,7 +46,7 @@ def test_depth_in_another_unit_stops_at_the_first_batch(tmp_path, factor, said, 
 
 
 def test_much_depth_beyond_the_evaluated_range_is_said_once(tmp_path, caplog):
-    module = SupervisedDepth(Affine(), max_depth_m=10.0)
+    module = SupervisedDepth(Affine())
     with caplog.at_level(logging.WARNING):
         trainer(tmp_path, max_steps=4).fit(module, loader(10.0))
     (message,) = [r.message for r in caplog.records if "first train batch" in r.message]
@@ -61,7 +61,7 @@ def test_usual_depth_and_none_are_not_spoken_of(tmp_path, caplog):
 
 
 def test_a_nan_score_has_a_reason_and_a_number_has_none(tmp_path, caplog):
-    module = SupervisedDepth(Affine(), max_depth_m=10.0)
+    module = SupervisedDepth(Affine())
     with caplog.at_level(logging.WARNING):
         (values,) = trainer(tmp_path).test(module, loader(20.0), verbose=False)
     assert torch.isnan(torch.tensor(values["test/score"]))

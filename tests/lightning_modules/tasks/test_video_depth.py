@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from lightning_modules.gam_depth import GAMDepth
 from lightning_modules.monodepth2 import Monodepth2
 from lightning_modules.sc_depth import SCDepth
+from lightning_modules.tasks.evaluation import DepthEvaluation
 from losses.ssim import ssim_map
 from losses.weighting import Averaging, KeypointWeighting
 from networks.disparity import DisparitySegmentationNet
@@ -24,7 +25,7 @@ def exact_module(paper: type, batch: dict[str, Any], **changes: Any) -> Any:
     if paper is GAMDepth:
         arguments["loss_weights"] = {"photometric": 1.0, "smoothness": 1e-3}
         arguments |= {"normal_radius": 1, "min_segment_px": 20, "min_plane_px": 40, "border_px": 1, "border_top_px": 1}
-    return paper(FixedDisparity(batch["depth"]), **(arguments | changes))
+    return paper(depth_network=FixedDisparity(batch["depth"]), **(arguments | changes))
 
 
 def validate(module: Any, *batches: dict[str, Any]) -> dict[str, float]:
@@ -58,7 +59,7 @@ def test_poses_of_pairs_with_the_target_are_exact_in_one_call(paper, n_frames):
 
 
 def test_depth_follows_the_inverse_between_its_limits():
-    module = exact_module(Monodepth2, plane_clips(3), min_depth_m=0.5, max_depth_m=8.0)
+    module = exact_module(Monodepth2, plane_clips(3), evaluation=DepthEvaluation(min_depth_m=0.5, max_depth_m=8.0))
     disparity = torch.tensor([0.0, 0.25, 1.0]).view(3, 1, 1, 1)
     expected = [8.0, 1 / (1 / 8 + 0.25 * (1 / 0.5 - 1 / 8)), 0.5]
     assert module.to_depth(disparity).flatten().tolist() == pytest.approx(expected)
@@ -199,7 +200,7 @@ def test_depth_begins_with_steps_of_the_learning_rate(paper, monkeypatch):
 def test_a_decoder_that_forward_does_not_run_is_not_trained(paper):
     """A host may have the network of GAM-Depth, whose second decoder none of its terms trains."""
     network = DisparitySegmentationNet(4, encoder="resnet18", encoder_weights=None, decoder_widths=(4, 4, 4, 4, 4))
-    module = paper(network, poses="exact", loss_weights={"photometric": 1.0}, depth_from=0.5)
+    module = paper(depth_network=network, poses="exact", loss_weights={"photometric": 1.0}, depth_from=0.5)
     frozen = {name.split(".")[0] for name, parameter in network.named_parameters() if not parameter.requires_grad}
     assert frozen == {"segmentation_decoder"}
     assert module.held_part() is network
@@ -236,7 +237,7 @@ def test_an_unknown_term_lists_the_known_ones(paper):
 @PAPERS
 def test_score_is_abs_rel_where_depth_is_measured(paper):
     batch = plane_clips(3)
-    module = exact_module(paper, batch, alignment="none")
+    module = exact_module(paper, batch, evaluation=DepthEvaluation("none", min_depth_m=0.1))
     with torch.no_grad():
         module.depth_network.disparity.copy_(FixedDisparity(1.25 * batch["depth"]).disparity)
     results = validate(module, batch)
@@ -274,7 +275,9 @@ def test_true_poses_are_no_result():
 
 def test_learned_poses_are_held_against_the_true_ones():
     batch = plane_clips(5)
-    module = GAMDepth(FixedDisparity(batch["depth"]), ExactPoses(batch), loss_weights={"photometric": 1.0})
+    module = GAMDepth(
+        depth_network=FixedDisparity(batch["depth"]), pose_network=ExactPoses(batch), loss_weights={"photometric": 1.0}
+    )
     results = validate(module, batch)
     assert results["pose_rotation_deg"] < 1e-3
     assert results["pose_translation_rel"] < 1e-3

@@ -1,11 +1,14 @@
 """The segmenter: its loss in closed form, scores and their direction, learning, ignored pixels."""
 
+from functools import partial
+
 import pytest
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_modules.tasks.optimisation import Optimisation
 from lightning_modules.teachers.segmenter import Segmenter
 from networks.segmenter import SegmentationNet
 from structures.batch import PADDING_INDEX
@@ -106,7 +109,7 @@ def test_scores_are_logged_and_the_one_for_checkpoints_is_better_when_lower(stag
 
 def test_it_learns_what_colour_tells():
     network = SegmentationNet(3, encoder_weights="bundled", decoder_widths=(4, 4, 4, 8, 8))
-    module = Segmenter(network, optimizer=lambda parameters: torch.optim.Adam(parameters, lr=3e-3))
+    module = Segmenter(network, optimisation=Optimisation(partial(torch.optim.Adam, lr=3e-3)))
     data = ColouredHalvesModule()
     trainer = make_trainer(max_steps=40, limit_val_batches=0)
     trainer.validate(module, data, verbose=False)

@@ -404,7 +404,7 @@ def test_every_variant_of_every_ablation_is_a_valid_command(capsys):
     ],
 )
 def test_an_unknown_metric_is_refused_before_anything_is_trained(study, metrics, sentence, capsys):
-    less = {"args": ["--model.init_args.lr_scheduler_interval", "epoch"]}
+    less = {"args": ["--model.init_args.optimisation.interval", "epoch"]}
     Path(study).write_text(yaml.safe_dump({**CONTENT, "metrics": metrics, "variants": {"full": {}, "less": less}}))
     assert main([study]) == 1
     assert sentence in capsys.readouterr().err
@@ -413,7 +413,7 @@ def test_an_unknown_metric_is_refused_before_anything_is_trained(study, metrics,
 
 
 def test_a_metric_of_one_variant_alone_is_known(study):
-    median = {"args": ["--model.init_args.alignment", "median"]}
+    median = {"args": ["--model.init_args.evaluation.alignment", "median"]}
     content = {**CONTENT, "metrics": ["abs_rel_img_median"], "variants": {"full": {}, "less": median}}
     Path(study).write_text(yaml.safe_dump(content))
     main([study])
