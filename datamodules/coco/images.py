@@ -1,11 +1,11 @@
-"""Find the image files of a COCO data set, read their sizes and resolve their EXIF orientation, before training.
+"""Location of the image files of a COCO data set, their sizes and their EXIF orientation, checked before training.
 
 A camera stores pixels in the orientation of its sensor, with an EXIF entry for the rotation (1 to 8; 1: none). Some
-tools draw boxes on the stored image, others on the upright one, but one tool always does the same: the convention is
-one per JSON file. Where the entry swaps the sides of an image that is not square (5 to 8), the size in the JSON shows
-the convention; entries 2 to 4 and square images are ambiguous and follow the others. If all are ambiguous, ``upright``
-is assumed, as in browsers, phones and OpenCV; tools that read pixels with Pillow use the stored orientation. Files
-whose images contradict each other are refused.
+annotation tools draw boxes on the stored image, others on the upright one, but a tool is consistent, so there is one
+convention per JSON file. If the entry swaps the sides of an image that is not square (5 to 8), the size in the JSON
+shows the convention. Entries 2 to 4 and square images are ambiguous and follow the other images. If all are ambiguous,
+``upright`` is assumed, as in browsers, phones and OpenCV; tools that read pixels with Pillow use the stored
+orientation. Files with contradicting images are refused.
 """
 
 import unicodedata
@@ -24,23 +24,23 @@ from datamodules.files.image_heads import Head, as_stored, read_head
 from datamodules.files.reading import read_rgb
 
 Exif = Literal["auto", "upright", "stored"]
-"""How images with an EXIF orientation are read: as the file's images tell, or as said."""
+"""Orientation in which images with an EXIF orientation are read; ``auto`` derives it from the sizes in the JSON."""
 
 _READERS = 8
-"""Threads that open files; on the disks of a cluster most of the time is waiting."""
+"""Threads that open files. On network file systems most of the time is latency."""
 
 _MAX_NAMED = 3
 
 
 @dataclass
 class ImageReport:
-    """What is known of the image files of a COCO-format file.
+    """Result of inspecting the image files of a COCO-format file.
 
     Attributes:
-        problems: What is wrong with an image, by its position in the file.
+        problems: Error sentence of each unusable image, by its position in the file.
         turned: Positions of images with an EXIF orientation.
-        tells_upright: Those of them whose size in the JSON is that of the upright picture alone.
-        tells_stored: Those whose size in the JSON is that of the stored one alone.
+        tells_upright: Positions of images whose size in the JSON matches only the upright image.
+        tells_stored: Positions of images whose size in the JSON matches only the stored image.
     """
 
     problems: dict[int, str] = field(default_factory=dict)
@@ -50,14 +50,14 @@ class ImageReport:
 
     @property
     def convention(self) -> Exif | None:
-        """What the images tell; None if none does."""
+        """Convention that the sizes in the JSON show; None if they are ambiguous."""
         if self.tells_stored:
             return "stored"
         return "upright" if self.tells_upright else None
 
 
 def image_path(image: CocoImage, folder: Path) -> Path | None:
-    """Where an image is, whichever way its accents are encoded; None if it is nowhere."""
+    """Return the path of an image, with its name in either Unicode normal form; None if it does not exist."""
     for name in (image.file_name, *(unicodedata.normalize(form, image.file_name) for form in ("NFC", "NFD"))):
         path = folder / name
         if path.is_file():
@@ -66,11 +66,11 @@ def image_path(image: CocoImage, folder: Path) -> Path | None:
 
 
 def inspect_images(images: Sequence[CocoImage], folder: Path) -> ImageReport:
-    """Look for every image file and hold its size against the JSON.
+    """Return a report on every image file: existence, size compared with the JSON, and EXIF orientation.
 
     Args:
         images: Images of one COCO-format file.
-        folder: Where their ``file_name`` starts from.
+        folder: Folder that ``file_name`` is relative to.
     """
     report = ImageReport()
     with ThreadPoolExecutor(_READERS) as pool:
@@ -90,10 +90,10 @@ def inspect_images(images: Sequence[CocoImage], folder: Path) -> ImageReport:
 
 
 def _find(image: CocoImage, folder: Path) -> Head | str:
-    """The head of an image file, or what is wrong with it."""
+    """Return the header of an image file, or a sentence on its fault."""
     try:
         path = image_path(image, folder)
-    except OSError as error:  # too long a name, a folder that may not be entered
+    except OSError as error:  # the name is too long, or a folder is not accessible
         return f"The image {shown(image.file_name)} cannot be looked for in {folder}: {error.strerror}."
     if path is None:
         return f"There is no image {folder / image.file_name}: file_name starts from the folder of the images."
@@ -112,15 +112,15 @@ def _wrong_size(path: Path, found: tuple[int, int], said: tuple[int, int]) -> st
 
 
 def check_problems(report: ImageReport, images: Sequence[CocoImage], used: Sequence[CocoImage]) -> None:
-    """Stop if an image that will be used is missing or unfit.
+    """Raise an error if an image that will be read is missing or invalid.
 
     Args:
-        report: That of all images.
+        report: Report on all images.
         images: All images of the file.
-        used: Those that will be read.
+        used: Images that will be read.
 
     Raises:
-        ValueError: With the first problem and the number of all.
+        ValueError: With the first problem and the number of problems.
     """
     names = {image.name for image in used}
     problems = [report.problems[position] for position in report.problems if images[position].name in names]
@@ -132,20 +132,20 @@ def check_problems(report: ImageReport, images: Sequence[CocoImage], used: Seque
 def settle_exif(
     report: ImageReport, images: Sequence[CocoImage], *, exif: Exif, json_path: Path, others: Exif | None = None
 ) -> tuple[bool, str | None]:
-    """Say how the images of a file are read.
+    """Return whether the images of a file are read upright, and why.
 
     Args:
-        report: What its images tell.
+        report: Report on the images of the file.
         images: The images.
-        exif: What the user says.
+        exif: The user's setting.
         json_path: The file, for messages.
-        others: What the other files of the data set tell, for one whose own images tell nothing.
+        others: Convention of the other files of the data set, used if the images of this file are ambiguous.
 
     Returns:
-        Whether images are turned upright, and a sentence about it; None where no image has an orientation.
+        Whether images are rotated upright, and a sentence on the decision; None if no image has an orientation.
 
     Raises:
-        ValueError: If images contradict each other or the user.
+        ValueError: If images contradict each other or the setting.
     """
     upright, stored = ([images[k].file_name for k in row] for row in (report.tells_upright, report.tells_stored))
     mend = "turn the pixels of the image files by their EXIF entry and write sizes and boxes of these"
@@ -187,19 +187,19 @@ def _named(names: Sequence[str]) -> str:
 
 
 def read_image(image: CocoImage, folder: Path, *, upright: bool) -> npt.NDArray[np.uint8]:
-    """Read an image of a COCO-format file, in the orientation that its boxes were drawn in.
+    """Return the pixels of an image, in the orientation in which its boxes were drawn.
 
     Args:
         image: The image.
-        folder: Where its ``file_name`` starts from.
-        upright: Whether it is turned as its EXIF entry says.
+        folder: Folder that ``file_name`` is relative to.
+        upright: Whether the image is rotated according to its EXIF entry.
 
     Returns:
         uint8 ``(H, W, 3)``, RGB.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is broken, or of another size than the JSON says.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is damaged, or its size differs from that in the JSON.
     """
     path = image_path(image, folder)
     if path is None:

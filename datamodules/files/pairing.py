@@ -1,14 +1,14 @@
-"""Which depth or mask belongs to which image, by what the names of the files say and never by their rank alone.
+"""Pairing of images with depth or mask files by the content of their names, never by rank alone.
 
-Files of corresponding folders are paired by the first of these rules that pairs them one to one:
+Files of corresponding folders are paired by the first of these rules that is one to one:
 
-1. equal names, but for the extension (in Unicode's composed form);
-2. equal names but for a word of their role (``0001_color`` and ``0001_depth``), letter case and leading zeros;
-3. equal numbers: the last number in which the files of a kind differ (``frame_10`` and ``00010``), or another one, but
-   for a counter that contradicts the time stamps beside it;
-4. the nearest time stamp, within a tolerance; only here may files be left without a partner.
+1. equal names without extension (in Unicode's composed form);
+2. equal names except for a word for the content (``0001_color`` and ``0001_depth``), letter case and leading zeros;
+3. equal numbers: the last number that differs between the files of a kind (``frame_10`` and ``00010``), or another one,
+   unless it contradicts time stamps in the names;
+4. the nearest time stamp within a tolerance; only this rule may leave files without a partner.
 
-Otherwise nothing is paired, and one sentence says which files have no partner.
+Otherwise a ValueError names the files without a partner.
 """
 
 import math
@@ -21,24 +21,24 @@ from datamodules.files.name_matching import UNITS, Match, Matcher, TimeUnit, rol
 from datamodules.files.natural_order import points_are_decimal, sort_naturally, stem_of
 
 DEFAULT_TOLERANCE_S = 0.02
-"""Largest difference of two time stamps that belong together, in seconds: that of the TUM RGB-D tools."""
+"""Largest difference of matching time stamps in seconds, as in the TUM RGB-D tools."""
 
 NAMED = 3
-"""Files that a message names at most of each kind."""
+"""Maximum number of files of each kind in a message."""
 
 
 @dataclass
 class Pairing:
-    """Files in pairs.
+    """Paired files.
 
     Attributes:
-        pairs: An image and its partner, in the natural order of the images.
-        rules: How they were paired, for messages.
-        lonely_images: Images without a partner; only time stamps leave any.
-        lonely_others: Other files without one.
-        largest_gap_s: Largest difference of the time stamps of a pair in seconds; None where they did not decide.
-        tolerance_s: What it was allowed to be.
-        kind: What the partners are, in the plural.
+        pairs: Images and their partners, in the natural order of the images.
+        rules: Rules that paired them, for messages.
+        lonely_images: Images without a partner; only possible with time stamps.
+        lonely_others: Other files without a partner.
+        largest_gap_s: Largest difference of time stamps within a pair in seconds; None for other rules.
+        tolerance_s: Largest allowed difference.
+        kind: Plural noun for the partners.
     """
 
     pairs: list[tuple[Path, Path]]
@@ -50,7 +50,7 @@ class Pairing:
     kind: str = "depths"
 
     def summary(self) -> str:
-        """One line: number of pairs, rule, the largest gap and what was left out, and three pairs to check by eye."""
+        """Return one line with the number of pairs, the rule, the largest gap, unmatched files and three examples."""
         text = f"{len(self.pairs)} images and {self.kind} paired by {' and '.join(self.rules)}"
         if self.largest_gap_s is not None:
             text += f" (largest gap {self.largest_gap_s:.6g} s, tolerance {self.tolerance_s:g} s)"
@@ -78,22 +78,22 @@ def pair_files(
     tolerance_s: float = DEFAULT_TOLERANCE_S,
     time_unit: TimeUnit | None = None,
 ) -> Pairing:
-    """Pair images with the files that belong to them; the head of this module says how.
+    """Return images paired with their depth or mask files by the rules in the module docstring.
 
     Args:
-        images: The images, in one folder or several.
-        others: Depths or masks, in one folder or in several that correspond to those of the images
+        images: The images, in one or more folders.
+        others: Depths or masks, in one folder or in folders that correspond to those of the images
             (``scene1/color`` and ``scene1/depth``).
-        kind: What the others are, in the plural.
-        tolerance_s: Largest difference of two time stamps that belong together, in seconds.
-        time_unit: Unit of time stamps that are whole numbers; None takes only those of 13, 16 or 19 digits for time
-            stamps (milliseconds, microseconds and nanoseconds since 1970).
+        kind: Plural noun for the others.
+        tolerance_s: Largest difference of matching time stamps in seconds.
+        time_unit: Unit of integer time stamps. None recognises only integers of 13, 16 or 19 digits as time stamps
+            (milliseconds, microseconds and nanoseconds since 1970).
 
     Returns:
-        The pairs, in the natural order of the images, at least one.
+        The pairs, in the natural order of the images; at least one.
 
     Raises:
-        ValueError: If the names do not say which file belongs to which image.
+        ValueError: If the names do not determine the pairs.
     """
     image_files, other_files = sort_naturally(images), sort_naturally(others)
     if not 0 <= tolerance_s < math.inf:
@@ -133,7 +133,7 @@ def pair_files(
 
 
 def count(things: Sequence[object], noun: str) -> str:
-    """How many there are, with their noun, which is given in the plural.
+    """Return the number of things with their noun, which is given in the plural.
 
     >>> count([3], "depths"), count([], "images")
     ('1 depth', '0 images')
@@ -142,14 +142,14 @@ def count(things: Sequence[object], noun: str) -> str:
 
 
 def name_some(files: Sequence[Path]) -> str:
-    """The first few names of some files."""
+    """Return the names of the first few files, separated by commas."""
     return ", ".join(path.name for path in files[:NAMED]) + (", ..." if len(files) > NAMED else "")
 
 
 def _corresponding(
     images: list[Path], others: list[Path], matcher: Matcher, kind: str
 ) -> list[tuple[list[Path], list[Path]]]:
-    """The files of each folder of images with those of the folder that corresponds to it."""
+    """Return the files of each image folder with the files of the corresponding other folder."""
     image_folders, other_folders = _by_folder(images), _by_folder(others)
     if len(image_folders) <= 1 and len(other_folders) <= 1:
         return [(images, others)]
@@ -163,7 +163,7 @@ def _corresponding(
         match = matcher.match(keys[0], keys[1], only_names=True)
         if match.failure is None:
             return [(image_folders[folders[0][i]], other_folders[folders[1][j]]) for i, j in match.pairs]
-    # Files that were spread over folders on one side only: their names alone have to tell them apart.
+    # One side is split into folders and the other is not: names alone must identify the files.
     stems = [[stem_of(path) for path in files] for files in (images, others)]
     if all(max(Counter(side).values()) == 1 for side in stems) and set(stems[0]) == set(stems[1]):
         return [(images, others)]
@@ -186,7 +186,7 @@ def _folders(folders: list[Path]) -> str:
 
 
 def _common(folders: list[Path]) -> Path:
-    """The deepest folder that holds all of them."""
+    """Return the deepest common parent folder."""
     common = folders[0]
     while not all(folder.is_relative_to(common) for folder in folders):
         common = common.parent
@@ -194,7 +194,7 @@ def _common(folders: list[Path]) -> Path:
 
 
 def _refusal(match: Match, images: list[Path], others: list[Path], kind: str) -> str:
-    """One sentence on files that could not be paired."""
+    """Return one sentence on why the files could not be paired."""
     where = f"The {count(images, 'images')} in {images[0].parent} and the {count(others, kind)} in {others[0].parent}"
     head = f"{where} cannot be paired one to one"
     if match.failure == "nothing":

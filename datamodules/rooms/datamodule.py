@@ -1,4 +1,4 @@
-"""The data module of rooms, the embedded data set: made on first use, from nothing but its settings."""
+"""Data module of rooms, the embedded data set, which is rendered from its settings on first use."""
 
 from collections.abc import Sequence as Sequenced
 from pathlib import Path
@@ -21,18 +21,18 @@ LABELS = ("semantic", "instance", "plane")
 
 
 def check_choices(name: str, values: Sequenced[str], allowed: object) -> None:
-    """Raise ValueError, naming the allowed ones, if a value is none of a ``Literal``."""
+    """Raise ValueError with the allowed values if a value is not in a ``Literal``."""
     unknown = sorted(set(values) - set(get_args(allowed)))
     if unknown:
         raise ValueError(f"rooms: {name} holds '{unknown[0]}', allowed are {', '.join(get_args(allowed))}.")
 
 
 def open_store(path: Path, settings: RoomsSettings) -> RoomsStore:
-    """Open the finished file of some settings.
+    """Return the opened data file of the settings.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is truncated or foreign, or holds rooms of other settings.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is truncated or no rooms file, or was rendered with other settings.
     """
     store = RoomsStore(path)
     if store.fingerprint != settings.fingerprint():
@@ -41,14 +41,14 @@ def open_store(path: Path, settings: RoomsSettings) -> RoomsStore:
 
 
 class RoomsSource:
-    """Frames of some sequences of the store, at their stored size.
+    """Frames of the sequences of a split, at their stored size.
 
     Args:
-        store: The finished file.
-        split: Which split.
-        parts: Which parts of it.
+        store: The data file.
+        split: The split.
+        parts: Parts of the split.
         fields: Optional fields of the frames.
-        views: Which frames of every sequence, as a slice; None takes all.
+        views: Slice of the frames of every sequence; None uses all.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class RoomsSource:
         return len(self.frames)
 
     def read(self, index: int) -> Frame:
-        """Return a frame (its image uint8)."""
+        """Return a frame with a uint8 image."""
         names = ["image", "depth", "K", *self.labels]
         names += ["flags"] if self.flags else []
         names += ["T_world_camera"] if self.pose else []
@@ -99,30 +99,30 @@ class RoomsSource:
 
 
 class RoomsDataModule(DepthDataModule):
-    """Rooms: furnished rooms from a ray caster, with exact depth, K, pose, labels and difficulty flags.
+    """Data module of furnished rooms from a ray caster, with exact depth, K, pose, labels and difficulty flags.
 
-    The file is made on first use (``prepare_data``) and keyed by a hash of its settings. Frames are reduced to
-    ``image_size`` before augmentation and kept in memory in that size, so an epoch after the first one decodes nothing:
-    86 kB a frame at 96x128, 0.3 GB for the default set. The price is that a crop is enlarged again from the reduced
-    frame; ``oversampling`` 1.5 or 2 buys sharper crops for more memory.
+    The data file is rendered on first use (``prepare_data``) and keyed by a hash of its settings. Frames are
+    downsampled to ``image_size`` before augmentation and cached in memory, so only the first epoch decodes them: 86 kB
+    per frame at 96x128, 0.3 GB for the default data set. Crops are then upsampled from the downsampled frame;
+    ``oversampling`` 1.5 or 2 gives sharper crops and needs more memory.
 
     Args:
-        settings: What to render; None takes the defaults. Every value is part of the file's key.
-        root: Folder of the file; None is ``$PLUMBLINE_DATA``, else ``data`` in the working directory.
-        parts: Parts to train on: ``video`` (clips) and ``still`` (single frames of many rooms).
-        eval_parts: Parts to validate and test on.
+        settings: Settings of the rooms; None uses the defaults. Every value is part of the key of the file.
+        root: Folder of the file; None uses ``$PLUMBLINE_DATA``, or ``data`` in the working directory.
+        parts: Training parts: ``video`` (clips) and ``still`` (single frames of many rooms).
+        eval_parts: Validation and test parts.
         fields: Optional fields of the samples: ``semantic``, ``instance``, ``plane``, ``plain``, ``thin``, ``glossy``,
             ``camouflaged``, ``T_world_camera``.
-        held_out_views: That many views of every training still, the last ones, are validated on instead of trained on
-            and of the rooms of split ``val``; 0 validates on those rooms. Stills only.
-        cache: Keep reduced frames in memory.
-        oversampling: Frames are reduced to that many times ``image_size`` before augmentation.
-        processes: Processes that make the data set; None takes one per core, 0 works in this one.
+        held_out_views: Number of views at the end of every training still that are used for validation instead of
+            training, in place of the rooms of split ``val``; 0 validates on those rooms. Stills only.
+        cache: Whether to keep downsampled frames in memory.
+        oversampling: Frames are downsampled to this multiple of ``image_size`` before augmentation.
+        processes: Processes that render the data set; None uses one per core, 0 renders in this process.
         renderer: ``module:function`` that renders a sequence.
         base: Arguments of :class:`DepthDataModule`.
 
     Raises:
-        ValueError: If a part or field is unknown, or views are held out of clips or leave none to train on.
+        ValueError: If a part or field is unknown, or views are held out of clips or leave none for training.
     """
 
     def __init__(
@@ -166,21 +166,21 @@ class RoomsDataModule(DepthDataModule):
 
     @property
     def path(self) -> Path:
-        """Where the finished file is or will be."""
+        """Path of the data file, which may not exist yet."""
         return store_path(self.settings, self.root)
 
     @property
     def content_key(self) -> str:
-        """The key of the settings."""
+        """Key of the settings."""
         return f"rooms-{self.settings.fingerprint()}"
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes of ``semantic``; that of id k is at k - 1."""
+        """Names of the classes of ``semantic``; the name of id k is at index k - 1."""
         return [name for _, name, _ in CATEGORIES]
 
     def prepare_data(self) -> None:
-        """Make the data set if it is not there, with a progress bar; a killed run is taken up again."""
+        """Render the data set if it does not exist, with a progress bar; an interrupted run is resumed."""
         build_store(self.settings, self.root, processes=self.processes, renderer=self.renderer)
 
     def make_source(self, split: Split) -> RoomsSource:
@@ -188,7 +188,7 @@ class RoomsDataModule(DepthDataModule):
 
         Raises:
             FileNotFoundError: If ``prepare_data`` did not run.
-            ValueError: If the file is truncated or foreign.
+            ValueError: If the file is truncated or no rooms file.
         """
         if self.store is None:
             self.store = open_store(self.path, self.settings)

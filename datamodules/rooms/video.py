@@ -1,4 +1,4 @@
-"""The video part of rooms as clips, with exact poses."""
+"""Data module of the video part of rooms as clips with exact poses."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from datamodules.video import VideoDataModule
 
 
 class _ExactLabels:
-    """Frames with the truth in place of what a teacher or a line detector would have found."""
+    """Frames with ground truth instead of proxy labels and estimated vanishing directions."""
 
     def __init__(self, source: RoomsSource, *, semantic: bool, vanishing: bool) -> None:
         self.source = source
@@ -33,29 +33,29 @@ class _ExactLabels:
         if self.semantic:
             frame = replace(frame, labels={**frame.labels, "proxy_semantic": frame.labels["semantic"]})
         if self.vanishing and frame.T_world_camera is not None:
-            # The walls of rooms are parallel to the world's axes; row k is axis k seen from the camera.
+            # Walls are parallel to the world axes; row k is world axis k in the camera frame.
             frame = replace(frame, vanishing=np.array(frame.T_world_camera[:3, :3]))
         return frame
 
 
 class RoomsVideoDataModule(VideoDataModule):
-    """Clips of the 64 videos of rooms: 48 to train, 8 to validate, 8 to test, 24 frames each.
+    """Data module of clips of the videos of rooms (by default 48 for training, 8 for validation, 8 for test).
 
     Args:
-        settings: What to render; None takes the defaults. Every value is part of the file's key.
-        root: Folder of the file; None is ``$PLUMBLINE_DATA``, else ``data`` in the working directory.
+        settings: Settings of the rooms; None uses the defaults. Every value is part of the key of the file.
+        root: Folder of the file; None uses ``$PLUMBLINE_DATA``, or ``data`` in the working directory.
         fields: Optional fields of the target frames, see :class:`~datamodules.rooms.datamodule.RoomsDataModule`.
-        exact_semantic: Use the true classes as proxy labels (an ablation: no teacher is that good).
-        exact_vanishing: Use the true axes of the room as vanishing directions.
-        processes: Processes that make the data set; None takes one per core, 0 works in this one.
+        exact_semantic: Whether to use the ground-truth classes as proxy labels, an upper bound for ablations.
+        exact_vanishing: Whether to use the ground-truth axes of the room as vanishing directions.
+        processes: Processes that render the data set; None uses one per core, 0 renders in this process.
         renderer: ``module:function`` that renders a sequence.
         proxy_labels: File of proxy labels for the training frames, or None.
         vanishing: File of vanishing directions for the training frames, or None.
-        oversampling: Frames are reduced to that many times ``image_size`` once they are read.
+        oversampling: Frames are downsampled to this multiple of ``image_size`` when they are read.
         base: Arguments of :class:`VideoDataModule`.
 
     Raises:
-        ValueError: If a field is unknown, or labels are asked for both exact and from a file.
+        ValueError: If a field is unknown, or labels are both exact and from a file.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class RoomsVideoDataModule(VideoDataModule):
 
     @property
     def content_key(self) -> str:
-        """The key of the settings."""
+        """Key of the settings."""
         return f"rooms-{self.settings.fingerprint()}"
 
     def prepare_data(self) -> None:
-        """Make the data set if it is not there, with a progress bar; a killed run is taken up again."""
+        """Render the data set if it does not exist, with a progress bar; an interrupted run is resumed."""
         build_store(self.settings, self.root, processes=self.processes, renderer=self.renderer)
 
     def make_source(self, split: Split) -> FrameSource:
@@ -101,7 +101,7 @@ class RoomsVideoDataModule(VideoDataModule):
 
         Raises:
             FileNotFoundError: If ``prepare_data`` did not run.
-            ValueError: If the file is truncated or foreign.
+            ValueError: If the file is truncated or no rooms file.
         """
         if self.store is None:
             self.store = open_store(store_path(self.settings, self.root), self.settings)
@@ -117,12 +117,12 @@ class RoomsVideoDataModule(VideoDataModule):
         return _ExactLabels(source, semantic=self.exact_semantic, vanishing=self.exact_vanishing)
 
     def make_windows(self, split: Split, source: FrameSource) -> list[Window]:
-        """Return the clips of a split; none reaches over the end of a video.
+        """Return the clips of a split; no clip crosses the end of a video.
 
         Raises:
             ValueError: If no video is as long as a clip.
         """
-        assert self.store is not None  # make_source opened it
+        assert self.store is not None  # opened by make_source
         lengths = [s.n_frames for s in self.store.sequences if s.split == split and s.part == "video"]
         ends = np.cumsum(lengths).tolist()
         sequences = [range(end - length, end) for end, length in zip(ends, lengths, strict=True)]
