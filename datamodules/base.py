@@ -14,8 +14,8 @@ from datamodules.loading.resume import resume_position
 from datamodules.loading.samplers import EvaluationSampler, TrainSampler, epoch_order
 from datamodules.samples.aspect import Aspect, check_aspect
 from datamodules.samples.dataset import DepthDataset, FrameSubset
+from datamodules.samples.downsampled import CroppedSource, DownsampledSource
 from datamodules.samples.frame import DepthScale, FrameSource, Sample
-from datamodules.samples.reduced import CroppedSource, ReducedSource
 from datamodules.samples.transforms import DepthAugmentation
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
 from structures.batch import DepthBatch
@@ -260,25 +260,25 @@ class DepthDataModule(LoaderDataModule):
         source = self.make_source(split)
         if len(source) == 0:
             raise ValueError(f"The {split} split of {type(self).__name__} holds no frames.")
-        chosen = self._chosen(split, len(source))
+        chosen = self._subset_positions(split, len(source))
         if chosen is not None:
             source = FrameSubset(source, chosen)
         return DepthDataset(
-            self._reduced(source),
+            self._preprocessed(source),
             image_size=self.image_size,
             augmentation=self.augmentation if split == "train" else None,
             depth_scale=self.depth_scale,
             seed=self.seed,
         )
 
-    def _reduced(self, source: FrameSource) -> FrameSource:
+    def _preprocessed(self, source: FrameSource) -> FrameSource:
         """Return the source with cropping, downsampling and caching applied according to the settings."""
         if self.aspect == "crop":
             source = CroppedSource(source, self.image_size)
         if self.oversampling is None and not self.cache:
             return source
         factor = float("inf") if self.oversampling is None else self.oversampling
-        reduced = ReducedSource(source, self.image_size, oversampling=factor, keep=self.cache)
+        reduced = DownsampledSource(source, self.image_size, oversampling=factor, keep=self.cache)
         if self.cache and self.num_workers > 0:
             reduced.fill()
         return reduced

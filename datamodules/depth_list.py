@@ -28,7 +28,7 @@ from datamodules.files.media_paths import find_path
 from datamodules.files.metric_depth import to_metres
 from datamodules.files.orientation import Companions
 from datamodules.files.reading import read_stored, read_values, turn
-from datamodules.samples.aspect import LOOKED_AT, header_size, say_stretched
+from datamodules.samples.aspect import MAX_HEADERS, header_size, warn_stretched
 from datamodules.samples.frame import Frame, FrameSource, check_frame, default_intrinsics
 from geometry.camera_check import check_written
 
@@ -245,9 +245,9 @@ class DepthListDataModule(DepthDataModule):
             )
         pairs = read_pairs(self.frame_list, self.root, self.layout)
         if self.aspect == "stretch":
-            looked_at = pairs[:: max(1, len(pairs) // LOOKED_AT)]
+            looked_at = pairs[:: max(1, len(pairs) // MAX_HEADERS)]
             sizes = Counter(size for pair in looked_at if (size := header_size(pair.image, upright=True)) is not None)
-            say_stretched(str(self.frame_list), sizes, self.image_size)
+            warn_stretched(str(self.frame_list), sizes, self.image_size)
         return DepthListSource(
             pairs,
             units_per_metre=self.file_units_per_metre,

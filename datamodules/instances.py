@@ -10,7 +10,12 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.base import LoaderDataModule, Split
 from datamodules.loading.samplers import EvaluationSampler, TrainSampler
 from datamodules.samples.frame import Sample
-from datamodules.samples.instance_dataset import InstanceDataset, InstanceSubset, ReducedInstances, collate_instances
+from datamodules.samples.instance_dataset import (
+    DownsampledInstances,
+    InstanceDataset,
+    InstanceSubset,
+    collate_instances,
+)
 from datamodules.samples.instance_frame import InstanceSource
 from datamodules.samples.instance_transforms import InstanceAugmentation
 from datamodules.samples.pseudo_depth import NoiseDepth, StoredDepth, open_depth
@@ -100,12 +105,12 @@ class InstanceDataModule(LoaderDataModule):
         if split == "train":
             masked = self._masked(len(source))
             source = self._with_depth(source)
-            chosen = self._chosen(split, len(source))
+            chosen = self._subset_positions(split, len(source))
             if chosen is not None:
                 source, masked = InstanceSubset(source, chosen), [masked[index] for index in chosen]
-            source = self._reduced_instances(source, masked)
+            source = self._preprocessed(source, masked)
         elif self.cache:
-            source = ReducedInstances(source, self.image_size, oversampling=float("inf"), keep=True)
+            source = DownsampledInstances(source, self.image_size, oversampling=float("inf"), keep=True)
         dataset = InstanceDataset(
             source,
             image_size=self.image_size,
@@ -129,12 +134,12 @@ class InstanceDataModule(LoaderDataModule):
             return StoredDepth(source, store)
         return NoiseDepth(source, seed=self.seed) if self.pseudo_depth == "noise" else source
 
-    def _reduced_instances(self, source: InstanceSource, masked: list[bool]) -> InstanceSource:
+    def _preprocessed(self, source: InstanceSource, masked: list[bool]) -> InstanceSource:
         """Return the source with downsampling and caching according to ``oversampling`` and ``cache``."""
         if self.oversampling is None and not self.cache:
             return source
         factor = float("inf") if self.oversampling is None else self.oversampling
-        reduced = ReducedInstances(source, self.image_size, oversampling=factor, keep=self.cache)
+        reduced = DownsampledInstances(source, self.image_size, oversampling=factor, keep=self.cache)
         if self.cache and self.num_workers > 0:  # filled before forking, so that worker processes share the memory
             for index in range(len(reduced)):
                 reduced.read(index, masks=masked[index])

@@ -17,7 +17,7 @@ from datamodules.base import ProjectDataModule
 from datamodules.files.media_paths import MediaFile, find_media
 from datamodules.files.reading import read_rgb
 from datamodules.files.video import read_video
-from datamodules.loading.notices import say_once as say_once_of_data
+from datamodules.loading.notices import warn_once
 from datamodules.samples.instance_transforms import fitting_size
 from geometry.camera import intrinsics_from_field_of_view
 from geometry.camera_check import (
@@ -93,7 +93,7 @@ def intrinsics_for(
     if intrinsics is not None:
         fx, fy, cx, cy = intrinsics
         for doubt in judge_camera(Intrinsics(fx, fy, cx, cy), width=width, height=height):
-            say_once_of_data(f"K {intrinsics}", doubt.kind, f"{doubt.message}.")
+            warn_once(f"K {intrinsics}", doubt.kind, f"{doubt.message}.")
         return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32)
     if field_of_view_degrees is not None:
         return intrinsics_from_field_of_view(math.radians(field_of_view_degrees), height=height, width=width)

@@ -10,7 +10,7 @@ from datamodules.base import DepthDataModule, Split
 from datamodules.preprocessing.keypoints import KeypointSource
 from datamodules.samples.clips import ClipAugmentation, ClipDataset, Window
 from datamodules.samples.frame import FrameSource, Sample
-from datamodules.samples.labelled import LabelledSource, VanishingSource, open_labels
+from datamodules.samples.stored_labels import ProxyLabelSource, VanishingSource, open_labels
 
 
 class VideoDataModule(DepthDataModule):
@@ -70,13 +70,13 @@ class VideoDataModule(DepthDataModule):
         windows = self.make_windows(split, source)
         if len(windows) == 0:
             raise ValueError(f"The {split} split of {type(self).__name__} holds no clips.")
-        chosen = self._chosen(split, len(windows))
+        chosen = self._subset_positions(split, len(windows))
         if chosen is not None:
             windows = [windows[index] for index in chosen]
-        targets = self._reduced(self._labelled(split, source))
+        targets = self._preprocessed(self._with_labels(split, source))
         return ClipDataset(
             # With a cache, targets and neighbours share frames. Without one, neighbours are read without labels.
-            targets if self.cache else self._reduced(source),
+            targets if self.cache else self._preprocessed(source),
             windows,
             targets=targets,
             image_size=self.image_size,
@@ -85,10 +85,10 @@ class VideoDataModule(DepthDataModule):
             seed=self.seed,
         )
 
-    def _labelled(self, split: Split, source: FrameSource) -> FrameSource:
+    def _with_labels(self, split: Split, source: FrameSource) -> FrameSource:
         """Return the source with proxy labels, vanishing directions and key points according to the settings."""
         if split == "train" and self.proxy_labels is not None:
-            source = LabelledSource(
+            source = ProxyLabelSource(
                 source, open_labels(self.proxy_labels, kind="semantic", content_key=self.content_key)
             )
         if split == "train" and self.vanishing is not None:

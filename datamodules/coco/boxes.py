@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.coco.findings import Findings, shown
+from datamodules.coco.findings import Findings, format_value
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,7 +61,7 @@ class BoxRecord:
     @property
     def example(self) -> str:
         """Annotation id and numbers of the box, for messages."""
-        return f"the annotation {shown(self.annotation)}, bbox {shown(self.given)}"
+        return f"the annotation {format_value(self.annotation)}, bbox {format_value(self.given)}"
 
 
 @dataclass
@@ -86,7 +86,7 @@ class BoxTable:
         return np.concatenate([self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]], axis=1)
 
 
-def judge_boxes(records: list[BoxRecord], findings: Findings, path: Path) -> None:
+def check_box_format(records: list[BoxRecord], findings: Findings, path: Path) -> None:
     """Refuse a file whose boxes are in another format, and count single boxes that look like another format.
 
     Args:

@@ -12,7 +12,7 @@ from datamodules.base import Split
 from datamodules.coco.file import CocoFile
 from datamodules.coco.findings import CocoFileError
 from datamodules.coco.image import CocoImage
-from datamodules.coco.images import Exif, ImageReport, check_problems, inspect_images, read_image, settle_exif
+from datamodules.coco.images import Exif, ImageReport, check_problems, inspect_images, read_image, resolve_exif
 from datamodules.files.run_lengths import decode_masks
 from datamodules.instances import InstanceDataModule, PseudoDepth
 from datamodules.samples.frame import Frame, default_intrinsics
@@ -173,7 +173,7 @@ class CocoDataModule(InstanceDataModule):
         self.folders: dict[Split, str] = {"train": train_images, "val": val_images, "test": test_images or val_images}
         self._files: dict[Path, CocoFile] = {}
         self._reports: dict[tuple[Path, Path], ImageReport] = {}
-        self._said: set[tuple[Path, int | str]] = set()
+        self._warned: set[tuple[Path, int | str]] = set()
         self._train_is_upright: bool | None = None
 
     @property
@@ -232,7 +232,7 @@ class CocoDataModule(InstanceDataModule):
         if split == "train":
             images = [image for image in images if not image.crowd.all()]
         source = self._source(split, images)
-        self._say_what_was_found(split, images)
+        self._log_findings(split, images)
         return source
 
     def _source(self, split: Split, images: list[CocoImage]) -> CocoSource:
@@ -242,12 +242,12 @@ class CocoDataModule(InstanceDataModule):
         check_problems(report, file.images, images)
         others = None
         if self.exif == "auto" and report.turned and report.convention is None:
-            others = self._told_by_others(split)
-        upright, sentence = settle_exif(report, file.images, exif=self.exif, json_path=file.path, others=others)
+            others = self._convention_of_others(split)
+        upright, sentence = resolve_exif(report, file.images, exif=self.exif, json_path=file.path, others=others)
         if split == "train" and report.turned:
             self._train_is_upright = upright
-        if sentence is not None and (file.path, sentence) not in self._said:
-            self._said.add((file.path, sentence))
+        if sentence is not None and (file.path, sentence) not in self._warned:
+            self._warned.add((file.path, sentence))
             logger.warning(sentence)
         return CocoSource(images, folder, upright=upright)
 
@@ -260,7 +260,7 @@ class CocoDataModule(InstanceDataModule):
             self._reports[file.path, folder] = inspect_images(file.images, folder)
         return self._reports[file.path, folder]
 
-    def _told_by_others(self, split: Split) -> Exif | None:
+    def _convention_of_others(self, split: Split) -> Exif | None:
         """Return the EXIF convention of the other splits, if those that can be read agree on one; else None."""
         conventions: set[Exif | None] = set()
         for other in get_args(Split):
@@ -272,7 +272,7 @@ class CocoDataModule(InstanceDataModule):
         conventions.discard(None)
         return conventions.pop() if len(conventions) == 1 else None
 
-    def _say_what_was_found(self, split: Split, images: list[CocoImage]) -> None:
+    def _log_findings(self, split: Split, images: list[CocoImage]) -> None:
         """Log the faults that were skipped or corrected, once per file and split."""
         file = self._file(split)
         lines = file.findings.lines()
@@ -282,8 +282,8 @@ class CocoDataModule(InstanceDataModule):
         if split == "train" and self.mask_share > 0 and 0 < partly < len(images):
             lines.append(f"images with an object without a mask: {partly} of {len(images)} (trained on boxes alone)")
         key = (file.path, len(images))
-        if lines and key not in self._said:  # validation and test may be one file
-            self._said.add(key)
+        if lines and key not in self._warned:  # validation and test may be one file
+            self._warned.add(key)
             logger.warning("%s:\n  %s", file.path, "\n  ".join(lines))
 
     def _folder(self, split: Split) -> Path:

@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.coco.boxes import BoxRecord, judge_boxes
-from datamodules.coco.findings import Findings, shown
+from datamodules.coco.boxes import BoxRecord, check_box_format
+from datamodules.coco.findings import Findings, format_value
 from datamodules.coco.image import CocoImage
 from datamodules.coco.json_reading import load_coco_json
 from datamodules.coco.segmentations import check_segmentation
@@ -87,7 +87,7 @@ class CocoFile:
         self._contents: set[int] = set()
         if not {"category", "image"} & self.findings.refused.keys():  # these faults would invalidate all annotations
             self._add_annotations(by_id, content["annotations"])
-            judge_boxes(self._boxes, self.findings, self.path)
+            check_box_format(self._boxes, self.findings, self.path)
         self._boxes, self._ids, self._contents = [], set(), set()  # frees memory, much for a large data set
         self.findings.raise_refused()
 
@@ -97,18 +97,22 @@ class CocoFile:
     def _add_category(self, record: dict[str, Any]) -> None:
         number, name = identifier(record.get("id")), record.get("name")
         if number is None:
-            self._refuse("category", f"the id of a category is {shown(record.get('id'))}{_needed(record.get('id'))}.")
+            self._refuse(
+                "category", f"the id of a category is {format_value(record.get('id'))}{_needed(record.get('id'))}."
+            )
             return
         if name is None or name == "":
             name = number
         if isinstance(name, bool) or not isinstance(name, str | int | float):
-            self._refuse("category", f"the name of the category {number} is {shown(name)}, but a text is needed.")
+            self._refuse(
+                "category", f"the name of the category {number} is {format_value(name)}, but a text is needed."
+            )
             return
         if number in self.categories:
             self._refuse("category", f"two categories have the id {number}.")
             return
         if str(name) in self.categories.values():
-            self.findings.note("same_class", f"category {number}, {shown(name)}")
+            self.findings.note("same_class", f"category {number}, {format_value(name)}")
         self.categories[number] = str(name)
 
     def _add_image(self, record: dict[str, Any], by_id: dict[int, CocoImage], names: dict[str, int]) -> None:
@@ -116,27 +120,29 @@ class CocoFile:
         if number is None:
             self._refuse(
                 "image",
-                f"the id of an image is {shown(record.get('id'))}{_needed(record.get('id'))}; its file_name is "
-                f"{shown(name)}.",
+                f"the id of an image is {format_value(record.get('id'))}{_needed(record.get('id'))}; its file_name is "
+                f"{format_value(name)}.",
             )
             return
         if not isinstance(name, str) or not Path(name).name:
-            self._refuse("image", f"the image {number} has the file_name {shown(name)}, but that of a file is needed.")
+            self._refuse(
+                "image", f"the image {number} has the file_name {format_value(name)}, but that of a file is needed."
+            )
             return
         name = name.replace("\\", "/")  # written on Windows
         if ABSOLUTE.match(name) or ".." in name.split("/"):
             self._refuse(
                 "image",
-                f"the file_name of the image {number} is {shown(name)}, but a path below the folder of the images is "
-                "needed: without .., not an absolute one.",
+                f"the file_name of the image {number} is {format_value(name)}, but a path below the folder of the images "
+                "is needed: without .., not an absolute one.",
             )
             return
         height, width = whole_number(record.get("height")), whole_number(record.get("width"))
         if height is None or width is None or min(height, width) < 1 or max(height, width) > MAX_SIDE:
             self._refuse(
                 "image",
-                f"the image {name} (id {number}) has the height {shown(record.get('height'))} and the width "
-                f"{shown(record.get('width'))}, but both are needed in pixels, as whole numbers from 1.",
+                f"the image {name} (id {number}) has the height {format_value(record.get('height'))} and the width "
+                f"{format_value(record.get('width'))}, but both are needed in pixels, as whole numbers from 1.",
             )
             return
         if number in by_id:
@@ -157,22 +163,22 @@ class CocoFile:
         labels = {number: label for label, number in enumerate(self.categories, start=1)}
         rows: dict[int, list[_Row]] = {number: [] for number in by_id}
         for record in records:
-            where = f"the annotation {shown(record.get('id'))}"
+            where = f"the annotation {format_value(record.get('id'))}"
             found, category = identifier(record.get("image_id")), identifier(record.get("category_id"))
             image = None if found is None else by_id.get(found)
             label = None if category is None else labels.get(category)
             if image is None:
                 self._refuse(
                     "absent image",
-                    f"{where} belongs to the image {shown(record.get('image_id'))}, which is not in the file"
+                    f"{where} belongs to the image {format_value(record.get('image_id'))}, which is not in the file"
                     f"{_as_number(record.get('image_id'), by_id)}.",
                 )
                 continue
             if label is None:
                 self._refuse(
                     "absent category",
-                    f"{where} has the category {shown(record.get('category_id'))}, which is none of the {len(labels)} "
-                    f"in the file ({_some(labels)}){_as_number(record.get('category_id'), labels)}.",
+                    f"{where} has the category {format_value(record.get('category_id'))}, which is none of the "
+                    f"{len(labels)} in the file ({_some(labels)}){_as_number(record.get('category_id'), labels)}.",
                 )
                 continue
             if self._is_repeated(record, where):
@@ -188,7 +194,7 @@ class CocoFile:
         key = record.get("id")
         if key is None:
             return False
-        key = key if isinstance(key, int) else shown(key)
+        key = key if isinstance(key, int) else format_value(key)
         content = hash((key, str(record.get("image_id")), str(record.get("category_id")), str(record.get("bbox"))))
         if content in self._contents:
             self.findings.note("repeated", where)
@@ -203,20 +209,22 @@ class CocoFile:
         """Return a validated annotation, or None if its box is skipped or it is refused."""
         crowd = crowd_flag(record.get("iscrowd"))
         if crowd is None:
-            self._refuse("iscrowd", f"{where} has the iscrowd {shown(record.get('iscrowd'))}, but 0 or 1 is needed.")
+            self._refuse(
+                "iscrowd", f"{where} has the iscrowd {format_value(record.get('iscrowd'))}, but 0 or 1 is needed."
+            )
             return None
         given = record.get("bbox")
         values = [real_number(value) for value in given] if isinstance(given, list) else []
         numbers = [value for value in values if value is not None]
         if len(values) != 4 or len(numbers) != 4:
             self._refuse(
-                "box", f"{where} has the box {shown(given)}, but four numbers are needed: x, y, width, height."
+                "box", f"{where} has the box {format_value(given)}, but four numbers are needed: x, y, width, height."
             )
             return None
         area = record.get("area")
         known_area = math.nan if area is None else real_number(area)
         if known_area is None:
-            self._refuse("area", f"{where} has the area {shown(area)}, but a number of pixels is needed.")
+            self._refuse("area", f"{where} has the area {format_value(area)}, but a number of pixels is needed.")
             return None
         size = (image.height, image.width)
         try:
@@ -227,11 +235,11 @@ class CocoFile:
             )
             return None
         if not all(math.isfinite(value) for value in numbers) or min(numbers[2:]) <= 0:
-            self.findings.note("no_area", f"{where}, bbox {shown(given)}")
+            self.findings.note("no_area", f"{where}, bbox {format_value(given)}")
             return None
         kind, box = _clipped(numbers, image)
         if kind is not None:
-            self.findings.note(kind, f"{where}, bbox {shown(given)}")
+            self.findings.note(kind, f"{where}, bbox {format_value(given)}")
         self._boxes.append(
             BoxRecord(record.get("id"), numbers, size[::-1], segmentation.box, known_area, box is not None)
         )
@@ -243,7 +251,7 @@ class CocoFile:
             self.findings.note("unmasked", f"{where}, of the image {image.file_name}")
         if not known_area > 0 or math.isinf(known_area):
             if area is not None:
-                self.findings.note("area", f"{where}, area {shown(area)}")
+                self.findings.note("area", f"{where}, area {format_value(area)}")
             known_area = (box[2] - box[0]) * (box[3] - box[1])
         return _Row(box, label, crowd, known_area, segmentation.usable)
 

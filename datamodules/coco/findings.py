@@ -96,7 +96,7 @@ class Findings:
         ]
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return the ``repr`` of a value, which distinguishes the text '90' from the number 90; long ones are truncated."""
     text = repr(value)
     return text if len(text) <= SHOWN_LETTERS else text[: SHOWN_LETTERS - 4] + " ..."

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.coco.findings import shown
+from datamodules.coco.findings import format_value
 from datamodules.coco.image import CocoImage
 from datamodules.files.image_heads import Head, as_stored, read_head
 from datamodules.files.reading import read_rgb
@@ -39,21 +39,21 @@ class ImageReport:
     Attributes:
         problems: Error sentence of each unusable image, by its position in the file.
         turned: Positions of images with an EXIF orientation.
-        tells_upright: Positions of images whose size in the JSON matches only the upright image.
-        tells_stored: Positions of images whose size in the JSON matches only the stored image.
+        upright_by_size: Positions of images whose size in the JSON matches only the upright image.
+        stored_by_size: Positions of images whose size in the JSON matches only the stored image.
     """
 
     problems: dict[int, str] = field(default_factory=dict)
     turned: list[int] = field(default_factory=list)
-    tells_upright: list[int] = field(default_factory=list)
-    tells_stored: list[int] = field(default_factory=list)
+    upright_by_size: list[int] = field(default_factory=list)
+    stored_by_size: list[int] = field(default_factory=list)
 
     @property
     def convention(self) -> Exif | None:
         """Convention that the sizes in the JSON show; None if they are ambiguous."""
-        if self.tells_stored:
+        if self.stored_by_size:
             return "stored"
-        return "upright" if self.tells_upright else None
+        return "upright" if self.upright_by_size else None
 
 
 def image_path(image: CocoImage, folder: Path) -> Path | None:
@@ -85,7 +85,7 @@ def inspect_images(images: Sequence[CocoImage], folder: Path) -> ImageReport:
             if size not in (head.stored, head.upright):
                 report.problems[position] = _wrong_size(folder / image.file_name, head.stored, size)
             elif head.stored != head.upright:
-                (report.tells_upright if size == head.upright else report.tells_stored).append(position)
+                (report.upright_by_size if size == head.upright else report.stored_by_size).append(position)
     return report
 
 
@@ -94,7 +94,7 @@ def _find(image: CocoImage, folder: Path) -> Head | str:
     try:
         path = image_path(image, folder)
     except OSError as error:  # the name is too long, or a folder is not accessible
-        return f"The image {shown(image.file_name)} cannot be looked for in {folder}: {error.strerror}."
+        return f"The image {format_value(image.file_name)} cannot be looked for in {folder}: {error.strerror}."
     if path is None:
         return f"There is no image {folder / image.file_name}: file_name starts from the folder of the images."
     try:
@@ -129,7 +129,7 @@ def check_problems(report: ImageReport, images: Sequence[CocoImage], used: Seque
         raise ValueError(problems[0].removesuffix(".") + (more if len(problems) > 1 else "") + ".")
 
 
-def settle_exif(
+def resolve_exif(
     report: ImageReport, images: Sequence[CocoImage], *, exif: Exif, json_path: Path, others: Exif | None = None
 ) -> tuple[bool, str | None]:
     """Return whether the images of a file are read upright, and why.
@@ -147,7 +147,7 @@ def settle_exif(
     Raises:
         ValueError: If images contradict each other or the setting.
     """
-    upright, stored = ([images[k].file_name for k in row] for row in (report.tells_upright, report.tells_stored))
+    upright, stored = ([images[k].file_name for k in row] for row in (report.upright_by_size, report.stored_by_size))
     mend = "turn the pixels of the image files by their EXIF entry and write sizes and boxes of these"
     if upright and stored:
         raise ValueError(

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from datamodules.coco.findings import CocoFileError, shown
+from datamodules.coco.findings import CocoFileError, format_value
 
 LISTS = ("images", "annotations", "categories")
 
@@ -38,7 +38,9 @@ def load_coco_json(path: Path) -> dict[str, Any]:
     for key in LISTS:
         wrong = [record for record in content[key] if not isinstance(record, dict)]
         if wrong:
-            raise CocoFileError([f"{path} is no COCO-format file: {shown(wrong[0])} among its {key} is no record."])
+            raise CocoFileError(
+                [f"{path} is no COCO-format file: {format_value(wrong[0])} among its {key} is no record."]
+            )
     if not content["categories"]:
         raise CocoFileError([f"{path} has no categories, so its boxes have no classes."])
     checked: dict[str, Any] = content

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.coco.findings import shown
+from datamodules.coco.findings import format_value
 from datamodules.coco.values import whole_number
 from datamodules.files.run_lengths import unpack_counts
 
@@ -57,7 +57,7 @@ def check_segmentation(given: Any, size: tuple[int, int]) -> Segmentation:
         return _polygons(given, size)
     if isinstance(given, dict) and {"size", "counts"} <= given.keys():
         return _run_lengths(given, size)
-    raise ValueError(f"is {shown(given)}, but a list of polygons or run lengths with size and counts are needed")
+    raise ValueError(f"is {format_value(given)}, but a list of polygons or run lengths with size and counts are needed")
 
 
 def _polygons(given: list[Any], size: tuple[int, int]) -> Segmentation:
@@ -71,7 +71,9 @@ def _polygons(given: list[Any], size: tuple[int, int]) -> Segmentation:
     for polygon in given:
         _check_numbers(polygon)
     if len(given) > 2 and all(len(polygon) == 2 for polygon in given):
-        raise ValueError(f"is the list of points {shown(given)}, but polygons [[x1, y1, x2, y2, ...], ...] are needed")
+        raise ValueError(
+            f"is the list of points {format_value(given)}, but polygons [[x1, y1, x2, y2, ...], ...] are needed"
+        )
     usable, boxes = [], []
     for polygon in given:
         found = _measure(polygon, size)
@@ -89,12 +91,12 @@ def _polygons(given: list[Any], size: tuple[int, int]) -> Segmentation:
 def _check_numbers(polygon: Any) -> None:
     """Raise ValueError unless the polygon is a list of an even number of numbers."""
     if not isinstance(polygon, list):
-        raise ValueError(f"holds {shown(polygon)} among its polygons")
+        raise ValueError(f"holds {format_value(polygon)} among its polygons")
     if not set(map(type, polygon)) <= {int, float}:
         wrong = next(value for value in polygon if type(value) not in (int, float))
-        raise ValueError(f"holds {shown(wrong)} in a polygon, but numbers x1, y1, x2, y2, ... are needed")
+        raise ValueError(f"holds {format_value(wrong)} in a polygon, but numbers x1, y1, x2, y2, ... are needed")
     if len(polygon) % 2:
-        raise ValueError(f"has a polygon of {len(polygon)} numbers, {shown(polygon)}, but pairs x, y are needed")
+        raise ValueError(f"has a polygon of {len(polygon)} numbers, {format_value(polygon)}, but pairs x, y are needed")
 
 
 def _measure(polygon: list[float], size: tuple[int, int]) -> Box | str:
@@ -132,7 +134,7 @@ def _run_lengths(given: dict[str, Any], size: tuple[int, int]) -> Segmentation:
     if numbers != [height, width]:
         swapped = " (swapped?)" if numbers == [width, height] else ""
         raise ValueError(
-            f"is in run lengths for {shown(of)}{swapped}, but the image has {[height, width]} (height, width)"
+            f"is in run lengths for {format_value(of)}{swapped}, but the image has {[height, width]} (height, width)"
         )
     counts = _counts(given["counts"])
     if (counts < 0).any() or int(counts.sum()) != height * width:
@@ -155,11 +157,11 @@ def _counts(given: Any) -> npt.NDArray[np.int64]:
         try:
             return unpack_counts(given)
         except ValueError as error:
-            raise ValueError(f"has the counts {shown(given)}, {error}") from error
+            raise ValueError(f"has the counts {format_value(given)}, {error}") from error
     if not isinstance(given, list):
-        raise ValueError(f"has the counts {shown(given)}, but a list of numbers or COCO's text is needed")
+        raise ValueError(f"has the counts {format_value(given)}, but a list of numbers or COCO's text is needed")
     counts = [whole_number(value) for value in given]
     wrong = [value for value, count in zip(given, counts, strict=True) if count is None or not 0 <= count < 2**40]
     if wrong:
-        raise ValueError(f"has {shown(wrong[0])} among its counts, but whole numbers from 0 are needed")
+        raise ValueError(f"has {format_value(wrong[0])} among its counts, but whole numbers from 0 are needed")
     return np.array(counts, dtype=np.int64)

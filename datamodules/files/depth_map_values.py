@@ -16,7 +16,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class WrittenAs:
+class DepthEncoding:
     """Encoding of depth in a file.
 
     Attributes:
@@ -48,7 +48,7 @@ class Tally:
     empty: list[str] = field(default_factory=list)
     medians: list[float] = field(default_factory=list)
 
-    def lines(self, written: WrittenAs) -> list[str]:
+    def lines(self, written: DepthEncoding) -> list[str]:
         """Return one line for each kind of invalid value and each warning."""
         far = written.inverse and written.units_per_metre is None
         lines = [
@@ -73,7 +73,7 @@ class Tally:
 
 
 def depth_of_map(
-    values: npt.NDArray[np.generic], written: WrittenAs, *, size: tuple[int, int], name: str, tally: Tally
+    values: npt.NDArray[np.generic], written: DepthEncoding, *, size: tuple[int, int], name: str, tally: Tally
 ) -> npt.NDArray[np.float32]:
     """Return the depth of a map at a given size.
 

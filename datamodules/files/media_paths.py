@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from datamodules.files.natural_order import sort_naturally
-from datamodules.files.photos import folders_beside, names_role, split_photos
+from datamodules.files.photos import auxiliary_folders, is_auxiliary_name, split_photos
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +77,12 @@ def find_media(path: str) -> list[MediaFile]:
     relative = sort_naturally(file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     if Path(path).is_dir():  # a glob is taken literally
         relative = _photos_and_videos(root, relative)
-    unknown = describe_unknown(visible)
+    unknown = describe_unreadable(visible)
     if not relative:
         known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
         others = f"; there are {unknown}" if unknown else ""
         raise ValueError(f"no image and no video {wanted} (known: {known}){others}")
-    say_unknown(path, visible)
+    warn_unreadable(path, visible)
     return [MediaFile(root / file, name) for file, name in zip(relative, _unique_names(relative), strict=True)]
 
 
@@ -93,8 +93,8 @@ def _photos_and_videos(root: Path, files: list[Path]) -> list[Path]:
         if file.suffix.lower() in IMAGE_SUFFIXES:
             folders.setdefault(file.parent, []).append(root / file)
     # Folders that are named for depth or masks, beside folders of photographs.
-    beside = [name for name in folders_beside({str(name): files for name, files in folders.items()})
-              if names_role(Path(name).name)]  # fmt: skip
+    beside = [name for name in auxiliary_folders({str(name): files for name, files in folders.items()})
+              if is_auxiliary_name(Path(name).name)]  # fmt: skip
     left_out = [
         path
         for name, images in folders.items()
@@ -102,12 +102,12 @@ def _photos_and_videos(root: Path, files: list[Path]) -> list[Path]:
     ]
     if left_out:
         shown = ", ".join(path.name for path in left_out[:3]) + (", ..." if len(left_out) > 3 else "")
-        say_once(f"{root}: {len(left_out)} depth maps or masks among the images are left out ({shown})")
+        warn_once(f"{root}: {len(left_out)} depth maps or masks among the images are left out ({shown})")
     unwanted = set(left_out)
     return [file for file in files if root / file not in unwanted]
 
 
-def describe_unknown(files: Iterable[Path]) -> str:
+def describe_unreadable(files: Iterable[Path]) -> str:
     """Return a phrase that counts unreadable files by extension, with a hint; empty if there are none."""
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES | BESIDE_SUFFIXES
     counts = Counter(file.suffix.lower() for file in files if file.suffix.lower() not in known)
@@ -119,16 +119,16 @@ def describe_unknown(files: Iterable[Path]) -> str:
 
 
 @cache
-def say_once(message: str) -> None:
+def warn_once(message: str) -> None:
     """Log a warning once per process; a full stop is appended."""
     logger.warning("%s.", message)
 
 
-def say_unknown(where: str, files: Iterable[Path]) -> None:
+def warn_unreadable(where: str, files: Iterable[Path]) -> None:
     """Log once per process how many unreadable files of a folder are skipped, if there are any."""
-    unknown = describe_unknown(files)
+    unknown = describe_unreadable(files)
     if unknown:
-        say_once(f"{where}: {unknown} are left out")
+        warn_once(f"{where}: {unknown} are left out")
 
 
 def find_path(path: Path) -> Path | None:
@@ -168,7 +168,7 @@ def _walk(root: Path) -> list[Path]:
         above = {os.path.realpath(parent) for parent in (Path(folder), *Path(folder).parents)}
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in above]
     if unreadable:
-        say_once(f"{root}: {len(unreadable)} folders cannot be opened and are left out, the first is {unreadable[0]}")
+        warn_once(f"{root}: {len(unreadable)} folders cannot be opened and are left out, the first is {unreadable[0]}")
     return found
 
 

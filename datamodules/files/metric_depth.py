@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.loading.notices import say_once, tally
+from datamodules.loading.notices import tally, warn_once
 
 SATURATED = "saturated depth"
 """Key of the count (``datamodules/loading/notices.py``) of pixels with the largest value of their file's type."""
@@ -57,7 +57,7 @@ def to_metres(
     metres[saturated] = 0
     data = str(path.parent) if data is None else data
     tally(data, SATURATED, count)
-    say_once(
+    warn_once(
         data,
         SATURATED,
         f"{path}: {share_of(count, values.size)} {largest}, the largest value of its type, which means too far or "

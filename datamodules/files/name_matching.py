@@ -26,8 +26,8 @@ UNIT_OF_DIGITS: dict[int, TimeUnit] = {13: "ms", 16: "us", 19: "ns"}
 UNIT_OF_FRACTION: dict[int, TimeUnit] = {6: "us", 9: "ns"}
 """Unit of the fraction after ten digits of seconds, by its number of digits (``1305031102_175304000``, from ROS)."""
 
-IMAGE_ROLES = frozenset({"color", "colour", "rgb", "rgba", "image", "images", "img", "imgs", "data", "raw"})
-OTHER_ROLES = frozenset(
+IMAGE_WORDS = frozenset({"color", "colour", "rgb", "rgba", "image", "images", "img", "imgs", "data", "raw"})
+MAP_WORDS = frozenset(
     {"depth", "depths", "depthmap", "disparity", "disparities", "disp", "mask", "masks", "valid", "gt", "groundtruth",
      "truth", "proj", "normal", "normals", "label", "labels", "semantic", "semantics", "segmentation", "confidence"}
 )  # fmt: skip
@@ -45,8 +45,8 @@ class Match:
         rule: Name of the rule, as in "paired by ...".
         pairs: Matched positions in both lists.
         failure: Why the match is invalid; None if it is valid.
-        lonely: Unmatched positions in each list.
-        twins: Positions of names with equal keys, in each list.
+        unmatched: Unmatched positions in each list.
+        ambiguous: Positions of names with equal keys, in each list.
         gap_s: Largest difference of matched time stamps in seconds, or the smallest of all if none is within the
             tolerance; None for other rules.
     """
@@ -54,19 +54,19 @@ class Match:
     rule: str
     pairs: list[tuple[int, int]] = field(default_factory=list)
     failure: Failure | None = None
-    lonely: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
-    twins: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
+    unmatched: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
+    ambiguous: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
     gap_s: float | None = None
 
 
-def role_free(name: str) -> str:
+def without_content_words(name: str) -> str:
     """Return the folders of a path without words for their content (``color``, ``depth``, ...).
 
-    >>> role_free("scene1/color"), role_free("val_depth/kitchen")
+    >>> without_content_words("scene1/color"), without_content_words("val_depth/kitchen")
     ('scene1', 'val/kitchen')
     """
     folders = (
-        "_".join(word for word in re.split(r"[\W_]+", part) if word.casefold() not in IMAGE_ROLES | OTHER_ROLES)
+        "_".join(word for word in re.split(r"[\W_]+", part) if word.casefold() not in IMAGE_WORDS | MAP_WORDS)
         for part in unicodedata.normalize("NFC", name).split("/")
     )
     return "/".join(folder for folder in folders if folder)
@@ -93,7 +93,7 @@ def plain_name(name: str, *, decimals: bool = True) -> tuple[str | Decimal, ...]
         if isinstance(part, Number):
             plain.append(part.value)
         else:
-            plain += [word for word in re.findall(r"[^\W_]+", part) if word not in IMAGE_ROLES | OTHER_ROLES]
+            plain += [word for word in re.findall(r"[^\W_]+", part) if word not in IMAGE_WORDS | MAP_WORDS]
     return tuple(plain)
 
 
@@ -159,19 +159,19 @@ def _numbers(name: str, *, decimals: bool) -> tuple[Number, ...]:
 def match_keys(first: Sequence[Hashable], second: Sequence[Hashable], rule: str) -> Match:
     """Return the match of equal keys; it fails unless every key occurs once in each list."""
     places: list[dict[Hashable, int]] = [{}, {}]
-    twins: tuple[list[int], list[int]] = ([], [])
+    ambiguous: tuple[list[int], list[int]] = ([], [])
     for side, keys in enumerate((first, second)):
         for index, key in enumerate(keys):
             if key in places[side]:
-                twins[side].extend([places[side][key], index] if not twins[side] else [index])
+                ambiguous[side].extend([places[side][key], index] if not ambiguous[side] else [index])
             places[side].setdefault(key, index)
-    lonely = (
+    unmatched = (
         [index for index, key in enumerate(first) if key not in places[1]],
         [index for index, key in enumerate(second) if key not in places[0]],
     )
     pairs = [(index, places[1][key]) for key, index in places[0].items() if key in places[1]]
-    uneven = any(lonely) or any(twins)
-    return Match(rule, pairs, "uneven" if uneven else None, lonely, twins)
+    uneven = any(unmatched) or any(ambiguous)
+    return Match(rule, pairs, "uneven" if uneven else None, unmatched, ambiguous)
 
 
 def match_nearest(first: Sequence[Decimal], second: Sequence[Decimal], *, tolerance: Decimal) -> Match:
@@ -189,8 +189,11 @@ def match_nearest(first: Sequence[Decimal], second: Sequence[Decimal], *, tolera
     if not pairs:
         return Match("nearest time stamps", failure="far", gap_s=float(min(gaps.values())))
     taken = ({i for i, _ in pairs}, {j for _, j in pairs})
-    lonely = ([i for i in range(len(first)) if i not in taken[0]], [j for j in range(len(second)) if j not in taken[1]])
-    return Match("nearest time stamps", pairs, lonely=lonely, gap_s=float(max(gaps[pair] for pair in pairs)))
+    unmatched = (
+        [i for i in range(len(first)) if i not in taken[0]],
+        [j for j in range(len(second)) if j not in taken[1]],
+    )
+    return Match("nearest time stamps", pairs, unmatched=unmatched, gap_s=float(max(gaps[pair] for pair in pairs)))
 
 
 def _nearest(first: Sequence[Decimal], second: Sequence[Decimal]) -> list[int]:

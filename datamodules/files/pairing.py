@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datamodules.files.name_matching import UNITS, Match, Matcher, TimeUnit, role_free
+from datamodules.files.name_matching import UNITS, Match, Matcher, TimeUnit, without_content_words
 from datamodules.files.natural_order import points_are_decimal, sort_naturally, stem_of
 
 DEFAULT_TOLERANCE_S = 0.02
@@ -34,8 +34,8 @@ class Pairing:
     Attributes:
         pairs: Images and their partners, in the natural order of the images.
         rules: Rules that paired them, for messages.
-        lonely_images: Images without a partner; only possible with time stamps.
-        lonely_others: Other files without a partner.
+        unmatched_images: Images without a partner; only possible with time stamps.
+        unmatched_others: Other files without a partner.
         largest_gap_s: Largest difference of time stamps within a pair in seconds; None for other rules.
         tolerance_s: Largest allowed difference.
         kind: Plural noun for the partners.
@@ -43,8 +43,8 @@ class Pairing:
 
     pairs: list[tuple[Path, Path]]
     rules: list[str]
-    lonely_images: list[Path] = field(default_factory=list)
-    lonely_others: list[Path] = field(default_factory=list)
+    unmatched_images: list[Path] = field(default_factory=list)
+    unmatched_others: list[Path] = field(default_factory=list)
     largest_gap_s: float | None = None
     tolerance_s: float = DEFAULT_TOLERANCE_S
     kind: str = "depths"
@@ -54,13 +54,13 @@ class Pairing:
         text = f"{len(self.pairs)} images and {self.kind} paired by {' and '.join(self.rules)}"
         if self.largest_gap_s is not None:
             text += f" (largest gap {self.largest_gap_s:.6g} s, tolerance {self.tolerance_s:g} s)"
-        lonely = [
+        unmatched = [
             f"{count(files, kind)} ({name_some(files)})"
-            for files, kind in ((self.lonely_images, "images"), (self.lonely_others, self.kind))
+            for files, kind in ((self.unmatched_images, "images"), (self.unmatched_others, self.kind))
             if files
         ]
-        if lonely:
-            text += f"; without a partner and left out: {', '.join(lonely)}"
+        if unmatched:
+            text += f"; without a partner and left out: {', '.join(unmatched)}"
         shown = dict.fromkeys((0, len(self.pairs) // 2, len(self.pairs) - 1))
         places = ["first", "middle", "last"] if len(shown) == 3 else ["first", "last"]
         pairs = [
@@ -124,8 +124,8 @@ def pair_files(
     return Pairing(
         pairs=[(image, pairs[image]) for image in image_files if image in pairs],
         rules=list(dict.fromkeys(rules)),
-        lonely_images=[image for image in image_files if image not in pairs],
-        lonely_others=[other for other in other_files if other not in taken],
+        unmatched_images=[image for image in image_files if image not in pairs],
+        unmatched_others=[other for other in other_files if other not in taken],
         largest_gap_s=max(gaps) if gaps else None,
         tolerance_s=tolerance_s,
         kind=kind,
@@ -157,7 +157,7 @@ def _corresponding(
     everything = _common([*folders[0], *folders[1]])
     for roots in ((everything, everything), (_common(folders[0]), _common(folders[1]))):
         keys = [
-            [role_free("/".join(folder.relative_to(root).parts)) for folder in side]
+            [without_content_words("/".join(folder.relative_to(root).parts)) for folder in side]
             for side, root in zip(folders, roots, strict=True)
         ]
         match = matcher.match(keys[0], keys[1], only_names=True)
@@ -211,13 +211,13 @@ def _refusal(match: Match, images: list[Path], others: list[Path], kind: str) ->
     if match.failure == "contrary":
         return f"{head}: their names hold several numbers, which say different things; give partners the same name."
     faults = []
-    for twins, files in ((match.twins[0], images), (match.twins[1], others)):
-        if twins:
-            faults.append(f"{' and '.join(files[i].name for i in twins[:2])} are the same by {match.rule}")
-    for lonely, files, noun in ((match.lonely[0], images, "images"), (match.lonely[1], others, kind)):
-        if lonely:
-            have = "has" if len(lonely) == 1 else "have"
-            faults.append(f"{count(lonely, noun)} {have} no partner ({name_some([files[i] for i in lonely])})")
+    for ambiguous, files in ((match.ambiguous[0], images), (match.ambiguous[1], others)):
+        if ambiguous:
+            faults.append(f"{' and '.join(files[i].name for i in ambiguous[:2])} are the same by {match.rule}")
+    for unmatched, files, noun in ((match.unmatched[0], images, "images"), (match.unmatched[1], others, kind)):
+        if unmatched:
+            have = "has" if len(unmatched) == 1 else "have"
+            faults.append(f"{count(unmatched, noun)} {have} no partner ({name_some([files[i] for i in unmatched])})")
     stamps = ", or, if the numbers are time stamps, say in which unit (time_unit)" if "numbers" in match.rule else ""
     faulty = ", and ".join(faults)
     return f"{head} by {match.rule}: {faulty}; add what is missing or take out what is too many{stamps}."

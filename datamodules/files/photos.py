@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from datamodules.files.name_matching import OTHER_ROLES, plain_name, words_of
+from datamodules.files.name_matching import MAP_WORDS, plain_name, words_of
 from datamodules.files.natural_order import stem_of
 from datamodules.files.reading import is_deep_grey
 
@@ -13,7 +13,7 @@ DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm"})
 """Extensions of formats that support one channel of 16 bits."""
 
 
-FOLDER_ROLES = OTHER_ROLES - {"valid", "proj"}
+MAP_FOLDER_WORDS = MAP_WORDS - {"valid", "proj"}
 """Names of folders without photographs. ``valid`` is excluded because it often means the validation split."""
 
 
@@ -34,13 +34,13 @@ def split_photos(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     if len(deep) == len(files):
         deep = set()
     plain = {path: plain_name(stem_of(path)) for path in files}
-    beside = {path for path in files if words_of(stem_of(path)) & OTHER_ROLES}
+    beside = {path for path in files if words_of(stem_of(path)) & MAP_WORDS}
     photos = {plain[path] for path in files if path not in beside and path not in deep}
     left_out = deep | {path for path in beside if plain[path] in photos}
     return [path for path in files if path not in left_out], [path for path in files if path in left_out]
 
 
-def folders_beside(folders: Mapping[str, Sequence[Path]]) -> list[str]:
+def auxiliary_folders(folders: Mapping[str, Sequence[Path]]) -> list[str]:
     """Return the names of folders with depth, masks or similar maps beside folders of photographs.
 
     Their name marks them (``masks`` beside ``color``), or all of their files have one channel of more than 8 bits and
@@ -53,17 +53,17 @@ def folders_beside(folders: Mapping[str, Sequence[Path]]) -> list[str]:
         Folder names in the given order; empty if no folder of photographs would be left.
     """
     deep = [name for name, files in folders.items() if files and all(_is_deep(path) for path in files)]
-    found = [name for name in folders if names_role(name) or name in deep]
+    found = [name for name in folders if is_auxiliary_name(name) or name in deep]
     return found if len(found) < len(folders) else []
 
 
-def names_role(folder: str) -> bool:
+def is_auxiliary_name(folder: str) -> bool:
     """Return whether a folder name indicates depth, masks or similar maps.
 
-    >>> names_role("Depth_raw"), names_role("masks"), names_role("valid"), names_role("kitchen")
-    (True, True, False, False)
+    >>> [is_auxiliary_name(name) for name in ("Depth_raw", "masks", "valid", "kitchen")]
+    [True, True, False, False]
     """
-    return "depth" in folder.casefold() or bool(words_of(folder) & FOLDER_ROLES)
+    return "depth" in folder.casefold() or bool(words_of(folder) & MAP_FOLDER_WORDS)
 
 
 def _is_deep(path: Path) -> bool:

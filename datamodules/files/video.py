@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.files.media_paths import say_once
+from datamodules.files.media_paths import warn_once
 from datamodules.files.video_container import inspect
 
 FRAMES_MISCOUNTED = 2
@@ -56,4 +56,4 @@ def read_video(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
         )
     if container.frames is None and count < announced - FRAMES_MISCOUNTED:
         known = "is whole, so its rate may vary" if container.whole else "does not say whether it is whole"
-        say_once(f"video '{path}' has {count} frames where {announced} are announced; its container {known}")
+        warn_once(f"video '{path}' has {count} frames where {announced} are announced; its container {known}")

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from datamodules.files.media_paths import IMAGE_SUFFIXES, say_once, say_unknown
-from datamodules.files.name_matching import OTHER_ROLES, TimeUnit, words_of
+from datamodules.files.media_paths import IMAGE_SUFFIXES, warn_once, warn_unreadable
+from datamodules.files.name_matching import MAP_WORDS, TimeUnit, words_of
 from datamodules.files.natural_order import sort_naturally, stem_of
 from datamodules.files.pairing import DEFAULT_TOLERANCE_S, name_some, pair_files
 from datamodules.files.photos import split_photos
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
 
-NO_DEPTH = OTHER_ROLES - {"depth", "depths", "depthmap", "gt", "groundtruth", "truth", "proj"}
+NON_DEPTH_WORDS = MAP_WORDS - {"depth", "depths", "depthmap", "gt", "groundtruth", "truth", "proj"}
 """Words in names of files that accompany frames but are not depth."""
 
 
@@ -47,9 +47,9 @@ def find_images(folder: Path) -> list[Path]:
     files = list_files(folder)
     photos, others = split_photos([path for path in files if path.suffix.lower() in IMAGE_SUFFIXES])
     if photos:
-        say_unknown(str(folder), files)
+        warn_unreadable(str(folder), files)
     if others:
-        say_once(
+        warn_once(
             f"{folder}: {len(others)} depth maps or masks that lie among the {len(photos)} frames are no frames "
             f"({name_some(others)})"
         )
@@ -87,7 +87,9 @@ def match_depths(
     if folder.resolve() == images[0].parent.resolve():
         _, others = split_photos(find_files(folder, IMAGE_SUFFIXES))
         depths = [
-            path for path in others if path.suffix.lower() in DEPTH_SUFFIXES and not words_of(stem_of(path)) & NO_DEPTH
+            path
+            for path in others
+            if path.suffix.lower() in DEPTH_SUFFIXES and not words_of(stem_of(path)) & NON_DEPTH_WORDS
         ]
     else:
         depths = find_files(folder, DEPTH_SUFFIXES)
@@ -97,7 +99,7 @@ def match_depths(
     if pairing.rules == ["equal names"]:
         logger.info("%s: %s.", folder, pairing.summary())
     else:
-        say_once(f"{folder}: {pairing.summary()}")  # the splits of a data set match the same folder
+        warn_once(f"{folder}: {pairing.summary()}")  # the splits of a data set match the same folder
     found = dict(pairing.pairs)
     return [found.get(image) for image in images]
 

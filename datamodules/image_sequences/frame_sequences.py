@@ -13,8 +13,8 @@ from datamodules.files.orientation import Companions, Size, swaps_sides, turn_k
 from datamodules.files.reading import StoredImage, read_orientation, read_stored, read_values, turn
 from datamodules.files.video import read_video
 from datamodules.image_sequences.camera_file import Camera, FrameCamera
+from datamodules.samples.downsampled import covering_size
 from datamodules.samples.frame import Frame, check_frame
-from datamodules.samples.reduced import covering_size
 
 
 class FrameSequence(Protocol):

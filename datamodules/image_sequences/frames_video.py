@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.base import Split
-from datamodules.files.media_paths import VIDEO_SUFFIXES, describe_unknown, find_path
+from datamodules.files.media_paths import VIDEO_SUFFIXES, describe_unreadable, find_path
 from datamodules.files.name_matching import TimeUnit
 from datamodules.files.pairing import DEFAULT_TOLERANCE_S
-from datamodules.files.photos import folders_beside
+from datamodules.files.photos import auxiliary_folders
 from datamodules.image_sequences.camera_file import CAMERA_FILE, Camera, read_camera
 from datamodules.image_sequences.frame_files import find_files, find_folders, find_images, list_files, match_depths
 from datamodules.image_sequences.frame_ranges import assign_frames
@@ -198,7 +198,7 @@ class FramesVideoDataModule(VideoDataModule):
                 f"{self.root} holds a folder '{depth}', which is no sequence of pictures: let root be the folder of "
                 f"the frames and depth_root={self.root / depth}."
             )
-        beside = folders_beside(found)
+        beside = auxiliary_folders(found)
         if beside:
             frames = next(name for name in found if name not in beside)
             raise ValueError(
@@ -208,7 +208,7 @@ class FramesVideoDataModule(VideoDataModule):
         if not found:
             videos = find_files(self.root, VIDEO_SUFFIXES)
             hint = f"; for a video let root be the file itself, as {videos[0]}" if videos else ""
-            unknown = describe_unknown(
+            unknown = describe_unreadable(
                 path for folder in (self.root, *find_folders(self.root)) for path in list_files(folder)
             )
             hint += f"; there are {unknown}" if unknown else ""

@@ -8,11 +8,11 @@ from torch.utils.data import get_worker_info
 
 logger = logging.getLogger(__name__)
 
-_said: set[tuple[str, str]] = set()
+_warned: set[tuple[str, str]] = set()
 _tallies: Counter[tuple[str, str]] = Counter()
 
 
-def say_once(data: str, kind: str, message: str) -> None:
+def warn_once(data: str, kind: str, message: str) -> None:
     """Log a warning once per data set and kind in this process.
 
     Of several ranks and loader processes only the first logs.
@@ -23,9 +23,9 @@ def say_once(data: str, kind: str, message: str) -> None:
         message: One sentence.
     """
     worker = get_worker_info()
-    if (data, kind) in _said or getattr(rank_zero_only, "rank", 0) != 0 or (worker is not None and worker.id != 0):
+    if (data, kind) in _warned or getattr(rank_zero_only, "rank", 0) != 0 or (worker is not None and worker.id != 0):
         return
-    _said.add((data, kind))
+    _warned.add((data, kind))
     logger.warning("%s", message)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from datamodules.manifest.rows import ManifestRow
-from datamodules.samples.aspect import LOOKED_AT, header_size
+from datamodules.samples.aspect import MAX_HEADERS, header_size
 from datamodules.samples.frame import check_intrinsics
 
 
@@ -30,7 +30,7 @@ def check_headers(rows: Sequence[ManifestRow], *, shift: float) -> Counter[tuple
         ValueError: If intrinsics are implausible for their image; one sentence with manifest and row.
     """
     sizes: Counter[tuple[int, int]] = Counter()
-    for index in np.unique(np.linspace(0, len(rows) - 1, min(LOOKED_AT, len(rows))).round().astype(int)):
+    for index in np.unique(np.linspace(0, len(rows) - 1, min(MAX_HEADERS, len(rows))).round().astype(int)):
         row = rows[index]
         size = header_size(row.image, upright=True)
         if size is None:

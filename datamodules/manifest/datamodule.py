@@ -32,7 +32,7 @@ from datamodules.files.orientation import Companions
 from datamodules.files.reading import StoredImage, read_stored, read_values, turn
 from datamodules.manifest.cameras import check_headers, intrinsic_matrix
 from datamodules.manifest.rows import Intrinsics, ManifestRow, checked_intrinsics, read_manifest
-from datamodules.samples.aspect import say_stretched
+from datamodules.samples.aspect import warn_stretched
 from datamodules.samples.frame import Frame, check_frame, default_intrinsics
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, check_field_of_view
 from structures.depth_kind import DepthKind
@@ -246,7 +246,7 @@ class ManifestDataModule(DepthDataModule):
         """
         sizes = check_headers(self._read(), shift=0.5 if self.K_convention == "centre" else 0.0)
         if self.aspect == "stretch":
-            say_stretched(str(self.path), sizes, self.image_size)
+            warn_stretched(str(self.path), sizes, self.image_size)
 
     def _read(self) -> list[ManifestRow]:
         if self._rows is None:

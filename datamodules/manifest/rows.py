@@ -10,7 +10,7 @@ from typing import Any
 from datamodules.base import Split
 from datamodules.files.media_paths import find_path
 from datamodules.files.tables import read_csv, read_text
-from datamodules.loading.notices import say_once
+from datamodules.loading.notices import warn_once
 from geometry.camera_check import CameraError, check_written
 from structures.depth_kind import DepthKind
 
@@ -150,18 +150,18 @@ def read_manifest(
         rows.append(row)
     if not rows:
         raise ValueError(f"The manifest {path} has no rows.")
-    _say_shared(path, rows)
+    _warn_shared(path, rows)
     return rows
 
 
-def _say_shared(path: Path, rows: list[ManifestRow]) -> None:
+def _warn_shared(path: Path, rows: list[ManifestRow]) -> None:
     """Log once if test or validation rows contain training images."""
     trained = {os.path.normpath(row.image): row for row in rows if row.split == "train"}
     shared = [row for row in rows if row.split != "train" and os.path.normpath(row.image) in trained]
     if not shared:
         return
     line = trained[os.path.normpath(shared[0].image)].where.rpartition(" ")[2]
-    say_once(
+    warn_once(
         str(path),
         "shared images",
         f"{shared[0].where}: the image {shared[0].image.name} of split '{shared[0].split}' is trained on too (line "

@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 from datamodules.base import DepthDataModule, Split
 from datamodules.loading.samplers import epoch_order, sample_generator
 from datamodules.mixed.schedule import Mixture, share_counts
-from datamodules.mixed.sources import JoinedSource, ManifestDomain, MixedSource, without_camera
+from datamodules.mixed.sources import JoinedSource, ManifestDomain, MixedSource, with_default_camera
 from datamodules.mixed.truth import TruthSource, truth_of
 from datamodules.rooms.make_store import default_root
-from datamodules.samples.aspect import say_stretched
+from datamodules.samples.aspect import warn_stretched
 from datamodules.samples.dataset import DepthDataset, FrameSubset
 from datamodules.samples.frame import DepthScale, Frame, FrameSource, Sample, to_sample
 from datamodules.samples.transforms import DepthAugmentation, resize
@@ -153,7 +153,7 @@ class MixedDataModule(DepthDataModule):
         for source in [*self.sources, self.evaluation]:
             source.prepare(self.root)
             if self.aspect == "stretch" and isinstance(source, ManifestDomain):
-                say_stretched(f"source {source.name}", source.sizes, self.image_size)
+                warn_stretched(f"source {source.name}", source.sizes, self.image_size)
 
     def make_source(self, split: Split) -> FrameSource:
         """Return the frames of a split: those of all sources with ground truth, or those of the evaluation source.
@@ -165,7 +165,7 @@ class MixedDataModule(DepthDataModule):
         if split == "train":
             return self._joined()
         frames = self.evaluation.evaluation(split, self.root)
-        return frames if self.evaluation.K_known else _UnknownCamera(frames)
+        return frames if self.evaluation.K_known else _DefaultCamera(frames)
 
     def _joined(self) -> JoinedSource:
         parts = [source.training(self.root) for source in self.sources]
@@ -205,7 +205,7 @@ class MixedDataModule(DepthDataModule):
         joined = self._joined()
         total = len(joined) if self.samples_per_epoch is None else self.samples_per_epoch
         return MixedDataset(
-            self._reduced(joined),
+            self._preprocessed(joined),
             joined=joined,
             mixture=Mixture(joined.sizes, self._shares(total, "samples_per_epoch"), seed=self.seed),
             image_size=self.image_size,
@@ -215,7 +215,7 @@ class MixedDataModule(DepthDataModule):
         )
 
 
-class _UnknownCamera:
+class _DefaultCamera:
     """Frames of a source with default intrinsics instead of their own."""
 
     def __init__(self, source: FrameSource) -> None:
@@ -225,4 +225,4 @@ class _UnknownCamera:
         return len(self.source)
 
     def read(self, index: int) -> Frame:
-        return without_camera(self.source.read(index))
+        return with_default_camera(self.source.read(index))

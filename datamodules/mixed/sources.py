@@ -255,10 +255,10 @@ class JoinedSource:
         source, position = self.locate(index)
         frame = self.frames[source].read(position)
         frame = replace(frame, name=f"{self.sources[source].name}/{frame.name}")
-        return frame if self.sources[source].K_known else without_camera(frame)
+        return frame if self.sources[source].K_known else with_default_camera(frame)
 
 
-def without_camera(frame: Frame) -> Frame:
+def with_default_camera(frame: Frame) -> Frame:
     """Return the frame with default intrinsics instead of its own."""
     height, width = frame.image.shape[:2]
     K = default_intrinsics(width=width, height=height, field_of_view_degrees=USUAL_FIELD_OF_VIEW_DEGREES)

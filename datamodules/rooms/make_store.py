@@ -65,7 +65,6 @@ def build_store(
     *,
     processes: int | None = None,
     renderer: str = DEFAULT_RENDERER,
-    quiet: bool = False,
 ) -> Path:
     """Return the path of the data file, rendering it if it does not exist.
 
@@ -74,7 +73,6 @@ def build_store(
         root: Folder of the file; None uses :func:`default_root`.
         processes: Worker processes; None uses one per core, 0 renders in this process.
         renderer: ``module:function`` with the signature of ``render_sequence``.
-        quiet: Whether to hide the progress bar.
 
     Returns:
         Path of the finished file.
@@ -99,7 +97,7 @@ def build_store(
         job = Job(settings=settings, groups=group_sequences(sequences), folder=folder, renderer=renderer)
         try:
             folder.mkdir(exist_ok=True)
-            _render(job, os.cpu_count() or 1 if processes is None else processes, quiet=quiet)
+            _render(job, os.cpu_count() or 1 if processes is None else processes)
             _finish(job, path, sequences)
         except OSError as error:
             if error.errno not in DISK_FULL and not any(f"errno = {code}" in str(error) for code in DISK_FULL):
@@ -131,7 +129,7 @@ def _disk_full(job: Job, root: Path) -> str:
     )
 
 
-def _render(job: Job, processes: int, *, quiet: bool) -> None:
+def _render(job: Job, processes: int) -> None:
     """Render every missing shard."""
     frames = [sum(sequence.n_frames for sequence in group) for group in job.groups]
     missing: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -151,7 +149,7 @@ def _render(job: Job, processes: int, *, quiet: bool) -> None:
         TimeRemainingColumn(),
     )
     begin = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("frames", total=sum(frames), completed=min(kept, sum(frames)), speed=0.0)
         rendered = 0
 

@@ -7,16 +7,16 @@ from typing import Literal, get_args
 
 from PIL import Image
 
-from datamodules.loading.notices import say_once
+from datamodules.loading.notices import warn_once
 
 Aspect = Literal["stretch", "crop"]
 """How images with another aspect ratio than ``image_size`` are fitted: ``stretch`` resizes each axis by its own factor,
 ``crop`` first crops the longer axis evenly at both ends. K follows exactly in both cases."""
 
-MOST_UNSAID = 1.25
+MAX_SILENT_STRETCH = 1.25
 """Largest stretch factor without a warning: 1 is no stretch, 640x480 to a square is 1.33."""
 
-LOOKED_AT = 500
+MAX_HEADERS = 500
 """Maximum number of image headers read, evenly spaced over a data set; one takes about 0.1 ms."""
 
 TURNED = frozenset({5, 6, 7, 8})
@@ -46,7 +46,7 @@ def stretching(size: tuple[int, int], image_size: tuple[int, int]) -> float:
     return max(ratio, 1 / ratio)
 
 
-def say_stretched(data: str, sizes: Mapping[tuple[int, int], int], image_size: tuple[int, int]) -> str | None:
+def warn_stretched(data: str, sizes: Mapping[tuple[int, int], int], image_size: tuple[int, int]) -> str | None:
     """Log once how many images are visibly stretched, and return the sentence, or None if there are none.
 
     Args:
@@ -54,7 +54,7 @@ def say_stretched(data: str, sizes: Mapping[tuple[int, int], int], image_size: t
         sizes: Number of images, or of sampled images, by height and width.
         image_size: Height and width of the samples.
     """
-    stretched = Counter({size: n for size, n in sizes.items() if stretching(size, image_size) > MOST_UNSAID})
+    stretched = Counter({size: n for size, n in sizes.items() if stretching(size, image_size) > MAX_SILENT_STRETCH})
     if not stretched:
         return None
     height, width = max(stretched, key=lambda size: stretching(size, image_size))
@@ -64,7 +64,7 @@ def say_stretched(data: str, sizes: Mapping[tuple[int, int], int], image_size: t
         f"({width}x{height} becomes {image_size[1]}x{image_size[0]}, width x height): give an image_size of their "
         "proportions, or data.init_args.aspect=crop, which cuts off what is too long."
     )
-    say_once(data, "aspect", message)
+    warn_once(data, "aspect", message)
     return message
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from datamodules.image_sequences.frame_sequences import FrameSequence
-from datamodules.samples.aspect import Aspect, say_stretched
+from datamodules.samples.aspect import Aspect, warn_stretched
 
 
 def check_first_frames(
@@ -26,4 +26,4 @@ def check_first_frames(
         height, width = sequence.read(0).image.shape[:2]
         sizes[height, width] += len(sequence)
     if aspect == "stretch":
-        say_stretched(data, sizes, image_size)
+        warn_stretched(data, sizes, image_size)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from datamodules.loading.notices import say_once
+from datamodules.loading.notices import warn_once
 from geometry.camera_check import (
     USUAL_FIELD_OF_VIEW_DEGREES,
     CameraError,
@@ -136,7 +136,7 @@ def check_intrinsics(
     except CameraError as error:
         raise ValueError(f"{where}: {error}.") from error
     for doubt in doubts:
-        say_once(where if data is None else data, f"camera {doubt.kind}", f"{where}: {doubt.message}.")
+        warn_once(where if data is None else data, f"camera {doubt.kind}", f"{where}: {doubt.message}.")
 
 
 def default_intrinsics(

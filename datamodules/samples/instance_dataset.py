@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.loading.samplers import sample_generator
+from datamodules.samples.downsampled import covering_size
 from datamodules.samples.instance_frame import InstanceFrame, InstanceSource
 from datamodules.samples.instance_transforms import InstanceAugmentation, fitting_size, resize_instances
-from datamodules.samples.reduced import covering_size
 from structures.batch import PADDING_INDEX
 from structures.instances import SIZE_DIVISOR, InstanceBatch, Truth
 
@@ -20,7 +20,7 @@ InstanceSample = dict[str, Any]
 """One sample before collating; the keys are those of ``structures.instances.InstanceBatch``."""
 
 
-class ReducedInstances:
+class DownsampledInstances:
     """Images of a source, downsampled and optionally cached in memory.
 
     Args:

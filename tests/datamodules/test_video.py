@@ -76,7 +76,7 @@ def test_a_subset_of_clips_is_chosen_once_and_for_training_only() -> None:
     assert chosen == sorted(chosen)
     assert chosen != [sample["name"] for sample in samples(module(train_subset=4, seed=4), "train")]
     assert len(samples(data, "val")) == 3
-    with pytest.raises(ValueError, match="train_subset asks for 8 of 7"):
+    with pytest.raises(ValueError, match="train_subset is 8, but the training split has 7 samples"):
         module(train_subset=8).setup("fit")
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datamodules.files.depth_map_values import Tally, WrittenAs, depth_of_map
+from datamodules.files.depth_map_values import DepthEncoding, Tally, depth_of_map
 from datamodules.files.depth_maps import map_shape, match_maps, read_map
 
 RAMP = np.arange(12, dtype=np.float32).reshape(3, 4) + 1
@@ -112,7 +112,7 @@ def test_what_is_no_map_is_named(tmp_path):
 
 def depth(values, unit=1.0, inverse=False, size=None, tally=None):
     values = np.asarray(values)
-    written = WrittenAs(unit, inverse)
+    written = DepthEncoding(unit, inverse)
     return depth_of_map(values, written, size=size or values.shape, name="x", tally=tally or Tally())
 
 
@@ -133,7 +133,7 @@ def test_what_is_no_depth_is_unknown_and_counted():
     far = Tally()
     depth(np.array([[65535, 2000, 1000]], np.uint16), 1000, tally=far)
     assert far.pixels == {"65535 (too far for 16 bits)": 1}
-    lines = far.lines(WrittenAs(1000))
+    lines = far.lines(DepthEncoding(1000))
     assert lines == ["1 pixels in 1 of 1 maps are 65535 (too far for 16 bits): unknown"]
 
 
@@ -141,10 +141,10 @@ def test_constant_and_empty_maps_and_odd_units_are_named():
     tally = Tally()
     depth(np.full((2, 2), 2500.0), tally=tally)
     depth(np.zeros((2, 2)), tally=tally)
-    constant, empty, odd = tally.lines(WrittenAs(1.0))[1:]
-    assert "1 of 2 maps hold one value everywhere and tell nothing, such as 'x'" in constant
+    constant, empty, odd = tally.lines(DepthEncoding(1.0))[1:]
+    assert "1 of 2 maps hold one value everywhere and carry no information, such as 'x'" in constant
     assert "1 of 2 maps hold no depth at all" in empty
-    assert "the median depth is 2.5e+03 m, which is hardly right: --unit 1 says" in odd
+    assert "the median depth is 2.5e+03 m, which is implausible: check --unit 1, the number" in odd
 
 
 def test_a_map_grows_linearly_and_shrinks_by_averages_of_areas():

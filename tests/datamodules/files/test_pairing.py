@@ -82,8 +82,8 @@ def test_time_stamps_leave_out_what_has_no_partner_and_no_neighbour_steps_in() -
     assert [(image.stem, other.stem) for image, other in found.pairs] == [
         ("12.4833", "12.484"), ("12.51667", "12.517"), ("12.55", "12.5501"),
     ]  # fmt: skip
-    assert [path.stem for path in found.lonely_images] == ["12.5"]
-    assert [path.stem for path in found.lonely_others] == ["12.5334"]
+    assert [path.stem for path in found.unmatched_images] == ["12.5"]
+    assert [path.stem for path in found.unmatched_others] == ["12.5334"]
     assert found.largest_gap_s == pytest.approx(0.0007)
     assert found.summary() == (
         "3 images and depths paired by nearest time stamps (largest gap 0.0007 s, tolerance 0.02 s); without "

@@ -309,7 +309,7 @@ def test_mistakes_are_one_sentence() -> None:
         memory_module((5, 0, 3, 4)).setup("fit")
     with pytest.raises(ValueError, match=r"source ordinal3: its weight 0.001 is worth less than one of the 21 samples"):
         memory_module(weights=(1, 1, 1, 0.001)).setup("fit")
-    with pytest.raises(ValueError, match=r"source affine_disparity2: train_subset 16 asks for 4 of its 3 frames"):
+    with pytest.raises(ValueError, match=r"affine_disparity2: its share of train_subset 16 is 4 frames, but it has 3"):
         memory_module(train_subset=16).setup("fit")
     with pytest.raises(ValueError, match="samples_per_epoch has to be at least 1 or null, got 0"):
         memory_module(samples_per_epoch=0)
@@ -325,7 +325,7 @@ def test_mistakes_are_one_sentence() -> None:
 def test_impossible_truth_is_named() -> None:
     values, mask = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 3), bool)
     check_truth(values, mask, DepthKind.ORDINAL, "here")
-    with pytest.raises(ValueError, match=r"here: no pixel of the ordinal truth is valid, so the frame teaches nothing"):
+    with pytest.raises(ValueError, match=r"here: no pixel of the ordinal truth is valid, so the frame is useless"):
         check_truth(values, ~mask, DepthKind.ORDINAL, "here")
     with pytest.raises(ValueError, match=r"here: the affine_depth truth is 2 in every valid pixel, so there is no"):
         check_truth(values, values == 2, DepthKind.AFFINE_DEPTH, "here")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datamodules.manifest.datamodule import ManifestDataModule
-from datamodules.samples.aspect import header_size, say_stretched, stretching
+from datamodules.samples.aspect import header_size, stretching, warn_stretched
 from datamodules.samples.frame import Frame
 from datamodules.samples.transforms import crop_to_aspect, resize
 
@@ -41,10 +41,10 @@ def test_the_factor_of_stretching(size, image_size, factor):
 
 
 def test_a_little_is_not_said_and_more_only_once(caplog):
-    assert say_stretched("fine", {(480, 640): 9, (500, 640): 1}, (96, 128)) is None
+    assert warn_stretched("fine", {(480, 640): 9, (500, 640): 1}, (96, 128)) is None
     with caplog.at_level(logging.WARNING):
-        message = say_stretched("set of two shapes", {(480, 640): 9, (1920, 1080): 3}, (96, 128))
-        say_stretched("set of two shapes", {(1920, 1080): 3}, (96, 128))
+        message = warn_stretched("set of two shapes", {(480, 640): 9, (1920, 1080): 3}, (96, 128))
+        warn_stretched("set of two shapes", {(1920, 1080): 3}, (96, 128))
     assert "3 of 12 images" in message
     assert "2.37 times" in message
     assert "1080x1920 becomes 128x96" in message

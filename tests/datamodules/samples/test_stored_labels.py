@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from datamodules.samples.frame import Frame
-from datamodules.samples.labelled import LabelledSource, VanishingSource, fit_labels, open_labels
+from datamodules.samples.stored_labels import ProxyLabelSource, VanishingSource, fit_labels, open_labels
 from structures.label_store import Kind, LabelStore
 from structures.label_writer import LabelWriter
 
@@ -45,7 +45,7 @@ def store(path: Path, kind: Kind, arrays: dict[str, npt.NDArray[np.generic]]) ->
 def test_labels_are_joined_by_name(tmp_path: Path) -> None:
     # In another order than the frames, and with one more.
     arrays = {name: np.full((HEIGHT, WIDTH), ord(name), np.uint8) for name in "dcab"}
-    source = LabelledSource(Three(), store(tmp_path / "l.h5", "semantic", arrays))
+    source = ProxyLabelSource(Three(), store(tmp_path / "l.h5", "semantic", arrays))
     assert len(source) == 3
     for index, name in enumerate("abc"):
         labels = source.read(index).labels
@@ -92,7 +92,7 @@ def test_files_of_another_kind_or_data_are_refused(tmp_path: Path) -> None:
         open_labels(tmp_path / "v.h5", kind="semantic", content_key=None)
     with pytest.raises(ValueError, match=r"l\.h5.*semantic.*vanishing"):
         open_labels(tmp_path / "l.h5", kind="vanishing", content_key=None)
-    for source in (LabelledSource(Three(), semantic), VanishingSource(Three(), vanishing)):
+    for source in (ProxyLabelSource(Three(), semantic), VanishingSource(Three(), vanishing)):
         with pytest.raises(ValueError, match="has nothing for 'a'"):
             source.read(0)
 

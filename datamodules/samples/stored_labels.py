@@ -11,7 +11,7 @@ from datamodules.samples.frame import Frame, FrameSource
 from structures.label_store import LabelStore
 
 
-class LabelledSource:
+class ProxyLabelSource:
     """Frames of a source with proxy labels in the label map ``proxy_semantic``.
 
     A map of another size is sampled at the nearest pixel.

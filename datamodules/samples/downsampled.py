@@ -25,7 +25,7 @@ def covering_size(frame_size: tuple[int, int], image_size: tuple[int, int], over
     return max(1, round(scale * frame_size[0])), max(1, round(scale * frame_size[1]))
 
 
-class ReducedSource:
+class DownsampledSource:
     """Frames of a source, downsampled with their aspect ratio (so that a rotation remains a rotation), and cached.
 
     Args:
