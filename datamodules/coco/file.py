@@ -133,8 +133,8 @@ class CocoFile:
         if ABSOLUTE.match(name) or ".." in name.split("/"):
             self._refuse(
                 "image",
-                f"the file_name of the image {number} is {format_value(name)}, but a path below the folder of the images "
-                "is needed: without .., not an absolute one.",
+                f"the file_name of the image {number} is {format_value(name)}, but a path below the folder of the "
+                "images is needed: without .., not an absolute one.",
             )
             return
         height, width = whole_number(record.get("height")), whole_number(record.get("width"))

@@ -36,7 +36,23 @@ class FrameSequence(Protocol):
         ...
 
 
-class FolderSequence:
+class _CameraSequence:
+    """Common part of sequences with one camera: number of frames and assumed field of view."""
+
+    camera: Camera
+    images: Sequence[Path] | Sequence[npt.NDArray[np.uint8]]
+
+    @property
+    def assumed_field_of_view_degrees(self) -> float | None:
+        """Horizontal field of view from which K is derived; None if K is known."""
+        return self.camera.assumed_field_of_view_degrees
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.images)
+
+
+class FolderSequence(_CameraSequence):
     """Image files in temporal order, read from disk on each access and rotated upright by their EXIF entries.
 
     Depth and K are rotated with the images if they have the stored orientation
@@ -73,7 +89,7 @@ class FolderSequence:
                 )
             stems[path.stem] = path
         self.name = name
-        self.images = list(images)
+        self.images: list[Path] = list(images)
         self.names = [f"{name}/{path.stem}" if name else path.stem for path in images]
         self.camera = camera
         self.depths = depths
@@ -83,15 +99,6 @@ class FolderSequence:
         self._size: Size | None = None
         beside: Sequence[Path | None] = [None] * len(self.images) if depths is None else depths
         self._companions = Companions(str(self.images[0].parent), self.images, beside)
-
-    @property
-    def assumed_field_of_view_degrees(self) -> float | None:
-        """Horizontal field of view from which K is derived; None if K is known."""
-        return self.camera.assumed_field_of_view_degrees
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.images)
 
     def read(self, index: int) -> Frame:
         """Return one frame at full size, undistorted.
@@ -158,7 +165,7 @@ def _upright_size(size: tuple[int, ...], orientation: int) -> Size:
     return (size[1], size[0]) if swaps_sides(orientation) else (size[0], size[1])
 
 
-class VideoFileSequence:
+class VideoFileSequence(_CameraSequence):
     """Frames of a video file, decoded once and kept in memory at reduced resolution.
 
     Args:
@@ -198,15 +205,6 @@ class VideoFileSequence:
             raise ValueError(f"{str(error).rstrip('.')}.") from error
         self.K = np.diag([width / full_width, height / full_height, 1.0]) @ full.K
         self.known = full.known
-
-    @property
-    def assumed_field_of_view_degrees(self) -> float | None:
-        """Horizontal field of view from which K is derived; None if K is known."""
-        return self.camera.assumed_field_of_view_degrees
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.images)
 
     def read(self, index: int) -> Frame:
         """Return one frame at reduced resolution; its name is its number, counted from 0."""

@@ -4,9 +4,8 @@
 """
 
 import logging
-import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from datamodules.base import Split
 from datamodules.files.media_paths import VIDEO_SUFFIXES, describe_unreadable, find_path
@@ -17,20 +16,15 @@ from datamodules.image_sequences.camera_file import CAMERA_FILE, Camera, read_ca
 from datamodules.image_sequences.frame_files import find_files, find_folders, find_images, list_files, match_depths
 from datamodules.image_sequences.frame_ranges import assign_frames
 from datamodules.image_sequences.frame_sequences import FolderSequence, FrameSequence, SequenceSource, VideoFileSequence
-from datamodules.image_sequences.optical_flow import Motion, moving_clips
+from datamodules.image_sequences.moving_video import MovingVideoDataModule
 from datamodules.samples.clips import Window
 from datamodules.samples.first_frames import check_first_frames
 from datamodules.samples.frame import FrameSource
-from datamodules.video import VideoDataModule
-from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, check_field_of_view
 
 logger = logging.getLogger(__name__)
 
-Evaluation = Literal["clips", "frames"]
-"""Whether validation and test use clips, as training does, or single frames."""
 
-
-class FramesVideoDataModule(VideoDataModule):
+class FramesVideoDataModule(MovingVideoDataModule):
     """Data module of clips from a user's video, with or without depth.
 
     ``root`` is a folder of images in natural order, a folder of such folders (one sequence each), or a video file,
@@ -40,26 +34,16 @@ class FramesVideoDataModule(VideoDataModule):
     Args:
         root: See above.
         camera: Path of a camera file for all sequences; None searches beside the frames.
-        default_field_of_view_degrees: Horizontal field of view that is assumed without a camera file (``K_known`` is
-            False then).
         depth_root: Folder of depth files for evaluation, with one subfolder per sequence if ``root`` has them; None
             leaves all depth unknown.
-        depth_units_per_metre: File units of depth per metre, e.g. 1000 for millimetres.
         depth_tolerance_s: Largest difference in seconds between the time stamps of a frame and its depth, if names are
             time stamps; frames without a match have unknown depth.
         depth_time_unit: Unit of integer time stamps, see :func:`~datamodules.files.pairing.pair_files`.
         train: Training frames, see :func:`assign_frames`; None uses all frames of no other split.
         val: Validation frames; None uses those of ``test``, and ``val_is_test`` is True.
         test: Test frames; None uses those of ``val``, or the last tenth of every sequence if both are None.
-        evaluation: Whether to validate and test on ``clips`` or on single ``frames``.
-        min_flow: Training clips with less motion between the target and its nearest neighbours (median optical flow
-            as a fraction of the image width) are dropped; None keeps them.
-        max_flow: Training clips with more motion are dropped; None keeps them.
-        target_flow: The stride of each clip is the smallest from ``stride`` to ``max_stride`` with at least this
-            motion; None uses ``stride`` for all clips.
-        max_stride: See ``target_flow``.
         max_video_frames: Maximum number of frames of a video file.
-        base: Arguments of :class:`VideoDataModule`.
+        base: Arguments of :class:`MovingVideoDataModule`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -70,39 +54,25 @@ class FramesVideoDataModule(VideoDataModule):
         root: str,
         *,
         camera: str | None = None,
-        default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
         depth_root: str | None = None,
-        depth_units_per_metre: float = 1000.0,
         depth_tolerance_s: float = DEFAULT_TOLERANCE_S,
         depth_time_unit: TimeUnit | None = None,
         train: str | None = None,
         val: str | None = None,
         test: str | None = None,
-        evaluation: Evaluation = "clips",
-        min_flow: float | None = 0.003,
-        max_flow: float | None = 0.15,
-        target_flow: float | None = None,
-        max_stride: int = 10,
         max_video_frames: int = 5000,
         **base: Any,
     ) -> None:
-        super().__init__(**base)
-        check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")
+        super().__init__(root, **base)
         if max_video_frames < 1:
             raise ValueError(f"max_video_frames has to be at least 1, got {max_video_frames}.")
-        check_evaluation(evaluation, depth_units_per_metre)
-        if evaluation == "frames" and depth_root is None:
+        if self.evaluation == "frames" and depth_root is None:
             raise ValueError("evaluation 'frames' needs depth_root, the ground truth of single frames; choose 'clips'.")
-        self.root = Path(root)
         self.camera = None if camera is None else Path(camera)
-        self.default_field_of_view_degrees = default_field_of_view_degrees
         self.depth_root = None if depth_root is None else Path(depth_root)
-        self.depth_units_per_metre = depth_units_per_metre
         self.depth_tolerance_s = depth_tolerance_s
         self.depth_time_unit: TimeUnit | None = depth_time_unit
         self.frames_of: dict[Split, str | None] = {"train": train, "val": val, "test": test}
-        self.evaluation: Evaluation = evaluation
-        self.motion = Motion(min_flow=min_flow, max_flow=max_flow, target_flow=target_flow, max_stride=max_stride)
         self.max_video_frames = max_video_frames
         self._sequences: list[FrameSequence] | None = None
 
@@ -147,15 +117,7 @@ class FramesVideoDataModule(VideoDataModule):
         assert isinstance(source, SequenceSource)  # the return type of make_source
         if split != "train" and self.evaluation == "frames":
             return [(position,) for position in range(len(source)) if _has_depth(*source.frames[position])]
-        return moving_clips(
-            source.runs,
-            lambda position: source.read(position).image,
-            self.motion,
-            window=self.window,
-            stride=self.stride,
-            leave_out=split == "train",
-            where=f"The {split} split of {self.root}",
-        )
+        return self.moving_clips(split, source)
 
     def _assigned(self) -> dict[Split, dict[str, list[int]]]:
         clip = 1 if self.evaluation == "frames" else (self.window - 1) * self.stride + 1
@@ -259,11 +221,3 @@ class FramesVideoDataModule(VideoDataModule):
 def _has_depth(sequence: FrameSequence, index: int) -> bool:
     """Return whether a frame has a depth file; matching by time stamps may leave frames without one."""
     return not isinstance(sequence, FolderSequence) or sequence.depths is None or sequence.depths[index] is not None
-
-
-def check_evaluation(evaluation: str, depth_units_per_metre: float) -> None:
-    """Raise ValueError if one of these arguments is out of its range."""
-    if evaluation not in ("clips", "frames"):
-        raise ValueError(f"evaluation '{evaluation}' is not known; choose 'clips' or 'frames'.")
-    if not (math.isfinite(depth_units_per_metre) and depth_units_per_metre > 0):
-        raise ValueError(f"depth_units_per_metre is positive, e.g. 1000 for millimetres, got {depth_units_per_metre}.")

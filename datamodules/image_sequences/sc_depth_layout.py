@@ -27,13 +27,11 @@ from datamodules.files.media_paths import composed, find_path
 from datamodules.image_sequences.camera_file import Camera
 from datamodules.image_sequences.frame_files import find_folders, find_images, match_depths
 from datamodules.image_sequences.frame_sequences import FolderSequence, SequenceSource
-from datamodules.image_sequences.frames_video import Evaluation, check_evaluation
-from datamodules.image_sequences.optical_flow import Motion, moving_clips
+from datamodules.image_sequences.moving_video import MovingVideoDataModule
 from datamodules.samples.clips import Window
 from datamodules.samples.first_frames import check_first_frames
 from datamodules.samples.frame import FrameSource
-from datamodules.video import VideoDataModule
-from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, CameraError, check_field_of_view, check_written
+from geometry.camera_check import CameraError, check_written
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +69,7 @@ def read_k(path: Path, K_convention: Literal["corner", "centre"]) -> Camera:
     return Camera(str(path), K=K)
 
 
-class ScDepthDataModule(VideoDataModule):
+class ScDepthDataModule(MovingVideoDataModule):
     """Data module of a video data set in SC-Depth's layout (see the module docstring).
 
     Training uses clips of the scenes and testing the single images of ``Testing``. Validation uses the images of
@@ -81,18 +79,13 @@ class ScDepthDataModule(VideoDataModule):
     Args:
         root: Folder of ``Training`` and ``Testing``.
         K_convention: ``centre`` if ``cam.txt`` is relative to the centre of the first pixel (OpenCV), or ``corner``.
-        default_field_of_view_degrees: Horizontal field of view of single images with unknown K: there is no ``cam.txt``
-            beside them, and the training scenes differ in K or have another image size.
-        depth_units_per_metre: File units of depth per metre: 1000 for millimetres; 5000 in the NYU Depth v2 that
-            SC-Depth's authors prepared.
-        evaluation: Whether to validate on ``clips`` or on single ``frames`` of the scenes of ``val.txt``.
-        min_flow: See :class:`~datamodules.image_sequences.frames_video.FramesVideoDataModule`. Off by default, because
-            such data sets are large and hold no static frames.
-        max_flow: See ``min_flow``.
-        target_flow: See ``min_flow``.
-        max_stride: See ``min_flow``.
+        min_flow: Off by default, because such data sets are large and hold no static frames.
+        max_flow: Off by default, see ``min_flow``.
         cache: Whether to keep frames in memory after the first read.
-        base: Arguments of :class:`VideoDataModule`.
+        base: Arguments of :class:`MovingVideoDataModule`. ``default_field_of_view_degrees`` applies to single images
+            without a ``cam.txt`` beside them, if the training scenes differ in K or have another image size.
+            ``depth_units_per_metre`` is 5000 in the NYU Depth v2 of SC-Depth's authors. ``evaluation`` applies to the
+            scenes of ``val.txt``.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -103,27 +96,15 @@ class ScDepthDataModule(VideoDataModule):
         root: str,
         *,
         K_convention: Literal["corner", "centre"] = "centre",
-        default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
-        depth_units_per_metre: float = 1000.0,
-        evaluation: Evaluation = "clips",
         min_flow: float | None = None,
         max_flow: float | None = None,
-        target_flow: float | None = None,
-        max_stride: int = 10,
         cache: bool = False,
         **base: Any,
     ) -> None:
-        super().__init__(cache=cache, **base)
+        super().__init__(root, min_flow=min_flow, max_flow=max_flow, cache=cache, **base)
         if K_convention not in ("corner", "centre"):
             raise ValueError(f"K_convention '{K_convention}' is not known; choose 'corner' or 'centre'.")
-        check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")
-        check_evaluation(evaluation, depth_units_per_metre)
-        self.root = Path(root)
         self.K_convention: Literal["corner", "centre"] = K_convention
-        self.default_field_of_view_degrees = default_field_of_view_degrees
-        self.depth_units_per_metre = depth_units_per_metre
-        self.evaluation: Evaluation = evaluation
-        self.motion = Motion(min_flow=min_flow, max_flow=max_flow, target_flow=target_flow, max_stride=max_stride)
 
     @property
     def assumed_field_of_view_degrees(self) -> float:
@@ -166,15 +147,7 @@ class ScDepthDataModule(VideoDataModule):
         assert isinstance(source, SequenceSource)  # the return type of make_source
         if split != "train" and (self.evaluation == "frames" or self._held_out_folder(split) is not None):
             return [(position,) for position in range(len(source))]
-        return moving_clips(
-            source.runs,
-            lambda position: source.read(position).image,
-            self.motion,
-            window=self.window,
-            stride=self.stride,
-            leave_out=split == "train",
-            where=f"The {split} split of {self.root}",
-        )
+        return self.moving_clips(split, source)
 
     def _held_out(self, split: Split) -> list[FolderSequence]:
         if not (self._has_validation() or self._has_testing()):

@@ -15,7 +15,8 @@ from datamodules.manifest.rows import Intrinsics, ManifestRow, checked_intrinsic
 from datamodules.mixed.distortion import DistortedSource, Distortion
 from datamodules.mixed.manifest import ManifestTruthSource
 from datamodules.mixed.truth import TruthSource
-from datamodules.rooms.datamodule import Field, Part, RoomsSource, check_choices, open_store
+from datamodules.rooms.datamodule import Field, Part, RoomsSource, check_choices
+from datamodules.rooms.file_module import open_store
 from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, store_path
 from datamodules.rooms.settings import RoomsSettings
 from datamodules.samples.frame import Frame, FrameSource, default_intrinsics

@@ -1,7 +1,6 @@
 """Data module of rooms, the embedded data set, which is rendered from its settings on first use."""
 
 from collections.abc import Sequence as Sequenced
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -9,8 +8,7 @@ import numpy.typing as npt
 
 from datamodules.base import DepthDataModule, Split
 from datamodules.rooms.categories import CATEGORIES
-from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
-from datamodules.rooms.settings import RoomsSettings
+from datamodules.rooms.file_module import RoomsFileModule
 from datamodules.rooms.store import DEPTH_UNITS_PER_METRE, FLAG_BITS, RoomsStore
 from datamodules.samples.frame import Frame, check_frame
 
@@ -25,19 +23,6 @@ def check_choices(name: str, values: Sequenced[str], allowed: object) -> None:
     unknown = sorted(set(values) - set(get_args(allowed)))
     if unknown:
         raise ValueError(f"rooms: {name} holds '{unknown[0]}', allowed are {', '.join(get_args(allowed))}.")
-
-
-def open_store(path: Path, settings: RoomsSettings) -> RoomsStore:
-    """Return the opened data file of the settings.
-
-    Raises:
-        FileNotFoundError: If the file does not exist.
-        ValueError: If it is truncated or no rooms file, or was rendered with other settings.
-    """
-    store = RoomsStore(path)
-    if store.fingerprint != settings.fingerprint():
-        raise ValueError(f"{path} holds rooms of other settings: move it away and run `make data`.")
-    return store
 
 
 class RoomsSource:
@@ -98,7 +83,7 @@ class RoomsSource:
         return frame
 
 
-class RoomsDataModule(DepthDataModule):
+class RoomsDataModule(RoomsFileModule, DepthDataModule):
     """Data module of furnished rooms from a ray caster, with exact depth, K, pose, labels and difficulty flags.
 
     The data file is rendered on first use (``prepare_data``) and keyed by a hash of its settings. Frames are
@@ -107,8 +92,6 @@ class RoomsDataModule(DepthDataModule):
     ``oversampling`` 1.5 or 2 gives sharper crops and needs more memory.
 
     Args:
-        settings: Settings of the rooms; None uses the defaults. Every value is part of the key of the file.
-        root: Folder of the file; None uses ``$PLUMBLINE_DATA``, or ``data`` in the working directory.
         parts: Training parts: ``video`` (clips) and ``still`` (single frames of many rooms).
         eval_parts: Validation and test parts.
         fields: Optional fields of the samples: ``semantic``, ``instance``, ``plane``, ``plain``, ``thin``, ``glossy``,
@@ -117,9 +100,7 @@ class RoomsDataModule(DepthDataModule):
             training, in place of the rooms of split ``val``; 0 validates on those rooms. Stills only.
         cache: Whether to keep downsampled frames in memory.
         oversampling: Frames are downsampled to this multiple of ``image_size`` before augmentation.
-        processes: Processes that render the data set; None uses one per core, 0 renders in this process.
-        renderer: ``module:function`` that renders a sequence.
-        base: Arguments of :class:`DepthDataModule`.
+        base: Arguments of :class:`~datamodules.rooms.file_module.RoomsFileModule` and :class:`DepthDataModule`.
 
     Raises:
         ValueError: If a part or field is unknown, or views are held out of clips or leave none for training.
@@ -128,23 +109,18 @@ class RoomsDataModule(DepthDataModule):
     def __init__(
         self,
         *,
-        settings: RoomsSettings | None = None,
-        root: str | None = None,
         parts: Sequenced[Part] = ("video", "still"),
         eval_parts: Sequenced[Part] = ("video", "still"),
         fields: Sequenced[Field] = (),
         held_out_views: int = 0,
         cache: bool = True,
         oversampling: float = 1.0,
-        processes: int | None = None,
-        renderer: str = DEFAULT_RENDERER,
         **base: Any,
     ) -> None:
         super().__init__(oversampling=oversampling, cache=cache, **base)
         check_choices("parts", parts, Part)
         check_choices("eval_parts", eval_parts, Part)
         check_choices("fields", fields, Field)
-        self.settings = RoomsSettings() if settings is None else settings
         if not 0 <= held_out_views < self.settings.views_per_still:
             raise ValueError(
                 f"rooms: held_out_views is {held_out_views}, it has to be at least 0 and leave one of the "
@@ -156,32 +132,14 @@ class RoomsDataModule(DepthDataModule):
                 "[still], or held_out_views to 0."
             )
         self.held_out_views = held_out_views
-        self.root = default_root() if root is None else Path(root)
         self.parts = tuple(parts)
         self.eval_parts = tuple(eval_parts)
         self.fields = tuple(fields)
-        self.processes = processes
-        self.renderer = renderer
-        self.store: RoomsStore | None = None
-
-    @property
-    def path(self) -> Path:
-        """Path of the data file, which may not exist yet."""
-        return store_path(self.settings, self.root)
-
-    @property
-    def content_key(self) -> str:
-        """Key of the settings."""
-        return f"rooms-{self.settings.fingerprint()}"
 
     @property
     def class_names(self) -> list[str]:
         """Names of the classes of ``semantic``; the name of id k is at index k - 1."""
         return [name for _, name, _ in CATEGORIES]
-
-    def prepare_data(self) -> None:
-        """Render the data set if it does not exist, with a progress bar; an interrupted run is resumed."""
-        build_store(self.settings, self.root, processes=self.processes, renderer=self.renderer)
 
     def make_source(self, split: Split) -> RoomsSource:
         """Return the frames of a split.
@@ -190,8 +148,6 @@ class RoomsDataModule(DepthDataModule):
             FileNotFoundError: If ``prepare_data`` did not run.
             ValueError: If the file is truncated or no rooms file.
         """
-        if self.store is None:
-            self.store = open_store(self.path, self.settings)
         held_out = self.held_out_views
         if split == "val" and held_out > 0:
             return RoomsSource(

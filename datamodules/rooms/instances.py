@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,8 @@ from datamodules.base import Split
 from datamodules.files.run_lengths import encode_masks
 from datamodules.instances import InstanceDataModule
 from datamodules.rooms.categories import CATEGORIES
-from datamodules.rooms.datamodule import Part, RoomsSource, check_choices, open_store
-from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
-from datamodules.rooms.settings import RoomsSettings
-from datamodules.rooms.store import RoomsStore
+from datamodules.rooms.datamodule import Part, RoomsSource, check_choices
+from datamodules.rooms.file_module import RoomsFileModule
 from datamodules.samples.frame import Frame
 from datamodules.samples.instance_frame import InstanceFrame
 from datamodules.samples.pseudo_depth import nearness
@@ -156,25 +153,21 @@ class RoomsInstanceSource:
         return find_objects(frame, self.labels, min_side=self.min_side, min_area=self.min_area)
 
 
-class RoomsInstanceDataModule(InstanceDataModule):
+class RoomsInstanceDataModule(RoomsFileModule, InstanceDataModule):
     """Data module of rooms with a box, a class, an exact mask and a camouflage flag for every object of minimum size.
 
     Args:
-        settings: Settings of the rooms; None uses the defaults. Every value is part of the key of the file.
-        root: Folder of the file; None uses ``$PLUMBLINE_DATA``, or ``data`` in the working directory.
         parts: Training parts: ``video`` (clips) and ``still`` (single frames of many rooms).
         eval_parts: Validation and test parts.
         classes: Classes of the objects; None uses all seventeen.
         min_box_side: Objects whose visible bounding box has a shorter side are excluded from training and ignored in
             evaluation; pixels of the stored frame.
         min_area: The same limit for the number of visible pixels.
-        processes: Processes that render the data set; None uses one per core, 0 renders in this process.
-        renderer: ``module:function`` that renders a sequence.
         batch_size: Images per batch and process.
         image_size: Length of the shorter side of evaluation images, and limit of their longer side, in pixels.
         oversampling: Training images are downsampled to this multiple of ``image_size`` before augmentation.
         cache: Whether to keep images in memory after the first read.
-        base: Arguments of :class:`InstanceDataModule`.
+        base: Arguments of :class:`~datamodules.rooms.file_module.RoomsFileModule` and :class:`InstanceDataModule`.
 
     Raises:
         ValueError: If a part or class is unknown, or a limit is negative.
@@ -183,15 +176,11 @@ class RoomsInstanceDataModule(InstanceDataModule):
     def __init__(
         self,
         *,
-        settings: RoomsSettings | None = None,
-        root: str | None = None,
         parts: Sequence[Part] = ("still",),
         eval_parts: Sequence[Part] = ("still",),
         classes: Sequence[str] | None = None,
         min_box_side: float = 12.0,
         min_area: int = 60,
-        processes: int | None = None,
-        renderer: str = DEFAULT_RENDERER,
         batch_size: int = 8,
         image_size: tuple[int, int] = (96, 128),
         oversampling: float | None = 1.25,
@@ -207,26 +196,11 @@ class RoomsInstanceDataModule(InstanceDataModule):
             raise ValueError(f"rooms: classes is {chosen}, but different ones of {', '.join(THINGS)} are needed.")
         if min_box_side < 0 or min_area < 0:
             raise ValueError(f"rooms: min_box_side ({min_box_side}) and min_area ({min_area}) must not be negative.")
-        self.settings = RoomsSettings() if settings is None else settings
-        self.root = default_root() if root is None else Path(root)
         self.parts = tuple(parts)
         self.eval_parts = tuple(eval_parts)
         self.classes = chosen
         self.min_box_side = min_box_side
         self.min_area = min_area
-        self.processes = processes
-        self.renderer = renderer
-        self.store: RoomsStore | None = None
-
-    @property
-    def path(self) -> Path:
-        """Path of the data file, which may not exist yet."""
-        return store_path(self.settings, self.root)
-
-    @property
-    def content_key(self) -> str:
-        """Key of the settings."""
-        return f"rooms-{self.settings.fingerprint()}"
 
     @property
     def class_names(self) -> list[str]:
@@ -243,10 +217,6 @@ class RoomsInstanceDataModule(InstanceDataModule):
         """Names of the flags of every object: ``camouflaged`` alone."""
         return ("camouflaged",)
 
-    def prepare_data(self) -> None:
-        """Render the data set if it does not exist, with a progress bar; an interrupted run is resumed."""
-        build_store(self.settings, self.root, processes=self.processes, renderer=self.renderer)
-
     def make_source(self, split: Split) -> RoomsSource:
         """Return the frames of a split with depth, input of a teacher of pseudo depth and ground truth of its errors.
 
@@ -254,8 +224,6 @@ class RoomsInstanceDataModule(InstanceDataModule):
             FileNotFoundError: If ``prepare_data`` did not run.
             ValueError: If the file is truncated or no rooms file.
         """
-        if self.store is None:
-            self.store = open_store(self.path, self.settings)
         parts = self.parts if split == "train" else self.eval_parts
         return RoomsSource(self.store, split, parts=parts, fields=("semantic", "instance", "camouflaged"))
 

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from datamodules.loading.samplers import sample_generator
 from datamodules.samples.downsampled import covering_size
-from datamodules.samples.instance_frame import InstanceFrame, InstanceSource
+from datamodules.samples.instance_frame import InstanceFrame, InstanceSource, InstanceWrapper
 from datamodules.samples.instance_transforms import InstanceAugmentation, fitting_size, resize_instances
 from structures.batch import PADDING_INDEX
 from structures.instances import SIZE_DIVISOR, InstanceBatch, Truth
@@ -20,7 +20,7 @@ InstanceSample = dict[str, Any]
 """One sample before collating; the keys are those of ``structures.instances.InstanceBatch``."""
 
 
-class DownsampledInstances:
+class DownsampledInstances(InstanceWrapper):
     """Images of a source, downsampled and optionally cached in memory.
 
     Args:
@@ -31,20 +31,11 @@ class DownsampledInstances:
     """
 
     def __init__(self, source: InstanceSource, image_size: tuple[int, int], *, oversampling: float, keep: bool) -> None:
-        self.source = source
+        super().__init__(source)
         self.image_size = image_size
         self.oversampling = oversampling
         self.kept: dict[tuple[int, bool], InstanceFrame] | None = {} if keep else None
         self.kept_truths: dict[int, Truth] = {}
-
-    @property
-    def names(self) -> list[str]:
-        """Name of every image."""
-        return self.source.names
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.source)
 
     def read(self, index: int, *, masks: bool) -> InstanceFrame:
         """Return a downsampled image."""
@@ -57,7 +48,7 @@ class DownsampledInstances:
     def truth(self, index: int) -> Truth:
         """Return the ground truth of an image, which must not be modified."""
         if self.kept is None:
-            return self.source.truth(index)
+            return super().truth(index)
         if index not in self.kept_truths:
             self.kept_truths[index] = self.source.truth(index)
         return self.kept_truths[index]

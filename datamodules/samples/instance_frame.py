@@ -62,3 +62,27 @@ class InstanceSource(Protocol):
     def truth(self, index: int) -> Truth:
         """Return the ground truth that predictions for an image are scored against."""
         ...
+
+
+class InstanceWrapper:
+    """Base class of sources that change the images of another source and keep their names and ground truth.
+
+    Args:
+        source: Source of the images.
+    """
+
+    def __init__(self, source: InstanceSource) -> None:
+        self.source = source
+
+    @property
+    def names(self) -> list[str]:
+        """Name of every image, in order."""
+        return self.source.names
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.source)
+
+    def truth(self, index: int) -> Truth:
+        """Return the ground truth that predictions for an image are scored against."""
+        return self.source.truth(index)

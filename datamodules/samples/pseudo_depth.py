@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.samples.instance_frame import InstanceFrame, InstanceSource
-from structures.instances import Truth
+from datamodules.samples.instance_frame import InstanceFrame, InstanceSource, InstanceWrapper
+from datamodules.samples.stored_labels import open_labels
 from structures.label_store import LabelStore
 
 NOISE_STREAM = 5
@@ -68,13 +68,7 @@ def open_depth(path: Path, *, names: list[str], content_key: str | None) -> Labe
         IsADirectoryError: If it is a folder.
         ValueError: If it is damaged, of another kind, was made from other data, or lacks an image.
     """
-    store = LabelStore(path, kind="depth")
-    made_of = store.settings.get("data")
-    if content_key is not None and made_of is not None and made_of != content_key:
-        raise ValueError(
-            f"{path} was made of other data ({made_of}, not {content_key}) whose images have the same names: give "
-            "these data a file of their own."
-        )
+    store = open_labels(path, kind="depth", content_key=content_key, items="images")
     missing = store.missing(names)
     if missing:
         raise ValueError(
@@ -84,24 +78,7 @@ def open_depth(path: Path, *, names: list[str], content_key: str | None) -> Labe
     return store
 
 
-class _WithPseudoDepth:
-    """Base class of sources that add pseudo depth to the images of another source."""
-
-    def __init__(self, source: InstanceSource) -> None:
-        self.source = source
-
-    @property
-    def names(self) -> list[str]:
-        return self.source.names
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def truth(self, index: int) -> Truth:
-        return self.source.truth(index)
-
-
-class StoredDepth(_WithPseudoDepth):
+class StoredDepth(InstanceWrapper):
     """Images of a source with the stored depth of a teacher, found by image name.
 
     A teacher processes the whole image at its own input size, so its map covers the image at any size.
@@ -126,7 +103,7 @@ class StoredDepth(_WithPseudoDepth):
         return replace(frame, pseudo_depth=depth, depth_mask=known)
 
 
-class NoiseDepth(_WithPseudoDepth):
+class NoiseDepth(InstanceWrapper):
     """Images of a source with noise as pseudo depth, for an ablation.
 
     Args:

@@ -11,14 +11,12 @@ from datamodules.samples.frame import Frame, FrameSource
 from structures.label_store import LabelStore
 
 
-class ProxyLabelSource:
-    """Frames of a source with proxy labels in the label map ``proxy_semantic``.
-
-    A map of another size is sampled at the nearest pixel.
+class _StoredSource:
+    """Frames of a source with data from a label file.
 
     Args:
         source: Source of the frames.
-        store: The label file, of kind ``semantic``.
+        store: The label file.
     """
 
     def __init__(self, source: FrameSource, store: LabelStore) -> None:
@@ -28,6 +26,17 @@ class ProxyLabelSource:
     def __len__(self) -> int:
         """Return the number of frames."""
         return len(self.source)
+
+
+class ProxyLabelSource(_StoredSource):
+    """Frames of a source with proxy labels in the label map ``proxy_semantic``.
+
+    A map of another size is sampled at the nearest pixel.
+
+    Args:
+        source: Source of the frames.
+        store: The label file, of kind ``semantic``.
+    """
 
     def read(self, index: int) -> Frame:
         """Return a frame with its proxy labels.
@@ -40,21 +49,13 @@ class ProxyLabelSource:
         return replace(frame, labels={**frame.labels, "proxy_semantic": labels})
 
 
-class VanishingSource:
+class VanishingSource(_StoredSource):
     """Frames of a source with stored vanishing directions.
 
     Args:
         source: Source of the frames.
         store: The file, of kind ``vanishing``.
     """
-
-    def __init__(self, source: FrameSource, store: LabelStore) -> None:
-        self.source = source
-        self.store = store
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.source)
 
     def read(self, index: int) -> Frame:
         """Return a frame with its vanishing directions.
@@ -92,13 +93,16 @@ def fit_labels(labels: npt.NDArray[np.generic], frame: Frame, *, where: str) -> 
     return labels[np.ix_(rows, columns)]
 
 
-def open_labels(path: Path, *, kind: Literal["semantic", "vanishing"], content_key: str | None) -> LabelStore:
+def open_labels(
+    path: Path, *, kind: Literal["semantic", "vanishing", "depth"], content_key: str | None, items: str = "frames"
+) -> LabelStore:
     """Return an opened label file, after comparing its content key with that of the data, if both exist.
 
     Args:
         path: The file.
-        kind: ``semantic`` or ``vanishing``.
+        kind: Kind of the labels.
         content_key: Content key of the data module, or None.
+        items: Plural noun for the frames, for messages.
 
     Raises:
         FileNotFoundError: If the file does not exist, or is not finished.
@@ -109,7 +113,7 @@ def open_labels(path: Path, *, kind: Literal["semantic", "vanishing"], content_k
     made_of = store.settings.get("data")
     if content_key is not None and made_of is not None and made_of != content_key:
         raise ValueError(
-            f"{path} was made of other data ({made_of}, not {content_key}) whose frames have the same names: give "
+            f"{path} was made of other data ({made_of}, not {content_key}) whose {items} have the same names: give "
             "these data a file of their own."
         )
     return store

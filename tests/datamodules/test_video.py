@@ -1,4 +1,4 @@
-"""The base of video data modules: which clips, which labels, and how often a frame is read."""
+"""Base class of video data modules: clips, labels, and number of reads per frame."""
 
 from collections import Counter
 from pathlib import Path
@@ -18,7 +18,7 @@ SIZE = (16, 24)
 
 
 class Walk:
-    """Frames of one split whose red level is their number; counts how often each is read."""
+    """Frames of one split whose red level is their index, with a count of reads."""
 
     def __init__(self, split: Split) -> None:
         self.split = split

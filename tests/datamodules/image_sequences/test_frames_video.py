@@ -1,4 +1,4 @@
-"""A video of one's own: what is written is what is read, splits share no frame, and each mistake has its sentence."""
+"""Data module of user videos: samples, disjoint splits, and error messages for invalid data."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ def module(root: Path, **changes: Any) -> FramesVideoDataModule:
     return FramesVideoDataModule(str(root), **(defaults | changes))
 
 
-def test_clips_are_what_was_written(tmp_path: Path) -> None:
+def test_clips_equal_the_written_frames(tmp_path: Path) -> None:
     make_frames_video(tmp_path / "color", depth=tmp_path / "depth")
     data = module(tmp_path / "color", depth_root=str(tmp_path / "depth"))
     data.prepare_data()
@@ -47,7 +47,7 @@ def test_clips_are_what_was_written(tmp_path: Path) -> None:
     assert batch["frames"].shape == (2, 3, 3, HEIGHT, WIDTH)  # type: ignore[typeddict-item]
 
 
-def test_without_depth_nothing_is_known_about_it(tmp_path: Path) -> None:
+def test_depth_is_unknown_without_depth_files(tmp_path: Path) -> None:
     data = module(make_frames_video(tmp_path))
     data.setup()
     sample = data.datasets["train"][0]
@@ -97,7 +97,7 @@ def test_clips_stay_in_their_sequence_and_names_tell_them_apart(tmp_path: Path) 
         *(f"office/frame_{i}" for i in range(1, 4)),
     ]
     assert data.datasets["test"][0]["name"] == "hall/frame_1"
-    # The office has a camera of its own, the others that of the root.
+    # The office has its own camera file, the others use that of the root.
     assert data.datasets["train"][0]["K"][0, 0] == 70
     assert data.datasets["train"][6]["K"][0, 0] == 60
 
@@ -225,7 +225,7 @@ def test_image_and_depth_are_undistorted_together(tmp_path: Path) -> None:
     assert abs(frame.K[0, 0] - 60) > 0.5  # the new view is narrower or wider, and K says so
 
 
-def test_depth_is_matched_by_number_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_depth_is_matched_by_number_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     images = [tmp_path / "color" / f"rgb_{i}.jpg" for i in (1, 2, 10)]
     (tmp_path / "depth").mkdir()
     for name in ("d_00002.png", "d_00010.png", "d_00001.png", "notes.txt"):
@@ -257,9 +257,7 @@ def test_frames_without_a_depth_of_their_time_are_kept_but_not_evaluated(tmp_pat
         strict.prepare_data()
 
 
-def test_depth_among_the_frames_is_no_frame_but_may_be_their_depth(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_depth_among_the_frames_is_usable_as_depth_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make_frames_video(tmp_path, depth=tmp_path, name="frame-{:06d}.color.jpg")
     for frame in range(12):
         (tmp_path / f"frame-{frame:06d}.color.png").rename(tmp_path / f"frame-{frame:06d}.depth.png")
@@ -273,14 +271,14 @@ def test_depth_among_the_frames_is_no_frame_but_may_be_their_depth(
     assert len(module(tmp_path).make_source("train")) == 8
 
 
-def test_only_the_heads_tell_depth_from_frames_where_names_do_not(tmp_path: Path) -> None:
+def test_bit_depth_separates_depth_from_frames_without_telling_names(tmp_path: Path) -> None:
     make_frames_video(tmp_path)
     for frame in range(12):
         cv2.imwrite(str(tmp_path / f"z{frame}.png"), true_depth_mm(frame))
     assert len(module(tmp_path).make_source("train")) == 8
     for path in tmp_path.glob("frame_*.png"):
         path.unlink()
-    # By themselves they are 16-bit grey photographs.
+    # Without other images they are 16-bit grey photographs.
     assert len(module(tmp_path).make_source("train")) == 8
 
 
@@ -397,8 +395,8 @@ def test_wrong_folders_have_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["masks", "disparity", "range"])
-def test_what_lies_beside_the_frames_is_no_sequence(tmp_path: Path, name: str) -> None:
-    """Clips of masks or of 16-bit maps would be trained on; a folder ``valid`` is a part of the data set."""
+def test_folders_of_masks_or_depth_are_no_sequences(tmp_path: Path, name: str) -> None:
+    """Folders of masks or 16-bit maps are refused as sequences; a folder ``valid`` is a sequence."""
     make_frames_video(tmp_path / "color")
     make_frames_video(tmp_path / "valid")
     module(tmp_path).prepare_data()
@@ -473,6 +471,6 @@ def test_a_frame_in_which_nothing_was_measured_is_kept(tmp_path: Path) -> None:
     assert not frame.depth.any()
 
 
-def test_lone_frames_without_depth_are_nothing_to_evaluate_on(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="for which depth_root is needed"):
+def test_single_frames_without_depth_cannot_be_evaluated(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs depth_root"):
         module(make_frames_video(tmp_path), evaluation="frames")

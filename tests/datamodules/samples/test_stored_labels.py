@@ -1,4 +1,4 @@
-"""Frames joined with label files: by name, at the frame's size, and each mistake in one sentence."""
+"""Sources with label files: lookup by name, resizing to the frame, and error messages."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ HEIGHT, WIDTH = 12, 18
 
 
 class Three:
-    """Frames ``a``, ``b`` and ``c`` with a true class map of their own."""
+    """Frames ``a``, ``b`` and ``c`` with ground-truth class maps."""
 
     def __len__(self) -> int:
         return 3
@@ -50,7 +50,7 @@ def test_labels_are_joined_by_name(tmp_path: Path) -> None:
     for index, name in enumerate("abc"):
         labels = source.read(index).labels
         assert (labels["proxy_semantic"] == ord(name)).all()
-        assert (labels["semantic"] == 7).all()  # what the data know of themselves stays
+        assert (labels["semantic"] == 7).all()  # the ground-truth labels remain
 
 
 def test_directions_are_joined_by_name(tmp_path: Path) -> None:
@@ -74,8 +74,8 @@ def test_larger_labels_are_read_in_the_middle_of_each_pixel() -> None:
     np.testing.assert_array_equal(fit_labels(labels, frame(), where="x"), labels[1::3, 1::3])
 
 
-def test_a_map_spans_its_frame_whatever_the_proportions_of_either() -> None:
-    """A teacher sees a 16:9 frame at 4:3, if its data module says so."""
+def test_a_map_covers_its_frame_for_any_aspect_ratio() -> None:
+    """A teacher may process a 16:9 frame at 4:3."""
     labels = np.arange(12).reshape(3, 4)
     fitted = fit_labels(labels, frame(), where="x")
     assert fitted.shape == (HEIGHT, WIDTH)
