@@ -20,7 +20,7 @@ NOTES = {
     "flat_polygon": ("polygons that are not inside a list of polygons", "read as one polygon"),
     "box_polygon": ("boxes x, y, width, height in place of polygons", "left out"),
     "thin_polygon": ("polygons with fewer than three corners or without area", "left out"),
-    "odd_polygon": ("polygons with a number that is none, or outside of their image", "left out"),
+    "odd_polygon": ("polygons with a number that is not finite, or outside of their image", "left out"),
     "empty_mask": ("run lengths without a pixel", "left out"),
     "unmasked": (
         "objects of whose mask nothing is left",

@@ -103,11 +103,11 @@ def _find(image: CocoImage, folder: Path) -> Head | str:
         return f"An image is broken, {error}."
 
 
-def _wrong_size(path: Path, found: tuple[int, int], said: tuple[int, int]) -> str:
-    swapped = " (width and height swapped?)" if found == said[::-1] else ""
+def _wrong_size(path: Path, found: tuple[int, int], stated: tuple[int, int]) -> str:
+    swapped = " (width and height swapped?)" if found == stated[::-1] else ""
     return (
-        f"The image {path} has {found[1]}x{found[0]} pixels (width x height), but the JSON says {said[1]}x{said[0]}"
-        f"{swapped}, so its boxes do not fit."
+        f"The image {path} has {found[1]}x{found[0]} pixels (width x height), but the JSON states "
+        f"{stated[1]}x{stated[0]}{swapped}, so its boxes do not fit."
     )
 
 
@@ -152,30 +152,30 @@ def resolve_exif(
     if upright and stored:
         raise ValueError(
             f"{json_path} mixes two conventions of orientation: {_named(upright)} are given as upright pictures, "
-            f"{_named(stored)} as stored ones (the sizes in the JSON say so), but boxes of images with an EXIF "
+            f"{_named(stored)} as stored ones (by the sizes in the JSON), but boxes of images with an EXIF "
             f"orientation are read in one way only; {mend}, or split the file in two."
         )
     if (exif == "upright" and stored) or (exif == "stored" and upright):
         raise ValueError(
-            f"exif is {exif!r}, but the sizes in {json_path} say the other for {_named(upright or stored)}; set it to "
+            f"exif is {exif!r}, but the sizes in {json_path} show the other for {_named(upright or stored)}; set it to "
             "'auto'."
         )
     if not report.turned:
         return exif != "stored", None
-    told = report.convention
-    choice = exif if exif != "auto" else told or others or "upright"
+    convention = report.convention
+    choice = exif if exif != "auto" else convention or others or "upright"
     count = len(report.turned)
     ambiguous = count - len(upright) - len(stored)
     of_them = f"{json_path}: {count} of {len(images)} images have an EXIF orientation and are read"
     how = "upright" if choice == "upright" else "as they are stored, lying on their side or head"
     if exif != "auto":
-        return choice == "upright", f"{of_them} {how}, as exif: {exif} says."
-    if told is not None:
-        return choice == "upright", f"{of_them} {how}, as the sizes of {count - ambiguous} of them in the JSON tell."
+        return choice == "upright", f"{of_them} {how}, as set by exif: {exif}."
+    if convention is not None:
+        return choice == "upright", f"{of_them} {how}, as the sizes of {count - ambiguous} of them in the JSON show."
     if others is not None:
-        return choice == "upright", f"{of_them} {how}, as the other files of the data set tell."
+        return choice == "upright", f"{of_them} {how}, as in the other files of the data set."
     return True, (
-        f"{of_them} upright, but no size tells whether their boxes were drawn so, as for "
+        f"{of_them} upright, but no size shows whether their boxes were drawn so, e.g. "
         f"{images[report.turned[0]].file_name}: look at the picture of make coco-check, and set exif: stored if boxes "
         "are misplaced."
     )

@@ -72,7 +72,7 @@ def match_maps(folder: Path, names: Sequence[str], *, suffix: str = "") -> Depth
         if len(candidates) > 1:
             shown = " and ".join(f"'{path}'" for path in candidates[:2])
             raise ValueError(
-                f"the image '{name}' has {len(candidates)} depth maps, {shown}: say which with --map-suffix, for "
+                f"the image '{name}' has {len(candidates)} depth maps, {shown}: select one with --map-suffix, for "
                 "instance --map-suffix .npy, or leave one out of the folder"
             )
         if candidates:

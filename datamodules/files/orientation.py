@@ -143,7 +143,7 @@ class Companions:
             if stored is not None:
                 return stored
         logger.warning(
-            "%s: images have an EXIF orientation, and no size tells whether depth and K lie as the images are stored "
+            "%s: images have an EXIF orientation, and no size shows whether depth and K lie as the images are stored "
             "or upright: they are taken to lie as stored, and are turned with the images. Write the images upright "
             "(`exiftran -ai *.jpg`) if depth is upright.",
             self.where,

@@ -200,7 +200,7 @@ def _refusal(match: Match, images: list[Path], others: list[Path], kind: str) ->
     if match.failure == "nothing":
         return (
             f"{head}: their names have neither a number nor anything else in common ({name_some(images)}; "
-            f"{name_some(others)}), and their order alone says nothing; give partners the same name or number, as "
+            f"{name_some(others)}), and their order alone is no evidence; give partners the same name or number, as "
             "0001.jpg and 0001.png."
         )
     if match.failure == "far":
@@ -209,7 +209,7 @@ def _refusal(match: Match, images: list[Path], others: list[Path], kind: str) ->
             "larger only if both were stamped by one clock."
         )
     if match.failure == "contrary":
-        return f"{head}: their names hold several numbers, which say different things; give partners the same name."
+        return f"{head}: their names hold several numbers, which contradict each other; give partners the same name."
     faults = []
     for ambiguous, files in ((match.ambiguous[0], images), (match.ambiguous[1], others)):
         if ambiguous:
@@ -218,6 +218,6 @@ def _refusal(match: Match, images: list[Path], others: list[Path], kind: str) ->
         if unmatched:
             have = "has" if len(unmatched) == 1 else "have"
             faults.append(f"{count(unmatched, noun)} {have} no partner ({name_some([files[i] for i in unmatched])})")
-    stamps = ", or, if the numbers are time stamps, say in which unit (time_unit)" if "numbers" in match.rule else ""
+    stamps = ", or, if the numbers are time stamps, give their unit (time_unit)" if "numbers" in match.rule else ""
     faulty = ", and ".join(faults)
     return f"{head} by {match.rule}: {faulty}; add what is missing or take out what is too many{stamps}."

@@ -92,7 +92,7 @@ def _check_head(path: Path, names: Sequence[str], columns: Collection[str]) -> N
         )
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
-        raise ValueError(f"{path}: the column '{twice}' is there twice, and which one is meant cannot be told.")
+        raise ValueError(f"{path}: the column '{twice}' occurs twice; remove or rename one of them.")
 
 
 def _mend_decimals(path: Path, rows: list[tuple[int, dict[str, str]]], numeric: Collection[str]) -> None:

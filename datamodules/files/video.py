@@ -55,5 +55,5 @@ def read_video(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
             "copy it again"
         )
     if container.frames is None and count < announced - FRAMES_MISCOUNTED:
-        known = "is whole, so its rate may vary" if container.whole else "does not say whether it is whole"
+        known = "is complete, so its rate may vary" if container.whole else "does not show whether it is complete"
         warn_once(f"video '{path}' has {count} frames where {announced} are announced; its container {known}")

@@ -11,8 +11,9 @@ from torch.utils.data import Dataset
 
 from datamodules.base import DepthDataModule, Split
 from datamodules.loading.samplers import epoch_order, sample_generator
+from datamodules.mixed.joined import JoinedSource, with_default_camera
 from datamodules.mixed.schedule import Mixture, share_counts
-from datamodules.mixed.sources import JoinedSource, ManifestDomain, MixedSource, with_default_camera
+from datamodules.mixed.sources import ManifestDomain, MixedSource
 from datamodules.mixed.truth import TruthSource, truth_of
 from datamodules.rooms.make_store import default_root
 from datamodules.samples.aspect import warn_stretched

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from datamodules.manifest.datamodule import ManifestSource
+from datamodules.manifest.source import ManifestSource
 from datamodules.mixed.truth import check_truth, with_metres, with_truth
 from datamodules.samples.frame import Frame, check_intrinsics
 from structures.depth_kind import DepthKind

@@ -4,14 +4,13 @@ import abc
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.base import Split
 from datamodules.manifest.cameras import check_headers
-from datamodules.manifest.datamodule import ManifestSource
 from datamodules.manifest.rows import Intrinsics, ManifestRow, checked_intrinsics, read_manifest
+from datamodules.manifest.source import ManifestSource
 from datamodules.mixed.distortion import DistortedSource, Distortion
 from datamodules.mixed.manifest import ManifestTruthSource
 from datamodules.mixed.truth import TruthSource
@@ -19,7 +18,7 @@ from datamodules.rooms.datamodule import Field, Part, RoomsSource, check_choices
 from datamodules.rooms.file_module import open_store
 from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, store_path
 from datamodules.rooms.settings import RoomsSettings
-from datamodules.samples.frame import Frame, FrameSource, default_intrinsics
+from datamodules.samples.frame import FrameSource
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
 from structures.depth_kind import DepthKind
 
@@ -219,48 +218,3 @@ class ManifestDomain(MixedSource):
                 kind=self.kind,
             )
         return self._rows
-
-
-class JoinedSource:
-    """Concatenation of the training frames of all sources.
-
-    Args:
-        sources: The configured sources.
-        frames: Frames of each source.
-    """
-
-    def __init__(self, sources: Sequence[MixedSource], frames: Sequence[TruthSource]) -> None:
-        self.sources = list(sources)
-        self.frames = list(frames)
-        self.sizes = [len(part) for part in frames]
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return sum(self.sizes)
-
-    def locate(self, index: int) -> tuple[int, int]:
-        """Return the source index of a frame and its position in the source."""
-        for source, size in enumerate(self.sizes):
-            if index < size:
-                return source, index
-            index -= size
-        raise IndexError(f"The frame index must be below {len(self)}, the number of frames of all sources.")
-
-    def kind(self, index: int) -> DepthKind:
-        """Return the kind of ground truth of a frame."""
-        source, position = self.locate(index)
-        return self.frames[source].kind(position)
-
-    def read(self, index: int) -> Frame:
-        """Return a frame with its ground truth; K is a default if its source has ``K_known=False``."""
-        source, position = self.locate(index)
-        frame = self.frames[source].read(position)
-        frame = replace(frame, name=f"{self.sources[source].name}/{frame.name}")
-        return frame if self.sources[source].K_known else with_default_camera(frame)
-
-
-def with_default_camera(frame: Frame) -> Frame:
-    """Return the frame with default intrinsics instead of its own."""
-    height, width = frame.image.shape[:2]
-    K = default_intrinsics(width=width, height=height, field_of_view_degrees=USUAL_FIELD_OF_VIEW_DEGREES)
-    return replace(frame, K=K, K_known=False)

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.files.compiled import compiled
+from datamodules.samples.colours import float_image
 from datamodules.samples.frame import Frame, FrameSource
-from datamodules.samples.transforms import float_image
 
 Values = npt.NDArray[np.float64]
 

@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import Dataset
 
 from datamodules.loading.samplers import sample_generator
+from datamodules.samples.colours import ColourJitter, float_image
 from datamodules.samples.frame import DepthScale, Frame, FrameSource, Sample, to_sample
-from datamodules.samples.transforms import ColourJitter, flip, float_image, resize
+from datamodules.samples.transforms import flip, resize
 from structures.batch import PADDING_INDEX
 
 Window = tuple[int, ...]

@@ -49,7 +49,7 @@ def test_variable_rate_is_read_with_a_warning(tmp_path: Path, suffix: str, caplo
     path = announce_more(write_video(tmp_path / f"variable{suffix}"), 1.5)
     assert len(levels(path)) == FRAMES
     assert caplog.messages == [
-        f"video '{path}' has 60 frames where 90 are announced; its container is whole, so its rate may vary."
+        f"video '{path}' has 60 frames where 90 are announced; its container is complete, so its rate may vary."
     ]
 
 
@@ -59,7 +59,7 @@ def test_stream_without_a_size_is_judged_by_its_clusters(tmp_path: Path, caplog:
     with pytest.raises(ValueError, match=r"stream.webm' is cut off after \d+ frames: its part 'Cluster' ends at byte"):
         levels(tear(path, 0.7))
     assert caplog.messages == [
-        f"video '{path}' has 60 frames where 90 are announced; its container does not say whether it is whole."
+        f"video '{path}' has 60 frames where 90 are announced; its container does not show whether it is complete."
     ]
 
 

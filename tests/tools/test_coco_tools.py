@@ -83,9 +83,9 @@ def test_check_says_how_turned_images_are_read_and_draws_them_so(
     Image.open(path).save(path, exif=exif)
     assert check(root) == 0
     sheet = np.asarray(Image.open(root / "check.png"))
-    assert "1 of 6 images have an EXIF orientation and are read upright, but no size tells" in capsys.readouterr().out
+    assert "1 of 6 images have an EXIF orientation and are read upright, but no size shows" in capsys.readouterr().out
     assert check(root, "--exif", "stored") == 0
-    assert "are read as they are stored, lying on their side or head, as exif: stored says" in capsys.readouterr().out
+    assert "are read as they are stored, lying on their side or head, as set by exif: stored" in capsys.readouterr().out
     assert (sheet != np.asarray(Image.open(root / "check.png"))).any()
 
 

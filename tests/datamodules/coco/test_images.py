@@ -90,7 +90,7 @@ def test_all_orientations_follow_the_convention_shown_by_sizes(tmp_path: Path, d
     assert min(shares) > 0.95, shares
     how = {"stored": "as they are stored, lying", "upright": "upright, as the sizes"}[drawn]
     assert f"14 of 16 images have an EXIF orientation and are read {how}" in caplog.text
-    assert "as the sizes of 4 of them in the JSON tell" in caplog.text
+    assert "as the sizes of 4 of them in the JSON show" in caplog.text
 
 
 def test_teacher_and_training_read_the_same_pixels(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_ambiguous_images_are_read_upright_by_default(tmp_path: Path, caplog) ->
     root = make(tmp_path, kinds)
     with caplog.at_level(logging.WARNING):
         assert redness(module(root))[:2] != [1.0, 1.0]
-    assert "2 of 3 images have an EXIF orientation and are read upright, but no size tells" in caplog.text
+    assert "2 of 3 images have an EXIF orientation and are read upright, but no size shows" in caplog.text
     assert "set exif: stored if boxes are misplaced" in caplog.text
     assert min(redness(module(root, exif="stored"))) > 0.95
     assert max(redness(module(root, exif="upright"))[:2]) < 0.6
@@ -124,7 +124,7 @@ def test_contradictions_are_refused_and_named(tmp_path: Path) -> None:
     ):
         module(root).setup("fit")
     root = make(tmp_path / "other", [(LANDSCAPE, 6, "stored")])
-    with pytest.raises(ValueError, match=r"exif is 'upright', but the sizes .* say the other for 1_exif6.jpg"):
+    with pytest.raises(ValueError, match=r"exif is 'upright', but the sizes .* show the other for 1_exif6.jpg"):
         module(root, exif="upright").setup("fit")
     with pytest.raises(ValueError, match=r"exif is 'sideways', but must be one of auto, upright, stored"):
         module(root, exif="sideways")

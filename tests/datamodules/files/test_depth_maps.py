@@ -52,7 +52,7 @@ def test_suffix_of_map_names_is_ignored(tmp_path):
     assert found(tmp_path, ["b"], suffix="_depth") == {"b": "b_depth.png"}
     assert found(tmp_path, ["b"], suffix=".jpg") == {"b": "b.jpg.npy"}
     assert found(tmp_path, ["a"], suffix="_depth.npy") == {"a": "a_depth.npy"}
-    with pytest.raises(ValueError, match=r"'a' has 2 depth maps, .*a_depth.npy' and '.*a_depth.png': say which"):
+    with pytest.raises(ValueError, match=r"'a' has 2 depth maps, .*a_depth.npy' and '.*a_depth.png': select one"):
         match_maps(tmp_path, ["a"], suffix="_depth")
     with pytest.raises(FileNotFoundError, match=r"1 of 2 images, such as 'c' with '_depth' behind; it holds 5 .png"):
         match_maps(tmp_path, ["b", "c"], suffix="_depth")

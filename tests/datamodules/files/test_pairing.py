@@ -101,7 +101,7 @@ def test_time_stamps_of_other_units_are_compared_exactly() -> None:
     assert found.largest_gap_s == pytest.approx(0.584e-6)
     # Integers are time stamps if the user gives a unit.
     images, depths = [f"{i * 33}.png" for i in range(8)], [f"{i * 33 + 4}.png" for i in range(2, 8)]
-    with pytest.raises(ValueError, match=r"by equal numbers: 8 images have no partner .* say in which unit"):
+    with pytest.raises(ValueError, match=r"by equal numbers: 8 images have no partner .* give their unit"):
         pair(images, depths)
     assert pair(images, depths, time_unit="ms") == list(zip(images[2:], depths, strict=True))
 
@@ -139,7 +139,7 @@ REFUSED = {
         r"f_01.jpg and f_1.jpg are the same by equal numbers, and 1 depth",
     ),
     "numbers in contradiction": (
-        ["s1_10.jpg", "s2_11.jpg"], ["run1-11.png", "run2-10.png"], r"several numbers, which say different things",
+        ["s1_10.jpg", "s2_11.jpg"], ["run1-11.png", "run2-10.png"], r"several numbers, which contradict each other",
     ),
     "other numbers": (["frame_1.jpg"], ["depth_2.png"], r"1 image has no partner \(frame_1.jpg\)"),
     "clocks apart": (stamped("10.5", "10.6"), stamped("99.5", "99.6"), r"nearest time stamps are 88.9 s apart"),

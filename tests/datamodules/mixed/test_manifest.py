@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from datamodules.manifest.datamodule import ManifestDataModule, read_mask
+from datamodules.manifest.datamodule import ManifestDataModule
+from datamodules.manifest.source import read_mask
 from datamodules.mixed.sources import ManifestDomain
 from structures.depth_kind import DepthKind
 from tests.data.make_manifest_data import HEIGHT, WIDTH, make_manifest_data, true_depth_mm, write_rows

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.coco.datamodule import CocoSource
 from datamodules.coco.file import CocoFile
+from datamodules.coco.source import CocoSource
 from datamodules.samples.pseudo_depth import NoiseDepth, StoredDepth, nearness, noise, open_depth
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
