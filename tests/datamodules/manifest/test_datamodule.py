@@ -341,7 +341,7 @@ def test_headers_without_known_columns_or_with_duplicates_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"the first line has to name the columns \(image, depth"):
         read_manifest(path)
     path.write_text(f"{head},image\n{rows}")
-    with pytest.raises(ValueError, match="the column 'image' is there twice"):
+    with pytest.raises(ValueError, match="the column 'image' occurs twice"):
         read_manifest(path)
 
 
