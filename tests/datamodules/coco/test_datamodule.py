@@ -169,9 +169,9 @@ def test_missing_files_and_folders_are_refused_with_a_sentence(tmp_path: Path) -
         (lambda path: path.unlink(), r"There is no image .*000000000001.png: file_name starts from the folder"),
         (
             lambda path: Image.new("RGB", (30, 20)).save(path),
-            r"has 30x20 pixels \(width x height\), but .* says 48x64,",
+            r"has 30x20 pixels \(width x height\), but .* states 48x64,",
         ),
-        (lambda path: Image.new("RGB", (64, 48)).save(path), r"says 48x64 \(width and height swapped\?\)"),
+        (lambda path: Image.new("RGB", (64, 48)).save(path), r"states 48x64 \(width and height swapped\?\)"),
     ],
 )
 def test_image_that_cannot_be_used_is_refused_before_training(tmp_path: Path, change, message: str) -> None:

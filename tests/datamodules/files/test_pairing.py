@@ -132,7 +132,7 @@ REFUSED = {
     ),
     "nothing but order": (
         ["apple.jpg", "pear.jpg"], ["nut.png", "plum.png"],
-        r"neither a number nor anything else in common .*order alone says nothing; give partners the same name",
+        r"neither a number nor anything else in common .*order alone is no evidence; give partners the same name",
     ),
     "two of one number": (
         ["f_1.jpg", "f_01.jpg", "f_2.jpg"], ["1.png", "2.png", "3.png"],
