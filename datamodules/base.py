@@ -1,4 +1,4 @@
-"""The bases of every data module: one loader factory, an order that can be resumed, shares without repeats."""
+"""Base classes of all data modules: loader construction, resumable sample order and sharding over processes."""
 
 import abc
 import os
@@ -14,8 +14,8 @@ from datamodules.loading.resume import resume_position
 from datamodules.loading.samplers import EvaluationSampler, TrainSampler, epoch_order
 from datamodules.samples.aspect import Aspect, check_aspect
 from datamodules.samples.dataset import DepthDataset, FrameSubset
+from datamodules.samples.downsampled import CroppedSource, DownsampledSource
 from datamodules.samples.frame import DepthScale, FrameSource, Sample
-from datamodules.samples.reduced import CroppedSource, ReducedSource
 from datamodules.samples.transforms import DepthAugmentation
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
 from structures.batch import DepthBatch
@@ -32,14 +32,14 @@ SPLITS_OF_STAGE: dict[str | None, tuple[Split, ...]] = {
 
 
 SEED_VARIABLE = "PL_GLOBAL_SEED"
-"""Where Lightning's ``seed_everything`` leaves the seed of a run, for its other processes too."""
+"""Environment variable in which Lightning's ``seed_everything`` stores the seed of a run for all its processes."""
 
 
 def run_seed() -> int:
-    """Return the seed that ``seed_everything`` gave the run, 0 where nobody called it.
+    """Return the seed that ``seed_everything`` stored for the run, or 0 if it was not called.
 
     Raises:
-        ValueError: If the environment variable that Lightning keeps it in holds no non-negative integer.
+        ValueError: If the environment variable with the seed does not hold a non-negative integer.
     """
     value = os.environ.get(SEED_VARIABLE, "0")
     if not value.isdecimal():
@@ -48,7 +48,7 @@ def run_seed() -> int:
 
 
 def start_worker(_worker_id: int) -> None:
-    """Keep OpenCV from starting a pool of threads in every worker process."""
+    """Disable OpenCV's thread pool in a worker process."""
     cv2.setNumThreads(0)
 
 
@@ -57,23 +57,24 @@ class ProjectDataModule(lightning.LightningDataModule):
 
 
 class LoaderDataModule(ProjectDataModule, abc.ABC):
-    """Loaders of samples of any kind; a subclass says where frames come from and what the samples of a split are.
+    """Data loaders of samples of any kind. A subclass defines the frame source and the data set of each split.
 
-    The training order is a function of (seed, epoch) and every random draw one of (seed, epoch, index). A run that is
-    resumed, between epochs or inside one, goes on with the very samples the interrupted run would have seen, whatever
-    the number of workers. Under DDP the module shares the data out by itself, so that k processes with batches of b
-    train on exactly the batches of one process with ``k * b``, and evaluation counts no sample twice.
+    The training order is a function of (seed, epoch), and every random draw is a function of (seed, epoch, index). A
+    resumed run continues with the samples that the interrupted run would have used, between epochs or inside one and
+    for any number of workers. Under DDP the module shards the data itself: k processes with batch size b train on
+    exactly the batches of one process with batch size ``k * b``, and evaluation counts no sample twice.
 
     Args:
         batch_size: Samples per batch and process.
         image_size: Height and width of the samples in pixels.
-        train_subset: Train on that many samples only (the first ones of a seeded permutation), e.g. to overfit.
-        num_workers: Loader processes; 0 loads in the training process, which is fastest on few cores.
-        seed: Non-negative seed of order, augmentation and ``train_subset``, but of no split; None takes the run's own
-            (``seed_everything``), as it stands when the module is made.
-        pin_memory: Whether to page-lock batches for a GPU; None does it where there is one.
-        oversampling: Frames are reduced to that many times ``image_size`` before augmentation; None leaves them.
-        cache: Keep frames in memory (reduced if ``oversampling`` says so) once they were read.
+        train_subset: Number of training samples to use (the first of a seeded permutation), e.g. to overfit.
+        num_workers: Loader processes. 0 loads in the training process, which is fastest on few cores.
+        seed: Non-negative seed of order, augmentation and ``train_subset``. Splits do not depend on it. None uses the
+            seed of the run (``seed_everything``) at construction time.
+        pin_memory: Whether to page-lock batches for a GPU. None does so if a GPU is available.
+        oversampling: Frames are downsampled to this multiple of ``image_size`` before augmentation. None keeps their
+            size.
+        cache: Whether to keep frames in memory after the first read, downsampled if ``oversampling`` is set.
     """
 
     def __init__(
@@ -113,27 +114,30 @@ class LoaderDataModule(ProjectDataModule, abc.ABC):
 
     @property
     def val_is_test(self) -> bool:
-        """Whether validation runs on the test split itself; known once ``setup`` has run.
+        """Whether validation runs on the test split itself; valid after ``setup``.
 
-        A checkpoint chosen by its validation score is then chosen on the test samples, so its test score says nothing
-        about other images: test the last weights instead.
+        A checkpoint selected by its validation score is then selected on the test samples, so its test score is not a
+        held-out score. Test the last weights instead.
         """
         return False
 
     @property
     def content_key(self) -> str | None:
-        """Key that distinguishes these data from others whose frames have the same names; None if there is none."""
+        """Key that distinguishes these data from other data with the same frame names; None if there is none."""
         return None
 
     @abc.abstractmethod
     def make_source(self, split: Split) -> FrameSource:
-        """Return the frames of a split; called once per split and process, after ``prepare_data``."""
+        """Return the frames of a split. Called once per split and process, after ``prepare_data``."""
 
     def setup(self, stage: str | None = None) -> None:
-        """Build the splits of a stage (``fit``, ``validate``, ``test``, ``predict``; None: all) that are not yet there.
+        """Build the splits of a stage that do not exist yet.
+
+        Args:
+            stage: ``fit``, ``validate``, ``test`` or ``predict``; None builds all splits.
 
         Raises:
-            ValueError: If the stage is unknown, a split is empty, or ``train_subset`` asks for more than there is.
+            ValueError: If the stage is unknown, a split is empty, or ``train_subset`` exceeds the training split.
         """
         if stage not in SPLITS_OF_STAGE:
             raise ValueError(f"Stage '{stage}' is not known; choose fit, validate, test or predict.")
@@ -144,18 +148,20 @@ class LoaderDataModule(ProjectDataModule, abc.ABC):
 
     @abc.abstractmethod
     def _make_dataset(self, split: Split) -> Dataset[Sample]:
-        """Return the samples of a split, augmented if it is that of training."""
+        """Return the samples of a split, with augmentation for the training split."""
 
-    def _chosen(self, split: Split, size: int) -> list[int] | None:
-        """Positions of the samples of ``train_subset``, ascending; None where all are taken."""
+    def _subset_positions(self, split: Split, size: int) -> list[int] | None:
+        """Return the positions of the samples of ``train_subset``, ascending; None if all samples are used."""
         if split != "train" or self.train_subset is None:
             return None
         if self.train_subset > size:
-            raise ValueError(f"train_subset asks for {self.train_subset} of {size} training frames.")
+            raise ValueError(
+                f"train_subset is {self.train_subset}, but the training split has {size} samples; set at most {size}."
+            )
         return np.sort(epoch_order(size, seed=self.seed, epoch=0)[: self.train_subset]).tolist()
 
     def train_dataloader(self) -> DataLoader[DepthBatch]:
-        """Return the loader of augmented training batches, beginning where the run stands."""
+        """Return the loader of augmented training batches, starting at the current position of the run."""
         epoch, skip_batches = resume_position(self.trainer)
         rank, world_size = self._rank_and_world_size()
         dataset = self._dataset("train")
@@ -190,8 +196,8 @@ class LoaderDataModule(ProjectDataModule, abc.ABC):
     def _make_loader(
         self, dataset: Dataset[Sample], sampler: TrainSampler | EvaluationSampler
     ) -> DataLoader[DepthBatch]:
-        # The loader's own generator keeps it from drawing worker seeds off torch's global state, which would make the
-        # rest of a run depend on how often loaders were started.
+        # Without its own generator the loader draws worker seeds from torch's global state. The rest of a run would
+        # then depend on how often loaders were started.
         return DataLoader(
             dataset,  # type: ignore[arg-type]
             batch_size=self.batch_size,
@@ -215,12 +221,13 @@ class LoaderDataModule(ProjectDataModule, abc.ABC):
 
 
 class DepthDataModule(LoaderDataModule):
-    """Loaders of single images with depth; a subclass only says where the frames of a split come from.
+    """Data loaders of single images with depth. A subclass only defines the frame source of a split.
 
     Args:
-        augmentation: Applied to training samples; None trains on unaugmented images.
-        depth_scale: Metres of the scaled depth 1.0: ten (``10m``), or the image's own maximum (``image_max``).
-        aspect: What is done with images of other proportions than ``image_size``, see
+        augmentation: Applied to training samples. None trains on unaugmented images.
+        depth_scale: Depth that corresponds to the scaled depth 1.0: ten metres (``10m``) or the maximum of the image
+            (``image_max``).
+        aspect: How images with another aspect ratio than ``image_size`` are fitted, see
             :data:`datamodules.samples.aspect.Aspect`.
         base: Arguments of :class:`LoaderDataModule`.
     """
@@ -243,9 +250,9 @@ class DepthDataModule(LoaderDataModule):
 
     @property
     def assumed_field_of_view_degrees(self) -> float:
-        """Horizontal field of view that K is made up from where the camera is unknown (``K_known`` is False).
+        """Horizontal field of view from which K is derived if the camera is unknown (``K_known`` is False).
 
-        A checkpoint keeps it, so that its network is used with the assumption that it was trained with.
+        A checkpoint stores it, so that test and prediction use the same assumption as training.
         """
         return USUAL_FIELD_OF_VIEW_DEGREES
 
@@ -253,25 +260,25 @@ class DepthDataModule(LoaderDataModule):
         source = self.make_source(split)
         if len(source) == 0:
             raise ValueError(f"The {split} split of {type(self).__name__} holds no frames.")
-        chosen = self._chosen(split, len(source))
+        chosen = self._subset_positions(split, len(source))
         if chosen is not None:
             source = FrameSubset(source, chosen)
         return DepthDataset(
-            self._reduced(source),
+            self._preprocessed(source),
             image_size=self.image_size,
             augmentation=self.augmentation if split == "train" else None,
             depth_scale=self.depth_scale,
             seed=self.seed,
         )
 
-    def _reduced(self, source: FrameSource) -> FrameSource:
-        """The source with its frames cropped, reduced and kept in memory, as ``aspect`` and the like say."""
+    def _preprocessed(self, source: FrameSource) -> FrameSource:
+        """Return the source with cropping, downsampling and caching applied according to the settings."""
         if self.aspect == "crop":
             source = CroppedSource(source, self.image_size)
         if self.oversampling is None and not self.cache:
             return source
         factor = float("inf") if self.oversampling is None else self.oversampling
-        reduced = ReducedSource(source, self.image_size, oversampling=factor, keep=self.cache)
+        reduced = DownsampledSource(source, self.image_size, oversampling=factor, keep=self.cache)
         if self.cache and self.num_workers > 0:
             reduced.fill()
         return reduced

@@ -1,18 +1,18 @@
-"""Images with depth named by a list, to evaluate on: the subsets of ScanNet and InteriorNet that papers test on.
+"""Evaluation images with depth from a list: the subsets of ScanNet and InteriorNet that papers test on.
 
-A line holds the path of an image, or the paths of an image and of its depth (16-bit PNG), relative to the root. Where
-the depth is not named, it lies where the data set keeps it:
+A line holds the path of an image, or the paths of an image and its depth (16-bit PNG), relative to the root. If the
+depth is not given, its path follows from the layout of the data set:
 
 ``scannet``
-    ``scene0011_00/color/1860.jpg`` has ``scene0011_00/depth/1860.png`` (533 lines in P2Net's list). Files that were
-    handed out in one folder, ``scene0011_00_color_1860.jpg``, are found as well.
+    ``scene0011_00/color/1860.jpg`` has ``scene0011_00/depth/1860.png`` (533 lines in P2Net's list). Flat file names,
+    ``scene0011_00_color_1860.jpg``, are found as well.
 ``interiornet``
     ``3FO4IF0OYUX0_Study/cam0/data/1.png`` has ``3FO4IF0OYUX0_Study/depth0/data/1.png`` (540 lines in StructDepth's
     list).
 
-Nothing is cropped. Images are turned upright as their EXIF entries say, and depth and K with them. The truth is valid
-where it is not 0 and is read at the nearest pixel of ``image_size``; the papers enlarge the prediction to the truth's
-size instead. It is taken as depth along z, as they do.
+Nothing is cropped. Images are rotated upright according to their EXIF entries, and depth and K with them. The ground
+truth is valid where it is not 0. It is sampled at the nearest pixel of ``image_size``; the papers upsample the
+prediction to the size of the ground truth instead. As in the papers, values are depth along z.
 """
 
 import math
@@ -28,7 +28,7 @@ from datamodules.files.media_paths import find_path
 from datamodules.files.metric_depth import to_metres
 from datamodules.files.orientation import Companions
 from datamodules.files.reading import read_stored, read_values, turn
-from datamodules.samples.aspect import LOOKED_AT, header_size, say_stretched
+from datamodules.samples.aspect import MAX_HEADERS, header_size, warn_stretched
 from datamodules.samples.frame import Frame, FrameSource, check_frame, default_intrinsics
 from geometry.camera_check import check_written
 
@@ -38,10 +38,10 @@ FOLDERS: dict[Layout, tuple[str, str]] = {
     "scannet": ("color", "depth"),
     "interiornet": ("cam0", "depth0"),
 }
-"""Folder of the images and the one that holds the depth in its place; ``pairs`` name both files in the list."""
+"""Folder of the images and the folder of the depth that replaces it in the path; ``pairs`` lists both files."""
 
 ASPECT_TOLERANCE = 0.02
-"""Largest relative difference of width / height between depth and image: ScanNet's are 640x480 and 1296x968."""
+"""Largest relative difference of aspect ratio between depth and image: ScanNet has 640x480 and 1296x968."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Pair:
         where: List and line, for messages.
         image: Path of the image.
         depth: Path of the depth.
-        name: Path of the image in the list, without its ending.
+        name: Path of the image in the list, without its extension.
     """
 
     where: str
@@ -62,16 +62,16 @@ class Pair:
 
 
 def read_pairs(path: Path, root: Path, layout: Layout) -> list[Pair]:
-    """Read a list of images, but none of them; empty lines are skipped.
+    """Return the files of a list, without reading the images; empty lines are skipped.
 
     Args:
         path: The list.
-        root: Folder that its paths start at.
-        layout: Where the depth of an image lies.
+        root: Folder that its paths are relative to.
+        layout: Rule that gives the depth path of an image.
 
     Raises:
         FileNotFoundError: If the list or a file that it names is missing.
-        ValueError: If it is empty or no text, or a line has another number of paths or folders.
+        ValueError: If the list is empty or no text, or a line has a wrong number of paths or an unexpected folder.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -103,7 +103,7 @@ def read_pairs(path: Path, root: Path, layout: Layout) -> list[Pair]:
 
 
 def _depth_of(image: str, layout: Layout, where: str) -> str:
-    """Path of the depth of an image, by the habits of its data set."""
+    """Return the path of the depth of an image in the layout of its data set."""
     folder, other = FOLDERS[layout]
     parts = Path(image).with_suffix(".png").parts
     if folder not in parts[:-1]:
@@ -112,7 +112,7 @@ def _depth_of(image: str, layout: Layout, where: str) -> str:
 
 
 def _find(root: Path, path: str, where: str) -> Path:
-    """The file, in its folders or with their names in front of its own."""
+    """Return the path of a file, nested in folders or flat with the folder names as prefix."""
     for candidate in (root / path, root / path.replace("/", "_")):
         found = find_path(candidate)
         if found is not None and found.is_file():
@@ -124,13 +124,13 @@ def _find(root: Path, path: str, where: str) -> Path:
 
 
 class DepthListSource:
-    """Frames of a list at the size of their images.
+    """Frames of a list at full image size.
 
     Args:
         pairs: The files.
         units_per_metre: Units of the depth files per metre.
-        intrinsics: ``(fx, fy, cx, cy)`` in pixels of the images, counted from the centre of the first one, or None
-            where they are unknown.
+        intrinsics: ``(fx, fy, cx, cy)`` in pixels of the images, relative to the centre of the first pixel, or None if
+            unknown.
     """
 
     def __init__(
@@ -148,10 +148,10 @@ class DepthListSource:
         return len(self.pairs)
 
     def read(self, index: int) -> Frame:
-        """Return one frame; depth of a smaller size is read at the nearest pixel.
+        """Return one frame; depth of another size is resized by nearest-neighbour sampling.
 
         Raises:
-            ValueError: If a file is broken or holds impossible values, or the depth has other proportions.
+            ValueError: If a file is damaged or holds invalid values, or the depth has another aspect ratio.
         """
         pair = self.pairs[index]
         try:
@@ -184,21 +184,21 @@ class DepthListSource:
 
 
 class DepthListDataModule(DepthDataModule):
-    """A list of images with depth to validate and test on; there is nothing to train on.
+    """Data module of a list of images with depth, for validation and test only.
 
     Args:
-        root: Folder that the paths of the list start at.
-        layout: Where the depth of an image lies: as in ``scannet`` or ``interiornet``, or in ``pairs`` of the list.
-        frame_list: The list (see this file's head), from ``root`` if relative.
+        root: Folder that the paths of the list are relative to.
+        layout: Rule for the depth path: that of ``scannet`` or ``interiornet``, or ``pairs`` if the list gives both.
+        frame_list: The list (see the module docstring), relative to ``root``.
         file_units_per_metre: Units of the depth files per metre.
-        intrinsics: ``(fx, fy, cx, cy)`` in pixels of the images, counted from the centre of the first one (OpenCV), or
-            None if they are unknown; depth metrics do not need them.
+        intrinsics: ``(fx, fy, cx, cy)`` in pixels of the images, relative to the centre of the first pixel (OpenCV), or
+            None if unknown; depth metrics do not need them.
         batch_size: Samples per batch and process.
         image_size: Height and width of the samples in pixels.
         base: Arguments of :class:`DepthDataModule`.
 
     Raises:
-        ValueError: If the layout is unknown, the units are not positive, or the intrinsics are none in pixels.
+        ValueError: If the layout is unknown, the units are not positive, or the intrinsics are not in pixels.
     """
 
     def __init__(
@@ -228,15 +228,15 @@ class DepthListDataModule(DepthDataModule):
 
     @property
     def val_is_test(self) -> bool:
-        """Whether validation runs on the test images: always."""
+        """Whether validation runs on the test images: always True."""
         return True
 
     def make_source(self, split: Split) -> FrameSource:
-        """Return the frames of the list for validation and test alike.
+        """Return the frames of the list, for validation or test.
 
         Raises:
             FileNotFoundError: If the list or a file that it names is missing.
-            ValueError: If the list is broken, or training is asked for.
+            ValueError: If the list is invalid, or the split is ``train``.
         """
         if split == "train":
             raise ValueError(
@@ -245,9 +245,9 @@ class DepthListDataModule(DepthDataModule):
             )
         pairs = read_pairs(self.frame_list, self.root, self.layout)
         if self.aspect == "stretch":
-            looked_at = pairs[:: max(1, len(pairs) // LOOKED_AT)]
+            looked_at = pairs[:: max(1, len(pairs) // MAX_HEADERS)]
             sizes = Counter(size for pair in looked_at if (size := header_size(pair.image, upright=True)) is not None)
-            say_stretched(str(self.frame_list), sizes, self.image_size)
+            warn_stretched(str(self.frame_list), sizes, self.image_size)
         return DepthListSource(
             pairs,
             units_per_metre=self.file_units_per_metre,

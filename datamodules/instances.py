@@ -1,4 +1,4 @@
-"""The base of every instance data module: images with boxes, padded together, in an order that can be resumed."""
+"""Base class of all instance data modules: padded batches of images with boxes, in a resumable order."""
 
 import abc
 from pathlib import Path
@@ -10,30 +10,35 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.base import LoaderDataModule, Split
 from datamodules.loading.samplers import EvaluationSampler, TrainSampler
 from datamodules.samples.frame import Sample
-from datamodules.samples.instance_dataset import InstanceDataset, InstanceSubset, ReducedInstances, collate_instances
+from datamodules.samples.instance_dataset import (
+    DownsampledInstances,
+    InstanceDataset,
+    InstanceSubset,
+    collate_instances,
+)
 from datamodules.samples.instance_frame import InstanceSource
 from datamodules.samples.instance_transforms import InstanceAugmentation
 from datamodules.samples.pseudo_depth import NoiseDepth, StoredDepth, open_depth
 
 PseudoDepth = Literal["exact", "file", "noise"]
-"""Where pseudo depth comes from: the truth (rooms only), a teacher's file, or nowhere."""
+"""Source of pseudo depth: ground truth (rooms only), a file of a teacher, or random noise."""
 
 MASK_STREAM = 6
-"""First word of the seed that says which images may use their masks."""
+"""First word of the seed that selects the images whose masks may be used."""
 
 
 class InstanceDataModule(LoaderDataModule):
-    """Loaders of images with boxes (``structures.instances.InstanceBatch``); a subclass says where they come from.
+    """Data loaders of images with boxes (``structures.instances.InstanceBatch``). A subclass defines their source.
 
-    Order, draws, resuming and shares under DDP are those of :class:`LoaderDataModule`. Training never reads a mask
-    unless ``mask_share`` allows it: with 0, files without any mask give the very same batches.
+    Order, random draws, resuming and DDP sharding are those of :class:`LoaderDataModule`. Training reads no mask unless
+    ``mask_share`` allows it: with 0, files without masks give identical batches.
 
     Args:
         image_size: Length of the shorter side of evaluation images, and limit of their longer side, in pixels.
         augmentation: Applied to training images; None resizes them as in evaluation.
-        mask_share: Share of the training images whose masks may be used where the data have them (mixed supervision):
-            0 trains on boxes alone, 1 on all masks. A larger share holds the images of a smaller one.
-        pseudo_depth: Where the pseudo depth of training images comes from; None leaves it out.
+        mask_share: Share of the training images whose masks may be used if the data have them (mixed supervision): 0
+            trains on boxes alone, 1 on all masks. A larger share includes the images of a smaller one.
+        pseudo_depth: Source of the pseudo depth of training images; None for none.
         pseudo_depth_file: Label file of kind ``depth`` for ``pseudo_depth: file``.
         base: Arguments of :class:`LoaderDataModule`.
 
@@ -71,26 +76,26 @@ class InstanceDataModule(LoaderDataModule):
     @property
     @abc.abstractmethod
     def class_names(self) -> list[str]:
-        """Names of the classes; that of label k is at k - 1."""
+        """Class names; the name of label k is at index k - 1."""
 
     @property
     @abc.abstractmethod
     def category_ids(self) -> list[int]:
-        """The data set's own ids of the classes; that of label k is at k - 1."""
+        """Category ids of the data set; the id of label k is at index k - 1."""
 
     @property
     def flag_names(self) -> tuple[str, ...]:
-        """Names of the flags that every object has, such as ``camouflaged``; these can be scored by themselves."""
+        """Names of the flags of every object, such as ``camouflaged``; flagged objects can be scored separately."""
         return ()
 
     @property
     def n_classes(self) -> int:
-        """How many classes the data have; a network takes it from here."""
+        """Number of classes of the data, to which the network is set."""
         return len(self.category_ids)
 
     @abc.abstractmethod
     def make_instances(self, split: Split) -> InstanceSource:
-        """Return the images of a split; called once per split and process, after ``prepare_data``."""
+        """Return the images of a split. Called once per split and process, after ``prepare_data``."""
 
     def _make_dataset(self, split: Split) -> Dataset[Sample]:
         source = self.make_instances(split)
@@ -100,12 +105,12 @@ class InstanceDataModule(LoaderDataModule):
         if split == "train":
             masked = self._masked(len(source))
             source = self._with_depth(source)
-            chosen = self._chosen(split, len(source))
+            chosen = self._subset_positions(split, len(source))
             if chosen is not None:
                 source, masked = InstanceSubset(source, chosen), [masked[index] for index in chosen]
-            source = self._reduced_instances(source, masked)
+            source = self._preprocessed(source, masked)
         elif self.cache:
-            source = ReducedInstances(source, self.image_size, oversampling=float("inf"), keep=True)
+            source = DownsampledInstances(source, self.image_size, oversampling=float("inf"), keep=True)
         dataset = InstanceDataset(
             source,
             image_size=self.image_size,
@@ -116,26 +121,26 @@ class InstanceDataModule(LoaderDataModule):
         return cast("Dataset[Sample]", dataset)
 
     def _masked(self, size: int) -> list[bool]:
-        """For each training image whether its masks may be used."""
+        """Return for each training image whether its masks may be used."""
         order = np.random.default_rng((MASK_STREAM, self.seed)).permutation(size)
         masked = np.zeros(size, dtype=np.bool_)
         masked[order[: round(self.mask_share * size)]] = True
         return masked.tolist()
 
     def _with_depth(self, source: InstanceSource) -> InstanceSource:
-        """The training images with what stands for their depth; a source with the truth has joined it by itself."""
+        """Return the training images with pseudo depth from a file or noise; exact depth is added by the source."""
         if self.pseudo_depth_file is not None:
             store = open_depth(self.pseudo_depth_file, names=source.names, content_key=self.content_key)
             return StoredDepth(source, store)
         return NoiseDepth(source, seed=self.seed) if self.pseudo_depth == "noise" else source
 
-    def _reduced_instances(self, source: InstanceSource, masked: list[bool]) -> InstanceSource:
-        """The source with its images reduced and kept in memory, as ``oversampling`` and ``cache`` say."""
+    def _preprocessed(self, source: InstanceSource, masked: list[bool]) -> InstanceSource:
+        """Return the source with downsampling and caching according to ``oversampling`` and ``cache``."""
         if self.oversampling is None and not self.cache:
             return source
         factor = float("inf") if self.oversampling is None else self.oversampling
-        reduced = ReducedInstances(source, self.image_size, oversampling=factor, keep=self.cache)
-        if self.cache and self.num_workers > 0:  # now, so that worker processes forked later share one memory
+        reduced = DownsampledInstances(source, self.image_size, oversampling=factor, keep=self.cache)
+        if self.cache and self.num_workers > 0:  # filled before forking, so that worker processes share the memory
             for index in range(len(reduced)):
                 reduced.read(index, masks=masked[index])
         return reduced

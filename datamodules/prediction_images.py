@@ -1,4 +1,4 @@
-"""Images, folders, globs and videos of a user's own, for prediction."""
+"""Data module of a user's images and videos for prediction."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ from datamodules.base import ProjectDataModule
 from datamodules.files.media_paths import MediaFile, find_media
 from datamodules.files.reading import read_rgb
 from datamodules.files.video import read_video
-from datamodules.loading.notices import say_once
+from datamodules.loading.notices import warn_once
 from datamodules.samples.instance_transforms import fitting_size
 from geometry.camera import intrinsics_from_field_of_view
 from geometry.camera_check import (
@@ -29,11 +29,11 @@ from geometry.camera_check import (
 )
 
 Fit = Literal["pixels", "sides"]
-"""How an image meets ``image_size``: the same number of pixels, or its shorter side with a limit of the longer one."""
+"""Meaning of ``image_size``: ``pixels`` is the number of pixels, ``sides`` the shorter side and limit of the longer."""
 
 
 def working_size(height: int, width: int, *, image_size: tuple[int, int]) -> tuple[int, int]:
-    """Size with the aspect ratio of the image and about as many pixels as ``image_size``.
+    """Return a size with the aspect ratio of the image and about as many pixels as ``image_size``.
 
     >>> working_size(480, 640, image_size=(96, 128))
     (96, 128)
@@ -47,17 +47,17 @@ def working_size(height: int, width: int, *, image_size: tuple[int, int]) -> tup
 def prepare(
     pixels: npt.NDArray[np.uint8], *, image_size: tuple[int, int], divisor: int, fit: Fit = "pixels"
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Resize an image to its working size and pad it at the right and bottom to multiples of the divisor.
+    """Return an image at its working size, padded at the right and bottom to multiples of the divisor.
 
     Args:
         pixels: uint8 ``(H0, W0, 3)``, RGB.
         image_size: See :func:`working_size`, or for ``sides`` the shorter side and the limit of the longer one.
-        divisor: What height and width are to be divisible by.
-        fit: How the image meets ``image_size``. Padding repeats the border for ``pixels`` and is black for ``sides``,
-            as each task evaluates its images.
+        divisor: Divisor of the padded height and width.
+        fit: Meaning of ``image_size``. Padding replicates the border for ``pixels`` and is black for ``sides``, as in
+            the evaluation of each task.
 
     Returns:
-        float32 ``(3, H, W)`` in [0, 1], and the rows and columns of it that are no padding.
+        float32 ``(3, H, W)`` in [0, 1], and its numbers of rows and columns without padding.
     """
     if fit == "sides":
         size = (pixels.shape[0], pixels.shape[1])
@@ -65,7 +65,7 @@ def prepare(
     else:
         height, width = working_size(*pixels.shape[:2], image_size=image_size)
     shrinks = height * width < pixels.shape[0] * pixels.shape[1]
-    # Linear interpolation would skip pixels when shrinking; both filters keep the corner convention.
+    # Linear interpolation would alias when downsampling; both filters follow the corner convention.
     resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     border = cv2.BORDER_CONSTANT if fit == "sides" else cv2.BORDER_REPLICATE
     padded = cv2.copyMakeBorder(resized, 0, -height % divisor, 0, -width % divisor, border)
@@ -79,21 +79,21 @@ def intrinsics_for(
     intrinsics: tuple[float, float, float, float] | None,
     field_of_view_degrees: float | None,
 ) -> Tensor | None:
-    """K ``(3, 3)`` of an image in its own pixels, corner convention, or None if nothing is known.
+    """Return K ``(3, 3)`` of an image in its own pixels, corner convention, or None if the camera is unknown.
 
     Args:
         height: Rows.
         width: Columns.
         intrinsics: ``fx, fy, cx, cy`` in pixels, corner convention.
-        field_of_view_degrees: Horizontal field of view; the principal point is then the middle.
+        field_of_view_degrees: Horizontal field of view, with the principal point in the image centre.
 
     Raises:
-        ValueError: If they cannot be the camera of an image of that size (``geometry/camera_check.py``).
+        ValueError: If the camera is implausible for an image of this size (``geometry/camera_check.py``).
     """
     if intrinsics is not None:
         fx, fy, cx, cy = intrinsics
         for doubt in judge_camera(Intrinsics(fx, fy, cx, cy), width=width, height=height):
-            say_once(f"K {intrinsics}", doubt.kind, f"{doubt.message}.")
+            warn_once(f"K {intrinsics}", doubt.kind, f"{doubt.message}.")
         return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32)
     if field_of_view_degrees is not None:
         return intrinsics_from_field_of_view(math.radians(field_of_view_degrees), height=height, width=width)
@@ -104,7 +104,7 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
     """Images and video frames in the order of the files, each as an item of ``ImageFileBatch``.
 
     Args:
-        files: What to read.
+        files: Files to read.
         image_size: See :class:`ImageFiles`.
         divisor: See :class:`ImageFiles`.
         intrinsics: See :class:`ImageFiles`.
@@ -133,7 +133,7 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
         self.fit: Fit = fit
 
     def __iter__(self) -> Iterator[dict[str, Tensor | str | bool]]:
-        """Items of this process' share of the files; every file is read by one worker of one rank."""
+        """Yield the items of the files of this process; every file is read by one worker of one rank."""
         worker = get_worker_info()
         workers, worker_id = (1, 0) if worker is None else (worker.num_workers, worker.id)
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -195,21 +195,21 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
 
 
 class ImageFiles(ProjectDataModule):
-    """Any images for ``predict``: one file, a folder with everything below it, a glob, or a video.
+    """Data module of images for ``predict``: one file, a folder with its subfolders, a glob, or a video.
 
-    A file that cannot be read becomes an item with its ``error``, so that the rest is done.
+    A file that cannot be read becomes an item with an ``error``, so that prediction continues with the other files.
 
     Args:
-        path: Image, video, folder, or glob (``**`` goes into folders).
-        image_size: Height and width whose number of pixels the network is to see; best that of its training. The
-            aspect ratio of each image is kept.
+        path: Image, video, folder, or glob (``**`` is recursive).
+        image_size: Height and width whose product is the number of pixels of the network input, ideally as in training.
+            The aspect ratio of each image is kept.
         divisor: Height and width are padded to multiples of it.
-        field_of_view_degrees: Horizontal field of view in (0, 180); gives point clouds their shape.
-        intrinsics: ``fx, fy, cx, cy`` in pixels of the images as they are, counted from the corner of the first
-            pixel (OpenCV's ``cx, cy`` plus 0.5); instead of the field of view.
-        num_workers: Reading processes.
-        assumed_field_of_view_degrees: Horizontal field of view that K is made up from where the camera is not given
-            (``K_known`` is False then): that of the network's training.
+        field_of_view_degrees: Horizontal field of view in (0, 180), which determines the shape of point clouds.
+        intrinsics: ``fx, fy, cx, cy`` in pixels of the full-size images, relative to the corner of the first pixel
+            (OpenCV's ``cx, cy`` plus 0.5); an alternative to the field of view.
+        num_workers: Number of loader processes.
+        assumed_field_of_view_degrees: Horizontal field of view from which K is derived if no camera is given
+            (``K_known`` is False then); that of the network's training.
         fit: ``pixels``, or ``sides`` for instances: ``image_size`` is then the length of the shorter side and the limit
             of the longer one, as in :class:`~datamodules.instances.InstanceDataModule`.
 
@@ -252,16 +252,16 @@ class ImageFiles(ProjectDataModule):
         self.files: list[MediaFile] = []
 
     def setup(self, stage: str) -> None:
-        """Find the files.
+        """Search for the files.
 
         Raises:
             FileNotFoundError: If the path does not exist.
-            ValueError: If nothing under the path is an image or a video.
+            ValueError: If the path contains no image and no video.
         """
         self.files = find_media(self.path)
 
     def predict_dataloader(self) -> DataLoader[dict[str, Tensor | str | bool]]:
-        """Batches of one, in the order of the files."""
+        """Return the loader of batches of one item, in the order of the files."""
         dataset = MediaDataset(
             self.files,
             image_size=self.image_size,

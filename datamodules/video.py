@@ -1,4 +1,4 @@
-"""The base of every video data module: clips of neighbouring frames instead of single images."""
+"""Base class of all video data modules, with clips of neighbouring frames instead of single images."""
 
 import abc
 from pathlib import Path
@@ -10,24 +10,25 @@ from datamodules.base import DepthDataModule, Split
 from datamodules.preprocessing.keypoints import KeypointSource
 from datamodules.samples.clips import ClipAugmentation, ClipDataset, Window
 from datamodules.samples.frame import FrameSource, Sample
-from datamodules.samples.labelled import LabelledSource, VanishingSource, open_labels
+from datamodules.samples.stored_labels import ProxyLabelSource, VanishingSource, open_labels
 
 
 class VideoDataModule(DepthDataModule):
-    """Loaders of clips (``structures.clip.ClipBatch``); a subclass says where frames come from and how they follow.
+    """Data loaders of clips (``structures.clip.ClipBatch``). A subclass defines the frame source and the clips.
 
-    Order, draws, resuming and shares under DDP are those of :class:`DepthDataModule`, with clips for frames.
+    Order, random draws, resuming and DDP sharding are those of :class:`DepthDataModule`, applied to clips.
 
     Args:
-        window: Odd number of frames of a clip; the target stands in the middle.
+        window: Odd number of frames of a clip; the target is the middle one.
         stride: Frames of the video from one frame of a clip to the next.
-        augmentation: Applied to training clips; None trains on unaugmented ones.
+        augmentation: Applied to training clips; None trains on unaugmented clips.
         proxy_labels: File of proxy labels for the training frames (``structures/label_store.py``), or None.
         vanishing: File of vanishing directions for the training frames, or None.
-        keypoints: Whether to select key points in every frame, at its full size.
+        keypoints: Whether to select key points in every frame, at full size.
         batch_size: Clips per batch and process.
-        oversampling: Frames are reduced to that many times ``image_size`` once they are read; None leaves them.
-        cache: Keep frames in memory once they were read; every frame is read by several clips.
+        oversampling: Frames are downsampled to this multiple of ``image_size`` when they are read; None keeps their
+            size.
+        cache: Whether to keep frames in memory after the first read; every frame is part of several clips.
         base: Arguments of :class:`DepthDataModule`.
 
     Raises:
@@ -62,20 +63,20 @@ class VideoDataModule(DepthDataModule):
 
     @abc.abstractmethod
     def make_windows(self, split: Split, source: FrameSource) -> list[Window]:
-        """Return the clips of a split, as positions in the source that ``make_source`` gave for it."""
+        """Return the clips of a split, as positions in the source from ``make_source``."""
 
     def _make_dataset(self, split: Split) -> Dataset[Sample]:
         source = self.make_source(split)
         windows = self.make_windows(split, source)
         if len(windows) == 0:
             raise ValueError(f"The {split} split of {type(self).__name__} holds no clips.")
-        chosen = self._chosen(split, len(windows))
+        chosen = self._subset_positions(split, len(windows))
         if chosen is not None:
             windows = [windows[index] for index in chosen]
-        targets = self._reduced(self._labelled(split, source))
+        targets = self._preprocessed(self._with_labels(split, source))
         return ClipDataset(
-            # Where frames are kept, a neighbour is a target elsewhere; where they are not, it needs no labels.
-            targets if self.cache else self._reduced(source),
+            # With a cache, targets and neighbours share frames. Without one, neighbours are read without labels.
+            targets if self.cache else self._preprocessed(source),
             windows,
             targets=targets,
             image_size=self.image_size,
@@ -84,10 +85,10 @@ class VideoDataModule(DepthDataModule):
             seed=self.seed,
         )
 
-    def _labelled(self, split: Split, source: FrameSource) -> FrameSource:
-        """The source with what was asked for beside the frames."""
+    def _with_labels(self, split: Split, source: FrameSource) -> FrameSource:
+        """Return the source with proxy labels, vanishing directions and key points according to the settings."""
         if split == "train" and self.proxy_labels is not None:
-            source = LabelledSource(
+            source = ProxyLabelSource(
                 source, open_labels(self.proxy_labels, kind="semantic", content_key=self.content_key)
             )
         if split == "train" and self.vanishing is not None:

@@ -119,7 +119,7 @@ def test_last_is_no_checkpoint_of_a_test(words, tmp_path):
     [
         (["--data.init_args.split_seed", "0"], None),
         (["--ckpt_path", "nowhere.ckpt"], "'nowhere.ckpt' does not exist"),
-        (["--data.init_args.train_subset", "1000000"], "train_subset asks for 1000000"),
+        (["--data.init_args.train_subset", "1000000"], "train_subset is 1000000, but the training split has"),
     ],
 )
 def test_a_refused_run_leaves_no_folder(words, tmp_path, settings, reason):

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from datamodules.coco.file import CocoFile
 from datamodules.coco.findings import CocoFileError
 from datamodules.coco.image import CocoImage
-from datamodules.coco.images import Exif, ImageReport, inspect_images, read_image, settle_exif
+from datamodules.coco.images import Exif, ImageReport, inspect_images, read_image, resolve_exif
 from datamodules.files.run_lengths import decode_masks
 from structures.files import write_png
 from structures.output_paths import check_folder
@@ -184,7 +184,7 @@ def check(json_path: Path, folder: Path, out: Path, *, exif: Exif, decode: bool)
     file = CocoFile(json_path, keep_masks=True)
     sys.stdout.write("\n".join(report(file)) + "\n")
     found = inspect_images(file.images, folder)
-    upright, sentence = settle_exif(found, file.images, exif=exif, json_path=json_path)
+    upright, sentence = resolve_exif(found, file.images, exif=exif, json_path=json_path)
     if sentence is not None:
         sys.stdout.write(f"{sentence}\n")
     problems = image_problems(file, folder, found, upright=upright, decode=decode)

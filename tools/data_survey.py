@@ -15,12 +15,12 @@ from torch.utils.data import Dataset
 from datamodules.base import DepthDataModule, LoaderDataModule, Split
 from datamodules.files.metric_depth import SATURATED
 from datamodules.loading.notices import tallies
-from datamodules.samples.aspect import say_stretched
+from datamodules.samples.aspect import warn_stretched
 from datamodules.samples.clips import ClipDataset
 from datamodules.samples.dataset import DepthDataset
+from datamodules.samples.downsampled import CroppedSource, DownsampledSource
 from datamodules.samples.frame import Frame, FrameSource
-from datamodules.samples.instance_dataset import InstanceDataset, ReducedInstances
-from datamodules.samples.reduced import CroppedSource, ReducedSource
+from datamodules.samples.instance_dataset import DownsampledInstances, InstanceDataset
 from structures.depth_units import DepthSummary, summarise, why_doubtful, why_impossible
 
 NAMED = 10
@@ -112,7 +112,7 @@ def frame_readers(dataset: Dataset[Any]) -> Iterator[tuple[str, Callable[[], Any
     """Each frame or image that training reads, once: its title, and a function that reads it at full size."""
     if isinstance(dataset, InstanceDataset):
         instances = dataset.source
-        while isinstance(instances, ReducedInstances):
+        while isinstance(instances, DownsampledInstances):
             instances = instances.source
         for index, masks in enumerate(dataset.masked):
             yield f"image {index}", lambda i=index, m=masks, s=instances: _instance(s, i, m)  # type: ignore[misc]
@@ -141,7 +141,7 @@ def _instance(source: Any, index: int, masks: bool) -> Any:
 
 def _full_size(source: FrameSource) -> FrameSource:
     """The source of the frames before they are cropped, reduced and cached."""
-    while isinstance(source, ReducedSource | CroppedSource):
+    while isinstance(source, DownsampledSource | CroppedSource):
         source = source.source
     return source
 
@@ -188,7 +188,7 @@ def report(found: Survey, data: LightningDataModule) -> tuple[list[str], bool]:
                 f"{summary.median_m:.3g} m of all, such as {names}: are their files in another unit?"
             )
     if isinstance(data, DepthDataModule) and data.aspect == "stretch" and summary is not None:
-        stretched = say_stretched(str(getattr(data, "root", type(data).__name__)), found.sizes, data.image_size)
+        stretched = warn_stretched(str(getattr(data, "root", type(data).__name__)), found.sizes, data.image_size)
         if stretched is not None:
             lines.append(f"warning: {stretched}")
     return lines, useless

@@ -112,10 +112,10 @@ def find_masks(
     files = find_files(pattern)
     images, depths = ([pair[side] for pair in pairing.pairs] for side in (0, 1))
     try:
-        with_images = [*images, *pairing.lonely_images] if pairing.lonely_images else images
+        with_images = [*images, *pairing.unmatched_images] if pairing.unmatched_images else images
         masks = pair_files(with_images, files, kind="masks", tolerance_s=tolerance_s, time_unit=time_unit)
     except ValueError:
-        if not pairing.lonely_images:
+        if not pairing.unmatched_images:
             raise
         # The masks are named after the depth maps, or exist only for the pairs.
         masks = pair_files(depths, files, kind="masks", tolerance_s=tolerance_s, time_unit=time_unit)

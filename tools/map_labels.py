@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from datamodules.files.depth_map_values import Tally, WrittenAs, depth_of_map
+from datamodules.files.depth_map_values import DepthEncoding, Tally, depth_of_map
 from datamodules.files.depth_maps import DepthMaps, map_shape, match_maps, read_map
 from structures.label_writer import LabelWriter
 from tools.teacher_arguments import unit_of
@@ -18,7 +18,7 @@ _HASHED = 16
 """Number of maps whose content enters the fingerprint of a folder, evenly chosen; of the others, name and size do."""
 
 
-def written_as(options: Any) -> WrittenAs:  # a namespace of jsonargparse
+def written_as(options: Any) -> DepthEncoding:  # a namespace of jsonargparse
     """Unit and direction of the depth maps, as given on the command line.
 
     Raises:
@@ -35,7 +35,7 @@ def written_as(options: Any) -> WrittenAs:  # a namespace of jsonargparse
             "(millimetres) or --unit relative, and --inverse if larger is nearer"
         )
     unit = unit_of(options.unit)
-    return WrittenAs(None if unit == "relative" else unit, bool(options.inverse))
+    return DepthEncoding(None if unit == "relative" else unit, bool(options.inverse))
 
 
 def folder_title(maps: DepthMaps) -> str:

@@ -1,7 +1,7 @@
-"""What all boxes of a COCO-format file together say of their unit: pixels x, y, width, height, or something else.
+"""Detection of boxes in another format than COCO's pixels x, y, width, height, over all annotations of a file.
 
-One odd box is an odd box; a whole file of them is another format, and training on it would be in vain. So these are
-judged over the file, by what each annotation says besides its box: its mask, its area and the size of its image.
+A single unusual box is an annotation error, but a file full of them is written in another format. The checks compare
+each box with the other data of its annotation: the mask, the area and the size of the image.
 """
 
 import math
@@ -12,24 +12,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.coco.findings import Findings, shown
+from datamodules.coco.findings import Findings, format_value
 
 Floats = npt.NDArray[np.float64]
 
 ONE_PIXEL = 1.0 + 1e-6
-"""Boxes that end here, or before, are relative to the image, or nobody could see their objects."""
+"""Boxes that end within the first pixel are relative to the image: objects of that size would be invisible."""
 
 FEW = 4
-"""With fewer boxes the size of the image alone says nothing about corners."""
+"""With fewer boxes the image size alone is no evidence for corners."""
 
 CORNER_SHARE = 0.25
-"""Share of boxes far over the border from which on corners are believed, where all fit as such."""
+"""Least share of boxes far outside of the image for a file to count as corners, if all boxes are valid corners."""
 
 CORNER_HINT = 0.05
-"""How far over the border is far, in sides of the image."""
+"""Distance outside of the image that counts as far, as a fraction of the side of the image."""
 
 APART_IOU = 0.1
-"""A box and the box around its mask that overlap less belong to different things; visible parts overlap more."""
+"""IoU of a box and the bounding box of its mask below which they do not belong together. Occlusion leaves more."""
 
 CENTRES = "the centre x, y and width, height (as of YOLO), but x, y of the top-left corner, width, height are needed"
 SWAPPED = "y, x, height, width, but x, y, width, height are needed"
@@ -40,15 +40,15 @@ LARGE_SIDE = 200
 
 @dataclass(slots=True)
 class BoxRecord:
-    """A box as it stands in the file, with what its annotation says besides.
+    """A box as written in the file, with the data of its annotation that it is checked against.
 
     Attributes:
-        annotation: Its id, as it stands in the file.
-        given: x, y, width, height, as they stand in the file; finite, the last two above 0.
-        limits: Width and height of its image.
-        mask: xyxy around its mask, or None.
-        area: As given; NaN where it is not.
-        kept: Whether anything of it is used.
+        annotation: Id of the annotation, as written.
+        given: x, y, width, height, as written; finite, width and height above 0.
+        limits: Width and height of the image.
+        mask: Bounding box of the mask, xyxy, or None.
+        area: Area as written; NaN if absent.
+        kept: Whether the box is used after clipping.
     """
 
     annotation: Any
@@ -60,19 +60,19 @@ class BoxRecord:
 
     @property
     def example(self) -> str:
-        """Where the box is and what it is, for messages."""
-        return f"the annotation {shown(self.annotation)}, bbox {shown(self.given)}"
+        """Annotation id and numbers of the box, for messages."""
+        return f"the annotation {format_value(self.annotation)}, bbox {format_value(self.given)}"
 
 
 @dataclass
 class BoxTable:
-    """The boxes of a file in arrays.
+    """All boxes of a file as arrays.
 
     Attributes:
         boxes: ``(N, 4)``, x, y, width, height.
-        limits: ``(N, 2)``, width and height of their images, pixels.
-        masks: ``(N, 4)``, xyxy around their masks, NaN where there is none.
-        areas: ``(N,)``, as given, NaN where it is not.
+        limits: ``(N, 2)``, width and height of the images in pixels.
+        masks: ``(N, 4)``, bounding boxes of the masks, xyxy, NaN without a mask.
+        areas: ``(N,)``, areas as written, NaN if absent.
     """
 
     boxes: Floats
@@ -82,16 +82,16 @@ class BoxTable:
 
     @property
     def corners(self) -> Floats:
-        """``(N, 4)``, xyxy, if the boxes are what they should be."""
+        """Boxes as xyxy corners, ``(N, 4)``, assuming x, y, width, height."""
         return np.concatenate([self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]], axis=1)
 
 
-def judge_boxes(records: list[BoxRecord], findings: Findings, path: Path) -> None:
-    """Refuse a file whose boxes are another format, and count single ones that look like it.
+def check_box_format(records: list[BoxRecord], findings: Findings, path: Path) -> None:
+    """Refuse a file whose boxes are in another format, and count single boxes that look like another format.
 
     Args:
         records: All boxes of the file that are finite and have an area.
-        findings: What is found is added here.
+        findings: Collects the faults; modified in place.
         path: The file, for messages.
     """
     if not records:
@@ -102,7 +102,7 @@ def judge_boxes(records: list[BoxRecord], findings: Findings, path: Path) -> Non
         np.array([record.mask or (math.nan,) * 4 for record in records], dtype=np.float64),
         np.array([record.area for record in records], dtype=np.float64),
     )
-    with np.errstate(over="ignore", invalid="ignore"):  # a box of 1e300 pixels is none either way
+    with np.errstate(over="ignore", invalid="ignore"):  # a box of 1e300 pixels is invalid in every format
         relative, over, apart = inside_first_pixel(table), like_corners(table), apart_from_masks(table)
         masked, corners = int(np.isfinite(table.masks[:, 0]).sum()), are_corners(table)
         other = None if corners is not None else other_order(table)
@@ -140,18 +140,18 @@ def judge_boxes(records: list[BoxRecord], findings: Findings, path: Path) -> Non
 
 
 def inside_first_pixel(table: BoxTable) -> npt.NDArray[np.bool_]:
-    """Bool ``(N,)``, boxes all of whose numbers are at most 1, as those relative to the image are."""
+    """Flag boxes whose numbers are all at most 1, as in relative coordinates; bool ``(N,)``."""
     small = np.abs(table.boxes).max(axis=1, initial=0) <= ONE_PIXEL
     return np.asarray(small & (table.limits.min(axis=1, initial=np.inf) > 2), dtype=np.bool_)
 
 
 def like_corners(table: BoxTable) -> npt.NDArray[np.bool_]:
-    """Bool ``(N,)``, boxes that end far outside of their image, but would fit as corners x1, y1, x2, y2."""
+    """Flag boxes that end far outside of the image but are valid as corners x1, y1, x2, y2; bool ``(N,)``."""
     return _fit_as_corners(table) & (table.corners[:, 2:] > (1 + CORNER_HINT) * table.limits).any(axis=1)
 
 
 def are_corners(table: BoxTable) -> str | None:
-    """Why the boxes of the file are held to be corners x1, y1, x2, y2; None where nothing says so."""
+    """Return the evidence that the boxes are corners x1, y1, x2, y2; None if there is none."""
     fit = _fit_as_corners(table)
     if len(fit) == 0 or fit.mean() < 0.99:
         return None
@@ -180,10 +180,10 @@ def are_corners(table: BoxTable) -> str | None:
 
 
 def other_order(table: BoxTable) -> str | None:
-    """What the four numbers of all boxes are held to be in place of x, y, width, height; None where nothing says so.
+    """Return which format other than x, y, width, height the boxes have, with the evidence; None if there is none.
 
-    Masks tell boxes by their centre, or with x and y swapped, from good ones. Without masks only centres are told, by
-    boxes that end far outside of their images although all would fit as such.
+    With masks, boxes given by their centre and boxes with x and y swapped are detected. Without masks only centres are
+    detected: boxes that end far outside of their images although all are valid as centres.
     """
     x, y, w, h = table.boxes.T
     masked = ~np.isnan(table.masks[:, 0])
@@ -204,7 +204,7 @@ def other_order(table: BoxTable) -> str | None:
 
 
 def apart_from_masks(table: BoxTable) -> npt.NDArray[np.bool_]:
-    """Bool ``(N,)``, boxes with a mask that hardly overlap it."""
+    """Flag boxes that hardly overlap their own mask; bool ``(N,)``."""
     masked = ~np.isnan(table.masks[:, 0])
     apart = np.zeros(len(masked), dtype=np.bool_)
     apart[masked] = box_iou(table.corners[masked], table.masks[masked]) < APART_IOU
@@ -212,7 +212,7 @@ def apart_from_masks(table: BoxTable) -> npt.NDArray[np.bool_]:
 
 
 def look_like_percent(table: BoxTable) -> bool:
-    """Whether all boxes end within 100 pixels, and some just there, although the images are much larger."""
+    """Return whether all boxes end within 100 pixels, some close to 100, although the images are much larger."""
     if len(table.boxes) < 5 * FEW or table.limits.min() < LARGE_SIDE:
         return False
     ends = table.corners[:, 2:].max(axis=0)
@@ -220,7 +220,7 @@ def look_like_percent(table: BoxTable) -> bool:
 
 
 def box_iou(one: Floats, two: Floats) -> Floats:
-    """Intersection over union of pairs of xyxy boxes, both ``(N, 4)``."""
+    """Return the intersection over union ``(N,)`` of pairs of xyxy boxes, both ``(N, 4)``."""
     overlap = (np.minimum(one[:, 2:], two[:, 2:]) - np.maximum(one[:, :2], two[:, :2])).clip(min=0).prod(axis=1)
     union = sum((box[:, 2:] - box[:, :2]).clip(min=0).prod(axis=1) for box in (one, two)) - overlap
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)

@@ -1,149 +1,46 @@
-"""Any data set in COCO format: images in folders, one JSON a split, which says what the classes are."""
+"""Data module of any data set in COCO format: image folders and one JSON file per split, which defines the classes."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
-
-import numpy as np
-import torch
 
 from datamodules.base import Split
 from datamodules.coco.file import CocoFile
 from datamodules.coco.findings import CocoFileError
 from datamodules.coco.image import CocoImage
-from datamodules.coco.images import Exif, ImageReport, check_problems, inspect_images, read_image, settle_exif
-from datamodules.files.run_lengths import decode_masks
+from datamodules.coco.images import Exif, ImageReport, check_problems, inspect_images, resolve_exif
+from datamodules.coco.source import CocoFrames, CocoSource
 from datamodules.instances import InstanceDataModule, PseudoDepth
-from datamodules.samples.frame import Frame, default_intrinsics
-from datamodules.samples.instance_frame import InstanceFrame
-from structures.instances import Truth
 
 logger = logging.getLogger(__name__)
 
 
-class CocoSource:
-    """Images of a COCO-format file with their objects.
-
-    Args:
-        images: The images, in order.
-        folder: Where ``file_name`` starts from.
-        upright: Whether images are turned as their EXIF entry says.
-    """
-
-    def __init__(self, images: Sequence[CocoImage], folder: Path, *, upright: bool = True) -> None:
-        self.images = images
-        self.folder = folder
-        self.upright = upright
-
-    def pixels(self, index: int) -> np.ndarray:
-        """Pixels of an image; see :func:`datamodules.coco.images.read_image`."""
-        return read_image(self.images[index], self.folder, upright=self.upright)
-
-    @property
-    def names(self) -> list[str]:
-        """Name of every image: its path without the ending."""
-        return [image.name for image in self.images]
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.images)
-
-    def read(self, index: int, *, masks: bool) -> InstanceFrame:
-        """Return an image with its objects, crowds left out.
-
-        Raises:
-            FileNotFoundError: If there is no such image.
-            ValueError: If the image or a mask is broken.
-        """
-        image = self.images[index]
-        single = ~image.crowd
-        size = (image.height, image.width)
-        return InstanceFrame(
-            image=self.pixels(index),
-            boxes=image.boxes[single],
-            labels=image.labels[single],
-            name=image.name,
-            image_id=image.image_id,
-            original_size=size,
-            masks=decode_masks(image.masks(), size)[single] if masks and image.has_masks else None,
-        )
-
-    def truth(self, index: int) -> Truth:
-        """Return what predictions for an image are scored on."""
-        image = self.images[index]
-        return Truth(
-            boxes=torch.from_numpy(image.boxes),
-            labels=torch.from_numpy(image.labels),
-            crowd=torch.from_numpy(image.crowd),
-            ignored=torch.zeros(len(image.labels), dtype=torch.bool),
-            area=torch.from_numpy(image.area),
-            masks=image.masks() if image.scores_masks else None,
-            unmasked=torch.from_numpy(image.unmasked),
-        )
-
-
-class CocoFrames:
-    """The same images as frames of unknown depth, for a teacher that writes their pseudo depth."""
-
-    has_depth = False
-    """Whether any frame has a depth to compare with."""
-
-    def __init__(self, source: CocoSource) -> None:
-        self.source = source
-
-    @property
-    def names(self) -> list[str]:
-        """Name of every image, without reading any."""
-        return self.source.names
-
-    @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """Height and width of every image, without reading any."""
-        return [(image.height, image.width) for image in self.source.images]
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.source)
-
-    def read(self, index: int) -> Frame:
-        """Return an image; its depth is 0 (unknown) everywhere and its K made up."""
-        image = self.source.images[index]
-        return Frame(
-            image=self.source.pixels(index),
-            depth=np.zeros((image.height, image.width), dtype=np.float32),
-            K=default_intrinsics(width=image.width, height=image.height),
-            name=image.name,
-            K_known=False,
-        )
-
-
 class CocoDataModule(InstanceDataModule):
-    """Boxes (and masks, where there are any) of a COCO-format data set.
+    """Data module of boxes, and masks if present, of a COCO-format data set.
 
-    Labels count from 1 in the order of the category ids of the validation file; the training file has to have the same
-    categories. Every JSON is checked as a whole and every image file looked for before anything is trained: what is
-    harmless is left out or mended and counted in one message (:mod:`datamodules.coco.file`), anything else stops with
-    one sentence. Training leaves out crowds, and images of which no box is left. Evaluation keeps all images, and
-    crowds as COCO scores them. Images with an EXIF orientation are read in one way for a whole file
-    (:mod:`datamodules.coco.images`).
+    Labels count from 1 in the order of the category ids of the validation file. The training file needs the same
+    categories. Every JSON file is validated completely and every image file is located before training starts:
+    harmless faults are skipped or corrected and counted in one message (:mod:`datamodules.coco.file`), all others raise
+    an error of one sentence. Training excludes crowds and images without a remaining box. Evaluation uses all images
+    and treats crowds as COCO does. All images of a file with an EXIF orientation are read in the same orientation,
+    upright or stored (:mod:`datamodules.coco.images`).
 
     Args:
-        root: Folder that all other paths start from.
-        train_json: Annotations to train on.
-        train_images: Folder of their images.
-        val_json: Annotations to validate on.
-        val_images: Folder of their images.
-        test_json: Annotations to test on; None tests on those of validation.
-        test_images: Folder of their images.
-        exif: How images with an EXIF orientation are read: ``auto`` as the sizes in the JSON tell, and upright where
-            nothing does; ``upright`` or ``stored`` as said, where boxes were drawn so.
-        pseudo_depth: ``file`` (a teacher's) or ``noise`` (an ablation), or None.
+        root: Folder that all other paths are relative to.
+        train_json: Annotations of the training split.
+        train_images: Folder of the training images.
+        val_json: Annotations of the validation split.
+        val_images: Folder of the validation images.
+        test_json: Annotations of the test split. None tests on the validation split.
+        test_images: Folder of the test images.
+        exif: Orientation in which images with an EXIF orientation are read. ``auto`` follows the sizes in the JSON, and
+            is upright if they are ambiguous. ``upright`` and ``stored`` name the orientation in which boxes were drawn.
+        pseudo_depth: ``file`` (predicted by a teacher), ``noise`` (an ablation) or None.
         base: Arguments of :class:`InstanceDataModule`.
 
     Raises:
-        ValueError: If exact depth is asked for, only one of ``test_json`` and ``test_images`` is given, or ``exif`` is
-            unknown.
+        ValueError: If ``pseudo_depth`` is ``exact``, only one of ``test_json`` and ``test_images`` is given, or
+            ``exif`` is unknown.
     """
 
     def __init__(
@@ -173,19 +70,19 @@ class CocoDataModule(InstanceDataModule):
         self.folders: dict[Split, str] = {"train": train_images, "val": val_images, "test": test_images or val_images}
         self._files: dict[Path, CocoFile] = {}
         self._reports: dict[tuple[Path, Path], ImageReport] = {}
-        self._said: set[tuple[Path, int | str]] = set()
+        self._warned: set[tuple[Path, int | str]] = set()
         self._train_is_upright: bool | None = None
 
     @property
     def val_is_test(self) -> bool:
-        """Whether there is no test file, so that validation runs on the test images."""
+        """Whether validation runs on the test images, because there is no test file."""
         return (self.jsons["val"], self.folders["val"]) == (self.jsons["test"], self.folders["test"])
 
     @property
     def content_key(self) -> str | None:
-        """How training images with an EXIF orientation are read, once they were made; None if there are none.
+        """Orientation in which training images with an EXIF entry are read; None if there are none, or before setup.
 
-        Pseudo depth of square photos that were read in the other way has the same names and the same size.
+        Pseudo depth of square images that were read in the other orientation has the same names and sizes.
         """
         if self._train_is_upright is None:
             return None
@@ -193,25 +90,25 @@ class CocoDataModule(InstanceDataModule):
 
     @property
     def categories(self) -> dict[int, str]:
-        """Names by category id, in the order of the labels; reads the validation file."""
+        """Class names by category id, in the order of the labels; reads the validation file."""
         return self._file("val").categories
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes; that of label k is at k - 1."""
+        """Class names; the name of label k is at index k - 1."""
         return list(self.categories.values())
 
     @property
     def category_ids(self) -> list[int]:
-        """Ids of the classes in the file; that of label k is at k - 1."""
+        """Category ids of the file; the id of label k is at index k - 1."""
         return list(self.categories)
 
     def make_source(self, split: Split) -> CocoFrames:
-        """Return every image of a split as a frame of unknown depth, for a teacher of pseudo depth.
+        """Return every image of a split as a frame with unknown depth, input of a teacher of pseudo depth.
 
         Raises:
-            FileNotFoundError: If there is no such JSON.
-            ValueError: If something in it cannot be right.
+            FileNotFoundError: If the JSON file does not exist.
+            ValueError: If its content is invalid.
         """
         return CocoFrames(self._source(split, self._file(split).images))
 
@@ -219,8 +116,8 @@ class CocoDataModule(InstanceDataModule):
         """Return the images of a split with their objects.
 
         Raises:
-            FileNotFoundError: If there is no such JSON or folder.
-            ValueError: If something in the JSON cannot be right, or its categories are others than those of validation.
+            FileNotFoundError: If the JSON file or the image folder does not exist.
+            ValueError: If the content of the JSON is invalid, or its categories differ from those of validation.
         """
         file = self._file(split)
         if file.categories != self.categories:
@@ -232,22 +129,22 @@ class CocoDataModule(InstanceDataModule):
         if split == "train":
             images = [image for image in images if not image.crowd.all()]
         source = self._source(split, images)
-        self._say_what_was_found(split, images)
+        self._log_findings(split, images)
         return source
 
     def _source(self, split: Split, images: list[CocoImage]) -> CocoSource:
-        """Images of a split whose files are all there, read as their boxes were drawn."""
+        """Return the images of a split, after checking their files and resolving their EXIF orientation."""
         file, folder = self._file(split), self._folder(split)
         report = self._report(split)
         check_problems(report, file.images, images)
         others = None
         if self.exif == "auto" and report.turned and report.convention is None:
-            others = self._told_by_others(split)
-        upright, sentence = settle_exif(report, file.images, exif=self.exif, json_path=file.path, others=others)
+            others = self._convention_of_others(split)
+        upright, sentence = resolve_exif(report, file.images, exif=self.exif, json_path=file.path, others=others)
         if split == "train" and report.turned:
             self._train_is_upright = upright
-        if sentence is not None and (file.path, sentence) not in self._said:
-            self._said.add((file.path, sentence))
+        if sentence is not None and (file.path, sentence) not in self._warned:
+            self._warned.add((file.path, sentence))
             logger.warning(sentence)
         return CocoSource(images, folder, upright=upright)
 
@@ -260,20 +157,20 @@ class CocoDataModule(InstanceDataModule):
             self._reports[file.path, folder] = inspect_images(file.images, folder)
         return self._reports[file.path, folder]
 
-    def _told_by_others(self, split: Split) -> Exif | None:
-        """What the other files of the data set tell of EXIF orientations, as far as they are there and agree."""
-        told: set[Exif | None] = set()
+    def _convention_of_others(self, split: Split) -> Exif | None:
+        """Return the EXIF convention of the other splits, if those that can be read agree on one; else None."""
+        conventions: set[Exif | None] = set()
         for other in get_args(Split):
             if other != split:
                 try:
-                    told.add(self._report(other).convention)
+                    conventions.add(self._report(other).convention)
                 except (OSError, CocoFileError):
-                    continue  # whoever uses that file is told
-        told.discard(None)
-        return told.pop() if len(told) == 1 else None
+                    continue  # reported when that split itself is read
+        conventions.discard(None)
+        return conventions.pop() if len(conventions) == 1 else None
 
-    def _say_what_was_found(self, split: Split, images: list[CocoImage]) -> None:
-        """Warn of what was left out or mended, once for a file of a split."""
+    def _log_findings(self, split: Split, images: list[CocoImage]) -> None:
+        """Log the faults that were skipped or corrected, once per file and split."""
         file = self._file(split)
         lines = file.findings.lines()
         if len(images) < len(file.images):
@@ -282,8 +179,8 @@ class CocoDataModule(InstanceDataModule):
         if split == "train" and self.mask_share > 0 and 0 < partly < len(images):
             lines.append(f"images with an object without a mask: {partly} of {len(images)} (trained on boxes alone)")
         key = (file.path, len(images))
-        if lines and key not in self._said:  # validation and test may be one file
-            self._said.add(key)
+        if lines and key not in self._warned:  # validation and test may be one file
+            self._warned.add(key)
             logger.warning("%s:\n  %s", file.path, "\n  ".join(lines))
 
     def _folder(self, split: Split) -> Path:
@@ -292,14 +189,14 @@ class CocoDataModule(InstanceDataModule):
     def _file(self, split: Split) -> CocoFile:
         path = self.root / self.jsons[split]
         if path not in self._files:
-            # A file that both trains and validates is read with its masks, of which training uses none without a share.
+            # A file used for both training and validation is read with masks; training ignores them if mask_share is 0.
             evaluated = {self.root / self.jsons[name] for name in ("val", "test")}
             self._files[path] = CocoFile(path, keep_masks=self.mask_share > 0 or path in evaluated)
         return self._files[path]
 
 
 def _difference(one: dict[int, str], two: dict[int, str]) -> str:
-    """The first id that two files name differently."""
+    """Describe the lowest category id to which two files give different names."""
     number = min(key for key in one.keys() | two.keys() if one.get(key) != two.get(key))
     return (
         f"the id {number} is {one.get(number, 'missing')!r} in the one and {two.get(number, 'missing')!r} in the other"

@@ -1,21 +1,21 @@
-"""What a COCO-format JSON says of its images: classes, boxes and masks; all of it is checked while it is read.
+"""Reading and validation of a COCO-format JSON file: categories, images, boxes and masks.
 
-The format is a few lists of plain records, so the file is read as JSON and packed into arrays at once: of a large set
-only what is needed stays in memory. What cannot be right is refused, one sentence for each kind of fault; what is
-known to occur in good files is left out or mended, and counted (``datamodules.coco.findings.NOTES``):
+The annotations are packed into arrays while the file is read, so that a large data set needs little memory. Invalid
+content is refused with one sentence per kind of fault. Faults that occur in otherwise good files are skipped or
+corrected, and counted (``datamodules.coco.findings.NOTES``):
 
-    refused   no JSON or no COCO file, an annotation of an unknown image or category, one without a box, an id, size,
-              flag or coordinate that is none (``coco_values``), a segmentation that cannot be read
-              (``segmentations``), two images or categories with one id, two images with one name, a file_name that
-              leads out of the folder, boxes that are relative, corners, or elsewhere than their masks (``coco_boxes``)
-    left out  boxes without area or with a number that is none, boxes wholly outside of their image, an annotation that
-              is listed twice, polygons without area, with a number that is none, or that are a box
-    mended    boxes that reach over the border of their image are clipped; an area that is missing or not above 0
-              becomes that of the box
-    kept      two annotations with one id, two classes with one name, a few boxes apart from their masks
+    refused    a file that is no JSON or no COCO file; an annotation of an unknown image or category, or without a box;
+               an invalid id, size, flag or coordinate (``values``); an unreadable segmentation (``segmentations``);
+               duplicate ids of images or categories; duplicate image names; a file_name outside of the image folder;
+               boxes that are relative, given as corners, or apart from their masks (``boxes``)
+    left out   boxes without area or with NaN; boxes entirely outside of the image; an annotation that is listed twice;
+               polygons without area, with NaN, or with the numbers of a box
+    corrected  boxes that cross the image border are clipped; an area that is missing or not positive becomes the area
+               of the box
+    kept       duplicate annotation ids, duplicate class names, a few boxes apart from their masks
 
-An object that loses its mask keeps its box. No mask of its image is learned, and in scores of masks its box is a
-region in which nothing need be found and nothing is a mistake.
+An object whose mask is invalid keeps its box. The masks of its image are not used for training, and its box is an
+ignore region for mask scores.
 """
 
 import math
@@ -27,22 +27,22 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.coco.boxes import BoxRecord, judge_boxes
-from datamodules.coco.findings import Findings, shown
+from datamodules.coco.boxes import BoxRecord, check_box_format
+from datamodules.coco.findings import Findings, format_value
 from datamodules.coco.image import CocoImage
 from datamodules.coco.json_reading import load_coco_json
 from datamodules.coco.segmentations import check_segmentation
 from datamodules.coco.values import MAX_ID, crowd_flag, identifier, real_number, whole_number
 
 MAX_SIDE = 2**31 - 1
-"""Largest height or width of any image format; a larger number need not fit a float."""
+"""Largest height or width of any image format; larger numbers may not fit a float."""
 
 ABSOLUTE = re.compile(r"^(/|[A-Za-z]:/)")
 
 
 @dataclass
 class _Row:
-    """An annotation that is used."""
+    """A validated annotation."""
 
     box: tuple[float, ...]
     label: int
@@ -52,21 +52,20 @@ class _Row:
 
 
 class CocoFile:
-    """A COCO-format file, read and checked.
+    """A validated COCO-format file.
 
     Args:
         path: The JSON file.
-        keep_masks: Whether to keep the segmentations. They are checked in any case, but without them nothing else
-            depends on any.
+        keep_masks: Whether to keep the segmentations. They are validated in any case.
 
     Attributes:
-        categories: Names by category id, in the order of the ids, which is that of the labels.
-        images: Every image, in the order of the file.
-        findings: What was left out or mended, by kind.
+        categories: Class names by category id, in ascending order of the ids, which is the order of the labels.
+        images: All images, in the order of the file.
+        findings: Skipped and corrected faults by kind.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        CocoFileError: If something in it cannot be right; a ValueError.
+        FileNotFoundError: If the file does not exist.
+        CocoFileError: If its content is invalid; a ValueError.
     """
 
     def __init__(self, path: Path, *, keep_masks: bool) -> None:
@@ -86,10 +85,10 @@ class CocoFile:
         self._boxes: list[BoxRecord] = []
         self._ids: set[int | str] = set()
         self._contents: set[int] = set()
-        if not {"category", "image"} & self.findings.refused.keys():  # or every annotation would be refused too
+        if not {"category", "image"} & self.findings.refused.keys():  # these faults would invalidate all annotations
             self._add_annotations(by_id, content["annotations"])
-            judge_boxes(self._boxes, self.findings, self.path)
-        self._boxes, self._ids, self._contents = [], set(), set()  # of a large set they take much memory
+            check_box_format(self._boxes, self.findings, self.path)
+        self._boxes, self._ids, self._contents = [], set(), set()  # frees memory, much for a large data set
         self.findings.raise_refused()
 
     def _refuse(self, kind: str, sentence: str) -> None:
@@ -98,18 +97,22 @@ class CocoFile:
     def _add_category(self, record: dict[str, Any]) -> None:
         number, name = identifier(record.get("id")), record.get("name")
         if number is None:
-            self._refuse("category", f"the id of a category is {shown(record.get('id'))}{_needed(record.get('id'))}.")
+            self._refuse(
+                "category", f"the id of a category is {format_value(record.get('id'))}{_needed(record.get('id'))}."
+            )
             return
         if name is None or name == "":
             name = number
         if isinstance(name, bool) or not isinstance(name, str | int | float):
-            self._refuse("category", f"the name of the category {number} is {shown(name)}, but a text is needed.")
+            self._refuse(
+                "category", f"the name of the category {number} is {format_value(name)}, but a text is needed."
+            )
             return
         if number in self.categories:
             self._refuse("category", f"two categories have the id {number}.")
             return
         if str(name) in self.categories.values():
-            self.findings.note("same_class", f"category {number}, {shown(name)}")
+            self.findings.note("same_class", f"category {number}, {format_value(name)}")
         self.categories[number] = str(name)
 
     def _add_image(self, record: dict[str, Any], by_id: dict[int, CocoImage], names: dict[str, int]) -> None:
@@ -117,27 +120,29 @@ class CocoFile:
         if number is None:
             self._refuse(
                 "image",
-                f"the id of an image is {shown(record.get('id'))}{_needed(record.get('id'))}; its file_name is "
-                f"{shown(name)}.",
+                f"the id of an image is {format_value(record.get('id'))}{_needed(record.get('id'))}; its file_name is "
+                f"{format_value(name)}.",
             )
             return
         if not isinstance(name, str) or not Path(name).name:
-            self._refuse("image", f"the image {number} has the file_name {shown(name)}, but that of a file is needed.")
+            self._refuse(
+                "image", f"the image {number} has the file_name {format_value(name)}, but that of a file is needed."
+            )
             return
-        name = name.replace("\\", "/")  # of a tool on Windows
+        name = name.replace("\\", "/")  # written on Windows
         if ABSOLUTE.match(name) or ".." in name.split("/"):
             self._refuse(
                 "image",
-                f"the file_name of the image {number} is {shown(name)}, but a path below the folder of the images is "
-                "needed: without .., not an absolute one.",
+                f"the file_name of the image {number} is {format_value(name)}, but a path below the folder of the "
+                "images is needed: without .., not an absolute one.",
             )
             return
         height, width = whole_number(record.get("height")), whole_number(record.get("width"))
         if height is None or width is None or min(height, width) < 1 or max(height, width) > MAX_SIDE:
             self._refuse(
                 "image",
-                f"the image {name} (id {number}) has the height {shown(record.get('height'))} and the width "
-                f"{shown(record.get('width'))}, but both are needed in pixels, as whole numbers from 1.",
+                f"the image {name} (id {number}) has the height {format_value(record.get('height'))} and the width "
+                f"{format_value(record.get('width'))}, but both are needed in pixels, as whole numbers from 1.",
             )
             return
         if number in by_id:
@@ -158,22 +163,22 @@ class CocoFile:
         labels = {number: label for label, number in enumerate(self.categories, start=1)}
         rows: dict[int, list[_Row]] = {number: [] for number in by_id}
         for record in records:
-            where = f"the annotation {shown(record.get('id'))}"
+            where = f"the annotation {format_value(record.get('id'))}"
             found, category = identifier(record.get("image_id")), identifier(record.get("category_id"))
             image = None if found is None else by_id.get(found)
             label = None if category is None else labels.get(category)
             if image is None:
                 self._refuse(
                     "absent image",
-                    f"{where} belongs to the image {shown(record.get('image_id'))}, which is not in the file"
+                    f"{where} belongs to the image {format_value(record.get('image_id'))}, which is not in the file"
                     f"{_as_number(record.get('image_id'), by_id)}.",
                 )
                 continue
             if label is None:
                 self._refuse(
                     "absent category",
-                    f"{where} has the category {shown(record.get('category_id'))}, which is none of the {len(labels)} "
-                    f"in the file ({_some(labels)}){_as_number(record.get('category_id'), labels)}.",
+                    f"{where} has the category {format_value(record.get('category_id'))}, which is none of the "
+                    f"{len(labels)} in the file ({_some(labels)}){_as_number(record.get('category_id'), labels)}.",
                 )
                 continue
             if self._is_repeated(record, where):
@@ -185,11 +190,11 @@ class CocoFile:
             _fill(image, rows[image.image_id], keep_masks=self.keep_masks)
 
     def _is_repeated(self, record: dict[str, Any], where: str) -> bool:
-        """Whether an annotation of the same id, image, class and box came before; counts ids that are used twice."""
+        """Return whether the annotation repeats an earlier one (id, image, class, box); count duplicate ids."""
         key = record.get("id")
         if key is None:
             return False
-        key = key if isinstance(key, int) else shown(key)
+        key = key if isinstance(key, int) else format_value(key)
         content = hash((key, str(record.get("image_id")), str(record.get("category_id")), str(record.get("bbox"))))
         if content in self._contents:
             self.findings.note("repeated", where)
@@ -201,23 +206,25 @@ class CocoFile:
         return False
 
     def _row(self, record: dict[str, Any], image: CocoImage, label: int, where: str) -> _Row | None:
-        """A checked annotation, None if its box is left out or it is refused."""
+        """Return a validated annotation, or None if its box is skipped or it is refused."""
         crowd = crowd_flag(record.get("iscrowd"))
         if crowd is None:
-            self._refuse("iscrowd", f"{where} has the iscrowd {shown(record.get('iscrowd'))}, but 0 or 1 is needed.")
+            self._refuse(
+                "iscrowd", f"{where} has the iscrowd {format_value(record.get('iscrowd'))}, but 0 or 1 is needed."
+            )
             return None
         given = record.get("bbox")
         values = [real_number(value) for value in given] if isinstance(given, list) else []
         numbers = [value for value in values if value is not None]
         if len(values) != 4 or len(numbers) != 4:
             self._refuse(
-                "box", f"{where} has the box {shown(given)}, but four numbers are needed: x, y, width, height."
+                "box", f"{where} has the box {format_value(given)}, but four numbers are needed: x, y, width, height."
             )
             return None
         area = record.get("area")
         known_area = math.nan if area is None else real_number(area)
         if known_area is None:
-            self._refuse("area", f"{where} has the area {shown(area)}, but a number of pixels is needed.")
+            self._refuse("area", f"{where} has the area {format_value(area)}, but a number of pixels is needed.")
             return None
         size = (image.height, image.width)
         try:
@@ -228,11 +235,11 @@ class CocoFile:
             )
             return None
         if not all(math.isfinite(value) for value in numbers) or min(numbers[2:]) <= 0:
-            self.findings.note("no_area", f"{where}, bbox {shown(given)}")
+            self.findings.note("no_area", f"{where}, bbox {format_value(given)}")
             return None
         kind, box = _clipped(numbers, image)
         if kind is not None:
-            self.findings.note(kind, f"{where}, bbox {shown(given)}")
+            self.findings.note(kind, f"{where}, bbox {format_value(given)}")
         self._boxes.append(
             BoxRecord(record.get("id"), numbers, size[::-1], segmentation.box, known_area, box is not None)
         )
@@ -244,18 +251,18 @@ class CocoFile:
             self.findings.note("unmasked", f"{where}, of the image {image.file_name}")
         if not known_area > 0 or math.isinf(known_area):
             if area is not None:
-                self.findings.note("area", f"{where}, area {shown(area)}")
+                self.findings.note("area", f"{where}, area {format_value(area)}")
             known_area = (box[2] - box[0]) * (box[3] - box[1])
         return _Row(box, label, crowd, known_area, segmentation.usable)
 
 
 def _clipped(numbers: list[float], image: CocoImage) -> tuple[str | None, tuple[float, ...] | None]:
-    """The kind of fault of a box, if any, and the box as xyxy inside its image, None if nothing of it is left."""
+    """Return the kind of fault of a box or None, and the box clipped to the image as xyxy, or None if it is empty."""
     x, y, width, height = numbers
     whole = (x, y, x + width, y + height)
     x1, x2 = (min(max(value, 0.0), float(image.width)) for value in (x, x + width))
     y1, y2 = (min(max(value, 0.0), float(image.height)) for value in (y, y + height))
-    if np.float32(x2) <= np.float32(x1) or np.float32(y2) <= np.float32(y1):  # as the box is kept
+    if np.float32(x2) <= np.float32(x1) or np.float32(y2) <= np.float32(y1):  # boxes are stored as float32
         return "no_area" if x1 < image.width and x2 > 0 and y1 < image.height and y2 > 0 else "outside", None
     return None if (x1, y1, x2, y2) == whole else "clipped", (x1, y1, x2, y2)
 
@@ -271,7 +278,7 @@ def _fill(image: CocoImage, rows: list[_Row], *, keep_masks: bool) -> None:
 
 
 def _needed(value: Any) -> str:
-    """What an id should be, after what it is."""
+    """Return the part of a message that states which ids are valid."""
     number = whole_number(value)
     if number is not None and number > MAX_ID:
         return f", but none above {MAX_ID} (64 bits with a sign) can be read: number them anew"
@@ -279,7 +286,7 @@ def _needed(value: Any) -> str:
 
 
 def _as_number(value: Any, known: Iterable[int]) -> str:
-    """A hint where a text would be right as a number."""
+    """Return a hint if a text would be a valid id as a number, else an empty string."""
     if isinstance(value, str) and value.strip().isdecimal() and int(value) in known:
         return f"; the number {int(value)} is: write ids as numbers, not as text"
     return ""

@@ -1,10 +1,10 @@
-"""What was found while a COCO-format file was read: faults that stop a training, and harmless ones, each counted."""
+"""Counts of the faults in a COCO-format file: invalid content that raises an error, and harmless faults."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 SHOWN_LETTERS = 60
-"""Longest text of a value in a message."""
+"""Maximum length of a value in a message."""
 
 NOTES = {
     "no_area": ("boxes without area", "left out"),
@@ -20,7 +20,7 @@ NOTES = {
     "flat_polygon": ("polygons that are not inside a list of polygons", "read as one polygon"),
     "box_polygon": ("boxes x, y, width, height in place of polygons", "left out"),
     "thin_polygon": ("polygons with fewer than three corners or without area", "left out"),
-    "odd_polygon": ("polygons with a number that is none, or outside of their image", "left out"),
+    "odd_polygon": ("polygons with a number that is not finite, or outside of their image", "left out"),
     "empty_mask": ("run lengths without a pixel", "left out"),
     "unmasked": (
         "objects of whose mask nothing is left",
@@ -28,17 +28,17 @@ NOTES = {
     ),
     "same_class": ("classes with the name of another one", "kept"),
 }
-"""Harmless faults by kind, with what is done about them."""
+"""Harmless faults by kind: description and treatment."""
 
 
 class CocoFileError(ValueError):
-    """A COCO-format file that cannot be right.
+    """Error for a COCO-format file with invalid content.
 
     Args:
-        problems: One sentence for each kind of fault, at least one.
+        problems: One sentence per kind of fault, at least one.
 
     Attributes:
-        problems: The same.
+        problems: The sentences.
     """
 
     def __init__(self, problems: list[str]) -> None:
@@ -49,12 +49,12 @@ class CocoFileError(ValueError):
 
 @dataclass
 class Findings:
-    """Faults by kind, each with its first example and how often it occurs.
+    """Faults by kind, with the first example and the count of each.
 
     Attributes:
-        counts: How often each kind of harmless fault occurs; the kinds are those of ``NOTES``.
-        examples: Where the first of each is.
-        refused: First sentence and number of the faults of each kind that stop a training.
+        counts: Number of harmless faults of each kind in ``NOTES``.
+        examples: Location of the first fault of each kind.
+        refused: First sentence and number of the errors of each kind.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -67,28 +67,28 @@ class Findings:
         self.counts[kind] = self.counts.get(kind, 0) + 1
 
     def refuse(self, kind: str, sentence: str) -> None:
-        """Count a fault that stops a training; the first sentence of a kind is kept."""
+        """Count an error; the first sentence of each kind is kept."""
         first, count = self.refused.get(kind, (sentence, 0))
         self.refused[kind] = (first, count + 1)
 
     def problems(self) -> list[str]:
-        """One sentence for each kind of fault that stops a training."""
+        """Return one sentence for each kind of error."""
         return [
             sentence + (f" There are {count} like it." if count > 1 else "")
             for sentence, count in self.refused.values()
         ]
 
     def raise_refused(self) -> None:
-        """Raise what stops a training, if anything does.
+        """Raise an exception if there are errors.
 
         Raises:
-            CocoFileError: With a sentence for each kind of fault.
+            CocoFileError: With one sentence for each kind of error.
         """
         if self.refused:
             raise CocoFileError(self.problems())
 
     def lines(self) -> list[str]:
-        """One line for each kind of harmless fault: how many, what is done, and where the first is."""
+        """Return one line for each kind of harmless fault: count, treatment and first example."""
         return [
             f"{what}: {self.counts[kind]} ({done}); first: {self.examples[kind]}"
             for kind, (what, done) in NOTES.items()
@@ -96,7 +96,7 @@ class Findings:
         ]
 
 
-def shown(value: Any) -> str:
-    """The value as Python writes it, so that the text '90' and the number 90 differ; long ones are cut."""
+def format_value(value: Any) -> str:
+    """Return the ``repr`` of a value, which distinguishes the text '90' from the number 90; long ones are truncated."""
     text = repr(value)
     return text if len(text) <= SHOWN_LETTERS else text[: SHOWN_LETTERS - 4] + " ..."

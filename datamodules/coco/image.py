@@ -1,4 +1,4 @@
-"""One image of a COCO-format file with its annotations, packed."""
+"""One image of a COCO-format file with its annotations as arrays."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,15 +16,15 @@ class CocoImage:
     """One image of a file with its annotations.
 
     Attributes:
-        image_id: The file's own id.
-        file_name: Path below the folder of the images.
+        image_id: Id in the file.
+        file_name: Path relative to the folder of the images.
         height: Rows.
         width: Columns.
-        boxes: float32 ``(N, 4)``, xyxy pixels, inside the image.
+        boxes: float32 ``(N, 4)``, xyxy pixels, clipped to the image.
         labels: int64 ``(N,)``, from 1, in the order of the file's categories.
         crowd: bool ``(N,)``, regions of many objects.
-        area: float64 ``(N,)``, pixels; that of the box where the file has none.
-        segmentations: One for each box (None where there is none, or nothing of it is left), or None if unwanted.
+        area: float64 ``(N,)``, pixels; the area of the box if the file has none.
+        segmentations: One per box, None for a box without a usable mask; None if masks are not kept.
     """
 
     image_id: int
@@ -39,19 +39,19 @@ class CocoImage:
 
     @property
     def name(self) -> str:
-        """The path without its ending."""
+        """File name without its extension."""
         return str(Path(self.file_name).with_suffix(""))
 
     @property
     def unmasked(self) -> npt.NDArray[np.bool_]:
-        """Bool ``(N,)``, objects and crowds without a mask."""
+        """Flags of objects and crowds without a mask, bool ``(N,)``."""
         if self.segmentations is None:
             return np.ones(len(self.labels), dtype=np.bool_)
         return np.array([segmentation is None for segmentation in self.segmentations], dtype=np.bool_)
 
     @property
     def has_masks(self) -> bool:
-        """Whether every object has a mask, so that all can be learned; crowds need none."""
+        """Whether every object has a mask, so that the image can supervise masks; crowds need none."""
         return self.segmentations is not None and not (self.unmasked & ~self.crowd).any()
 
     @property
@@ -61,7 +61,7 @@ class CocoImage:
         return self.segmentations is not None and (not objects.any() or bool((objects & ~self.unmasked).any()))
 
     def masks(self) -> list[RunLengths]:
-        """The mask of every box, empty where there is none."""
+        """Return the mask of every box; a box without a mask has an empty one."""
         size = (self.height, self.width)
         empty = {"size": list(size), "counts": [self.height * self.width]}
         return [

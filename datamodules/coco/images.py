@@ -1,11 +1,11 @@
-"""Find the image files of a COCO data set, read their sizes and resolve their EXIF orientation, before training.
+"""Location of the image files of a COCO data set, their sizes and their EXIF orientation, checked before training.
 
 A camera stores pixels in the orientation of its sensor, with an EXIF entry for the rotation (1 to 8; 1: none). Some
-tools draw boxes on the stored image, others on the upright one, but one tool always does the same: the convention is
-one per JSON file. Where the entry swaps the sides of an image that is not square (5 to 8), the size in the JSON shows
-the convention; entries 2 to 4 and square images are ambiguous and follow the others. If all are ambiguous, ``upright``
-is assumed, as in browsers, phones and OpenCV; tools that read pixels with Pillow use the stored orientation. Files
-whose images contradict each other are refused.
+annotation tools draw boxes on the stored image, others on the upright one, but a tool is consistent, so there is one
+convention per JSON file. If the entry swaps the sides of an image that is not square (5 to 8), the size in the JSON
+shows the convention. Entries 2 to 4 and square images are ambiguous and follow the other images. If all are ambiguous,
+``upright`` is assumed, as in browsers, phones and OpenCV; tools that read pixels with Pillow use the stored
+orientation. Files with contradicting images are refused.
 """
 
 import unicodedata
@@ -18,46 +18,46 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.coco.findings import shown
+from datamodules.coco.findings import format_value
 from datamodules.coco.image import CocoImage
 from datamodules.files.image_heads import Head, as_stored, read_head
 from datamodules.files.reading import read_rgb
 
 Exif = Literal["auto", "upright", "stored"]
-"""How images with an EXIF orientation are read: as the file's images tell, or as said."""
+"""Orientation in which images with an EXIF orientation are read; ``auto`` derives it from the sizes in the JSON."""
 
 _READERS = 8
-"""Threads that open files; on the disks of a cluster most of the time is waiting."""
+"""Threads that open files. On network file systems most of the time is latency."""
 
 _MAX_NAMED = 3
 
 
 @dataclass
 class ImageReport:
-    """What is known of the image files of a COCO-format file.
+    """Result of inspecting the image files of a COCO-format file.
 
     Attributes:
-        problems: What is wrong with an image, by its position in the file.
+        problems: Error sentence of each unusable image, by its position in the file.
         turned: Positions of images with an EXIF orientation.
-        tells_upright: Those of them whose size in the JSON is that of the upright picture alone.
-        tells_stored: Those whose size in the JSON is that of the stored one alone.
+        upright_by_size: Positions of images whose size in the JSON matches only the upright image.
+        stored_by_size: Positions of images whose size in the JSON matches only the stored image.
     """
 
     problems: dict[int, str] = field(default_factory=dict)
     turned: list[int] = field(default_factory=list)
-    tells_upright: list[int] = field(default_factory=list)
-    tells_stored: list[int] = field(default_factory=list)
+    upright_by_size: list[int] = field(default_factory=list)
+    stored_by_size: list[int] = field(default_factory=list)
 
     @property
     def convention(self) -> Exif | None:
-        """What the images tell; None if none does."""
-        if self.tells_stored:
+        """Convention that the sizes in the JSON show; None if they are ambiguous."""
+        if self.stored_by_size:
             return "stored"
-        return "upright" if self.tells_upright else None
+        return "upright" if self.upright_by_size else None
 
 
 def image_path(image: CocoImage, folder: Path) -> Path | None:
-    """Where an image is, whichever way its accents are encoded; None if it is nowhere."""
+    """Return the path of an image, with its name in either Unicode normal form; None if it does not exist."""
     for name in (image.file_name, *(unicodedata.normalize(form, image.file_name) for form in ("NFC", "NFD"))):
         path = folder / name
         if path.is_file():
@@ -66,11 +66,11 @@ def image_path(image: CocoImage, folder: Path) -> Path | None:
 
 
 def inspect_images(images: Sequence[CocoImage], folder: Path) -> ImageReport:
-    """Look for every image file and hold its size against the JSON.
+    """Return a report on every image file: existence, size compared with the JSON, and EXIF orientation.
 
     Args:
         images: Images of one COCO-format file.
-        folder: Where their ``file_name`` starts from.
+        folder: Folder that ``file_name`` is relative to.
     """
     report = ImageReport()
     with ThreadPoolExecutor(_READERS) as pool:
@@ -85,16 +85,16 @@ def inspect_images(images: Sequence[CocoImage], folder: Path) -> ImageReport:
             if size not in (head.stored, head.upright):
                 report.problems[position] = _wrong_size(folder / image.file_name, head.stored, size)
             elif head.stored != head.upright:
-                (report.tells_upright if size == head.upright else report.tells_stored).append(position)
+                (report.upright_by_size if size == head.upright else report.stored_by_size).append(position)
     return report
 
 
 def _find(image: CocoImage, folder: Path) -> Head | str:
-    """The head of an image file, or what is wrong with it."""
+    """Return the header of an image file, or a sentence on its fault."""
     try:
         path = image_path(image, folder)
-    except OSError as error:  # too long a name, a folder that may not be entered
-        return f"The image {shown(image.file_name)} cannot be looked for in {folder}: {error.strerror}."
+    except OSError as error:  # the name is too long, or a folder is not accessible
+        return f"The image {format_value(image.file_name)} cannot be looked for in {folder}: {error.strerror}."
     if path is None:
         return f"There is no image {folder / image.file_name}: file_name starts from the folder of the images."
     try:
@@ -103,24 +103,24 @@ def _find(image: CocoImage, folder: Path) -> Head | str:
         return f"An image is broken, {error}."
 
 
-def _wrong_size(path: Path, found: tuple[int, int], said: tuple[int, int]) -> str:
-    swapped = " (width and height swapped?)" if found == said[::-1] else ""
+def _wrong_size(path: Path, found: tuple[int, int], stated: tuple[int, int]) -> str:
+    swapped = " (width and height swapped?)" if found == stated[::-1] else ""
     return (
-        f"The image {path} has {found[1]}x{found[0]} pixels (width x height), but the JSON says {said[1]}x{said[0]}"
-        f"{swapped}, so its boxes do not fit."
+        f"The image {path} has {found[1]}x{found[0]} pixels (width x height), but the JSON states "
+        f"{stated[1]}x{stated[0]}{swapped}, so its boxes do not fit."
     )
 
 
 def check_problems(report: ImageReport, images: Sequence[CocoImage], used: Sequence[CocoImage]) -> None:
-    """Stop if an image that will be used is missing or unfit.
+    """Raise an error if an image that will be read is missing or invalid.
 
     Args:
-        report: That of all images.
+        report: Report on all images.
         images: All images of the file.
-        used: Those that will be read.
+        used: Images that will be read.
 
     Raises:
-        ValueError: With the first problem and the number of all.
+        ValueError: With the first problem and the number of problems.
     """
     names = {image.name for image in used}
     problems = [report.problems[position] for position in report.problems if images[position].name in names]
@@ -129,53 +129,53 @@ def check_problems(report: ImageReport, images: Sequence[CocoImage], used: Seque
         raise ValueError(problems[0].removesuffix(".") + (more if len(problems) > 1 else "") + ".")
 
 
-def settle_exif(
+def resolve_exif(
     report: ImageReport, images: Sequence[CocoImage], *, exif: Exif, json_path: Path, others: Exif | None = None
 ) -> tuple[bool, str | None]:
-    """Say how the images of a file are read.
+    """Return whether the images of a file are read upright, and why.
 
     Args:
-        report: What its images tell.
+        report: Report on the images of the file.
         images: The images.
-        exif: What the user says.
+        exif: The user's setting.
         json_path: The file, for messages.
-        others: What the other files of the data set tell, for one whose own images tell nothing.
+        others: Convention of the other files of the data set, used if the images of this file are ambiguous.
 
     Returns:
-        Whether images are turned upright, and a sentence about it; None where no image has an orientation.
+        Whether images are rotated upright, and a sentence on the decision; None if no image has an orientation.
 
     Raises:
-        ValueError: If images contradict each other or the user.
+        ValueError: If images contradict each other or the setting.
     """
-    upright, stored = ([images[k].file_name for k in row] for row in (report.tells_upright, report.tells_stored))
+    upright, stored = ([images[k].file_name for k in row] for row in (report.upright_by_size, report.stored_by_size))
     mend = "turn the pixels of the image files by their EXIF entry and write sizes and boxes of these"
     if upright and stored:
         raise ValueError(
             f"{json_path} mixes two conventions of orientation: {_named(upright)} are given as upright pictures, "
-            f"{_named(stored)} as stored ones (the sizes in the JSON say so), but boxes of images with an EXIF "
+            f"{_named(stored)} as stored ones (by the sizes in the JSON), but boxes of images with an EXIF "
             f"orientation are read in one way only; {mend}, or split the file in two."
         )
     if (exif == "upright" and stored) or (exif == "stored" and upright):
         raise ValueError(
-            f"exif is {exif!r}, but the sizes in {json_path} say the other for {_named(upright or stored)}; set it to "
+            f"exif is {exif!r}, but the sizes in {json_path} show the other for {_named(upright or stored)}; set it to "
             "'auto'."
         )
     if not report.turned:
         return exif != "stored", None
-    told = report.convention
-    choice = exif if exif != "auto" else told or others or "upright"
+    convention = report.convention
+    choice = exif if exif != "auto" else convention or others or "upright"
     count = len(report.turned)
     ambiguous = count - len(upright) - len(stored)
     of_them = f"{json_path}: {count} of {len(images)} images have an EXIF orientation and are read"
     how = "upright" if choice == "upright" else "as they are stored, lying on their side or head"
     if exif != "auto":
-        return choice == "upright", f"{of_them} {how}, as exif: {exif} says."
-    if told is not None:
-        return choice == "upright", f"{of_them} {how}, as the sizes of {count - ambiguous} of them in the JSON tell."
+        return choice == "upright", f"{of_them} {how}, as set by exif: {exif}."
+    if convention is not None:
+        return choice == "upright", f"{of_them} {how}, as the sizes of {count - ambiguous} of them in the JSON show."
     if others is not None:
-        return choice == "upright", f"{of_them} {how}, as the other files of the data set tell."
+        return choice == "upright", f"{of_them} {how}, as in the other files of the data set."
     return True, (
-        f"{of_them} upright, but no size tells whether their boxes were drawn so, as for "
+        f"{of_them} upright, but no size shows whether their boxes were drawn so, e.g. "
         f"{images[report.turned[0]].file_name}: look at the picture of make coco-check, and set exif: stored if boxes "
         "are misplaced."
     )
@@ -187,19 +187,19 @@ def _named(names: Sequence[str]) -> str:
 
 
 def read_image(image: CocoImage, folder: Path, *, upright: bool) -> npt.NDArray[np.uint8]:
-    """Read an image of a COCO-format file, in the orientation that its boxes were drawn in.
+    """Return the pixels of an image, in the orientation in which its boxes were drawn.
 
     Args:
         image: The image.
-        folder: Where its ``file_name`` starts from.
-        upright: Whether it is turned as its EXIF entry says.
+        folder: Folder that ``file_name`` is relative to.
+        upright: Whether the image is rotated according to its EXIF entry.
 
     Returns:
         uint8 ``(H, W, 3)``, RGB.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is broken, or of another size than the JSON says.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is damaged, or its size differs from that in the JSON.
     """
     path = image_path(image, folder)
     if path is None:

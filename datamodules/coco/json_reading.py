@@ -1,19 +1,19 @@
-"""The JSON of a COCO-format data set, loaded: three lists of records, whatever these hold."""
+"""Loading of the JSON file of a COCO-format data set: three lists of records, whose values are not checked here."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from datamodules.coco.findings import CocoFileError, shown
+from datamodules.coco.findings import CocoFileError, format_value
 
 LISTS = ("images", "annotations", "categories")
 
 
 def load_coco_json(path: Path) -> dict[str, Any]:
-    """Content of a COCO-format JSON: a dictionary whose images, annotations and categories are lists of records.
+    """Return the content of a COCO-format JSON: images, annotations and categories are lists of dictionaries.
 
     Raises:
-        OSError: If there is no such file, or it is a folder.
+        OSError: If the file does not exist or is a folder.
         CocoFileError: If it is no JSON or no COCO-format file, or has no categories.
     """
     if path.is_dir():
@@ -25,7 +25,7 @@ def load_coco_json(path: Path) -> dict[str, Any]:
         raise CocoFileError([f"{path} is empty, but a COCO-format JSON is needed."])
     try:
         content = json.loads(text)
-    except (ValueError, RecursionError) as error:  # of the JSON as of its letters
+    except (ValueError, RecursionError) as error:  # ValueError covers both syntax and text encoding
         raise CocoFileError([f"{path} is no JSON, or it is cut off: {error}."]) from error
     if isinstance(content, list):
         raise CocoFileError(
@@ -38,7 +38,9 @@ def load_coco_json(path: Path) -> dict[str, Any]:
     for key in LISTS:
         wrong = [record for record in content[key] if not isinstance(record, dict)]
         if wrong:
-            raise CocoFileError([f"{path} is no COCO-format file: {shown(wrong[0])} among its {key} is no record."])
+            raise CocoFileError(
+                [f"{path} is no COCO-format file: {format_value(wrong[0])} among its {key} is no record."]
+            )
     if not content["categories"]:
         raise CocoFileError([f"{path} has no categories, so its boxes have no classes."])
     checked: dict[str, Any] = content

@@ -1,10 +1,9 @@
-"""What a COCO-format file calls a segmentation, checked: polygons or run lengths, packed or not.
+"""Validation of the segmentations of a COCO-format file: polygons, or run lengths with or without compression.
 
-left out   a polygon with fewer than three corners or without area, the empty list, a box in place of a polygon, a
-           polygon with a number that is none (NaN) or that lies far outside of the image, run lengths without a
-           pixel
-refused    an odd number of coordinates, text, a list of points, run lengths of another size than the image or that
-           do not add up to it, anything else
+left out   a polygon with fewer than three corners or without area; the empty list; a box in place of a polygon; a
+           polygon with NaN or far outside of the image; run lengths without a pixel
+refused    an odd number of coordinates; text; a list of points; run lengths whose size or sum differs from the image;
+           anything else
 """
 
 import math
@@ -14,27 +13,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.coco.findings import shown
+from datamodules.coco.findings import format_value
 from datamodules.coco.values import whole_number
 from datamodules.files.run_lengths import unpack_counts
 
 Box = tuple[float, float, float, float]
 
 FAR = 10.0
-"""A coordinate that is more than so many images away is broken; tracing such an edge would take gigabytes."""
+"""Coordinates more than this many image sides away are invalid. Rasterising such an edge would take gigabytes."""
 
 COLLINEAR = 1e-6
-"""Square pixels of area below which corners are held to lie on a line."""
+"""Area in square pixels below which three corners count as collinear."""
 
 
 @dataclass
 class Segmentation:
-    """A checked segmentation.
+    """A validated segmentation.
 
     Attributes:
-        usable: What of it can be decoded, None if nothing is left.
+        usable: The part that can be decoded, None if there is none.
         faults: Kinds of harmless faults, as in ``datamodules.coco.findings.NOTES``.
-        box: xyxy pixels around what is usable.
+        box: Bounding box of the usable part, xyxy pixels.
     """
 
     usable: list[list[float]] | dict[str, Any] | None = None
@@ -43,14 +42,14 @@ class Segmentation:
 
 
 def check_segmentation(given: Any, size: tuple[int, int]) -> Segmentation:
-    """Check a segmentation, without decoding it to pixels.
+    """Return a validated segmentation, without decoding it to pixels.
 
     Args:
-        given: What the file has; None and the empty list are no mask, and no fault.
+        given: Value in the file. None and the empty list mean that there is no mask, which is no fault.
         size: Height and width of the image.
 
     Raises:
-        ValueError: If it cannot be read; the message goes on from "its segmentation" and has no full stop.
+        ValueError: If it is invalid. The message continues "its segmentation ..." and has no full stop.
     """
     if given is None or given == []:
         return Segmentation()
@@ -58,7 +57,7 @@ def check_segmentation(given: Any, size: tuple[int, int]) -> Segmentation:
         return _polygons(given, size)
     if isinstance(given, dict) and {"size", "counts"} <= given.keys():
         return _run_lengths(given, size)
-    raise ValueError(f"is {shown(given)}, but a list of polygons or run lengths with size and counts are needed")
+    raise ValueError(f"is {format_value(given)}, but a list of polygons or run lengths with size and counts are needed")
 
 
 def _polygons(given: list[Any], size: tuple[int, int]) -> Segmentation:
@@ -72,7 +71,9 @@ def _polygons(given: list[Any], size: tuple[int, int]) -> Segmentation:
     for polygon in given:
         _check_numbers(polygon)
     if len(given) > 2 and all(len(polygon) == 2 for polygon in given):
-        raise ValueError(f"is the list of points {shown(given)}, but polygons [[x1, y1, x2, y2, ...], ...] are needed")
+        raise ValueError(
+            f"is the list of points {format_value(given)}, but polygons [[x1, y1, x2, y2, ...], ...] are needed"
+        )
     usable, boxes = [], []
     for polygon in given:
         found = _measure(polygon, size)
@@ -88,18 +89,18 @@ def _polygons(given: list[Any], size: tuple[int, int]) -> Segmentation:
 
 
 def _check_numbers(polygon: Any) -> None:
-    """Refuse what is no list of pairs of numbers."""
+    """Raise ValueError unless the polygon is a list of an even number of numbers."""
     if not isinstance(polygon, list):
-        raise ValueError(f"holds {shown(polygon)} among its polygons")
+        raise ValueError(f"holds {format_value(polygon)} among its polygons")
     if not set(map(type, polygon)) <= {int, float}:
         wrong = next(value for value in polygon if type(value) not in (int, float))
-        raise ValueError(f"holds {shown(wrong)} in a polygon, but numbers x1, y1, x2, y2, ... are needed")
+        raise ValueError(f"holds {format_value(wrong)} in a polygon, but numbers x1, y1, x2, y2, ... are needed")
     if len(polygon) % 2:
-        raise ValueError(f"has a polygon of {len(polygon)} numbers, {shown(polygon)}, but pairs x, y are needed")
+        raise ValueError(f"has a polygon of {len(polygon)} numbers, {format_value(polygon)}, but pairs x, y are needed")
 
 
 def _measure(polygon: list[float], size: tuple[int, int]) -> Box | str:
-    """The box around a polygon, or the kind of its fault. Plain loops: arrays cost more for so few numbers."""
+    """Return the bounding box of a polygon or the kind of its fault. Loops are faster than arrays at this size."""
     if len(polygon) < 6:
         return "thin_polygon"
     height, width = size
@@ -107,13 +108,13 @@ def _measure(polygon: list[float], size: tuple[int, int]) -> Box | str:
     low_x, high_x, low_y, high_y = min(x), max(x), min(y), max(y)
     try:
         finite = math.isfinite(sum(polygon))
-    except OverflowError:  # of a whole number beyond the range of floats
+    except OverflowError:  # an integer beyond the range of floats
         finite = False
     if not finite or high_x <= 0 or high_y <= 0 or low_x >= width or low_y >= height:
         return "odd_polygon"
     if min(low_x / width, low_y / height) < -FAR or max(high_x / width, high_y / height) > FAR:
         return "odd_polygon"
-    # Any three corners that are not on a line make an area; the signed areas of a figure of eight may cancel.
+    # Three corners that are not collinear span an area. The signed area of a self-intersecting polygon may be zero.
     one, two = len(x) // 3, 2 * len(x) // 3
     if abs((x[one] - x[0]) * (y[two] - y[0]) - (y[one] - y[0]) * (x[two] - x[0])) <= COLLINEAR and _on_a_line(x, y):
         return "thin_polygon"
@@ -133,7 +134,7 @@ def _run_lengths(given: dict[str, Any], size: tuple[int, int]) -> Segmentation:
     if numbers != [height, width]:
         swapped = " (swapped?)" if numbers == [width, height] else ""
         raise ValueError(
-            f"is in run lengths for {shown(of)}{swapped}, but the image has {[height, width]} (height, width)"
+            f"is in run lengths for {format_value(of)}{swapped}, but the image has {[height, width]} (height, width)"
         )
     counts = _counts(given["counts"])
     if (counts < 0).any() or int(counts.sum()) != height * width:
@@ -143,7 +144,7 @@ def _run_lengths(given: dict[str, Any], size: tuple[int, int]) -> Segmentation:
     starts, ends = (ends - lengths)[lengths > 0], ends[lengths > 0] - 1
     if len(starts) == 0:
         return Segmentation(faults=["empty_mask"])
-    # Runs go down the columns; one that reaches into the next column holds the lowest and the highest row.
+    # Runs are column-major; a run that continues in the next column contains the last and the first row.
     crosses = bool((starts // height != ends // height).any())
     rows = (0, height - 1) if crosses else (int((starts % height).min()), int((ends % height).max()))
     box = (float(starts[0] // height), float(rows[0]), float(ends[-1] // height + 1), float(rows[1] + 1))
@@ -156,11 +157,11 @@ def _counts(given: Any) -> npt.NDArray[np.int64]:
         try:
             return unpack_counts(given)
         except ValueError as error:
-            raise ValueError(f"has the counts {shown(given)}, {error}") from error
+            raise ValueError(f"has the counts {format_value(given)}, {error}") from error
     if not isinstance(given, list):
-        raise ValueError(f"has the counts {shown(given)}, but a list of numbers or COCO's text is needed")
+        raise ValueError(f"has the counts {format_value(given)}, but a list of numbers or COCO's text is needed")
     counts = [whole_number(value) for value in given]
     wrong = [value for value, count in zip(given, counts, strict=True) if count is None or not 0 <= count < 2**40]
     if wrong:
-        raise ValueError(f"has {shown(wrong[0])} among its counts, but whole numbers from 0 are needed")
+        raise ValueError(f"has {format_value(wrong[0])} among its counts, but whole numbers from 0 are needed")
     return np.array(counts, dtype=np.int64)

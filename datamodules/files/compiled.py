@@ -1,8 +1,7 @@
-"""Compile the per-pixel loops with numba and keep the machine code in a folder keyed by their source.
+"""Compilation of per-pixel loops with numba, with an on-disk cache keyed by the source of all compiled functions.
 
-Numba checks only the file of the function itself when it looks for cached code, so a change in a function that was
-inlined from another file would go unseen. The folder's name therefore holds a hash over all files with compiled
-functions.
+Numba validates cached code only against the file of the function itself, so it misses changes of functions inlined
+from other files. The name of the cache folder therefore contains a hash of all files with compiled functions.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 import numba
 from numba.core import config as numba_config
 
-#: Numba's settings; typed loosely, because their names come from the environment.
+#: Numba's settings, typed as Any because the attributes are defined at run time.
 config: Any = numba_config
 
 _KERNEL_FILES = ("arrays.py", "caster.py", "intersect.py", "shading.py", "texture.py", "visibility.py")
@@ -25,13 +24,13 @@ _SOURCE_HASH = hashlib.sha256(b"".join((_KERNEL_FOLDER / name).read_bytes() for 
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a function with ``numba.njit``.
+    """Return the function compiled with ``numba.njit``.
 
-    The machine code is cached on disk where a folder can be written, and kept in memory only where none can.
+    The machine code is cached on disk, or only in memory if the folder is not writable.
 
     Args:
         function: A function in numba's subset of Python. Division follows numpy (no exception on zero), the global
-            interpreter lock is released, and no fast-math is used: results are bit-identical in every process of a
+            interpreter lock is released and fast-math is off, so results are bit-identical in all processes of a
             machine.
 
     Returns:
@@ -49,7 +48,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         config.CACHE_DIR = str(folder)
         try:
             return numba.njit(nogil=True, error_model="numpy", fastmath=False, cache=True)(function)
-        except RuntimeError:  # numba found no place for its cache
+        except RuntimeError:  # numba cannot use this cache folder
             pass
         finally:
             config.CACHE_DIR = configured

@@ -1,4 +1,4 @@
-"""Depth out of the numbers of a written map, at a wanted size, with a count of what was no depth."""
+"""Conversion of the values of a depth map file to depth at a given size, with counts of invalid values."""
 
 from dataclasses import dataclass, field
 
@@ -10,18 +10,18 @@ from datamodules.samples.instance_transforms import resize_known
 from geometry.written_depth import depth_from_values
 
 PLAUSIBLE_M = (0.05, 300.0)
-"""A median of depth outside of this is hardly one of metres."""
+"""Range of a plausible median depth in metres."""
 
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class WrittenAs:
-    """How the numbers of maps stand for depth.
+class DepthEncoding:
+    """Encoding of depth in a file.
 
     Attributes:
         units_per_metre: See `geometry.written_depth.depth_from_values`; None for relative depth.
-        inverse: Whether larger is nearer.
+        inverse: Whether larger values are nearer.
     """
 
     units_per_metre: float | None
@@ -30,15 +30,15 @@ class WrittenAs:
 
 @dataclass
 class Tally:
-    """What was found in maps besides depth.
+    """Counts of invalid values in depth maps.
 
     Attributes:
-        n_maps: Maps that were looked at.
-        pixels: Number of pixels of each kind that is no depth.
-        maps: Number of maps that have such pixels.
-        constant: Names of maps that hold one value everywhere.
-        empty: Names of maps without any depth.
-        medians: Median depth of each map that has any.
+        n_maps: Number of maps read.
+        pixels: Number of pixels of each kind of invalid value.
+        maps: Number of maps with such pixels, by kind.
+        constant: Names of maps with the same value in all pixels.
+        empty: Names of maps without valid depth.
+        medians: Median depth of each map with valid depth.
     """
 
     n_maps: int = 0
@@ -48,10 +48,10 @@ class Tally:
     empty: list[str] = field(default_factory=list)
     medians: list[float] = field(default_factory=list)
 
-    def lines(self, written: WrittenAs) -> list[str]:
-        """A line for each thing that a user should know."""
+    def lines(self, written: DepthEncoding) -> list[str]:
+        """Return one line for each kind of invalid value and each warning."""
         far = written.inverse and written.units_per_metre is None
-        said = [
+        lines = [
             f"{self.pixels[kind]} pixels in {self.maps[kind]} of {self.n_maps} maps are {kind}: "
             + ("taken for the far end" if far and kind in ("zero", "negative") else "unknown")
             for kind in self.pixels
@@ -59,34 +59,36 @@ class Tally:
         for names, what in ((self.constant, "hold one value everywhere"), (self.empty, "hold no depth at all")):
             if names:
                 shown = ", ".join(f"'{name}'" for name in names[:_SHOWN])
-                said.append(f"warning: {len(names)} of {self.n_maps} maps {what} and tell nothing, such as {shown}")
+                lines.append(
+                    f"warning: {len(names)} of {self.n_maps} maps {what} and carry no information, such as {shown}"
+                )
         if written.units_per_metre is not None and self.medians:
             median = float(np.median(self.medians))
             if not PLAUSIBLE_M[0] <= median <= PLAUSIBLE_M[1]:
-                said.append(
-                    f"warning: the median depth is {median:.3g} m, which is hardly right: "
-                    f"--unit {written.units_per_metre:g} says how many units make a metre (1000 for millimetres)"
+                lines.append(
+                    f"warning: the median depth is {median:.3g} m, which is implausible: check "
+                    f"--unit {written.units_per_metre:g}, the number of file units per metre (1000 for millimetres)"
                 )
-        return said
+        return lines
 
 
 def depth_of_map(
-    values: npt.NDArray[np.generic], written: WrittenAs, *, size: tuple[int, int], name: str, tally: Tally
+    values: npt.NDArray[np.generic], written: DepthEncoding, *, size: tuple[int, int], name: str, tally: Tally
 ) -> npt.NDArray[np.float32]:
-    """Depth of a map, resized.
+    """Return the depth of a map at a given size.
 
-    The numbers are resized as they are written, before they are inverted: averages of areas where the map shrinks,
-    linear in between where it grows, and what is unknown does not run into what is known.
+    Values are resized as written, before any inversion: by area averaging when downsampling and bilinear interpolation
+    when upsampling. Unknown pixels do not mix with known ones.
 
     Args:
         values: ``(h, w)``, as read.
-        written: How they stand for depth.
+        written: Encoding of depth.
         size: Height and width of the result.
-        name: Of the image.
-        tally: Counts what is no depth.
+        name: Name of the image.
+        tally: Collects counts of invalid values; modified in place.
 
     Returns:
-        float32 ``size``, metres or relative depth, 0 where unknown.
+        float32 of shape ``size``, metres or relative depth, 0 where unknown.
     """
     relative_inverse = written.inverse and written.units_per_metre is None
     with np.errstate(over="ignore"):

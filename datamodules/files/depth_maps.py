@@ -1,4 +1,4 @@
-"""Folders of depth maps that other tools wrote about images: which map belongs to which image, and its numbers."""
+"""Matching and reading of depth map files that other tools wrote for a set of images."""
 
 import os
 import struct
@@ -20,12 +20,12 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class DepthMaps:
-    """The map of every image.
+    """Depth map files of a set of images.
 
     Attributes:
-        folder: Where the maps lie.
-        paths: By the name of the image, in the order of the images.
-        n_unused: Files of the folder that belong to no image.
+        folder: Folder of the maps.
+        paths: Path of the map by image name, in the order of the images.
+        n_unused: Number of files in the folder that match no image.
     """
 
     folder: Path
@@ -34,18 +34,18 @@ class DepthMaps:
 
 
 def match_maps(folder: Path, names: Sequence[str], *, suffix: str = "") -> DepthMaps:
-    """Find the map of every image: the file of the same path without its ending, else the only one of the same stem.
+    """Return the map of every image: the file of the same relative path, else the only file of the same stem.
 
-    Names are compared in Unicode's composed form, so that those of a Mac fit.
+    Names are compared in Unicode's composed form (NFC), because macOS writes decomposed names.
 
     Args:
-        folder: Searched with everything below it, hidden files left out.
-        names: Names of the images: paths without ending, with slashes.
-        suffix: What the names of the maps hold more, such as ``_depth``, or ``_depth.npy`` where there are others too.
+        folder: Folder of the maps, searched recursively without hidden files.
+        names: Image names: relative paths with slashes, without extension.
+        suffix: Suffix of the map names, such as ``_depth``; ``_depth.npy`` also selects the file type.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or images have no map.
-        ValueError: If an image has two maps, or two images one.
+        FileNotFoundError: If the folder does not exist, or images have no map.
+        ValueError: If an image has two maps.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder '{folder}' of depth maps")
@@ -72,7 +72,7 @@ def match_maps(folder: Path, names: Sequence[str], *, suffix: str = "") -> Depth
         if len(candidates) > 1:
             shown = " and ".join(f"'{path}'" for path in candidates[:2])
             raise ValueError(
-                f"the image '{name}' has {len(candidates)} depth maps, {shown}: say which with --map-suffix, for "
+                f"the image '{name}' has {len(candidates)} depth maps, {shown}: select one with --map-suffix, for "
                 "instance --map-suffix .npy, or leave one out of the folder"
             )
         if candidates:
@@ -111,7 +111,7 @@ def _what_is_missing(folder: Path, missing: list[str], count: int, files: list[P
 
 
 def map_shape(path: Path) -> tuple[int, int]:
-    """Height and width of a depth map, from the head of its file alone.
+    """Return height and width of a depth map from the header of its file.
 
     Raises:
         ValueError: See :func:`read_map`.
@@ -130,16 +130,16 @@ def map_shape(path: Path) -> tuple[int, int]:
 
 
 def read_map(path: Path) -> npt.NDArray[np.generic]:
-    """Numbers of a depth map as they are written.
+    """Return the values of a depth map as stored in its file.
 
     Args:
-        path: A grey ``.png`` of 8 or 16 bits, or a ``.npy`` of numbers ``(H, W)``, with or without axes of length one.
+        path: A grey ``.png`` of 8 or 16 bits, or a ``.npy`` array ``(H, W)``, possibly with axes of length one.
 
     Returns:
-        ``(H, W)``, uint8 or uint16 of a PNG, else of the array's own type.
+        ``(H, W)``, uint8 or uint16 for a PNG, else the type of the array.
 
     Raises:
-        ValueError: If the file is damaged, or no map.
+        ValueError: If the file is damaged or no depth map.
     """
     return _read_npy(path) if path.suffix.lower() == ".npy" else _read_png(path)
 
@@ -184,7 +184,7 @@ def _read_npy(path: Path, *, mmap_mode: Literal["r"] | None = None) -> npt.NDArr
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape without as many axes of length one as it takes to leave two, those in front first."""
+    """Remove leading axes of length one until two axes are left."""
     left = list(shape)
     while len(left) > 2:
         left.pop(left.index(1))

@@ -1,4 +1,4 @@
-"""An HDF5 file that may be pickled and forked: each process opens it for itself, when it first reads."""
+"""HDF5 file that can be pickled and forked: each process opens its own handle at the first read."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import h5py
 
 
 class LazyFile:
-    """A file opened on first use in each process; HDF5 handles survive neither a fork nor pickling.
+    """File opened on first use in each process, because HDF5 handles support neither fork nor pickling.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""Size and EXIF orientation of image files, from their heads: no pixel is decoded."""
+"""Size and EXIF orientation of image files from their headers, without decoding pixels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +13,17 @@ SWAPPED = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
 TURNED_BY_PILLOW = ("TIFF",)
-"""Formats whose pixels Pillow turns while it decodes them."""
+"""Formats whose pixels Pillow rotates while decoding."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """What the first bytes of an image file say.
+    """Size and orientation of an image file.
 
     Attributes:
         stored: Height and width of the stored pixels.
         orientation: EXIF orientation, 1 to 8.
-        turned_by_reader: Whether Pillow gives the pixels upright in any case.
+        turned_by_reader: Whether Pillow always returns upright pixels.
     """
 
     stored: tuple[int, int]
@@ -32,12 +32,12 @@ class Head:
 
     @property
     def upright(self) -> tuple[int, int]:
-        """Height and width of the upright picture."""
+        """Height and width of the upright image."""
         return self.stored[::-1] if self.orientation in SWAPPED else self.stored
 
 
 def read_head(path: Path) -> Head:
-    """Read size and orientation of an image file, not its pixels.
+    """Return size and orientation of an image file, without decoding its pixels.
 
     Raises:
         ValueError: If the file is no image; the message has no full stop.
@@ -45,7 +45,7 @@ def read_head(path: Path) -> Head:
     try:
         with Image.open(path) as file:
             if isinstance(file, PngImagePlugin.PngImageFile) and not _notes_after_pixels(path):
-                exif = Image.Image.getexif(file)  # PNG's own would decode all pixels in search of it
+                exif = Image.Image.getexif(file)  # the PNG class decodes all pixels to find EXIF data
             else:
                 exif = file.getexif()
             orientation = exif.get(ExifTags.Base.Orientation, 1)
@@ -60,7 +60,7 @@ def read_head(path: Path) -> Head:
 
 
 def _notes_after_pixels(path: Path) -> bool:
-    """Whether a PNG has text or EXIF behind its pixels, which is allowed and rare."""
+    """Return whether a PNG has text or EXIF chunks after its pixels, which is valid but rare."""
     pixels_seen = False
     with path.open("rb") as file:
         file.seek(8)
@@ -74,6 +74,6 @@ def _notes_after_pixels(path: Path) -> bool:
 
 
 def as_stored(pixels: npt.NDArray[np.uint8], head: Head) -> npt.NDArray[np.uint8]:
-    """Upright pixels as their file stores them, where the reader has turned them by itself."""
+    """Return pixels in the stored orientation, undoing a rotation by the reader."""
     turned: npt.NDArray[np.uint8] = turn(pixels, head.orientation, back=True) if head.turned_by_reader else pixels
     return turned

@@ -1,4 +1,4 @@
-"""Which files a user means by an image, a folder, a glob or a video, and under which names results go."""
+"""Search for the image and video files that a path, folder or glob stands for, and the names of their results."""
 
 import glob
 import logging
@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from datamodules.files.natural_order import sort_naturally
-from datamodules.files.photos import folders_beside, names_role, split_photos
+from datamodules.files.photos import auxiliary_folders, is_auxiliary_name, split_photos
 
 logger = logging.getLogger(__name__)
 
@@ -22,34 +22,34 @@ BESIDE_SUFFIXES = frozenset(
     {"", ".txt", ".md", ".log", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".toml", ".ini", ".npy",
      ".npz", ".h5", ".ply", ".pcd", ".obj", ".pdf", ".html", ".py", ".sh", ".zip", ".gz", ".tar", ".db", ".aae"}
 )  # fmt: skip
-"""Endings of files that lie beside images as a rule, and are not worth a word when they are left out."""
+"""Extensions of files that often accompany images; they are skipped without a warning."""
 
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A file to read and the name of what comes of it."""
+    """An input file and the name of its result."""
 
     path: Path
-    """Where the file is."""
+    """Path of the file."""
     name: str
-    """Unique among the files: the path below the input folder, as a rule without its suffix."""
+    """Unique name: the path relative to the input folder, without suffix unless that is ambiguous."""
 
     @property
     def is_video(self) -> bool:
-        """Whether the suffix is that of a video."""
+        """Whether the file has the suffix of a video."""
         return self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def find_media(path: str) -> list[MediaFile]:
-    """Images and videos that a path stands for, in natural order, each under a unique name.
+    """Return the images and videos that a path stands for, in natural order, each with a unique name.
 
-    Links to folders are followed. One line says which files of unknown endings were left out.
+    Links to folders are followed. One warning counts skipped files with unknown extensions.
 
     Args:
-        path: An image or video, a folder (searched with everything below it, hidden files excepted), or a glob.
+        path: An image or video, a folder (searched recursively without hidden files), or a glob.
 
     Returns:
-        The files; names keep the folders below ``path`` (below the part of a glob without wildcards).
+        The files. Names are relative to ``path``, or to the part of a glob without wildcards.
 
     Raises:
         FileNotFoundError: If the path does not exist and is no glob.
@@ -75,26 +75,26 @@ def find_media(path: str) -> list[MediaFile]:
         if not any(part.startswith(".") for part in file.parts)
     ]
     relative = sort_naturally(file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
-    if Path(path).is_dir():  # a glob says which files are meant
+    if Path(path).is_dir():  # a glob is taken literally
         relative = _photos_and_videos(root, relative)
-    unknown = describe_unknown(visible)
+    unknown = describe_unreadable(visible)
     if not relative:
         known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
         others = f"; there are {unknown}" if unknown else ""
         raise ValueError(f"no image and no video {wanted} (known: {known}){others}")
-    say_unknown(path, visible)
+    warn_unreadable(path, visible)
     return [MediaFile(root / file, name) for file, name in zip(relative, _unique_names(relative), strict=True)]
 
 
 def _photos_and_videos(root: Path, files: list[Path]) -> list[Path]:
-    """The files without the depth maps and masks that lie among the images of their folders."""
+    """Return the files without depth maps and masks stored among the images."""
     folders: dict[Path, list[Path]] = {}
     for file in files:
         if file.suffix.lower() in IMAGE_SUFFIXES:
             folders.setdefault(file.parent, []).append(root / file)
-    # A folder of the input that is named for depth and holds nothing else, beside others.
-    beside = [name for name in folders_beside({str(name): files for name, files in folders.items()})
-              if names_role(Path(name).name)]  # fmt: skip
+    # Folders that are named for depth or masks, beside folders of photographs.
+    beside = [name for name in auxiliary_folders({str(name): files for name, files in folders.items()})
+              if is_auxiliary_name(Path(name).name)]  # fmt: skip
     left_out = [
         path
         for name, images in folders.items()
@@ -102,13 +102,13 @@ def _photos_and_videos(root: Path, files: list[Path]) -> list[Path]:
     ]
     if left_out:
         shown = ", ".join(path.name for path in left_out[:3]) + (", ..." if len(left_out) > 3 else "")
-        log_once(f"{root}: {len(left_out)} depth maps or masks among the images are left out ({shown})")
+        warn_once(f"{root}: {len(left_out)} depth maps or masks among the images are left out ({shown})")
     unwanted = set(left_out)
     return [file for file in files if root / file not in unwanted]
 
 
-def describe_unknown(files: Iterable[Path]) -> str:
-    """How many files are neither images nor videos that can be read, by ending, and what can be done; maybe nothing."""
+def describe_unreadable(files: Iterable[Path]) -> str:
+    """Return a phrase that counts unreadable files by extension, with a hint; empty if there are none."""
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES | BESIDE_SUFFIXES
     counts = Counter(file.suffix.lower() for file in files if file.suffix.lower() not in known)
     if not counts:
@@ -119,22 +119,22 @@ def describe_unknown(files: Iterable[Path]) -> str:
 
 
 @cache
-def log_once(message: str) -> None:
-    """Log a warning, once in a process; a full stop is put behind it."""
+def warn_once(message: str) -> None:
+    """Log a warning once per process; a full stop is appended."""
     logger.warning("%s.", message)
 
 
-def say_unknown(where: str, files: Iterable[Path]) -> None:
-    """Say once in a process which files of a place are left out, if there are any."""
-    unknown = describe_unknown(files)
+def warn_unreadable(where: str, files: Iterable[Path]) -> None:
+    """Log once per process how many unreadable files of a folder are skipped, if there are any."""
+    unknown = describe_unreadable(files)
     if unknown:
-        log_once(f"{where}: {unknown} are left out")
+        warn_once(f"{where}: {unknown} are left out")
 
 
 def find_path(path: Path) -> Path | None:
-    """The path as it is on the disk, where letters with accents may be encoded in another way, or None.
+    """Return the path as stored on disk, comparing names in Unicode's composed form; None if it does not exist.
 
-    macOS writes such letters as two characters (NFD) where a list has one (NFC), and the two look the same.
+    macOS stores an accented letter as two characters (NFD) where a list may hold one (NFC).
     """
     if path.exists():
         return path
@@ -151,7 +151,7 @@ def find_path(path: Path) -> Path | None:
 
 
 def composed(name: str) -> str:
-    """The name in Unicode's composed form, for comparison."""
+    """Return the name in Unicode's composed form (NFC), for comparison."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -160,7 +160,7 @@ def _entries(folder: Path) -> list[str]:
 
 
 def _walk(root: Path) -> list[Path]:
-    """Every file below a folder; links to folders are followed, but for those that lead back to a folder above."""
+    """Return all files below a folder; links to folders are followed unless they form a cycle."""
     unreadable: list[str] = []
     found = []
     for folder, folders, names in os.walk(root, followlinks=True, onerror=lambda e: unreadable.append(str(e.filename))):
@@ -168,21 +168,21 @@ def _walk(root: Path) -> list[Path]:
         above = {os.path.realpath(parent) for parent in (Path(folder), *Path(folder).parents)}
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in above]
     if unreadable:
-        log_once(f"{root}: {len(unreadable)} folders cannot be opened and are left out, the first is {unreadable[0]}")
+        warn_once(f"{root}: {len(unreadable)} folders cannot be opened and are left out, the first is {unreadable[0]}")
     return found
 
 
 def _runs_in_a_circle(folder: Path) -> bool:
-    """Whether a path goes through a folder twice, by way of a link."""
+    """Return whether a path visits a folder twice through a link."""
     real = [os.path.realpath(parent) for parent in (folder, *folder.parents) if parent.parts and parent.name != ".."]
     return len(set(real)) < len(real)
 
 
 def _unique_names(files: list[Path]) -> list[str]:
-    """Names without suffix where they stay unique; with it for all files where ``a.jpg`` and ``a.png`` would meet."""
+    """Return names without suffix if they are unique, as for ``a.jpg`` without ``a.png``; else names with suffix."""
     short = [file.with_suffix("").as_posix() for file in files]
     folders = {parent.as_posix() for file in files for parent in file.parents}
-    # The frames of clip.mp4 go into a folder clip/, which must not be one of the input's own.
+    # Results of clip.mp4 are written to a folder clip/, which must not collide with an input folder.
     if max(Counter(short).values()) > 1 or folders & set(short):
         return [file.as_posix() for file in files]
     return short

@@ -1,4 +1,4 @@
-"""Numbers of a depth file as metres, without those that only say that the sensor saw nothing."""
+"""Conversion of the values of a metric depth file to metres; saturated values become unknown."""
 
 from pathlib import Path
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.loading.notices import say_once, tally
+from datamodules.loading.notices import tally, warn_once
 
 SATURATED = "saturated depth"
-"""Kind of the tally (``datamodules/loading/notices.py``) of pixels that hold the largest value of their file's type."""
+"""Key of the count (``datamodules/loading/notices.py``) of pixels with the largest value of their file's type."""
 
 FEW = 0.01
-"""Share of an image below which its pixels are counted instead."""
+"""Share of an image below which messages give a pixel count instead of a percentage."""
 
 SIXTEEN_BITS = 65535
-"""Largest value of a 16-bit PNG, whatever type it is decoded to."""
+"""Largest value of a 16-bit PNG, for any type that it is decoded to."""
 
 
 def share_of(count: int, total: int) -> str:
-    """The share of some pixels as the begin of a sentence, in which a few are never rounded to none.
+    """Return the beginning of a sentence with the share of some pixels, or their number if the share rounds to 0%.
 
     >>> share_of(3, 76800), share_of(768, 3072)
     ('3 pixels of the depth are', '25% of the depth is')
@@ -32,17 +32,16 @@ def share_of(count: int, total: int) -> str:
 def to_metres(
     values: npt.NDArray[Any], units_per_metre: float, *, path: Path, data: str | None = None
 ) -> npt.NDArray[np.float32]:
-    """Convert metric depth of a file to metres.
+    """Return the metric depth of a file in metres.
 
-    The largest value of an integer type, 65535 of a 16-bit PNG, is what sensors and tools write for "too far" or
-    "unknown": it becomes 0 (no measurement), is counted, and is said once a data set. Files of floating-point numbers
-    have no such value.
+    Sensors and tools write the largest value of an integer type, 65535 in a 16-bit PNG, for "too far" or "unknown". It
+    becomes 0 (no measurement), is counted, and is reported once per data set. Floating-point files have no such value.
 
     Args:
-        values: ``(H, W)``, as the file has them.
+        values: ``(H, W)``, as stored in the file.
         units_per_metre: File units per metre.
         path: The file, for messages.
-        data: The data set, for which saturated pixels are counted and said; None takes the folder of the file.
+        data: Data set under which saturated pixels are counted and reported; None uses the folder of the file.
 
     Returns:
         float32 ``(H, W)``, metres, 0 where unknown.
@@ -58,7 +57,7 @@ def to_metres(
     metres[saturated] = 0
     data = str(path.parent) if data is None else data
     tally(data, SATURATED, count)
-    say_once(
+    warn_once(
         data,
         SATURATED,
         f"{path}: {share_of(count, values.size)} {largest}, the largest value of its type, which means too far or "

@@ -1,4 +1,4 @@
-"""Matching two lists of names one to one by what they say; ``datamodules/files/pairing.py`` says by which rules."""
+"""One-to-one matching of two lists of file names; ``datamodules/files/pairing.py`` documents the rules."""
 
 import re
 import unicodedata
@@ -12,68 +12,68 @@ from typing import Literal
 from datamodules.files.natural_order import Number, split_name
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
-"""Unit of time stamps that are whole numbers."""
+"""Unit of integer time stamps."""
 
 UNITS: dict[str, Decimal] = {"s": Decimal(1), "ms": Decimal("1e-3"), "us": Decimal("1e-6"), "ns": Decimal("1e-9")}
-"""Seconds of each."""
+"""Seconds per unit."""
 
 EXACT = Context(prec=600)
-"""Precision of sums and products: a file name has at most 255 characters."""
+"""Decimal arithmetic without rounding: a file name has at most 255 characters."""
 
 UNIT_OF_DIGITS: dict[int, TimeUnit] = {13: "ms", 16: "us", 19: "ns"}
-"""Units of the time since 1970, told from the number of digits; ten digits (seconds) are as often a counter."""
+"""Unit of an integer Unix time by its number of digits. Ten digits (seconds) are ambiguous: often a counter."""
 
 UNIT_OF_FRACTION: dict[int, TimeUnit] = {6: "us", 9: "ns"}
-"""Units of a number of so many digits behind ten digits of seconds (``1305031102_175304000``, as of ROS)."""
+"""Unit of the fraction after ten digits of seconds, by its number of digits (``1305031102_175304000``, from ROS)."""
 
-IMAGE_ROLES = frozenset({"color", "colour", "rgb", "rgba", "image", "images", "img", "imgs", "data", "raw"})
-OTHER_ROLES = frozenset(
+IMAGE_WORDS = frozenset({"color", "colour", "rgb", "rgba", "image", "images", "img", "imgs", "data", "raw"})
+MAP_WORDS = frozenset(
     {"depth", "depths", "depthmap", "disparity", "disparities", "disp", "mask", "masks", "valid", "gt", "groundtruth",
      "truth", "proj", "normal", "normals", "label", "labels", "semantic", "semantics", "segmentation", "confidence"}
 )  # fmt: skip
-"""Words that say what a file is, not which one."""
+"""Words for the content of a file (image, depth, mask, ...), which do not identify a frame."""
 
 Failure = Literal["nothing", "uneven", "contrary", "far"]
-"""Why names do not match: nothing to go by, not one to one, two numbers that say different things, or time stamps too
-far apart."""
+"""Why names do not match: no number or common name, not one to one, contradicting numbers, or distant time stamps."""
 
 
 @dataclass
 class Match:
-    """What a rule makes of two lists of names.
+    """Result of matching two lists of names with one rule.
 
     Attributes:
-        rule: The rule, to be read after *by*.
-        pairs: Positions in both lists.
-        failure: None if the match may be used.
-        lonely: Positions without a partner, in each list.
-        twins: Positions of names that the rule cannot tell apart, in each list.
-        gap_s: Largest (if too far: smallest) difference of time stamps, seconds; None for other rules.
+        rule: Name of the rule, as in "paired by ...".
+        pairs: Matched positions in both lists.
+        failure: Why the match is invalid; None if it is valid.
+        unmatched: Unmatched positions in each list.
+        ambiguous: Positions of names with equal keys, in each list.
+        gap_s: Largest difference of matched time stamps in seconds, or the smallest of all if none is within the
+            tolerance; None for other rules.
     """
 
     rule: str
     pairs: list[tuple[int, int]] = field(default_factory=list)
     failure: Failure | None = None
-    lonely: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
-    twins: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
+    unmatched: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
+    ambiguous: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
     gap_s: float | None = None
 
 
-def role_free(name: str) -> str:
-    """The folders of a path without words that say what lies in them.
+def without_content_words(name: str) -> str:
+    """Return the folders of a path without words for their content (``color``, ``depth``, ...).
 
-    >>> role_free("scene1/color"), role_free("val_depth/kitchen")
+    >>> without_content_words("scene1/color"), without_content_words("val_depth/kitchen")
     ('scene1', 'val/kitchen')
     """
     folders = (
-        "_".join(word for word in re.split(r"[\W_]+", part) if word.casefold() not in IMAGE_ROLES | OTHER_ROLES)
+        "_".join(word for word in re.split(r"[\W_]+", part) if word.casefold() not in IMAGE_WORDS | MAP_WORDS)
         for part in unicodedata.normalize("NFC", name).split("/")
     )
     return "/".join(folder for folder in folders if folder)
 
 
 def words_of(name: str) -> set[str]:
-    """Words of a name, in lower case.
+    """Return the words of a name in lower case.
 
     >>> sorted(words_of("Frame-0012.depth"))
     ['depth', 'frame']
@@ -83,7 +83,7 @@ def words_of(name: str) -> set[str]:
 
 
 def plain_name(name: str, *, decimals: bool = True) -> tuple[str | Decimal, ...]:
-    """Words and numbers of a name in their order, without those that say what the file is.
+    """Return the words and numbers of a name in order, without words for the content of the file.
 
     >>> plain_name("Frame-0012.color") == plain_name("frame_12_depth") == ("frame", 12)
     True
@@ -93,17 +93,17 @@ def plain_name(name: str, *, decimals: bool = True) -> tuple[str | Decimal, ...]
         if isinstance(part, Number):
             plain.append(part.value)
         else:
-            plain += [word for word in re.findall(r"[^\W_]+", part) if word not in IMAGE_ROLES | OTHER_ROLES]
+            plain += [word for word in re.findall(r"[^\W_]+", part) if word not in IMAGE_WORDS | MAP_WORDS]
     return tuple(plain)
 
 
 class Matcher:
-    """The rules, from the surest to the least sure.
+    """Matching rules, tried from the most to the least reliable.
 
     Args:
-        decimals: Whether a point between digits is a decimal one.
-        tolerance_s: Largest difference of two time stamps that belong together, seconds.
-        time_unit: Unit of time stamps that are whole numbers, or None.
+        decimals: Whether a point between digits is a decimal point.
+        tolerance_s: Largest difference of matching time stamps in seconds.
+        time_unit: Unit of integer time stamps, or None.
     """
 
     def __init__(self, *, decimals: bool, tolerance_s: float, time_unit: TimeUnit | None) -> None:
@@ -112,15 +112,15 @@ class Matcher:
         self.time_unit = time_unit
 
     def match(self, first: Sequence[str], second: Sequence[str], *, only_names: bool = False) -> Match:
-        """Match two lists of names.
+        """Return the match of two lists of names.
 
         Args:
             first: Names, without extensions.
             second: Names, without extensions.
-            only_names: Whether time stamps are not to be compared, as for folders.
+            only_names: Whether to skip the comparison of time stamps, as for folders.
 
         Returns:
-            The match of the first rule that is one to one, else the failure that says most.
+            The match of the first rule that is one to one, else the most informative failure.
         """
         tried: list[Match] = []
         numbers = [[_numbers(name, decimals=self.decimals) for name in names] for names in (first, second)]
@@ -142,7 +142,7 @@ class Matcher:
     def _by_name(
         self, first: Sequence[str], second: Sequence[str], numbers: list[list[tuple[Number, ...]]]
     ) -> Iterator[Match]:
-        """What each rule but that of time stamps makes of the names, the surest first."""
+        """Yield the match of each rule except time stamps, the most reliable first."""
         exact = [[unicodedata.normalize("NFC", name) for name in names] for names in (first, second)]
         yield match_keys(exact[0], exact[1], "equal names")
         plain = [[plain_name(name, decimals=self.decimals) for name in names] for names in (first, second)]
@@ -157,30 +157,30 @@ def _numbers(name: str, *, decimals: bool) -> tuple[Number, ...]:
 
 
 def match_keys(first: Sequence[Hashable], second: Sequence[Hashable], rule: str) -> Match:
-    """Match equal keys; that fails unless every key stands once in each list."""
+    """Return the match of equal keys; it fails unless every key occurs once in each list."""
     places: list[dict[Hashable, int]] = [{}, {}]
-    twins: tuple[list[int], list[int]] = ([], [])
+    ambiguous: tuple[list[int], list[int]] = ([], [])
     for side, keys in enumerate((first, second)):
         for index, key in enumerate(keys):
             if key in places[side]:
-                twins[side].extend([places[side][key], index] if not twins[side] else [index])
+                ambiguous[side].extend([places[side][key], index] if not ambiguous[side] else [index])
             places[side].setdefault(key, index)
-    lonely = (
+    unmatched = (
         [index for index, key in enumerate(first) if key not in places[1]],
         [index for index, key in enumerate(second) if key not in places[0]],
     )
     pairs = [(index, places[1][key]) for key, index in places[0].items() if key in places[1]]
-    uneven = any(lonely) or any(twins)
-    return Match(rule, pairs, "uneven" if uneven else None, lonely, twins)
+    uneven = any(unmatched) or any(ambiguous)
+    return Match(rule, pairs, "uneven" if uneven else None, unmatched, ambiguous)
 
 
 def match_nearest(first: Sequence[Decimal], second: Sequence[Decimal], *, tolerance: Decimal) -> Match:
-    """Match time stamps that are nearest to each other both ways, so that no neighbour steps in for a missing one.
+    """Return the match of mutually nearest time stamps, so that a missing frame is not replaced by its neighbour.
 
     Args:
         first: Time stamps in seconds.
         second: Time stamps in seconds.
-        tolerance: Largest difference of two that belong together.
+        tolerance: Largest difference of matching time stamps.
     """
     forth, back = _nearest(first, second), _nearest(second, first)
     mutual = [(i, j) for i, j in enumerate(forth) if back[j] == i]
@@ -189,12 +189,15 @@ def match_nearest(first: Sequence[Decimal], second: Sequence[Decimal], *, tolera
     if not pairs:
         return Match("nearest time stamps", failure="far", gap_s=float(min(gaps.values())))
     taken = ({i for i, _ in pairs}, {j for _, j in pairs})
-    lonely = ([i for i in range(len(first)) if i not in taken[0]], [j for j in range(len(second)) if j not in taken[1]])
-    return Match("nearest time stamps", pairs, lonely=lonely, gap_s=float(max(gaps[pair] for pair in pairs)))
+    unmatched = (
+        [i for i in range(len(first)) if i not in taken[0]],
+        [j for j in range(len(second)) if j not in taken[1]],
+    )
+    return Match("nearest time stamps", pairs, unmatched=unmatched, gap_s=float(max(gaps[pair] for pair in pairs)))
 
 
 def _nearest(first: Sequence[Decimal], second: Sequence[Decimal]) -> list[int]:
-    """Position of the nearest in ``second`` for each of ``first``; of two as near, the earlier."""
+    """Return the position in ``second`` of the nearest time stamp to each of ``first``; ties go to the earlier one."""
     order = sorted(range(len(second)), key=lambda index: second[index])
     stamps = [second[index] for index in order]
     found = []
@@ -210,7 +213,7 @@ def _gap(one: Decimal, other: Decimal) -> Decimal:
 
 
 def _slots(names: Sequence[Sequence[Number]]) -> list[int]:
-    """Which of the numbers tell these names apart, the last first; none where the names are not of one form."""
+    """Return the positions of the numbers that differ between names, last first; none if names differ in form."""
     if not names or not names[0] or len({len(numbers) for numbers in names}) != 1:
         return []
     if len(names) == 1:
@@ -220,7 +223,7 @@ def _slots(names: Sequence[Sequence[Number]]) -> list[int]:
 
 
 def _match_numbers(first: Sequence[Sequence[Number]], second: Sequence[Sequence[Number]]) -> Iterator[Match]:
-    """Matches by one number of each name, the last differing ones first."""
+    """Yield matches by one number of each name, starting with the last differing numbers."""
     slots = (_slots(first), _slots(second))
     for one in slots[0]:
         for other in slots[1]:
@@ -239,7 +242,7 @@ def _contradicts(
     slots: tuple[list[int], list[int]],
     used: tuple[int, int],
 ) -> bool:
-    """Whether another number means the same in both lists, for it takes the same values, and differs in some pair."""
+    """Return whether another number has the same set of values in both lists but differs within a matched pair."""
     for one, other in zip(
         [slot for slot in slots[0] if slot != used[0]], [slot for slot in slots[1] if slot != used[1]], strict=False
     ):
@@ -252,15 +255,15 @@ def _contradicts(
 def _agrees(
     match: Match, first: Sequence[Decimal] | None, second: Sequence[Decimal] | None, tolerance: Decimal
 ) -> bool:
-    """Whether pairs of equal numbers are also pairs in time, where names hold time stamps beside a counter.
+    """Return whether pairs of equal numbers are consistent with the time stamps in the names.
 
-    Streams that are counted each by itself lose step where one drops a frame; their time stamps then differ by less
-    or more from there on. Two clocks may differ by a constant.
+    Independent frame counters lose synchronisation when a stream drops a frame; the difference of the time stamps
+    changes from there on. A constant offset between two clocks is allowed.
     """
     if first is None or second is None or len(match.pairs) < 2:
         return True
     if not (_ascends(first) and _ascends(second)):
-        return True  # no times, but sizes, exposures or the like
+        return True  # not time stamps but sizes, exposure times or similar numbers
     gaps = sorted(EXACT.subtract(second[j], first[i]) for i, j in match.pairs)
     steps = sorted(EXACT.subtract(after, before) for before, after in pairwise(first))
     middle, half_a_step = gaps[len(gaps) // 2], EXACT.divide(steps[len(steps) // 2], Decimal(2))
@@ -272,7 +275,7 @@ def _ascends(stamps: Sequence[Decimal]) -> bool:
 
 
 def _time_stamps(names: Sequence[Sequence[Number]], time_unit: TimeUnit | None) -> list[Decimal] | None:
-    """Time stamps of names, which are in natural order, in seconds; None if there are none."""
+    """Return the time stamps in seconds of names in natural order; None if they hold none."""
     slots = _slots(names)
     decimal = next((slot for slot in slots if any(numbers[slot].is_decimal for numbers in names)), None)
     if decimal is not None:
@@ -287,7 +290,7 @@ def _time_stamps(names: Sequence[Sequence[Number]], time_unit: TimeUnit | None) 
             ]
         unit = time_unit or UNIT_OF_DIGITS.get(length)
         stamps = None if unit is None else [EXACT.multiply(numbers[slot].value, UNITS[unit]) for numbers in names]
-        # What starts again while a number before it grows is a part of a time, as its milliseconds.
+        # A number that restarts while an earlier one grows is only a part of a time stamp, such as milliseconds.
         if stamps is not None and (len(slots) == 1 or _ascends(stamps)):
             return stamps
     return None

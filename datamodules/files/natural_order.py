@@ -1,4 +1,4 @@
-"""The order of file names as a person reads them: numbers by value, a decimal number as one, never the extension.
+"""Natural sort order of file names: numbers compare by value, including decimals; extensions are ignored.
 
 ``frame_2`` comes before ``frame_10``, and ``0.15`` between ``0.1`` and ``0.9``. Values are exact decimals, because a
 time stamp in nanoseconds has more digits than a float.
@@ -35,7 +35,7 @@ class Number(NamedTuple):
 
 
 def stem_of(path: Path) -> str:
-    """The name without its extension, which begins with a letter: a folder ``1305031102.17`` has none.
+    """Return the name without its extension. An extension starts with a letter: ``1305031102.17`` has none.
 
     >>> stem_of(Path("a/0.15.depth.png")), stem_of(Path("walk.10"))
     ('0.15.depth', 'walk.10')
@@ -45,12 +45,12 @@ def stem_of(path: Path) -> str:
 
 @lru_cache(maxsize=1 << 17)
 def split_name(name: str, *, decimals: bool = True) -> tuple[str | Number, ...]:
-    """Take a name apart into text and numbers by turns, beginning and ending with text, which may be empty.
+    """Return the parts of a name, alternating text and numbers; the first and last are text and may be empty.
 
     Args:
-        name: A file name without its extension; it is compared in Unicode's composed form and in lower case.
-        decimals: Whether ``1.5`` is one number, or a 1 and a 5 with a point between them. What has more points than
-            one, as ``2026.03.05``, is never one number.
+        name: A file name without its extension; normalised to Unicode's composed form and lower case.
+        decimals: Whether ``1.5`` is one number, or the numbers 1 and 5. A word with several points, such as
+            ``2026.03.05``, is never one number.
 
     >>> values(split_name("Frame_1.50"))
     ('frame_', Decimal('1.50'), '')
@@ -72,9 +72,9 @@ def split_name(name: str, *, decimals: bool = True) -> tuple[str | Number, ...]:
 
 
 def points_are_decimal(stems: Iterable[str]) -> bool:
-    """Whether a point between digits is a decimal one in these names.
+    """Return whether a point between digits is a decimal point in these names.
 
-    It is, unless two names would then be the same: ``shot1.1`` and ``shot1.10`` are the first and the tenth.
+    It is, unless two names would then be equal: ``shot1.1`` and ``shot1.10`` are the first and the tenth.
 
     >>> points_are_decimal(["0.1", "0.15", "0.9"]), points_are_decimal(["1.1", "1.2", "1.10"])
     (True, False)
@@ -90,12 +90,12 @@ def points_are_decimal(stems: Iterable[str]) -> bool:
 
 
 def values(parts: Sequence[str | Number]) -> tuple[str | Decimal, ...]:
-    """The parts of a name with the numbers as their values."""
+    """Return the parts of a name with numbers replaced by their values."""
     return tuple(part.value if isinstance(part, Number) else part for part in parts)
 
 
 def sort_naturally(paths: Iterable[Path]) -> list[Path]:
-    """Sort files by their folders and names, numbers by value; the extension counts only between equal names.
+    """Return files sorted by folder and name, numbers by value; the extension only breaks ties.
 
     >>> [path.name for path in sort_naturally(map(Path, ["f10.png", "f2.png", "F1.png", "f1.5.jpg"]))]
     ['F1.png', 'f1.5.jpg', 'f2.png', 'f10.png']
@@ -110,6 +110,6 @@ def sort_naturally(paths: Iterable[Path]) -> list[Path]:
 
 
 def _names(path: Path) -> Iterator[str]:
-    """The folders of a path and its name without the extension."""
+    """Yield the folders of a path and its name without the extension."""
     yield from path.parts[:-1]
     yield stem_of(path)

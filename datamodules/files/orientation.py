@@ -1,9 +1,9 @@
-"""What lies beside an image (depth, a mask, K), turned upright together with it.
+"""Rotation of depth, masks and K together with an image that has an EXIF orientation.
 
-An image is turned as its EXIF entry says (``datamodules/files/reading.py``). What lies beside it has no such entry,
-and tools differ: most write depth as the sensor has it, in the *stored* orientation, some *upright*. The size tells
-the two apart for a quarter turn. For half a turn, a mirrored or a square image it does not; then the whole data set
-is taken to be as its first image whose size tells, and as *stored* where there is none, which a warning says.
+An image is rotated according to its EXIF entry (``datamodules/files/reading.py``). Depth, masks and K have no such
+entry, and tools differ: most write depth in the orientation of the sensor (*stored*), some *upright*. For a rotation
+by 90 degrees the size distinguishes the two. It is ambiguous for 180 degrees, mirrored and square images: then the
+first image of the data set with an unambiguous size decides, and *stored* is assumed, with a warning, if there is none.
 """
 
 import logging
@@ -23,24 +23,27 @@ from geometry.camera import turn_intrinsics
 logger = logging.getLogger(__name__)
 
 CLEAR = 0.05
-"""Least difference between two fits, in proportions or in where the principal point lies, that decides for one."""
+"""Least difference between two hypotheses, in log aspect ratio or principal point, that decides for one."""
 
 Size = tuple[int, int]
 """Height and width."""
 
 
 def swaps_sides(orientation: int) -> bool:
-    """Whether an image of that EXIF orientation changes its height for its width when it is turned."""
+    """Return whether the EXIF orientation exchanges height and width."""
     return orientation >= 5
 
 
 def lies_stored(size: Size, image: Size, orientation: int) -> bool | None:
-    """Whether something of a size lies as its image is stored (True) or upright (False); None where sizes do not tell.
+    """Return whether an array has the orientation of the stored image (True) or is upright (False), by its size.
 
     Args:
-        size: Height and width of depth, a mask or calibrated frames, of any scale.
-        image: Those of the stored image.
-        orientation: Its EXIF orientation.
+        size: Height and width of depth, a mask or calibrated frames, at any scale.
+        image: Height and width of the stored image.
+        orientation: EXIF orientation of the image.
+
+    Returns:
+        None if the size is ambiguous.
 
     >>> lies_stored((48, 64), (480, 640), 6), lies_stored((64, 48), (480, 640), 6), lies_stored((9, 9), (9, 9), 6)
     (True, False, None)
@@ -57,7 +60,7 @@ def lies_stored(size: Size, image: Size, orientation: int) -> bool | None:
 
 
 def k_lies_stored(K: npt.NDArray[np.float64], image: Size, orientation: int) -> bool | None:
-    """Whether K belongs to the stored image (True) or to the upright one, by its principal point; None if unclear."""
+    """Return whether K belongs to the stored (True) or upright image, by its principal point; None if ambiguous."""
     if not swaps_sides(orientation) or image[0] == image[1]:
         return None
     cx, cy = float(K[0, 2]), float(K[1, 2])
@@ -68,7 +71,7 @@ def k_lies_stored(K: npt.NDArray[np.float64], image: Size, orientation: int) -> 
 
 
 def turn_k(K: npt.NDArray[np.float64], image: StoredImage) -> npt.NDArray[np.float64]:
-    """K of the stored image as that of the upright one; float64 ``(3, 3)``, pixels, corner convention.
+    """Return K of the upright image, given K of the stored one; float64 ``(3, 3)``, pixels, corner convention.
 
     Raises:
         ValueError: If K has a skew.
@@ -79,12 +82,12 @@ def turn_k(K: npt.NDArray[np.float64], image: StoredImage) -> npt.NDArray[np.flo
 
 
 class Companions:
-    """What lies beside the images of one data set.
+    """Depth, masks and K that accompany the images of one data set.
 
     Args:
         where: The data set, for messages.
-        images: All images; their heads are read only if the size of a file does not tell how it lies.
-        others: What lies beside each of them, or None.
+        images: All images; their headers are read only if the size of a file is ambiguous.
+        others: Depth or mask file of each image, or None.
     """
 
     def __init__(self, where: str, images: Sequence[Path], others: Sequence[Path | None]) -> None:
@@ -94,14 +97,14 @@ class Companions:
         self._stored: bool | None = None
 
     def upright(self, values: npt.NDArray[Any], image: StoredImage) -> npt.NDArray[Any]:
-        """Turn depth or a mask ``(H, W)`` of any scale with its image, unless it lies upright already."""
+        """Return depth or a mask ``(H, W)`` of any scale, rotated with its image unless it is upright already."""
         if image.orientation == 1:
             return values
         stored = lies_stored(values.shape[:2], image.pixels.shape[:2], image.orientation)
         return turn(values, image.orientation) if self._decide(stored) else values
 
     def upright_k(self, K: npt.NDArray[np.float64], image: StoredImage) -> npt.NDArray[np.float64]:
-        """Turn K with its image, unless it belongs to the upright image already.
+        """Return K of the upright image, rotated unless it belongs to the upright image already.
 
         Raises:
             ValueError: If K has a skew.
@@ -109,12 +112,12 @@ class Companions:
         return turn_k(K, image) if self.k_is_stored(K, image) else K
 
     def k_is_stored(self, K: npt.NDArray[np.float64], image: StoredImage, size: Size | None = None) -> bool:
-        """Whether K belongs to an image as it is stored.
+        """Return whether K belongs to the stored image.
 
         Args:
             K: float64 ``(3, 3)``, pixels.
             image: The image.
-            size: Height and width of what K was calibrated for; None judges by the principal point.
+            size: Height and width that K was calibrated for; None decides by the principal point.
         """
         if image.orientation == 1:
             return False
@@ -127,11 +130,11 @@ class Companions:
         if stored is not None:
             return stored
         if self._stored is None:
-            self._stored = self._told()
+            self._stored = self._orientation_of_data_set()
         return self._stored
 
-    def _told(self) -> bool:
-        """The orientation of the first file whose size tells it."""
+    def _orientation_of_data_set(self) -> bool:
+        """Return whether files have the stored orientation, decided by the first file with an unambiguous size."""
         for image, other in zip(self.images, self.others, strict=True):
             orientation, size = read_orientation(image)
             if not swaps_sides(orientation) or other is None:
@@ -140,7 +143,7 @@ class Companions:
             if stored is not None:
                 return stored
         logger.warning(
-            "%s: images have an EXIF orientation, and no size tells whether depth and K lie as the images are stored "
+            "%s: images have an EXIF orientation, and no size shows whether depth and K lie as the images are stored "
             "or upright: they are taken to lie as stored, and are turned with the images. Write the images upright "
             "(`exiftran -ai *.jpg`) if depth is upright.",
             self.where,
@@ -149,7 +152,7 @@ class Companions:
 
 
 def _size(path: Path) -> Size:
-    """Height and width of an image or ``.npy`` array from its head; (0, 0) if it cannot be read, which reading says."""
+    """Return height and width of an image or ``.npy`` array; (0, 0) if unreadable, which is reported on reading."""
     try:
         if path.suffix == ".npy":
             shape = np.load(path, mmap_mode="r", allow_pickle=False).shape

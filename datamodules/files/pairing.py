@@ -1,14 +1,14 @@
-"""Which depth or mask belongs to which image, by what the names of the files say and never by their rank alone.
+"""Pairing of images with depth or mask files by the content of their names, never by rank alone.
 
-Files of corresponding folders are paired by the first of these rules that pairs them one to one:
+Files of corresponding folders are paired by the first of these rules that is one to one:
 
-1. equal names, but for the extension (in Unicode's composed form);
-2. equal names but for a word of their role (``0001_color`` and ``0001_depth``), letter case and leading zeros;
-3. equal numbers: the last number in which the files of a kind differ (``frame_10`` and ``00010``), or another one, but
-   for a counter that contradicts the time stamps beside it;
-4. the nearest time stamp, within a tolerance; only here may files be left without a partner.
+1. equal names without extension (in Unicode's composed form);
+2. equal names except for a word for the content (``0001_color`` and ``0001_depth``), letter case and leading zeros;
+3. equal numbers: the last number that differs between the files of a kind (``frame_10`` and ``00010``), or another one,
+   unless it contradicts time stamps in the names;
+4. the nearest time stamp within a tolerance; only this rule may leave files without a partner.
 
-Otherwise nothing is paired, and one sentence says which files have no partner.
+Otherwise a ValueError names the files without a partner.
 """
 
 import math
@@ -17,50 +17,50 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datamodules.files.name_matching import UNITS, Match, Matcher, TimeUnit, role_free
+from datamodules.files.name_matching import UNITS, Match, Matcher, TimeUnit, without_content_words
 from datamodules.files.natural_order import points_are_decimal, sort_naturally, stem_of
 
 DEFAULT_TOLERANCE_S = 0.02
-"""Largest difference of two time stamps that belong together, in seconds: that of the TUM RGB-D tools."""
+"""Largest difference of matching time stamps in seconds, as in the TUM RGB-D tools."""
 
 NAMED = 3
-"""Files that a message names at most of each kind."""
+"""Maximum number of files of each kind in a message."""
 
 
 @dataclass
 class Pairing:
-    """Files in pairs.
+    """Paired files.
 
     Attributes:
-        pairs: An image and its partner, in the natural order of the images.
-        rules: How they were paired, for messages.
-        lonely_images: Images without a partner; only time stamps leave any.
-        lonely_others: Other files without one.
-        largest_gap_s: Largest difference of the time stamps of a pair in seconds; None where they did not decide.
-        tolerance_s: What it was allowed to be.
-        kind: What the partners are, in the plural.
+        pairs: Images and their partners, in the natural order of the images.
+        rules: Rules that paired them, for messages.
+        unmatched_images: Images without a partner; only possible with time stamps.
+        unmatched_others: Other files without a partner.
+        largest_gap_s: Largest difference of time stamps within a pair in seconds; None for other rules.
+        tolerance_s: Largest allowed difference.
+        kind: Plural noun for the partners.
     """
 
     pairs: list[tuple[Path, Path]]
     rules: list[str]
-    lonely_images: list[Path] = field(default_factory=list)
-    lonely_others: list[Path] = field(default_factory=list)
+    unmatched_images: list[Path] = field(default_factory=list)
+    unmatched_others: list[Path] = field(default_factory=list)
     largest_gap_s: float | None = None
     tolerance_s: float = DEFAULT_TOLERANCE_S
     kind: str = "depths"
 
     def summary(self) -> str:
-        """One line: number of pairs, rule, the largest gap and what was left out, and three pairs to check by eye."""
+        """Return one line with the number of pairs, the rule, the largest gap, unmatched files and three examples."""
         text = f"{len(self.pairs)} images and {self.kind} paired by {' and '.join(self.rules)}"
         if self.largest_gap_s is not None:
             text += f" (largest gap {self.largest_gap_s:.6g} s, tolerance {self.tolerance_s:g} s)"
-        lonely = [
+        unmatched = [
             f"{count(files, kind)} ({name_some(files)})"
-            for files, kind in ((self.lonely_images, "images"), (self.lonely_others, self.kind))
+            for files, kind in ((self.unmatched_images, "images"), (self.unmatched_others, self.kind))
             if files
         ]
-        if lonely:
-            text += f"; without a partner and left out: {', '.join(lonely)}"
+        if unmatched:
+            text += f"; without a partner and left out: {', '.join(unmatched)}"
         shown = dict.fromkeys((0, len(self.pairs) // 2, len(self.pairs) - 1))
         places = ["first", "middle", "last"] if len(shown) == 3 else ["first", "last"]
         pairs = [
@@ -78,22 +78,22 @@ def pair_files(
     tolerance_s: float = DEFAULT_TOLERANCE_S,
     time_unit: TimeUnit | None = None,
 ) -> Pairing:
-    """Pair images with the files that belong to them; the head of this module says how.
+    """Return images paired with their depth or mask files by the rules in the module docstring.
 
     Args:
-        images: The images, in one folder or several.
-        others: Depths or masks, in one folder or in several that correspond to those of the images
+        images: The images, in one or more folders.
+        others: Depths or masks, in one folder or in folders that correspond to those of the images
             (``scene1/color`` and ``scene1/depth``).
-        kind: What the others are, in the plural.
-        tolerance_s: Largest difference of two time stamps that belong together, in seconds.
-        time_unit: Unit of time stamps that are whole numbers; None takes only those of 13, 16 or 19 digits for time
-            stamps (milliseconds, microseconds and nanoseconds since 1970).
+        kind: Plural noun for the others.
+        tolerance_s: Largest difference of matching time stamps in seconds.
+        time_unit: Unit of integer time stamps. None recognises only integers of 13, 16 or 19 digits as time stamps
+            (milliseconds, microseconds and nanoseconds since 1970).
 
     Returns:
-        The pairs, in the natural order of the images, at least one.
+        The pairs, in the natural order of the images; at least one.
 
     Raises:
-        ValueError: If the names do not say which file belongs to which image.
+        ValueError: If the names do not determine the pairs.
     """
     image_files, other_files = sort_naturally(images), sort_naturally(others)
     if not 0 <= tolerance_s < math.inf:
@@ -124,8 +124,8 @@ def pair_files(
     return Pairing(
         pairs=[(image, pairs[image]) for image in image_files if image in pairs],
         rules=list(dict.fromkeys(rules)),
-        lonely_images=[image for image in image_files if image not in pairs],
-        lonely_others=[other for other in other_files if other not in taken],
+        unmatched_images=[image for image in image_files if image not in pairs],
+        unmatched_others=[other for other in other_files if other not in taken],
         largest_gap_s=max(gaps) if gaps else None,
         tolerance_s=tolerance_s,
         kind=kind,
@@ -133,7 +133,7 @@ def pair_files(
 
 
 def count(things: Sequence[object], noun: str) -> str:
-    """How many there are, with their noun, which is given in the plural.
+    """Return the number of things with their noun, which is given in the plural.
 
     >>> count([3], "depths"), count([], "images")
     ('1 depth', '0 images')
@@ -142,14 +142,14 @@ def count(things: Sequence[object], noun: str) -> str:
 
 
 def name_some(files: Sequence[Path]) -> str:
-    """The first few names of some files."""
+    """Return the names of the first few files, separated by commas."""
     return ", ".join(path.name for path in files[:NAMED]) + (", ..." if len(files) > NAMED else "")
 
 
 def _corresponding(
     images: list[Path], others: list[Path], matcher: Matcher, kind: str
 ) -> list[tuple[list[Path], list[Path]]]:
-    """The files of each folder of images with those of the folder that corresponds to it."""
+    """Return the files of each image folder with the files of the corresponding other folder."""
     image_folders, other_folders = _by_folder(images), _by_folder(others)
     if len(image_folders) <= 1 and len(other_folders) <= 1:
         return [(images, others)]
@@ -157,13 +157,13 @@ def _corresponding(
     everything = _common([*folders[0], *folders[1]])
     for roots in ((everything, everything), (_common(folders[0]), _common(folders[1]))):
         keys = [
-            [role_free("/".join(folder.relative_to(root).parts)) for folder in side]
+            [without_content_words("/".join(folder.relative_to(root).parts)) for folder in side]
             for side, root in zip(folders, roots, strict=True)
         ]
         match = matcher.match(keys[0], keys[1], only_names=True)
         if match.failure is None:
             return [(image_folders[folders[0][i]], other_folders[folders[1][j]]) for i, j in match.pairs]
-    # Files that were spread over folders on one side only: their names alone have to tell them apart.
+    # One side is split into folders and the other is not: names alone must identify the files.
     stems = [[stem_of(path) for path in files] for files in (images, others)]
     if all(max(Counter(side).values()) == 1 for side in stems) and set(stems[0]) == set(stems[1]):
         return [(images, others)]
@@ -186,7 +186,7 @@ def _folders(folders: list[Path]) -> str:
 
 
 def _common(folders: list[Path]) -> Path:
-    """The deepest folder that holds all of them."""
+    """Return the deepest common parent folder."""
     common = folders[0]
     while not all(folder.is_relative_to(common) for folder in folders):
         common = common.parent
@@ -194,13 +194,13 @@ def _common(folders: list[Path]) -> Path:
 
 
 def _refusal(match: Match, images: list[Path], others: list[Path], kind: str) -> str:
-    """One sentence on files that could not be paired."""
+    """Return one sentence on why the files could not be paired."""
     where = f"The {count(images, 'images')} in {images[0].parent} and the {count(others, kind)} in {others[0].parent}"
     head = f"{where} cannot be paired one to one"
     if match.failure == "nothing":
         return (
             f"{head}: their names have neither a number nor anything else in common ({name_some(images)}; "
-            f"{name_some(others)}), and their order alone says nothing; give partners the same name or number, as "
+            f"{name_some(others)}), and their order alone is no evidence; give partners the same name or number, as "
             "0001.jpg and 0001.png."
         )
     if match.failure == "far":
@@ -209,15 +209,15 @@ def _refusal(match: Match, images: list[Path], others: list[Path], kind: str) ->
             "larger only if both were stamped by one clock."
         )
     if match.failure == "contrary":
-        return f"{head}: their names hold several numbers, which say different things; give partners the same name."
+        return f"{head}: their names hold several numbers, which contradict each other; give partners the same name."
     faults = []
-    for twins, files in ((match.twins[0], images), (match.twins[1], others)):
-        if twins:
-            faults.append(f"{' and '.join(files[i].name for i in twins[:2])} are the same by {match.rule}")
-    for lonely, files, noun in ((match.lonely[0], images, "images"), (match.lonely[1], others, kind)):
-        if lonely:
-            have = "has" if len(lonely) == 1 else "have"
-            faults.append(f"{count(lonely, noun)} {have} no partner ({name_some([files[i] for i in lonely])})")
-    stamps = ", or, if the numbers are time stamps, say in which unit (time_unit)" if "numbers" in match.rule else ""
+    for ambiguous, files in ((match.ambiguous[0], images), (match.ambiguous[1], others)):
+        if ambiguous:
+            faults.append(f"{' and '.join(files[i].name for i in ambiguous[:2])} are the same by {match.rule}")
+    for unmatched, files, noun in ((match.unmatched[0], images, "images"), (match.unmatched[1], others, kind)):
+        if unmatched:
+            have = "has" if len(unmatched) == 1 else "have"
+            faults.append(f"{count(unmatched, noun)} {have} no partner ({name_some([files[i] for i in unmatched])})")
+    stamps = ", or, if the numbers are time stamps, give their unit (time_unit)" if "numbers" in match.rule else ""
     faulty = ", and ".join(faults)
     return f"{head} by {match.rule}: {faulty}; add what is missing or take out what is too many{stamps}."

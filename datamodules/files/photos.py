@@ -1,72 +1,73 @@
-"""Telling photographs from the depth maps and masks that lie among them."""
+"""Separation of photographs from depth maps and masks in the same folders."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
 
-from datamodules.files.name_matching import OTHER_ROLES, plain_name, words_of
+from datamodules.files.name_matching import MAP_WORDS, plain_name, words_of
 from datamodules.files.natural_order import stem_of
 from datamodules.files.reading import is_deep_grey
 
 DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm"})
-"""Endings of formats that may have one channel of 16 bits."""
+"""Extensions of formats that support one channel of 16 bits."""
 
 
-FOLDER_ROLES = OTHER_ROLES - {"valid", "proj"}
-"""Words of folders that hold no photographs; ``valid`` as often is the part of a data set to validate on."""
+MAP_FOLDER_WORDS = MAP_WORDS - {"valid", "proj"}
+"""Names of folders without photographs. ``valid`` is excluded because it often means the validation split."""
 
 
 def split_photos(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Tell photographs from depth maps and masks that lie among them.
+    """Return the photographs of a folder, and its depth maps and masks.
 
-    A file is no photograph if it has one channel of more than 8 bits and others of them have not, or if its name says
-    what it is beside (``0001.depth.png`` beside ``0001.color.jpg``). 16-bit grey photographs by themselves are frames.
+    A file is no photograph if it has one channel of more than 8 bits and other files do not, or if its name marks it as
+    another map of an image (``0001.depth.png`` beside ``0001.color.jpg``). A folder of only 16-bit grey images holds
+    photographs.
 
     Args:
         files: Image files of one folder.
 
     Returns:
-        The photographs and the rest, both in the given order.
+        The photographs and the other files, both in the given order.
     """
     deep = {path for path in files if _is_deep(path)}
     if len(deep) == len(files):
         deep = set()
     plain = {path: plain_name(stem_of(path)) for path in files}
-    beside = {path for path in files if words_of(stem_of(path)) & OTHER_ROLES}
+    beside = {path for path in files if words_of(stem_of(path)) & MAP_WORDS}
     photos = {plain[path] for path in files if path not in beside and path not in deep}
     left_out = deep | {path for path in beside if plain[path] in photos}
     return [path for path in files if path not in left_out], [path for path in files if path in left_out]
 
 
-def folders_beside(folders: Mapping[str, Sequence[Path]]) -> list[str]:
-    """Names of folders that hold depth, masks or the like beside the folders of photographs.
+def auxiliary_folders(folders: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Return the names of folders with depth, masks or similar maps beside folders of photographs.
 
-    They are named for it (``masks`` beside ``color``), or all of their files have one channel of more than 8 bits and
-    those of others have not.
+    Their name marks them (``masks`` beside ``color``), or all of their files have one channel of more than 8 bits and
+    files of other folders do not.
 
     Args:
-        folders: Image files by the name of their folder.
+        folders: Image files by folder name.
 
     Returns:
-        Such names in the given order; none where no folder of photographs is left.
+        Folder names in the given order; empty if no folder of photographs would be left.
     """
     deep = [name for name, files in folders.items() if files and all(_is_deep(path) for path in files)]
-    found = [name for name in folders if names_role(name) or name in deep]
+    found = [name for name in folders if is_auxiliary_name(name) or name in deep]
     return found if len(found) < len(folders) else []
 
 
-def names_role(folder: str) -> bool:
-    """Whether the name of a folder says that depth, masks or the like lie in it.
+def is_auxiliary_name(folder: str) -> bool:
+    """Return whether a folder name indicates depth, masks or similar maps.
 
-    >>> names_role("Depth_raw"), names_role("masks"), names_role("valid"), names_role("kitchen")
-    (True, True, False, False)
+    >>> [is_auxiliary_name(name) for name in ("Depth_raw", "masks", "valid", "kitchen")]
+    [True, True, False, False]
     """
-    return "depth" in folder.casefold() or bool(words_of(folder) & FOLDER_ROLES)
+    return "depth" in folder.casefold() or bool(words_of(folder) & MAP_FOLDER_WORDS)
 
 
 def _is_deep(path: Path) -> bool:
-    """Whether the head of a file says that it has one channel of more than 8 bits; reading it says if it is broken."""
+    """Return whether a file has one channel of more than 8 bits; False if damaged, which is reported on reading."""
     if path.suffix.lower() not in DEEP_SUFFIXES:
         return False
     try:

@@ -1,10 +1,10 @@
-"""Pixels of image files, read strictly: a file that is cut off is an error, never a picture that is half grey.
+"""Strict reading of image files: a truncated file is an error, never a partly grey image.
 
-OpenCV fills the missing part of a truncated file with grey and says nothing; Pillow refuses it.
+OpenCV silently fills the missing part of a truncated file with grey; Pillow raises an error.
 
-Every reader turns an image upright, as its EXIF entry says and as people see it, in training as in prediction. What
-lies beside it pixel by pixel, as depth, is turned with it where it lies as the image is stored (``datamodules/
-orientation.py``). Only files in COCO format may have been annotated in the stored orientation.
+Every reader rotates an image upright according to its EXIF entry, in training and in prediction. Pixel-aligned maps
+such as depth are rotated with it if they have the stored orientation (``datamodules/files/orientation.py``). Only files
+in COCO format may be annotated in the stored orientation.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 DEPTH_FORMATS = ("PNG", "TIFF")
-"""Formats whose values Pillow gives as they are written; it stretches those of a PGM, for one."""
+"""Formats whose values Pillow returns unchanged; it rescales those of a PGM, for example."""
 
 MAX_MEGAPIXELS = 400
-"""Largest image that is read: its pixels alone take 1.2 GB. Pillow's own limit is 179, for fear of crafted files."""
+"""Largest image that is read: its pixels take 1.2 GB. Pillow's own limit is 179, a protection against crafted files."""
 
-Image.MAX_IMAGE_PIXELS = None  # the limit above holds in its place
+Image.MAX_IMAGE_PIXELS = None  # replaced by the limit above
 
 ORIENTATION_TAG = 0x0112
 
@@ -34,11 +34,11 @@ RAW_SUFFIXES = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf"
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image as its file holds it.
+    """An image in the stored orientation.
 
     Attributes:
-        pixels: uint8 ``(H, W, 3)`` RGB, not turned.
-        orientation: EXIF's number of how it is turned, 1 to 8; 1 is upright.
+        pixels: uint8 ``(H, W, 3)`` RGB, not rotated.
+        orientation: EXIF orientation, 1 to 8; 1 is upright.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -46,11 +46,11 @@ class StoredImage:
 
 
 def read_rgb(path: Path, *, upright: bool) -> npt.NDArray[np.uint8]:
-    """Read an image as uint8 ``(H, W, 3)`` RGB; 16-bit grey is scaled down, transparency is dropped.
+    """Return an image as uint8 ``(H, W, 3)`` RGB; 16-bit grey is scaled to 8 bits, transparency is dropped.
 
     Args:
         path: The file.
-        upright: Turn the image as its EXIF entry says; else it is as stored.
+        upright: Whether to rotate the image according to its EXIF entry.
 
     Raises:
         ValueError: If the file is no image, truncated, too large or of floating-point pixels; the message has no full
@@ -61,7 +61,7 @@ def read_rgb(path: Path, *, upright: bool) -> npt.NDArray[np.uint8]:
 
 
 def read_stored(path: Path) -> StoredImage:
-    """Read an image as it is stored, and how it has to be turned.
+    """Return an image in the stored orientation, with its EXIF orientation.
 
     Raises:
         ValueError: See :func:`read_rgb`.
@@ -76,7 +76,7 @@ def read_stored(path: Path) -> StoredImage:
 
 
 def read_orientation(path: Path) -> tuple[int, tuple[int, int]]:
-    """EXIF's orientation of an image and its stored height and width, from its head.
+    """Return the EXIF orientation of an image and its stored height and width, from its header.
 
     Raises:
         ValueError: If the file is no image; the message has no full stop.
@@ -89,15 +89,15 @@ def read_orientation(path: Path) -> tuple[int, tuple[int, int]]:
 
 
 def turn(values: npt.NDArray[Any], orientation: int, *, back: bool = False) -> npt.NDArray[Any]:
-    """Turn an array upright, as EXIF's orientation of its image says.
+    """Return an array rotated upright according to the EXIF orientation of its image.
 
     Args:
-        values: ``(H, W)`` or ``(H, W, C)``, as the image is stored.
-        orientation: EXIF's number, 1 to 8.
-        back: Turn an upright array into the stored orientation instead.
+        values: ``(H, W)`` or ``(H, W, C)``, in the stored orientation.
+        orientation: EXIF orientation, 1 to 8.
+        back: Rotate an upright array into the stored orientation instead.
 
     Returns:
-        ``(H, W, ...)``, or ``(W, H, ...)`` for the orientations 5 to 8; of its own memory, but for orientation 1.
+        ``(H, W, ...)``, or ``(W, H, ...)`` for the orientations 5 to 8; a copy, except for orientation 1.
     """
     if back:
         orientation = {6: 8, 8: 6}.get(orientation, orientation)
@@ -114,7 +114,7 @@ def turn(values: npt.NDArray[Any], orientation: int, *, back: bool = False) -> n
 
 
 def read_values(path: Path) -> npt.NDArray[Any]:
-    """Read the numbers of a grey PNG or TIFF with more than 8 bits, exactly as they are written.
+    """Return the values of a grey PNG or TIFF with more than 8 bits, unchanged.
 
     Returns:
         ``(H, W)``, of an integer or floating type.
@@ -136,12 +136,12 @@ def read_values(path: Path) -> npt.NDArray[Any]:
 
 
 def is_deep_grey(file: Image.Image) -> bool:
-    """Whether an open image has one channel of more than 8 bits, as depth has."""
+    """Return whether an open image has one channel of more than 8 bits, as depth files have."""
     return file.mode == "F" or file.mode.startswith("I")
 
 
 def check_size(size: tuple[int, int]) -> None:
-    """Raise ValueError if an image of that width and height is too large to be read."""
+    """Raise ValueError if an image of this width and height is too large to be read."""
     if size[0] * size[1] > MAX_MEGAPIXELS * 10**6:
         raise ValueError(
             f"it has {size[0]}x{size[1]} pixels, {size[0] * size[1] / 1e6:.0f} megapixels, and at most "
@@ -150,7 +150,7 @@ def check_size(size: tuple[int, int]) -> None:
 
 
 def reason(error: Exception, path: Path) -> str:
-    """What went wrong with an image file, without the path that Pillow repeats and without a full stop."""
+    """Return the cause of a reading error, without the path that Pillow repeats and without a full stop."""
     if path.is_dir():
         return "it is a folder, but a file is needed"
     if isinstance(error, UnidentifiedImageError):
@@ -166,7 +166,7 @@ def _pixels(file: Image.Image) -> npt.NDArray[np.uint8]:
     if file.mode.startswith("I"):
         grey = np.asarray(file).astype(np.float64) / 257
         return np.repeat(grey.clip(0, 255).round().astype(np.uint8)[..., None], 3, axis=2)
-    return np.array(file if file.mode == "RGB" else file.convert("RGB"))  # a copy that may be written to
+    return np.array(file if file.mode == "RGB" else file.convert("RGB"))  # a writable copy
 
 
 def _orientation(file: Image.Image) -> int:

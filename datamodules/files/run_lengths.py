@@ -1,4 +1,4 @@
-"""Masks as run lengths in COCO's encoding, by the library that also scores them."""
+"""Masks in COCO's run-length encoding, by the library that also computes the scores."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from structures.instances import RunLengths
 
 
 def encode_masks(masks: npt.NDArray[np.bool_]) -> list[RunLengths]:
-    """Run lengths of masks ``(N, H, W)``."""
+    """Return the run lengths of masks ``(N, H, W)``."""
     from faster_coco_eval.core import mask as coco_masks
 
     if len(masks) == 0:
@@ -20,7 +20,7 @@ def encode_masks(masks: npt.NDArray[np.bool_]) -> list[RunLengths]:
 
 
 def decode_masks(run_lengths: Sequence[RunLengths], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Masks ``(N, H, W)`` of run lengths that all have that size."""
+    """Return the masks ``(N, H, W)`` of run lengths of the given size."""
     from faster_coco_eval.core import mask as coco_masks
 
     if len(run_lengths) == 0:
@@ -30,16 +30,18 @@ def decode_masks(run_lengths: Sequence[RunLengths], size: tuple[int, int]) -> np
 
 
 def unpack_counts(text: str) -> npt.NDArray[np.int64]:
-    """Run lengths out of COCO's packed text: groups of five bits, each count but the first three less the last but one.
+    """Return the run lengths in COCO's compressed text.
+
+    The text holds groups of five bits. From the fourth count on, the difference to the count two before is stored.
 
     Args:
         text: The ``counts`` of a compressed mask.
 
     Returns:
-        int64 ``(N,)``, lengths of runs of 0, 1, 0, ... down the columns; nothing says that they are positive.
+        int64 ``(N,)``, lengths of runs of 0, 1, 0, ... in column-major order; not checked to be positive.
 
     Raises:
-        ValueError: If a letter cannot be part of it or the last count is cut off; the message has no full stop.
+        ValueError: If a character is invalid or the last count is truncated; the message has no full stop.
     """
     letters = np.frombuffer(text.encode("ascii", errors="replace"), dtype=np.uint8).astype(np.int64) - 48
     if len(letters) == 0:
@@ -63,11 +65,11 @@ def unpack_counts(text: str) -> npt.NDArray[np.int64]:
 
 
 def segmentation_run_lengths(segmentation: Any, size: tuple[int, int]) -> RunLengths:
-    """Run lengths of polygons or of run lengths, packed or not, that were checked before.
+    """Return the run lengths of a validated segmentation: polygons, or run lengths with or without compression.
 
     Args:
-        segmentation: List of polygons, each ``[x1, y1, x2, y2, ...]``, or a dictionary with ``size`` and ``counts``;
-            ``datamodules.coco.segmentations.check_segmentation`` gives such.
+        segmentation: List of polygons, each ``[x1, y1, x2, y2, ...]``, or a dictionary with ``size`` and ``counts``,
+            from ``datamodules.coco.segmentations.check_segmentation``.
         size: Height and width of the image.
     """
     from faster_coco_eval.core import mask as coco_masks

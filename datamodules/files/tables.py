@@ -1,4 +1,4 @@
-"""Tables as text: CSV with commas, semicolons or tabs between the values, as spreadsheets of all languages write it."""
+"""Reading of CSV tables separated by commas, semicolons or tabs, as spreadsheets in different locales write them."""
 
 import csv
 import io
@@ -13,17 +13,17 @@ DECIMAL_POINT = re.compile(r"\s*[+-]?[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?\s*")
 
 
 def read_text(path: Path) -> str:
-    """Text of a file in UTF-8, or in UTF-16 with a byte order mark, as Excel's *Unicode text* has.
+    """Return the text of a file in UTF-8, or in UTF-16 with a byte order mark (Excel's *Unicode text*).
 
     Raises:
         ValueError: If it is neither.
-        OSError: If it cannot be read.
+        OSError: If the file cannot be read.
     """
     content = path.read_bytes()
     try:
         if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return content.decode("utf-16")
-        return content.decode("utf-8-sig")  # Excel puts a byte order mark in front
+        return content.decode("utf-8-sig")  # Excel writes a byte order mark
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x} at position {error.start}): save it as "
@@ -32,7 +32,7 @@ def read_text(path: Path) -> str:
 
 
 def delimiter_of(head: str, columns: Collection[str]) -> str:
-    """What stands between the values: the one of comma, semicolon and tab that gives most known columns.
+    """Return the delimiter of a table: the one of comma, semicolon and tab that gives the most known columns.
 
     >>> delimiter_of("image;depth;fx", {"image", "depth"}), delimiter_of("image,depth", {"image", "depth"})
     (';', ',')
@@ -41,27 +41,27 @@ def delimiter_of(head: str, columns: Collection[str]) -> str:
     def known(delimiter: str) -> int:
         return sum(name.strip().lower() in columns for name in next(csv.reader([head], delimiter=delimiter), []))
 
-    return max(DELIMITERS, key=known)  # the comma where none is better
+    return max(DELIMITERS, key=known)  # ties go to the comma
 
 
 def read_csv(path: Path, columns: Collection[str], numeric: Collection[str]) -> list[tuple[int, dict[str, str]]]:
-    """Read a table as (line number, row) pairs; the head says what separates the values, empty rows are left out.
+    """Return the rows of a table as (line number, row) pairs; empty rows are skipped.
 
-    Where that is no comma, numbers may have a decimal comma, which becomes a point. Spaces around values and the case
-    of the column names do not count.
+    The delimiter follows from the header line. If it is not the comma, numbers may have a decimal comma, which becomes
+    a point. Spaces around values and the case of column names are ignored.
 
     Args:
         path: The file.
-        columns: Names of the columns that may be there.
-        numeric: Names of those that hold numbers.
+        columns: Known column names.
+        numeric: Names of the numeric columns.
 
     Raises:
-        ValueError: If it is no CSV, its first line names no column that may be there or one twice, a row is longer than
-            the head, or numbers have decimal commas and points.
-        OSError: If it cannot be read.
+        ValueError: If the file is no CSV, its header has no known column or a duplicate, a row is longer than the
+            header, or numbers mix decimal commas and points.
+        OSError: If the file cannot be read.
     """
     text, skipped = read_text(path).replace("\r\n", "\n").replace("\r", "\n"), 0  # Excel's "CSV (Macintosh)" has \r
-    if re.match(r"sep=[,;\t]\n", text):  # for Excel's eyes only
+    if re.match(r"sep=[,;\t]\n", text):  # an Excel directive, not part of the table
         text, skipped = text[text.index("\n") + 1 :], 1
     delimiter = delimiter_of(text.split("\n", 1)[0], columns)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
@@ -92,11 +92,11 @@ def _check_head(path: Path, names: Sequence[str], columns: Collection[str]) -> N
         )
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
-        raise ValueError(f"{path}: the column '{twice}' is there twice, and which one is meant cannot be told.")
+        raise ValueError(f"{path}: the column '{twice}' occurs twice; remove or rename one of them.")
 
 
 def _mend_decimals(path: Path, rows: list[tuple[int, dict[str, str]]], numeric: Collection[str]) -> None:
-    """Put points in place of decimal commas; a point may then be one of thousands, so both together are refused."""
+    """Replace decimal commas by points; a mixture is refused, as the point may be a thousands separator."""
     point = next(
         ((line, row[key]) for line, row in rows for key in numeric if DECIMAL_POINT.fullmatch(row.get(key, ""))), None
     )

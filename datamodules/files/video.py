@@ -1,4 +1,4 @@
-"""Frames of a video file, and whether the file is whole."""
+"""Reading of the frames of a video file, with a check of its completeness."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,19 +7,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.files.media_paths import log_once
+from datamodules.files.media_paths import warn_once
 from datamodules.files.video_container import inspect
 
 FRAMES_MISCOUNTED = 2
-"""Frames by which containers and decoders often differ, as at the ends of an edit list."""
+"""Tolerated difference in frame count between container and decoder, as at the ends of an edit list."""
 
 
 def read_video(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
-    """Frames of a video in order, upright, each uint8 ``(H, W, 3)`` RGB.
+    """Yield the frames of a video in order, upright, each uint8 ``(H, W, 3)`` RGB.
 
-    A file is refused only if it is known to be incomplete: a part of its container ends beyond the file, or fewer
-    frames can be decoded than the index of an MP4 (after its edit list) or AVI names. The number of frames that other
-    containers announce is an estimate; where fewer come, a warning says both numbers.
+    A file is refused only if it is certainly incomplete: a part of its container ends beyond the file, or fewer frames
+    can be decoded than the index of an MP4 (after its edit list) or AVI lists. The frame count of other containers is
+    an estimate; if fewer frames are decoded, a warning gives both numbers.
 
     Raises:
         ValueError: If the file is no video, has no frame, or is incomplete; the message has no full stop.
@@ -55,5 +55,5 @@ def read_video(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
             "copy it again"
         )
     if container.frames is None and count < announced - FRAMES_MISCOUNTED:
-        known = "is whole, so its rate may vary" if container.whole else "does not say whether it is whole"
-        log_once(f"video '{path}' has {count} frames where {announced} are announced; its container {known}")
+        known = "is complete, so its rate may vary" if container.whole else "does not show whether it is complete"
+        warn_once(f"video '{path}' has {count} frames where {announced} are announced; its container {known}")

@@ -1,8 +1,8 @@
-"""Completeness of a video according to its container, read without decoding.
+"""Completeness check of a video file from its container, without decoding.
 
-OpenCV decodes the frames that exist and does not report missing ones. Its frame count is that of the index of an MP4,
-of which an edit list may show a part, or else an estimate from duration and rate. Neither identifies a truncated file;
-the sizes of the parts, which containers state, do.
+OpenCV decodes the frames that exist and does not report missing ones. Its frame count is that of the MP4 index, of
+which an edit list may select a part, or an estimate from duration and rate. Neither reveals a truncated file; the sizes
+of the parts that a container states do.
 """
 
 import os
@@ -17,13 +17,12 @@ UNKNOWN_SIZE = -1
 
 @dataclass(frozen=True)
 class Container:
-    """What is known of a video file before it is decoded.
+    """Properties of a video file derived from its container.
 
     Attributes:
-        cut_off: Why the file is known to be truncated, or None.
-        whole: Whether every size that the container states fits the file; False as well where it states none.
-        frames: Frames that an MP4's index and edit list show, or an AVI's index holds; None where nothing states them
-            exactly.
+        cut_off: Evidence that the file is truncated, or None.
+        whole: Whether every size that the container states fits the file; also False if it states none.
+        frames: Number of frames in the index (of an MP4 after its edit list, or of an AVI); None if not exactly known.
     """
 
     cut_off: str | None
@@ -32,7 +31,7 @@ class Container:
 
 
 def inspect(path: Path) -> Container:
-    """Look through the boxes of an MP4 or MOV, the chunks of an AVI, or the elements of a Matroska or WebM file.
+    """Return the container properties of an MP4, MOV, AVI, Matroska or WebM file.
 
     Raises:
         OSError: If the file cannot be opened.
@@ -44,12 +43,12 @@ def inspect(path: Path) -> Container:
             if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
                 return _inspect_mp4(file, size)
             if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-                # Some writers count the eight bytes in front of the size as well.
+                # Some writers include the eight header bytes in the size.
                 found = _inspect_parts(_riff_parts(file, size), size, slack=8)
                 return replace(found, frames=_indexed_frames(file)) if found.whole else found
             if head[:4] == b"\x1a\x45\xdf\xa3":
                 return _inspect_parts(_matroska_parts(file, size), size)
-        except (struct.error, IndexError, ValueError):  # no such container after all, or a damaged one
+        except (struct.error, IndexError, ValueError):  # another or a damaged container
             return Container(None, whole=False)
     return Container(None, whole=False)
 
@@ -70,7 +69,7 @@ MP4_PARTS = (b"moov", b"mdat", b"moof", b"mfra")
 
 
 def _boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Type, begin of the content and end of each box; the end may lie beyond the file."""
+    """Yield type, start of the content and end of each box; the end may lie beyond the file."""
     while begin + 8 <= end:
         file.seek(begin)
         length, kind = struct.unpack(">I4s", file.read(8))
@@ -80,15 +79,15 @@ def _boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, i
             content += 8
         stop = end if length == 0 else begin + length
         if stop < content:
-            return  # zeros behind the last box
+            return  # zeros after the last box
         yield kind, content, stop
         begin = stop
-    # A few bytes that are left over are no box.
+    # Fewer than eight remaining bytes are no box.
 
 
 def _inspect_mp4(file: BinaryIO, size: int) -> Container:
     parts = list(_boxes(file, 0, size))
-    # What some cameras write behind the last box may look like one.
+    # Trailing data of some cameras may look like a box.
     beyond = next(((kind, stop) for kind, _, stop in parts if stop > size and kind in MP4_PARTS), None)
     if beyond is not None:
         reason = f"its part '{beyond[0].decode('latin-1')}' ends at byte {beyond[1]}, but the file at byte {size}"
@@ -102,7 +101,7 @@ def _inspect_mp4(file: BinaryIO, size: int) -> Container:
 
 
 def _shown_frames(file: BinaryIO, begin: int, end: int) -> int | None:
-    """Frames of the first video track that its edit list shows; None where that cannot be told."""
+    """Return the number of frames of the first video track after its edit list; None if unknown."""
     movie = {kind: (content, stop) for kind, content, stop in _boxes(file, begin, end)}
     if b"mvhd" not in movie:
         return None
@@ -122,7 +121,7 @@ def _shown_frames(file: BinaryIO, begin: int, end: int) -> int | None:
             return len(times)
         scale = _timescale(file, boxes[b"mdhd"][0]) / movie_scale
         edits = _edits(_read(file, boxes[b"elst"]))
-        # A still frame of an empty edit (-1) is none of the file's; an edit of duration 0 goes on to the end.
+        # An empty edit (-1) shows no frame of the file; an edit of duration 0 extends to the end.
         return sum(
             sum(start <= time < (start + length * scale if length else float("inf")) for time in times)
             for length, start in edits
@@ -132,7 +131,7 @@ def _shown_frames(file: BinaryIO, begin: int, end: int) -> int | None:
 
 
 def _flat(file: BinaryIO, begin: int, end: int) -> dict[bytes, tuple[int, int]]:
-    """The boxes of a track that matter here, by type, whatever box they stand in."""
+    """Return the relevant boxes of a track by type, at any nesting depth."""
     found: dict[bytes, tuple[int, int]] = {}
     for kind, content, stop in _boxes(file, begin, end):
         if kind in (b"mdia", b"minf", b"stbl", b"edts"):
@@ -149,7 +148,7 @@ def _read(file: BinaryIO, place: tuple[int, int]) -> bytes:
 
 
 def _timescale(file: BinaryIO, content: int) -> int:
-    """Ticks a second of an ``mvhd`` or ``mdhd`` box."""
+    """Return the ticks per second of an ``mvhd`` or ``mdhd`` box."""
     file.seek(content)
     header = file.read(24)
     (scale,) = struct.unpack_from(">I", header, 20 if header[0] == 1 else 12)
@@ -157,7 +156,7 @@ def _timescale(file: BinaryIO, content: int) -> int:
 
 
 def _presentation_times(stts: bytes, ctts: bytes) -> list[int]:
-    """When each frame is shown, in ticks of its track."""
+    """Return the presentation time of each frame, in ticks of its track."""
     times: list[int] = []
     time = 0
     for count, delta in struct.iter_unpack(">II", stts[8 : 8 + 8 * struct.unpack_from(">I", stts, 4)[0]]):
@@ -173,7 +172,7 @@ def _presentation_times(stts: bytes, ctts: bytes) -> list[int]:
 
 
 def _edits(elst: bytes) -> list[tuple[int, int]]:
-    """Duration (ticks of the movie) and first time (ticks of the track) of each edit."""
+    """Return duration (ticks of the movie) and start time (ticks of the track) of each edit."""
     form, step = (">qq", 20) if elst[0] == 1 else (">ii", 12)
     (count,) = struct.unpack_from(">I", elst, 4)
     return [(pair[0], pair[1]) for pair in (struct.unpack_from(form, elst, 8 + step * index) for index in range(count))]
@@ -188,8 +187,8 @@ def _riff_parts(file: BinaryIO, size: int) -> Iterator[tuple[str, int]]:
         file.seek(begin)
         kind, length, form = struct.unpack("<4sI4s", file.read(12))
         if kind != b"RIFF":
-            return  # padding behind the last chunk
-        if length in (0, 0xFFFFFFFF):  # never filled in: the recording was not closed
+            return  # padding after the last chunk
+        if length in (0, 0xFFFFFFFF):  # a placeholder: the recording was not closed
             yield form.decode("latin-1"), UNKNOWN_SIZE
             return
         end = begin + 8 + length
@@ -198,7 +197,7 @@ def _riff_parts(file: BinaryIO, size: int) -> Iterator[tuple[str, int]]:
 
 
 def _indexed_frames(file: BinaryIO) -> int | None:
-    """Frames of the first video stream in the index of an AVI but for dropped, empty ones; None without an index."""
+    """Return the number of non-empty frames of the first video stream in an AVI index; None without an index."""
     file.seek(4)
     end = 8 + struct.unpack("<I", file.read(4))[0]
     begin = 12

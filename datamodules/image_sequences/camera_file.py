@@ -1,17 +1,17 @@
-"""The camera of a video of one's own: a ``camera.yaml`` of a few numbers, and what follows from it for a frame.
+"""Reading of a ``camera.yaml`` and the resulting intrinsics and undistortion for frames of a given size.
 
-Either a calibrated camera::
+The file describes either a calibrated camera::
 
-    fx: 525.0              # pixels of frames of this width and height
+    fx: 525.0              # in pixels of frames with this width and height
     fy: 525.0
     cx: 319.5
     cy: 239.5
     width: 640
     height: 480
-    pixel_centres: true    # optional: cx and cy count from the centre of the first pixel, as OpenCV does (default)
+    pixel_centres: true    # optional: cx and cy are relative to the centre of the first pixel, as in OpenCV (default)
     distortion: [0, 0, 0, 0, 0]    # optional: OpenCV's k1, k2, p1, p2, k3
 
-or a guess, after which the scale of depth against width and height is one too::
+or an assumed field of view, which makes the ratio of depth to width and height an assumption too::
 
     field_of_view_degrees: 60      # horizontal
 """
@@ -36,18 +36,18 @@ DISTORTION = ("k1", "k2", "p1", "p2", "k3")
 FIELD_OF_VIEW = "field_of_view_degrees"
 
 PROPORTION_TOLERANCE = 0.01
-"""Largest relative difference between the two factors from the calibrated size to that of the frames."""
+"""Largest relative difference between the horizontal and vertical scale from the calibrated to the frame size."""
 
 
 @dataclass(frozen=True)
 class FrameCamera:
-    """The camera of frames of one size.
+    """Intrinsics and undistortion for frames of one size.
 
     Attributes:
-        K: float64 ``(3, 3)``, pixels of the frames without distortion, corner convention.
-        known: False if K was made up from a field of view.
-        maps: Where in the distorted frame each pixel without distortion is found, float32 ``(H, W)`` x and y as
-            OpenCV counts; None for a lens that does not distort.
+        K: float64 ``(3, 3)``, pixels of the undistorted frames, corner convention.
+        known: False if K is derived from an assumed field of view.
+        maps: Position in the distorted frame of each undistorted pixel, float32 ``(H, W)`` x and y in OpenCV's
+            convention; None without distortion.
     """
 
     K: npt.NDArray[np.float64]
@@ -55,14 +55,14 @@ class FrameCamera:
     maps: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
 
     def undistort(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Take the distortion out of an image ``(H, W, 3)``."""
+        """Return an undistorted image ``(H, W, 3)``, bilinear."""
         if self.maps is None:
             return image
         straight = cv2.remap(image, *self.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(straight, dtype=np.uint8)
 
     def undistort_depth(self, depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Take the distortion out of depth ``(H, W)``; every value is one that was measured, never a mixture."""
+        """Return undistorted depth ``(H, W)``, sampled at the nearest pixel so that values do not mix."""
         if self.maps is None:
             return depth
         straight = cv2.remap(depth, *self.maps, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
@@ -71,15 +71,15 @@ class FrameCamera:
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera as it is written down, for frames of any size of its proportions.
+    """A camera as specified by the user, for frames of any size with its aspect ratio.
 
     Attributes:
-        where: The file it comes from, for messages.
-        K: float64 ``(3, 3)``, corner convention, pixels of ``size``; None if only the field of view is known.
-        size: Height and width that K belongs to; None takes K as one of the frames, whatever their size.
+        where: Source file, for messages.
+        K: float64 ``(3, 3)``, corner convention, pixels of ``size``; None if only the field of view is given.
+        size: Height and width that K belongs to; None applies K to frames of any size.
         distortion: OpenCV's ``k1, k2, p1, p2, k3``, or None.
-        field_of_view_degrees: Horizontal field of view where there is no K.
-        data: The data set that the frames are of, for which a doubt is said once; None takes ``where``.
+        field_of_view_degrees: Horizontal field of view, used without K.
+        data: Data set of the frames, for warnings that are logged once; None uses ``where``.
     """
 
     where: str
@@ -91,21 +91,21 @@ class Camera:
 
     @property
     def assumed_field_of_view_degrees(self) -> float | None:
-        """Horizontal field of view that K is made up from; None where K is known."""
+        """Horizontal field of view from which K is derived; None if K is known."""
         return self.field_of_view_degrees if self.K is None else None
 
     def for_frames(self, height: int, width: int) -> FrameCamera:
-        """The camera of frames of a size.
+        """Return the camera for frames of a given size.
 
-        K is scaled with the frames. Without distortion the view is made a little narrower where the lens did not see
-        the corners, so that every pixel shows something.
+        K is scaled with the frames. Undistorted frames have a slightly narrower field of view, so that every pixel has
+        a value.
 
         Args:
             height: Rows of the frames.
             width: Columns of the frames.
 
         Raises:
-            ValueError: If the frames have other proportions than the calibration, or K cannot belong to them.
+            ValueError: If the aspect ratio of the frames differs from the calibration, or K is implausible for them.
         """
         if self.K is None:
             field_of_view = self.field_of_view_degrees
@@ -126,7 +126,7 @@ class Camera:
             return FrameCamera(K, known=True)
         half = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
         coefficients = np.array(self.distortion)
-        # OpenCV counts from the centre of the first pixel; alpha = 0 keeps only what the lens saw.
+        # OpenCV's origin is the centre of the first pixel; alpha = 0 keeps only valid pixels.
         new_K, _ = cv2.getOptimalNewCameraMatrix(K - half, coefficients, (width, height), 0.0)
         x, y = cv2.initUndistortRectifyMap(K - half, coefficients, np.eye(3), new_K, (width, height), cv2.CV_32FC1)
         new_K = np.asarray(new_K, dtype=np.float64) + half
@@ -136,15 +136,15 @@ class Camera:
 
 
 def read_camera(path: Path, data: str | None = None) -> Camera:
-    """Read and check a camera file; the head of this module says what may stand in it.
+    """Return the camera in a file; see the module docstring for the format.
 
     Args:
         path: The file.
-        data: The data set, for which a doubt about its cameras is said once; None takes the file.
+        data: Data set for warnings that are logged once; None uses the file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a key is missing or unknown, or a value cannot be right.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If a key is missing or unknown, or a value is invalid.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -191,7 +191,7 @@ def read_camera(path: Path, data: str | None = None) -> Camera:
 def _number(content: dict[str, Any], key: str, path: Path) -> float:
     value = content[key]
     try:
-        number = math.nan if isinstance(value, bool) else float(value)  # also '1e3', which YAML takes for text
+        number = math.nan if isinstance(value, bool) else float(value)  # also '1e3', which YAML reads as text
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):

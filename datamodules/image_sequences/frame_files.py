@@ -1,11 +1,11 @@
-"""Which files of a folder are frames and which are depth, in temporal order."""
+"""Search for the frames and depth files of a folder, in temporal order."""
 
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from datamodules.files.media_paths import IMAGE_SUFFIXES, log_once, say_unknown
-from datamodules.files.name_matching import OTHER_ROLES, TimeUnit, words_of
+from datamodules.files.media_paths import IMAGE_SUFFIXES, warn_once, warn_unreadable
+from datamodules.files.name_matching import MAP_WORDS, TimeUnit, words_of
 from datamodules.files.natural_order import sort_naturally, stem_of
 from datamodules.files.pairing import DEFAULT_TOLERANCE_S, name_some, pair_files
 from datamodules.files.photos import split_photos
@@ -14,12 +14,12 @@ logger = logging.getLogger(__name__)
 
 DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
 
-NO_DEPTH = OTHER_ROLES - {"depth", "depths", "depthmap", "gt", "groundtruth", "truth", "proj"}
-"""Words of files that lie beside frames and are no depth."""
+NON_DEPTH_WORDS = MAP_WORDS - {"depth", "depths", "depthmap", "gt", "groundtruth", "truth", "proj"}
+"""Words in names of files that accompany frames but are not depth."""
 
 
 def find_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    """Visible files of a folder with one of some suffixes, in natural order.
+    """Return the visible files of a folder with one of the suffixes, in natural order.
 
     Raises:
         ValueError: If the folder cannot be listed.
@@ -28,7 +28,7 @@ def find_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
 
 
 def find_folders(folder: Path) -> list[Path]:
-    """Visible folders in a folder, links to folders among them, in natural order.
+    """Return the visible subfolders of a folder, including links, in natural order.
 
     Raises:
         ValueError: If the folder cannot be listed.
@@ -37,9 +37,9 @@ def find_folders(folder: Path) -> list[Path]:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Frames directly in a folder, in natural order, without the depth maps and masks that lie among them.
+    """Return the frames directly in a folder, in natural order, without depth maps and masks among them.
 
-    One line says how many files were left out, and of which kinds.
+    One warning counts the skipped files by kind.
 
     Raises:
         ValueError: If the folder cannot be listed.
@@ -47,9 +47,9 @@ def find_images(folder: Path) -> list[Path]:
     files = list_files(folder)
     photos, others = split_photos([path for path in files if path.suffix.lower() in IMAGE_SUFFIXES])
     if photos:
-        say_unknown(str(folder), files)
+        warn_unreadable(str(folder), files)
     if others:
-        log_once(
+        warn_once(
             f"{folder}: {len(others)} depth maps or masks that lie among the {len(photos)} frames are no frames "
             f"({name_some(others)})"
         )
@@ -63,20 +63,20 @@ def match_depths(
     tolerance_s: float = DEFAULT_TOLERANCE_S,
     time_unit: TimeUnit | None = None,
 ) -> list[Path | None]:
-    """Find the depth of every frame by what the names say (``datamodules/files/pairing.py``).
+    """Return the depth file of every frame, matched by name (``datamodules/files/pairing.py``).
 
     Args:
         images: The frames in temporal order.
-        folder: Folder of 16-bit PNG or TIFF files; that of the frames, if depth lies among them.
-        tolerance_s: Largest difference of two time stamps that belong together, in seconds.
-        time_unit: Unit of time stamps that are whole numbers.
+        folder: Folder of 16-bit PNG or TIFF files; may be the folder of the frames.
+        tolerance_s: Largest difference of matching time stamps in seconds.
+        time_unit: Unit of integer time stamps.
 
     Returns:
-        One file for each frame; None only where names are time stamps and there is no depth within the tolerance.
+        One file per frame; None only if names are time stamps and no depth lies within the tolerance.
 
     Raises:
         FileNotFoundError: If the folder is missing.
-        ValueError: If it holds no depth, or the names do not say which depth belongs to which frame.
+        ValueError: If it holds no depth, or the names do not determine the pairs.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -87,7 +87,9 @@ def match_depths(
     if folder.resolve() == images[0].parent.resolve():
         _, others = split_photos(find_files(folder, IMAGE_SUFFIXES))
         depths = [
-            path for path in others if path.suffix.lower() in DEPTH_SUFFIXES and not words_of(stem_of(path)) & NO_DEPTH
+            path
+            for path in others
+            if path.suffix.lower() in DEPTH_SUFFIXES and not words_of(stem_of(path)) & NON_DEPTH_WORDS
         ]
     else:
         depths = find_files(folder, DEPTH_SUFFIXES)
@@ -97,13 +99,13 @@ def match_depths(
     if pairing.rules == ["equal names"]:
         logger.info("%s: %s.", folder, pairing.summary())
     else:
-        log_once(f"{folder}: {pairing.summary()}")  # the splits of a data set match the same folder
+        warn_once(f"{folder}: {pairing.summary()}")  # the splits of a data set match the same folder
     found = dict(pairing.pairs)
     return [found.get(image) for image in images]
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Visible files of a folder in natural order.
+    """Return the visible files of a folder in natural order.
 
     Raises:
         ValueError: If the folder cannot be listed.

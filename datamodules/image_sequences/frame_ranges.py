@@ -1,33 +1,33 @@
-"""Which frames of which sequence belong to which split, written by a user as ``0-99`` or ``kitchen:0-99``."""
+"""Assignment of the frames of sequences to splits from a user's ranges, such as ``0-99`` or ``kitchen:0-99``."""
 
 import re
 
 from datamodules.base import Split
 
 HELD_OUT = 0.1
-"""Fraction of every sequence, at its end, that is validated and tested on where no frames are named for that."""
+"""Fraction at the end of every sequence that is held out for validation and test if the user names no frames."""
 
 
 def assign_frames(
     lengths: dict[str, int], *, train: str | None, val: str | None, test: str | None, least_held_out: int = 1
 ) -> dict[Split, dict[str, list[int]]]:
-    """Say which frames of which sequence each split takes.
+    """Return the frames of each sequence in each split.
 
-    A text holds parts with commas between them: ``0-99`` or ``7`` for these frames of every sequence, ``kitchen`` for
-    all frames of one sequence, ``kitchen:0-99`` for some of them (``0001:`` for all of one whose name is a number).
+    A text holds parts separated by commas: ``0-99`` or ``7`` for these frames of every sequence, ``kitchen`` for all
+    frames of one sequence, ``kitchen:0-99`` for some of them (``0001:`` for all frames of a sequence with such a name).
 
     Args:
         lengths: Number of frames of each sequence.
-        train: None takes what no other split does.
-        val: None takes the frames of ``test``.
-        test: None takes the frames of ``val``; if both are None, the last tenth of every sequence.
-        least_held_out: Frames of a sequence that the last tenth holds at least.
+        train: Training frames; None uses all frames of no other split.
+        val: Validation frames; None uses those of ``test``.
+        test: Test frames; None uses those of ``val``, or the last tenth of every sequence if both are None.
+        least_held_out: Minimum number of frames in the last tenth of a sequence.
 
     Returns:
         For each split the positions of its frames, ascending, by sequence.
 
     Raises:
-        ValueError: If a part cannot be read, names what is not there, or takes a frame of another split.
+        ValueError: If a part is invalid, names frames that do not exist, or overlaps another split.
 
     >>> assign_frames({"a": 20}, train=None, val=None, test=None)["test"]
     {'a': [18, 19]}
@@ -66,7 +66,7 @@ def assign_frames(
 
 
 def _frames_of(part: str, split: Split, lengths: dict[str, int]) -> list[tuple[str, range]]:
-    """The frames that one part of a text stands for, by sequence."""
+    """Return the frames that one part of a text stands for, by sequence."""
     span = re.fullmatch(r"(?:(?P<name>.+?):)?(?:(?P<first>[0-9]+)(?:-(?P<last>[0-9]+))?)?", part)
     if span is None and part in lengths:
         return [(part, range(lengths[part]))]

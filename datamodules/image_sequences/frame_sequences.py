@@ -1,4 +1,4 @@
-"""Sequences of frames as a user has them: a folder of images, with depth or without, or a video file."""
+"""Frame sequences from a folder of images, with or without depth, or from a video file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,18 +13,18 @@ from datamodules.files.orientation import Companions, Size, swaps_sides, turn_k
 from datamodules.files.reading import StoredImage, read_orientation, read_stored, read_values, turn
 from datamodules.files.video import read_video
 from datamodules.image_sequences.camera_file import Camera, FrameCamera
+from datamodules.samples.downsampled import covering_size
 from datamodules.samples.frame import Frame, check_frame
-from datamodules.samples.reduced import covering_size
 
 
 class FrameSequence(Protocol):
-    """The frames of one shot of one camera, in temporal order."""
+    """Frames of one shot of one camera, in temporal order."""
 
     name: str
 
     @property
     def assumed_field_of_view_degrees(self) -> float | None:
-        """Horizontal field of view that K is made up from; None where K is known."""
+        """Horizontal field of view from which K is derived; None if K is known."""
         ...
 
     def __len__(self) -> int:
@@ -36,19 +36,35 @@ class FrameSequence(Protocol):
         ...
 
 
-class FolderSequence:
-    """Image files in temporal order, read from disk each time and turned upright as their EXIF entries say.
+class _CameraSequence:
+    """Common part of sequences with one camera: number of frames and assumed field of view."""
 
-    Depth and camera are turned with them where they lie as the images are stored
+    camera: Camera
+    images: Sequence[Path] | Sequence[npt.NDArray[np.uint8]]
+
+    @property
+    def assumed_field_of_view_degrees(self) -> float | None:
+        """Horizontal field of view from which K is derived; None if K is known."""
+        return self.camera.assumed_field_of_view_degrees
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.images)
+
+
+class FolderSequence(_CameraSequence):
+    """Image files in temporal order, read from disk on each access and rotated upright by their EXIF entries.
+
+    Depth and K are rotated with the images if they have the stored orientation
     (``datamodules/files/orientation.py``).
 
     Args:
-        name: Put before the names of the frames, with a slash; empty for none.
+        name: Prefix of the frame names, followed by a slash; empty for none.
         images: The files, at least one.
-        camera: Their camera.
-        depths: A 16-bit PNG or TIFF for each of them, or None where depth is 0 (unknown); None for all of them.
+        camera: Camera of the images.
+        depths: A 16-bit PNG or TIFF per image, or None for unknown depth (0); None if all are unknown.
         depth_units_per_metre: File units of depth per metre.
-        same_size: Whether the frames have to be of one size, as clips need.
+        same_size: Whether all frames need the same size, as in clips.
 
     Raises:
         ValueError: If two frames have the same name.
@@ -73,7 +89,7 @@ class FolderSequence:
                 )
             stems[path.stem] = path
         self.name = name
-        self.images = list(images)
+        self.images: list[Path] = list(images)
         self.names = [f"{name}/{path.stem}" if name else path.stem for path in images]
         self.camera = camera
         self.depths = depths
@@ -84,27 +100,18 @@ class FolderSequence:
         beside: Sequence[Path | None] = [None] * len(self.images) if depths is None else depths
         self._companions = Companions(str(self.images[0].parent), self.images, beside)
 
-    @property
-    def assumed_field_of_view_degrees(self) -> float | None:
-        """Horizontal field of view that K is made up from; None where K is known."""
-        return self.camera.assumed_field_of_view_degrees
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.images)
-
     def read(self, index: int) -> Frame:
-        """Return one frame at full size, without lens distortion.
+        """Return one frame at full size, undistorted.
 
         Raises:
-            ValueError: If a file is broken or holds impossible values, or the frame is of another size than the first.
+            ValueError: If a file is damaged or holds invalid values, or the frame size differs from the first frame.
         """
         path = self.images[index]
         stored = _read_image(path)
         height, width = _upright_size(stored.pixels.shape[:2], stored.orientation)
         self._check_size(path, (height, width))
         camera, turned = self._camera(stored)
-        # Distortion is taken out in the orientation that the camera was calibrated in.
+        # Undistort in the orientation in which the camera was calibrated.
         image = stored.pixels if turned else turn(stored.pixels, stored.orientation)
         image = camera.undistort(image)
         frame = Frame(
@@ -123,9 +130,9 @@ class FolderSequence:
                 depth = turn(depth, stored.orientation, back=True) if turned else depth
                 depth = camera.undistort_depth(depth)
                 depth = turn(depth, stored.orientation) if turned else depth
-            # Of another size it is left as it is, for check_frame to refuse.
+            # Depth of another size is kept, and refused by check_frame.
             frame.depth = depth
-            # A sensor may measure nothing in a frame; dropping it would cut the video.
+            # A frame without any measured depth is valid; dropping it would cut the video.
             if frame.depth.shape != (height, width) or frame.depth.any():
                 check_frame(frame, str(depth_path), data=self.camera.data)
         return frame
@@ -143,7 +150,7 @@ class FolderSequence:
             )
 
     def _camera(self, image: StoredImage) -> tuple[FrameCamera, bool]:
-        """The camera of an image, and whether it is that of the stored image and not of the upright one."""
+        """Return the camera of an image, and whether it belongs to the stored rather than the upright image."""
         size: Size = (image.pixels.shape[0], image.pixels.shape[1])
         K = self.camera.K
         stored = K is not None and self._companions.k_is_stored(K, image, self.camera.size)
@@ -158,18 +165,18 @@ def _upright_size(size: tuple[int, ...], orientation: int) -> Size:
     return (size[1], size[0]) if swaps_sides(orientation) else (size[0], size[1])
 
 
-class VideoFileSequence:
-    """The frames of a video file, decoded once and kept in memory at a reduced size.
+class VideoFileSequence(_CameraSequence):
+    """Frames of a video file, decoded once and kept in memory at reduced resolution.
 
     Args:
         path: The video.
-        camera: Its camera.
+        camera: Camera of the video.
         image_size: Height and width of the samples.
-        oversampling: Frames are kept at that many times ``image_size``, in their proportions; None keeps them whole.
-        max_frames: Most frames that a video may have.
+        oversampling: Frames are kept at this multiple of ``image_size``, with their aspect ratio; None keeps full size.
+        max_frames: Maximum number of frames.
 
     Raises:
-        ValueError: If the video cannot be read in full or has more frames.
+        ValueError: If the video cannot be read completely or has more frames.
     """
 
     def __init__(
@@ -199,33 +206,24 @@ class VideoFileSequence:
         self.K = np.diag([width / full_width, height / full_height, 1.0]) @ full.K
         self.known = full.known
 
-    @property
-    def assumed_field_of_view_degrees(self) -> float | None:
-        """Horizontal field of view that K is made up from; None where K is known."""
-        return self.camera.assumed_field_of_view_degrees
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.images)
-
     def read(self, index: int) -> Frame:
-        """Return one frame at the reduced size; its name is its number, counted from 0."""
+        """Return one frame at reduced resolution; its name is its number, counted from 0."""
         image = self.images[index]
         depth = np.zeros(image.shape[:2], dtype=np.float32)
         return Frame(image=image, depth=depth, K=self.K.copy(), name=f"{index:06d}", K_known=self.known)
 
 
 class SequenceSource:
-    """Chosen frames of several sequences, one after the other.
+    """Concatenation of selected frames of several sequences.
 
     Args:
-        parts: Sequences with the positions of the chosen frames in them, ascending.
+        parts: Sequences with the positions of their selected frames, ascending.
     """
 
     def __init__(self, parts: Sequence[tuple[FrameSequence, Sequence[int]]]) -> None:
         self.frames: list[tuple[FrameSequence, int]] = []
         self.runs: list[list[int]] = []
-        """Positions in this source of frames that follow one another without a gap; no clip may leave its run."""
+        """Positions of consecutive frames without a gap; a clip must lie inside one run."""
         for sequence, chosen in parts:
             previous = None
             for index in chosen:
@@ -236,7 +234,7 @@ class SequenceSource:
                 previous = index
 
     def __len__(self) -> int:
-        """Return the number of chosen frames."""
+        """Return the number of selected frames."""
         return len(self.frames)
 
     def read(self, index: int) -> Frame:

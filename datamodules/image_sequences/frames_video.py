@@ -1,65 +1,49 @@
-"""A video of one's own as clips: a folder of frames, a folder of such folders, or a video file.
+"""Data module of clips from a user's video: a folder of frames, a folder of such folders, or a video file.
 
-``docs/own_video.md`` says how to prepare one.
+``docs/own_video.md`` describes how to prepare one.
 """
 
 import logging
-import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from datamodules.base import Split
-from datamodules.files.media_paths import VIDEO_SUFFIXES, describe_unknown, find_path
+from datamodules.files.media_paths import VIDEO_SUFFIXES, describe_unreadable, find_path
 from datamodules.files.name_matching import TimeUnit
 from datamodules.files.pairing import DEFAULT_TOLERANCE_S
-from datamodules.files.photos import folders_beside
+from datamodules.files.photos import auxiliary_folders
 from datamodules.image_sequences.camera_file import CAMERA_FILE, Camera, read_camera
 from datamodules.image_sequences.frame_files import find_files, find_folders, find_images, list_files, match_depths
 from datamodules.image_sequences.frame_ranges import assign_frames
 from datamodules.image_sequences.frame_sequences import FolderSequence, FrameSequence, SequenceSource, VideoFileSequence
-from datamodules.image_sequences.optical_flow import Motion, moving_clips
+from datamodules.image_sequences.moving_video import MovingVideoDataModule
 from datamodules.samples.clips import Window
 from datamodules.samples.first_frames import check_first_frames
 from datamodules.samples.frame import FrameSource
-from datamodules.video import VideoDataModule
-from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, check_field_of_view
 
 logger = logging.getLogger(__name__)
 
-Evaluation = Literal["clips", "frames"]
-"""Whether validation and test take clips as training does, or every frame by itself, without neighbours."""
 
+class FramesVideoDataModule(MovingVideoDataModule):
+    """Data module of clips from a user's video, with or without depth.
 
-class FramesVideoDataModule(VideoDataModule):
-    """Clips of a video of one's own, whose depth need not be known.
-
-    ``root`` is a folder of images, in natural order; or a folder of such folders, each a sequence of its own camera
-    motion; or a video file, which is decoded into memory. A ``camera.yaml`` beside the frames (``datamodules/
-    camera_file.py``) gives the camera, of one sequence or, directly in ``root``, of all.
+    ``root`` is a folder of images in natural order, a folder of such folders (one sequence each), or a video file,
+    which is decoded into memory. A ``camera.yaml`` beside the frames (``datamodules/image_sequences/camera_file.py``)
+    gives the camera of one sequence, or of all sequences if it lies directly in ``root``.
 
     Args:
         root: See above.
-        camera: Camera file of all sequences, wherever it lies; None looks beside the frames.
-        default_field_of_view_degrees: Horizontal field of view that is assumed without any camera file (``K_known`` is
-            False then).
-        depth_root: Folder of depth files to evaluate on, with a folder for each sequence if ``root`` has them; None
-            leaves depth unknown everywhere.
-        depth_units_per_metre: File units of depth per metre, e.g. 1000 for millimetres.
-        depth_tolerance_s: Where names are time stamps, a frame takes the nearest depth that is at most so many seconds
-            away; frames without one have unknown depth.
-        depth_time_unit: Unit of time stamps that are whole numbers, see :func:`~datamodules.files.pairing.pair_files`.
-        train: Frames to train on, see :func:`assign_frames`; None takes all others.
-        val: Frames to validate on; None takes those of ``test``, and ``val_is_test`` says so.
-        test: Frames to test on; None takes those of ``val``, and without both the last tenth of every sequence.
-        evaluation: ``clips`` validates and tests on clips as training does; ``frames`` on every frame by itself.
-        min_flow: Training clips whose picture moves less from the target to its nearest neighbours (median of the
-            optical flow, fraction of the image width) are left out; None keeps them.
-        max_flow: Training clips that move more are left out; None keeps them.
-        target_flow: Choose the stride of each clip, from ``stride`` to ``max_stride``, as the smallest that moves that
-            much; None takes ``stride`` everywhere.
-        max_stride: See ``target_flow``.
-        max_video_frames: Most frames of a video file.
-        base: Arguments of :class:`VideoDataModule`.
+        camera: Path of a camera file for all sequences; None searches beside the frames.
+        depth_root: Folder of depth files for evaluation, with one subfolder per sequence if ``root`` has them; None
+            leaves all depth unknown.
+        depth_tolerance_s: Largest difference in seconds between the time stamps of a frame and its depth, if names are
+            time stamps; frames without a match have unknown depth.
+        depth_time_unit: Unit of integer time stamps, see :func:`~datamodules.files.pairing.pair_files`.
+        train: Training frames, see :func:`assign_frames`; None uses all frames of no other split.
+        val: Validation frames; None uses those of ``test``, and ``val_is_test`` is True.
+        test: Test frames; None uses those of ``val``, or the last tenth of every sequence if both are None.
+        max_video_frames: Maximum number of frames of a video file.
+        base: Arguments of :class:`MovingVideoDataModule`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -70,61 +54,45 @@ class FramesVideoDataModule(VideoDataModule):
         root: str,
         *,
         camera: str | None = None,
-        default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
         depth_root: str | None = None,
-        depth_units_per_metre: float = 1000.0,
         depth_tolerance_s: float = DEFAULT_TOLERANCE_S,
         depth_time_unit: TimeUnit | None = None,
         train: str | None = None,
         val: str | None = None,
         test: str | None = None,
-        evaluation: Evaluation = "clips",
-        min_flow: float | None = 0.003,
-        max_flow: float | None = 0.15,
-        target_flow: float | None = None,
-        max_stride: int = 10,
         max_video_frames: int = 5000,
         **base: Any,
     ) -> None:
-        super().__init__(**base)
-        check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")
+        super().__init__(root, **base)
         if max_video_frames < 1:
             raise ValueError(f"max_video_frames has to be at least 1, got {max_video_frames}.")
-        check_evaluation(evaluation, depth_units_per_metre)
-        if evaluation == "frames" and depth_root is None:
-            raise ValueError(
-                "evaluation 'frames' looks at lone frames, for which depth_root is needed; choose 'clips'."
-            )
-        self.root = Path(root)
+        if self.evaluation == "frames" and depth_root is None:
+            raise ValueError("evaluation 'frames' needs depth_root, the ground truth of single frames; choose 'clips'.")
         self.camera = None if camera is None else Path(camera)
-        self.default_field_of_view_degrees = default_field_of_view_degrees
         self.depth_root = None if depth_root is None else Path(depth_root)
-        self.depth_units_per_metre = depth_units_per_metre
         self.depth_tolerance_s = depth_tolerance_s
         self.depth_time_unit: TimeUnit | None = depth_time_unit
         self.frames_of: dict[Split, str | None] = {"train": train, "val": val, "test": test}
-        self.evaluation: Evaluation = evaluation
-        self.motion = Motion(min_flow=min_flow, max_flow=max_flow, target_flow=target_flow, max_stride=max_stride)
         self.max_video_frames = max_video_frames
         self._sequences: list[FrameSequence] | None = None
 
     @property
     def assumed_field_of_view_degrees(self) -> float:
-        """Horizontal field of view of frames without K: that of their camera files where these say one."""
+        """Horizontal field of view of frames without K: that of the camera files if they agree, else the default."""
         views = {view for sequence in self._read() if (view := sequence.assumed_field_of_view_degrees) is not None}
         return views.pop() if len(views) == 1 else self.default_field_of_view_degrees
 
     @property
     def val_is_test(self) -> bool:
-        """Whether validation runs on the test frames themselves, as it does unless both are named."""
+        """Whether validation runs on the test frames: True unless both ``val`` and ``test`` are given."""
         return self.frames_of["val"] is None or self.frames_of["test"] is None
 
     def prepare_data(self) -> None:
-        """Check files, camera, splits and the first frames before anything starts.
+        """Validate files, camera, splits and the first frames before training starts.
 
         Raises:
-            FileNotFoundError: If something is missing.
-            ValueError: If something cannot be right.
+            FileNotFoundError: If a file or folder is missing.
+            ValueError: If a file or setting is invalid.
         """
         self._assigned()
         check_first_frames(self._read(), data=str(self.root), image_size=self.image_size, aspect=self.aspect)
@@ -133,31 +101,23 @@ class FramesVideoDataModule(VideoDataModule):
         """Return the frames of a split.
 
         Raises:
-            FileNotFoundError: If something is missing.
-            ValueError: If something cannot be right.
+            FileNotFoundError: If a file or folder is missing.
+            ValueError: If a file or setting is invalid.
         """
         assigned = self._assigned()[split]
         by_name = {sequence.name: sequence for sequence in self._read()}
         return SequenceSource([(by_name[name], frames) for name, frames in assigned.items()])
 
     def make_windows(self, split: Split, source: FrameSource) -> list[Window]:
-        """Return the clips of a split; none crosses a gap between its frames or the end of a sequence.
+        """Return the clips of a split; no clip crosses a gap between frames or the end of a sequence.
 
         Raises:
-            ValueError: If the frames of the split are fewer than those of a clip, or nothing in it moves.
+            ValueError: If the split has fewer frames than a clip, or no clip has enough motion.
         """
-        assert isinstance(source, SequenceSource)  # make_source gave it
+        assert isinstance(source, SequenceSource)  # the return type of make_source
         if split != "train" and self.evaluation == "frames":
             return [(position,) for position in range(len(source)) if _has_depth(*source.frames[position])]
-        return moving_clips(
-            source.runs,
-            lambda position: source.read(position).image,
-            self.motion,
-            window=self.window,
-            stride=self.stride,
-            leave_out=split == "train",
-            where=f"The {split} split of {self.root}",
-        )
+        return self.moving_clips(split, source)
 
     def _assigned(self) -> dict[Split, dict[str, list[int]]]:
         clip = 1 if self.evaluation == "frames" else (self.window - 1) * self.stride + 1
@@ -183,7 +143,7 @@ class FramesVideoDataModule(VideoDataModule):
         return self._sequences
 
     def _folders(self) -> list[tuple[str, list[Path]]]:
-        """Name and images of every sequence."""
+        """Return name and images of every sequence."""
         if not self.root.is_dir():
             raise FileNotFoundError(
                 f"There is no {self.root}: set data.init_args.root to a folder of frames, a folder of such folders, or "
@@ -200,7 +160,7 @@ class FramesVideoDataModule(VideoDataModule):
                 f"{self.root} holds a folder '{depth}', which is no sequence of pictures: let root be the folder of "
                 f"the frames and depth_root={self.root / depth}."
             )
-        beside = folders_beside(found)
+        beside = auxiliary_folders(found)
         if beside:
             frames = next(name for name in found if name not in beside)
             raise ValueError(
@@ -210,7 +170,7 @@ class FramesVideoDataModule(VideoDataModule):
         if not found:
             videos = find_files(self.root, VIDEO_SUFFIXES)
             hint = f"; for a video let root be the file itself, as {videos[0]}" if videos else ""
-            unknown = describe_unknown(
+            unknown = describe_unreadable(
                 path for folder in (self.root, *find_folders(self.root)) for path in list_files(folder)
             )
             hint += f"; there are {unknown}" if unknown else ""
@@ -259,13 +219,5 @@ class FramesVideoDataModule(VideoDataModule):
 
 
 def _has_depth(sequence: FrameSequence, index: int) -> bool:
-    """Whether there is a depth file for a frame, which time stamps may leave without one."""
+    """Return whether a frame has a depth file; matching by time stamps may leave frames without one."""
     return not isinstance(sequence, FolderSequence) or sequence.depths is None or sequence.depths[index] is not None
-
-
-def check_evaluation(evaluation: str, depth_units_per_metre: float) -> None:
-    """Raise ValueError with one sentence if one of these arguments is out of its range."""
-    if evaluation not in ("clips", "frames"):
-        raise ValueError(f"evaluation '{evaluation}' is not known; choose 'clips' or 'frames'.")
-    if not (math.isfinite(depth_units_per_metre) and depth_units_per_metre > 0):
-        raise ValueError(f"depth_units_per_metre is positive, e.g. 1000 for millimetres, got {depth_units_per_metre}.")

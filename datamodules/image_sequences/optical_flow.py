@@ -1,8 +1,8 @@
-"""How far the picture moves between the frames of a video, and the clips that move enough to learn from.
+"""Selection of training clips with enough image motion, measured by optical flow.
 
-Two frames that hardly differ teach no depth: any depth explains them. Papers on NYU Depth v2 leave such pairs out by
-lists of frames; here they are found by dense optical flow (Kroeger et al., "Fast Optical Flow using Dense Inverse
-Search", https://arxiv.org/abs/1603.03590, as in OpenCV), whose median hardly notices what moves by itself.
+Two nearly identical frames do not constrain depth: any depth explains them. Papers on NYU Depth v2 exclude such pairs
+by lists of frames. Here they are detected by dense optical flow (Kroeger et al., "Fast Optical Flow using Dense Inverse
+Search", https://arxiv.org/abs/1603.03590, as in OpenCV), whose median is robust to moving objects.
 """
 
 import logging
@@ -18,20 +18,20 @@ from datamodules.samples.clips import Window, clip_windows
 logger = logging.getLogger(__name__)
 
 FLOW_WIDTH = 160
-"""Columns of the small grey images that flow is taken from; it agrees with twice the width to a few per cent."""
+"""Width of the grey images for optical flow; the result differs from that at twice the width by a few per cent."""
 
 
 def small_grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """An RGB image ``(H, W, 3)`` as grey ``(h, FLOW_WIDTH)`` of its proportions."""
+    """Return an RGB image ``(H, W, 3)`` as grey ``(h, FLOW_WIDTH)`` with the same aspect ratio."""
     height, width = image.shape[:2]
-    size = (FLOW_WIDTH, max(12, round(height * FLOW_WIDTH / width)))  # OpenCV's flow wants 12 rows
+    size = (FLOW_WIDTH, max(12, round(height * FLOW_WIDTH / width)))  # OpenCV's flow needs at least 12 rows
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if width > FLOW_WIDTH else cv2.INTER_LINEAR)
     return np.asarray(small, dtype=np.uint8)
 
 
 def median_flow(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> float:
-    """Median over the pixels of the length of the optical flow, as a fraction of the image width.
+    """Return the median length of the optical flow over all pixels, as a fraction of the image width.
 
     Args:
         first: Grey, ``(H, W)``.
@@ -43,10 +43,10 @@ def median_flow(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> 
 
 
 class FlowMeter:
-    """Median flow between frames by their positions; images and results are kept in memory.
+    """Median flow between two frames given by position, with a cache of images and results.
 
     Args:
-        read: Gives the RGB image, uint8 ``(H, W, 3)``, at a position.
+        read: Function that returns the RGB image, uint8 ``(H, W, 3)``, at a position.
     """
 
     def __init__(self, read: Callable[[int], npt.NDArray[np.generic]]) -> None:
@@ -55,7 +55,7 @@ class FlowMeter:
         self.flows: dict[tuple[int, int], float] = {}
 
     def __call__(self, first: int, second: int) -> float:
-        """Median flow between two frames, as a fraction of the width; the same in both directions."""
+        """Return the median flow between two frames as a fraction of the image width; symmetric."""
         pair = (min(first, second), max(first, second))
         if pair not in self.flows:
             self.flows[pair] = median_flow(self._image(pair[0]), self._image(pair[1]))
@@ -69,13 +69,13 @@ class FlowMeter:
 
 @dataclass(frozen=True)
 class Motion:
-    """How far the picture has to move from a target to its nearest neighbours; all as fractions of the image width.
+    """Limits of the median flow between a target and its nearest neighbours, as fractions of the image width.
 
     Attributes:
-        min_flow: Targets that move less are left out; None keeps them.
-        max_flow: Targets that move more (cuts, blur, too little overlap) are left out; None keeps them.
-        target_flow: Each target takes the smallest stride that moves that much; None keeps one stride for all.
-        max_stride: Largest stride that ``target_flow`` may choose.
+        min_flow: Targets with less flow are dropped; None keeps them.
+        max_flow: Targets with more flow (cuts, blur, too little overlap) are dropped; None keeps them.
+        target_flow: The stride of each target is the smallest with at least this flow; None uses one stride for all.
+        max_stride: Largest stride for ``target_flow``.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -99,14 +99,14 @@ class Motion:
 
 @dataclass(frozen=True)
 class MovingClips:
-    """What :func:`moving_windows` kept and why it left out the rest.
+    """Result of :func:`moving_windows`.
 
     Attributes:
-        windows: The clips.
-        flows: Median flow of each from the target to its nearest neighbours, fraction of the width.
+        windows: Clips that are kept.
+        flows: Median flow of each from the target to its nearest neighbours, as a fraction of the width.
         too_slow: Number of clips below ``min_flow``.
         too_fast: Number of clips above ``max_flow``.
-        largest_flow: Of all clips, kept or not.
+        largest_flow: Largest flow of all clips, including dropped ones.
     """
 
     windows: list[Window]
@@ -119,7 +119,7 @@ class MovingClips:
 def strided_windows(
     sequences: Sequence[Sequence[int]], flow: Callable[[int, int], float], motion: Motion, *, window: int, stride: int
 ) -> list[Window]:
-    """Windows whose stride is chosen for each target: the smallest one that moves by ``target_flow``.
+    """Return windows with a stride per target: the smallest with a flow of at least ``target_flow``.
 
     Args:
         sequences: Positions of the frames of each sequence, in temporal order.
@@ -129,8 +129,8 @@ def strided_windows(
         stride: Smallest stride.
 
     Returns:
-        One window for each target that has its neighbours at the smallest stride. Where no stride that stays inside the
-        sequence moves enough, it is the largest.
+        One window for each target that has neighbours at the smallest stride. If no stride inside the sequence has
+        enough flow, the largest is used.
 
     Raises:
         ValueError: If no sequence is long enough for the smallest stride.
@@ -154,7 +154,7 @@ def strided_windows(
 
 
 def moving_windows(windows: Sequence[Window], flow: Callable[[int, int], float], motion: Motion) -> MovingClips:
-    """Leave out the windows that move too little or too much.
+    """Return the windows whose flow lies within the limits.
 
     Args:
         windows: Clips of at least three frames.
@@ -187,19 +187,20 @@ def moving_clips(
     leave_out: bool,
     where: str,
 ) -> list[Window]:
-    """Clips of some sequences, with strides chosen and unfit ones left out as ``motion`` says.
+    """Return the clips of some sequences, with strides and limits according to ``motion``.
 
     Args:
         sequences: Positions of the frames of each sequence, in temporal order.
-        read: Gives the RGB image uint8 ``(H, W, 3)`` at a position; not called if ``motion`` asks for nothing.
-        motion: What has to move.
+        read: Function that returns the RGB image, uint8 ``(H, W, 3)``, at a position; not called if ``motion`` sets no
+            limit.
+        motion: Limits of the flow.
         window: Odd number of frames of a clip.
         stride: Frames from one frame of a clip to the next.
-        leave_out: Whether to leave out clips that move too little or too much.
+        leave_out: Whether to drop clips outside of the limits.
         where: The split, for messages.
 
     Raises:
-        ValueError: If no sequence is as long as a clip, or none moves as it should.
+        ValueError: If no sequence is as long as a clip, or no clip lies within the limits.
     """
     flow = FlowMeter(read)
     try:

@@ -1,15 +1,15 @@
-"""Video sets in the layout of SC-Depth.
+"""Data module of video data sets in the layout of SC-Depth.
 
 Bian et al., "Unsupervised Scale-consistent Depth Learning from Video", https://arxiv.org/abs/2105.11610; NYU Depth v2,
-KITTI and others are passed around in it::
+KITTI and others are distributed in it::
 
     Training/<scene>/*.jpg     frames of one shot
     Training/<scene>/cam.txt   its 3x3 K in pixels
-    Training/<scene>/depth/    16-bit PNG of the frames of a scene to validate on (optional)
-    Training/train.txt         names of the scenes to train on (optional: all that are in no other list)
-    Training/val.txt           names of the scenes to validate on (optional)
-    Validation/color, depth    lone images with depth (optional, in place of val.txt)
-    Testing/color, depth       lone images with depth (optional; cam.txt beside them is taken where it is)
+    Training/<scene>/depth/    16-bit PNG of the frames of a validation scene (optional)
+    Training/train.txt         names of the training scenes (optional: all scenes in no other list)
+    Training/val.txt           names of the validation scenes (optional)
+    Validation/color, depth    single images with depth (optional, instead of val.txt)
+    Testing/color, depth       single images with depth (optional; with an optional cam.txt beside the folders)
 
 Folder names may be lower case, and ``train.txt`` and ``val.txt`` may also lie in the root.
 """
@@ -27,13 +27,11 @@ from datamodules.files.media_paths import composed, find_path
 from datamodules.image_sequences.camera_file import Camera
 from datamodules.image_sequences.frame_files import find_folders, find_images, match_depths
 from datamodules.image_sequences.frame_sequences import FolderSequence, SequenceSource
-from datamodules.image_sequences.frames_video import Evaluation, check_evaluation
-from datamodules.image_sequences.optical_flow import Motion, moving_clips
+from datamodules.image_sequences.moving_video import MovingVideoDataModule
 from datamodules.samples.clips import Window
 from datamodules.samples.first_frames import check_first_frames
 from datamodules.samples.frame import FrameSource
-from datamodules.video import VideoDataModule
-from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, CameraError, check_field_of_view, check_written
+from geometry.camera_check import CameraError, check_written
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +39,15 @@ K_FILE = "cam.txt"
 
 
 def read_k(path: Path, K_convention: Literal["corner", "centre"]) -> Camera:
-    """Read a 3x3 K of nine numbers.
+    """Return the camera in a text file with the nine numbers of K.
 
     Args:
         path: The text file.
-        K_convention: Whether it counts from the ``centre`` of the first pixel or from the image ``corner``.
+        K_convention: Whether K is relative to the ``centre`` of the first pixel or to the image ``corner``.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it holds anything but a finite K.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it does not hold a finite K.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}: every scene needs its 3x3 K in pixels.")
@@ -71,28 +69,23 @@ def read_k(path: Path, K_convention: Literal["corner", "centre"]) -> Camera:
     return Camera(str(path), K=K)
 
 
-class ScDepthDataModule(VideoDataModule):
-    """Clips of a video set in SC-Depth's layout (see this file's head).
+class ScDepthDataModule(MovingVideoDataModule):
+    """Data module of a video data set in SC-Depth's layout (see the module docstring).
 
-    Training takes clips of the scenes. Testing takes the lone images of ``Testing``. Validation takes those of
-    ``Validation``, else the scenes of ``val.txt``. Where one of the two is missing, the other stands in for it, with a
-    warning, and ``val_is_test`` says so.
+    Training uses clips of the scenes and testing the single images of ``Testing``. Validation uses the images of
+    ``Validation``, or else the scenes of ``val.txt``. If one of the two is missing, the other replaces it with a
+    warning, and ``val_is_test`` is True.
 
     Args:
         root: Folder of ``Training`` and ``Testing``.
-        K_convention: ``centre`` if ``cam.txt`` counts from the centre of the first pixel (OpenCV), or ``corner``.
-        default_field_of_view_degrees: Horizontal field of view of lone images whose K is not known: there is no
-            ``cam.txt`` beside them, and not all training scenes share one K and the size of these images.
-        depth_units_per_metre: File units of depth per metre: 1000 for millimetres; 5000 in the NYU Depth v2 that
-            SC-Depth's authors prepared.
-        evaluation: ``clips`` validates on clips of the scenes of ``val.txt``; ``frames`` on each of their frames.
-        min_flow: See :class:`~datamodules.image_sequences.frames_video.FramesVideoDataModule`; off, for such sets hold
-            no still frames and are large.
-        max_flow: See there.
-        target_flow: See there.
-        max_stride: See there.
-        cache: Keep frames in memory once they were read.
-        base: Arguments of :class:`VideoDataModule`.
+        K_convention: ``centre`` if ``cam.txt`` is relative to the centre of the first pixel (OpenCV), or ``corner``.
+        min_flow: Off by default, because such data sets are large and hold no static frames.
+        max_flow: Off by default, see ``min_flow``.
+        cache: Whether to keep frames in memory after the first read.
+        base: Arguments of :class:`MovingVideoDataModule`. ``default_field_of_view_degrees`` applies to single images
+            without a ``cam.txt`` beside them, if the training scenes differ in K or have another image size.
+            ``depth_units_per_metre`` is 5000 in the NYU Depth v2 of SC-Depth's authors. ``evaluation`` applies to the
+            scenes of ``val.txt``.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -103,44 +96,32 @@ class ScDepthDataModule(VideoDataModule):
         root: str,
         *,
         K_convention: Literal["corner", "centre"] = "centre",
-        default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
-        depth_units_per_metre: float = 1000.0,
-        evaluation: Evaluation = "clips",
         min_flow: float | None = None,
         max_flow: float | None = None,
-        target_flow: float | None = None,
-        max_stride: int = 10,
         cache: bool = False,
         **base: Any,
     ) -> None:
-        super().__init__(cache=cache, **base)
+        super().__init__(root, min_flow=min_flow, max_flow=max_flow, cache=cache, **base)
         if K_convention not in ("corner", "centre"):
             raise ValueError(f"K_convention '{K_convention}' is not known; choose 'corner' or 'centre'.")
-        check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")
-        check_evaluation(evaluation, depth_units_per_metre)
-        self.root = Path(root)
         self.K_convention: Literal["corner", "centre"] = K_convention
-        self.default_field_of_view_degrees = default_field_of_view_degrees
-        self.depth_units_per_metre = depth_units_per_metre
-        self.evaluation: Evaluation = evaluation
-        self.motion = Motion(min_flow=min_flow, max_flow=max_flow, target_flow=target_flow, max_stride=max_stride)
 
     @property
     def assumed_field_of_view_degrees(self) -> float:
-        """Horizontal field of view of lone images whose K is not known."""
+        """Horizontal field of view of single images with unknown K."""
         return self.default_field_of_view_degrees
 
     @property
     def val_is_test(self) -> bool:
-        """Whether validation and test run on the same images, for want of others."""
+        """Whether validation and test run on the same images, because the data have only one of the two."""
         return not (self._has_validation() and self._has_testing())
 
     def prepare_data(self) -> None:
-        """Check folders, lists, cameras and the first frame of every scene before anything starts.
+        """Validate folders, lists, cameras and the first frame of every scene before training starts.
 
         Raises:
-            FileNotFoundError: If something is missing.
-            ValueError: If something cannot be right.
+            FileNotFoundError: If a file or folder is missing.
+            ValueError: If a file or setting is invalid.
         """
         sequences = {(s.name, s.images[0]): s for split in ("train", "val", "test") for s in self._sequences(split)}
         check_first_frames(sequences.values(), data=str(self.root), image_size=self.image_size, aspect=self.aspect)
@@ -149,8 +130,8 @@ class ScDepthDataModule(VideoDataModule):
         """Return the frames of a split, scene by scene.
 
         Raises:
-            FileNotFoundError: If something is missing.
-            ValueError: If something cannot be right.
+            FileNotFoundError: If a file or folder is missing.
+            ValueError: If a file or setting is invalid.
         """
         return SequenceSource([(sequence, range(len(sequence))) for sequence in self._sequences(split)])
 
@@ -158,23 +139,15 @@ class ScDepthDataModule(VideoDataModule):
         return self._scenes("train") if split == "train" else self._held_out(split)
 
     def make_windows(self, split: Split, source: FrameSource) -> list[Window]:
-        """Return the clips of a split, or lone frames where it holds lone images.
+        """Return the clips of a split, or single frames if it holds single images.
 
         Raises:
-            ValueError: If every scene is shorter than a clip, or nothing in them moves.
+            ValueError: If every scene is shorter than a clip, or no clip has enough motion.
         """
-        assert isinstance(source, SequenceSource)  # make_source gave it
+        assert isinstance(source, SequenceSource)  # the return type of make_source
         if split != "train" and (self.evaluation == "frames" or self._held_out_folder(split) is not None):
             return [(position,) for position in range(len(source))]
-        return moving_clips(
-            source.runs,
-            lambda position: source.read(position).image,
-            self.motion,
-            window=self.window,
-            stride=self.stride,
-            leave_out=split == "train",
-            where=f"The {split} split of {self.root}",
-        )
+        return self.moving_clips(split, source)
 
     def _held_out(self, split: Split) -> list[FolderSequence]:
         if not (self._has_validation() or self._has_testing()):
@@ -190,7 +163,7 @@ class ScDepthDataModule(VideoDataModule):
         return self._scenes("val") if folder is None else [self._lone_images(folder)]
 
     def _held_out_folder(self, split: Split) -> Path | None:
-        """The folder of lone images of a split, or None if it takes the scenes of val.txt."""
+        """Return the folder of single images of a split, or None if it uses the scenes of val.txt."""
         testing, validation = self._part("Testing"), self._part("Validation")
         if split == "test" and testing is not None:
             return testing
@@ -217,7 +190,7 @@ class ScDepthDataModule(VideoDataModule):
         return folder
 
     def _list(self, name: Literal["train", "val"]) -> list[str] | None:
-        """Scene names of train.txt or val.txt; None if there is no such file."""
+        """Return the scene names in train.txt or val.txt; None if the file does not exist."""
         for folder in (self._training(), self.root):
             path = folder / f"{name}.txt"
             if path.is_file():
@@ -280,7 +253,7 @@ class ScDepthDataModule(VideoDataModule):
 
 
 def _size(path: Path) -> tuple[int, int] | None:
-    """Width and height from the head of an image file; None if it has none, which reading it will say."""
+    """Return width and height from the header of an image file; None if damaged, which is reported on reading."""
     try:
         with Image.open(path) as file:
             return file.size

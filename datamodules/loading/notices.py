@@ -1,4 +1,4 @@
-"""What is odd about data but may be right: said once a data set by one process, not once a frame by all of them."""
+"""Warnings about data, logged once per data set by one process, and counts of unusual values."""
 
 import logging
 from collections import Counter
@@ -8,32 +8,32 @@ from torch.utils.data import get_worker_info
 
 logger = logging.getLogger(__name__)
 
-_said: set[tuple[str, str]] = set()
+_warned: set[tuple[str, str]] = set()
 _tallies: Counter[tuple[str, str]] = Counter()
 
 
-def say_once(data: str, kind: str, message: str) -> None:
-    """Log a warning, unless one of its kind was logged about the same data in this process.
+def warn_once(data: str, kind: str, message: str) -> None:
+    """Log a warning once per data set and kind in this process.
 
-    Of several ranks and loader processes only the first speaks.
+    Of several ranks and loader processes only the first logs.
 
     Args:
         data: The data set, usually its path.
-        kind: A word for what is said.
+        kind: Key of the warning.
         message: One sentence.
     """
     worker = get_worker_info()
-    if (data, kind) in _said or getattr(rank_zero_only, "rank", 0) != 0 or (worker is not None and worker.id != 0):
+    if (data, kind) in _warned or getattr(rank_zero_only, "rank", 0) != 0 or (worker is not None and worker.id != 0):
         return
-    _said.add((data, kind))
+    _warned.add((data, kind))
     logger.warning("%s", message)
 
 
 def tally(data: str, kind: str, count: int = 1) -> None:
-    """Count something that was seen in the data, in this process."""
+    """Add to the count of a kind of value in a data set, in this process."""
     _tallies[data, kind] += count
 
 
 def tallies(kind: str) -> dict[str, int]:
-    """Return what was counted of a kind, by data set, in this process."""
+    """Return the counts of a kind by data set, in this process."""
     return {data: count for (data, name), count in _tallies.items() if name == kind}

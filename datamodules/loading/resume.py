@@ -1,13 +1,13 @@
-"""Where a resumed run stands in the data, and two slips in how Lightning 2.6 counts epochs when it resumes."""
+"""Position of a resumed run in the data, with corrections of two epoch-counting errors of Lightning 2.6."""
 
 import lightning
 from lightning.pytorch.loops.progress import _Progress
 
 
 def resume_position(trainer: lightning.Trainer | None) -> tuple[int, int]:
-    """Return the epoch whose data come next and how many of its batches are already done.
+    """Return the epoch of the next batch and the number of its batches that are already processed.
 
-    Call it where loaders are made; it may correct the trainer's counters, see :func:`close_finished_epoch`.
+    Call it when loaders are created. It may correct the trainer's counters, see :func:`close_finished_epoch`.
 
     Args:
         trainer: The trainer, or None outside of a run.
@@ -23,21 +23,21 @@ def resume_position(trainer: lightning.Trainer | None) -> tuple[int, int]:
     if not loop.restarting:
         return epoch, 0
     batches = loop.epoch_loop.batch_progress
-    if batches.is_last_batch:  # saved by validation after the last batch: only the end of the epoch is left to run
+    if batches.is_last_batch:  # saved by validation after the last batch: only the end of the epoch remains
         return epoch + 1, 0
     return epoch, _processed(batches)
 
 
 def close_finished_epoch(trainer: lightning.Trainer) -> None:
-    """Let a run that is resumed after the last batch of an epoch go on with the next epoch, and count it once.
+    """Mark the epoch of a run resumed after its last batch as completed, so that the next epoch is counted once.
 
-    - With ``max_steps`` set, Lightning takes every resume for one inside an epoch: from a checkpoint of
+    - With ``max_steps`` set, Lightning treats every resume as one inside an epoch. From a checkpoint of
       ``on_train_epoch_end`` it runs that epoch again without any batch and counts it twice, so one epoch number, and
-      with it one order of the data, is left out.
-    - From a checkpoint of ``on_train_batch_end`` after the last batch it goes on with the next epoch but does not
-      count it as begun; a second resume then repeats an epoch.
+      with it one order of the data, is skipped.
+    - From a checkpoint of ``on_train_batch_end`` after the last batch it continues with the next epoch but does not
+      count it as started; a second resume then repeats an epoch.
 
-    In both cases the epoch is marked as done, which is the state that Lightning itself resumes correctly.
+    In both cases the epoch is marked as completed, a state that Lightning resumes correctly.
     """
     loop = trainer.fit_loop
     if not loop.restarting:
@@ -48,12 +48,12 @@ def close_finished_epoch(trainer: lightning.Trainer) -> None:
     if not counted and uncounted:
         epochs.increment_processed()
         epochs.increment_completed()
-        loop.epoch_loop._batches_that_stepped += 1  # the step of that batch, which Lightning saves one too low
+        loop.epoch_loop._batches_that_stepped += 1  # Lightning saves a value without the step of that batch
     if counted or uncounted:
         loop.epoch_loop.restarting = False
-        loop._restarting = False  # the property's setter would turn it on again
+        loop._restarting = False  # the setter of the property would reset it to True
 
 
 def _processed(progress: _Progress) -> int:
-    # Lightning declares a narrower type of tracker than the one that it puts there.
+    # Lightning declares a narrower tracker type than it assigns.
     return int(vars(progress.current)["processed"])

@@ -1,4 +1,4 @@
-"""Samplers whose order is a pure function of (seed, epoch), also across ranks and after a resumed run."""
+"""Samplers whose order is a pure function of (seed, epoch), across ranks and after resuming a run."""
 
 from collections.abc import Iterator, Sized
 from typing import cast
@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, DistributedSampler
 from structures.batch import PADDING_INDEX
 
 ORDER_STREAM = 1
-"""First word of the seed of every shuffled order, so that it shares no random stream with the augmentations."""
+"""First word of the seed of every shuffled order; separates its random stream from the augmentations."""
 
 AUGMENTATION_STREAM = 2
 """First word of the seed of every augmentation draw."""
@@ -39,17 +39,17 @@ def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
         index: Position of the sample in its split.
 
     Returns:
-        A fresh numpy generator; equal arguments give equal draws in any process and in any order.
+        A new numpy generator; equal arguments give equal draws in any process and order of calls.
     """
     return np.random.default_rng((AUGMENTATION_STREAM, seed, epoch, index))
 
 
 class TrainSampler(DistributedSampler[tuple[int, int]]):
-    """Yields ``(epoch, index)`` pairs, so that a worker cannot take a sample for one of another epoch.
+    """Sampler of ``(epoch, index)`` pairs, which pass the epoch to the worker processes.
 
-    Rank r of k takes the positions ``order[r::k]`` of the global order and incomplete global batches are dropped: k
-    ranks with batches of b see, step by step, exactly what one process with batches of ``k * b`` sees. The class
-    derives from torch's ``DistributedSampler`` only because Lightning leaves such samplers alone.
+    Rank r of k uses the positions ``order[r::k]`` of the global order, and incomplete global batches are dropped: in
+    every step, k ranks with batch size b process the samples of one process with batch size ``k * b``. The class
+    derives from torch's ``DistributedSampler`` because Lightning does not replace such samplers.
 
     Args:
         dataset: The data set to draw from.
@@ -57,8 +57,8 @@ class TrainSampler(DistributedSampler[tuple[int, int]]):
         seed: Non-negative seed of the order.
         rank: Rank of this process.
         world_size: Number of processes.
-        epoch: Epoch to begin with.
-        skip_batches: Batches of that epoch (and of no other) that were already trained on before a resume.
+        epoch: First epoch.
+        skip_batches: Batches of the first epoch that were processed before a resume.
 
     Raises:
         ValueError: If the data set holds fewer samples than one global batch.
@@ -91,11 +91,11 @@ class TrainSampler(DistributedSampler[tuple[int, int]]):
         self.skip_batches = skip_batches
 
     def __len__(self) -> int:
-        """Return the samples of a whole epoch on this rank (a resumed epoch counts as a whole one)."""
+        """Return the number of samples of a complete epoch on this rank, also for a resumed epoch."""
         return self.batches * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Yield the ``(epoch, index)`` pairs of this rank's share of the current epoch."""
+        """Yield the ``(epoch, index)`` pairs of this rank in the current epoch."""
         epoch = self.epoch
         order = epoch_order(self.size, seed=self.seed, epoch=epoch)[: self.batches * self.batch_size * self.world_size]
         share = order[self.rank :: self.world_size]
@@ -105,13 +105,13 @@ class TrainSampler(DistributedSampler[tuple[int, int]]):
 
 
 class EvaluationSampler(DistributedSampler[int]):
-    """Yields indices in order, rank r of k the positions r, r + k, ... , padded to equal lengths.
+    """Sampler of indices in order; rank r of k yields r, r + k, ..., padded to equal lengths.
 
-    Padding is the index ``PADDING_INDEX``, for which a data set returns a sample without any valid depth: no sample
-    counts twice, and no rank runs out of batches while others wait for it.
+    The padding is ``PADDING_INDEX``, for which a data set returns a sample without valid depth. No sample counts twice,
+    and all ranks have the same number of batches.
 
     Args:
-        dataset: The data set to run over.
+        dataset: The data set to evaluate.
         rank: Rank of this process.
         world_size: Number of processes.
     """
@@ -122,7 +122,7 @@ class EvaluationSampler(DistributedSampler[int]):
         self.world_size = world_size
 
     def __len__(self) -> int:
-        """Return the samples of this rank, padding included."""
+        """Return the number of samples of this rank, including padding."""
         return -(-self.size // self.world_size)
 
     def __iter__(self) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""The rows of a manifest of own RGB-D data, read from CSV or JSONL and checked."""
+"""Reading and validation of the rows of a manifest of RGB-D data, in CSV or JSONL format."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from typing import Any
 from datamodules.base import Split
 from datamodules.files.media_paths import find_path
 from datamodules.files.tables import read_csv, read_text
-from datamodules.loading.notices import say_once
+from datamodules.loading.notices import warn_once
 from geometry.camera_check import CameraError, check_written
 from structures.depth_kind import DepthKind
 
@@ -30,13 +30,13 @@ class ManifestRow:
     Attributes:
         where: Manifest and row, for messages.
         image: Path of the image.
-        depth: Path of the depth, or of truth of another kind.
-        split: Which split it belongs to.
+        depth: Path of the depth, or of ground truth of another kind.
+        split: Split of the row.
         depth_scale: File units per metre.
         intrinsics: ``(fx, fy, cx, cy)`` as written, or None.
         name: Unique name.
-        kind: What the truth means.
-        mask: Path of the map of its valid pixels, or None.
+        kind: Kind of ground truth.
+        mask: Path of the mask of valid pixels, or None.
     """
 
     where: str
@@ -51,16 +51,16 @@ class ManifestRow:
 
     @property
     def manifest(self) -> str:
-        """The manifest, for what is said once for all of its rows."""
+        """Path of the manifest, key of warnings that are logged once for all rows."""
         return self.where.rpartition(", line ")[0]
 
 
 def read_records(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Read a CSV or JSONL file as (line number, record) pairs; empty values count as absent.
+    """Return the records of a CSV or JSONL file as (line number, record) pairs; empty values count as absent.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is neither CSV nor JSONL, not UTF-8, or a line cannot be read.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is neither CSV nor JSONL, not UTF-8, or a line is invalid.
     """
     if not path.is_file():
         found = f"{path} is a folder, but a manifest is a file" if path.is_dir() else f"There is no manifest at {path}"
@@ -100,20 +100,20 @@ def read_manifest(
     intrinsics: Intrinsics | None = None,
     kind: DepthKind = DepthKind.METRIC,
 ) -> list[ManifestRow]:
-    """Read and check a manifest, but none of its images.
+    """Return the validated rows of a manifest, without reading its images.
 
     Args:
         path: The ``.csv`` or ``.jsonl`` file.
-        depth_scale: File units per metre of rows that do not say.
-        intrinsics: ``(fx, fy, cx, cy)`` of rows that do not say.
-        kind: Kind of truth of rows that do not say.
+        depth_scale: Default of file units per metre.
+        intrinsics: Default of ``(fx, fy, cx, cy)``.
+        kind: Default kind of ground truth.
 
     Returns:
         The rows in the order of the file.
 
     Raises:
         FileNotFoundError: If the manifest or a file that it names is missing.
-        ValueError: If the manifest is empty, a column is missing or unknown, or a value cannot be right.
+        ValueError: If the manifest is empty, a column is missing or unknown, or a value is invalid.
     """
     rows: list[ManifestRow] = []
     names: dict[str, str] = {}
@@ -150,28 +150,27 @@ def read_manifest(
         rows.append(row)
     if not rows:
         raise ValueError(f"The manifest {path} has no rows.")
-    _say_shared(path, rows)
+    _warn_shared(path, rows)
     return rows
 
 
-def _say_shared(path: Path, rows: list[ManifestRow]) -> None:
-    """Say once that test or validation rows hold images that are trained on as well."""
+def _warn_shared(path: Path, rows: list[ManifestRow]) -> None:
+    """Log once if test or validation rows contain training images."""
     trained = {os.path.normpath(row.image): row for row in rows if row.split == "train"}
     shared = [row for row in rows if row.split != "train" and os.path.normpath(row.image) in trained]
     if not shared:
         return
     line = trained[os.path.normpath(shared[0].image)].where.rpartition(" ")[2]
-    say_once(
+    warn_once(
         str(path),
         "shared images",
         f"{shared[0].where}: the image {shared[0].image.name} of split '{shared[0].split}' is trained on too (line "
-        f"{line}); {len(shared)} of the rows that are not for training have such an image, and their scores say "
-        "nothing of new images.",
+        f"{line}); {len(shared)} validation or test rows have such an image, so their scores are not held-out scores.",
     )
 
 
 def _file(manifest: Path, value: Any) -> Path:
-    """The file that a manifest names, however its accents are encoded on the disk."""
+    """Return the path of a file in a manifest, with its name in the Unicode form used on disk."""
     path = manifest.parent / str(value)
     return find_path(path) or path
 
@@ -223,10 +222,10 @@ def _intrinsics(record: dict[str, Any], default: Intrinsics | None, where: str) 
 
 
 def checked_intrinsics(intrinsics: Intrinsics, where: str) -> Intrinsics:
-    """Return intrinsics as they are written, if they can belong to an image of some size.
+    """Return intrinsics unchanged if they are plausible for some image size.
 
     Raises:
-        ValueError: If they cannot; one sentence that says what they probably are.
+        ValueError: If they are implausible; one sentence with the likely cause.
     """
     try:
         check_written(*intrinsics)

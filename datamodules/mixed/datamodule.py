@@ -1,4 +1,4 @@
-"""Mixed data: sources with their own kinds of truth, trained on together by weight and evaluated in metres."""
+"""Data module of mixed data: weighted training sources with different kinds of ground truth, evaluation in metres."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,11 +11,12 @@ from torch.utils.data import Dataset
 
 from datamodules.base import DepthDataModule, Split
 from datamodules.loading.samplers import epoch_order, sample_generator
+from datamodules.mixed.joined import JoinedSource, with_default_camera
 from datamodules.mixed.schedule import Mixture, share_counts
-from datamodules.mixed.sources import JoinedSource, ManifestDomain, MixedSource, without_camera
+from datamodules.mixed.sources import ManifestDomain, MixedSource
 from datamodules.mixed.truth import TruthSource, truth_of
 from datamodules.rooms.make_store import default_root
-from datamodules.samples.aspect import say_stretched
+from datamodules.samples.aspect import warn_stretched
 from datamodules.samples.dataset import DepthDataset, FrameSubset
 from datamodules.samples.frame import DepthScale, Frame, FrameSource, Sample, to_sample
 from datamodules.samples.transforms import DepthAugmentation, resize
@@ -25,17 +26,17 @@ from structures.depth_kind import DepthKind
 class MixedDataset(DepthDataset):
     """Training samples of :class:`structures.depth_kind.MixedBatch`.
 
-    The key ``(epoch, slot)`` stands for the frame that the mixture puts there; its augmentation is a function of
-    (seed, epoch, slot), so that a frame which comes twice in an epoch is augmented in two ways. ``index`` is the
-    frame's position among the frames of all sources.
+    The key ``(epoch, slot)`` selects a frame through the mixture. Its augmentation is a function of (seed, epoch,
+    slot), so a frame that occurs twice in an epoch is augmented differently. ``index`` is the position of the frame
+    among the frames of all sources.
 
     Args:
-        source: Frames of all sources, with their truth; perhaps reduced, then in the order of ``joined``.
-        joined: Says which source and which kind a frame is of.
-        mixture: Which frames make up an epoch.
+        source: Frames of all sources with ground truth, possibly downsampled, in the order of ``joined``.
+        joined: Concatenation of the sources, which gives source and kind of a frame.
+        mixture: Selection of the frames of an epoch.
         image_size: Height and width of the samples.
         augmentation: Applied before the final resize, or None.
-        depth_scale: Metres that the scaled depth 1.0 stands for, where depth is in metres.
+        depth_scale: Depth that corresponds to the scaled depth 1.0, for metric depth.
         seed: Non-negative seed of the draws.
     """
 
@@ -55,11 +56,11 @@ class MixedDataset(DepthDataset):
         self.mixture = mixture
 
     def __len__(self) -> int:
-        """Return the samples of an epoch."""
+        """Return the number of samples of an epoch."""
         return len(self.mixture)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
-        """Return the augmented sample of an ``(epoch, slot)`` pair, or the plain one of a frame's index."""
+        """Return the augmented sample of an ``(epoch, slot)`` pair, or the unaugmented one of a frame index."""
         if isinstance(key, tuple):
             epoch, slot = key
             index = self.mixture.frame(epoch, slot)
@@ -85,7 +86,7 @@ class MixedDataset(DepthDataset):
 
 
 class _TruthSubset(FrameSubset):
-    """Chosen frames of a source that knows their kinds."""
+    """Selected frames of a source with kinds of ground truth."""
 
     def __init__(self, source: TruthSource, indices: list[int]) -> None:
         super().__init__(source, indices)
@@ -96,22 +97,22 @@ class _TruthSubset(FrameSubset):
 
 
 class MixedDataModule(DepthDataModule):
-    """Several sources mixed by weight, each with its own kind of truth; validation and test are in metres.
+    """Data module of several weighted sources, each with its own kind of ground truth; evaluation is in metres.
 
-    An epoch gives each source its exact share of ``samples_per_epoch`` (what is left over when the last batch is
-    incomplete aside), in an order that mixes all of them; a source smaller than its share repeats. All of it is a
-    function of (seed, epoch), so order, resuming and shares under DDP are those of :class:`DepthDataModule`.
-    Only samples of kind ``metric`` have depth in metres; every training sample has ``truth``, ``truth_mask``, ``kind``
-    and ``source``.
+    In an epoch each source has its exact share of ``samples_per_epoch`` (except for an incomplete last batch), in an
+    order that mixes all sources. A source smaller than its share repeats. The selection is a function of (seed, epoch),
+    so order, resuming and DDP sharding are those of :class:`DepthDataModule`. Only samples of kind ``metric`` have
+    depth in metres. Every training sample has ``truth``, ``truth_mask``, ``kind`` and ``source``.
 
     Args:
-        sources: What is trained on.
-        evaluation: What is validated and tested on, always in metres; its weight and kind count for nothing.
-        root: Folder of embedded data, and the one that relative paths of manifests start from; None is
-            ``$PLUMBLINE_DATA``, else ``data`` in the working directory.
-        samples_per_epoch: Samples of one epoch; None takes as many as all sources have frames.
-        oversampling: Frames are reduced to that many times ``image_size`` before augmentation; None leaves them.
-        cache: Keep frames in memory once they were read.
+        sources: Training sources.
+        evaluation: Source of validation and test, always metric; its weight and kind are ignored.
+        root: Folder of embedded data, to which paths of manifests are relative; None uses ``$PLUMBLINE_DATA``, or
+            ``data`` in the working directory.
+        samples_per_epoch: Samples of one epoch; None uses the number of frames of all sources.
+        oversampling: Frames are downsampled to this multiple of ``image_size`` before augmentation; None keeps their
+            size.
+        cache: Whether to keep frames in memory after the first read.
         base: Arguments of :class:`DepthDataModule`.
 
     Raises:
@@ -145,27 +146,27 @@ class MixedDataModule(DepthDataModule):
 
     @property
     def val_is_test(self) -> bool:
-        """Whether validation runs on the test frames themselves, for want of others."""
+        """Whether validation runs on the test frames, because the source has no validation frames."""
         return self.evaluation.val_is_test(self.root)
 
     def prepare_data(self) -> None:
-        """Make or check the data of every source."""
+        """Create or validate the data of every source."""
         for source in [*self.sources, self.evaluation]:
             source.prepare(self.root)
             if self.aspect == "stretch" and isinstance(source, ManifestDomain):
-                say_stretched(f"source {source.name}", source.sizes, self.image_size)
+                warn_stretched(f"source {source.name}", source.sizes, self.image_size)
 
     def make_source(self, split: Split) -> FrameSource:
-        """Return the frames of a split: those of all sources with their truth, or what is evaluated on.
+        """Return the frames of a split: those of all sources with ground truth, or those of the evaluation source.
 
         Raises:
             FileNotFoundError: If data are missing.
-            ValueError: If data are broken, or a source has no frame to train on.
+            ValueError: If data are invalid, or a source has no training frame.
         """
         if split == "train":
             return self._joined()
         frames = self.evaluation.evaluation(split, self.root)
-        return frames if self.evaluation.K_known else _UnknownCamera(frames)
+        return frames if self.evaluation.K_known else _DefaultCamera(frames)
 
     def _joined(self) -> JoinedSource:
         parts = [source.training(self.root) for source in self.sources]
@@ -181,10 +182,11 @@ class MixedDataModule(DepthDataModule):
         return JoinedSource(self.sources, parts)
 
     def _subset(self, source: MixedSource, part: TruthSource, count: int) -> TruthSource:
-        """The first ``count`` frames of a seeded permutation of a source."""
+        """Return the first ``count`` frames of a seeded permutation of a source."""
         if count > len(part):
             raise ValueError(
-                f"source {source.name}: train_subset {self.train_subset} asks for {count} of its {len(part)} frames."
+                f"source {source.name}: its share of train_subset {self.train_subset} is {count} frames, but it has "
+                f"{len(part)}; lower train_subset or the weight."
             )
         return _TruthSubset(part, np.sort(epoch_order(len(part), seed=self.seed, epoch=0)[:count]).tolist())
 
@@ -204,7 +206,7 @@ class MixedDataModule(DepthDataModule):
         joined = self._joined()
         total = len(joined) if self.samples_per_epoch is None else self.samples_per_epoch
         return MixedDataset(
-            self._reduced(joined),
+            self._preprocessed(joined),
             joined=joined,
             mixture=Mixture(joined.sizes, self._shares(total, "samples_per_epoch"), seed=self.seed),
             image_size=self.image_size,
@@ -214,8 +216,8 @@ class MixedDataModule(DepthDataModule):
         )
 
 
-class _UnknownCamera:
-    """Another source's frames with intrinsics that were made up."""
+class _DefaultCamera:
+    """Frames of a source with default intrinsics instead of their own."""
 
     def __init__(self, source: FrameSource) -> None:
         self.source = source
@@ -224,4 +226,4 @@ class _UnknownCamera:
         return len(self.source)
 
     def read(self, index: int) -> Frame:
-        return without_camera(self.source.read(index))
+        return with_default_camera(self.source.read(index))

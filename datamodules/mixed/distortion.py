@@ -1,4 +1,4 @@
-"""Exact depth turned into truth of another kind: what a data set without a scale would say of the same scene."""
+"""Conversion of exact depth to ground truth of another kind, to simulate data sets without metric scale."""
 
 import math
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ DISTORTION_STREAM = 4
 
 @dataclass(frozen=True)
 class Distortion:
-    """How much of the metres the truth of one image still tells.
+    """Random transform of metric depth into ground truth with a scale-and-shift ambiguity, or with order alone.
 
-    ``affine_depth`` is ``a D + b`` and ``affine_disparity`` ``a / D + b`` with D in metres, ``a`` and ``b`` of each
-    image; ``ordinal`` is ``(D / max D)^p``, which keeps the order alone. The draws are a function of (seed, position of
-    the image), the same in every epoch and every run: they are part of the data, as unknown scales are.
+    ``affine_depth`` is ``a D + b`` and ``affine_disparity`` is ``a / D + b`` with D in metres and ``a``, ``b`` drawn
+    per image. ``ordinal`` is ``(D / max D)^p``, which preserves only the order. The draws are a function of (seed,
+    position of the image) and equal in every epoch and run, because they are part of the data.
 
     Args:
-        scale_range: Range of ``a``, positive, drawn evenly in its logarithm.
-        shift_range: Range of ``b``.
-        power_range: Range of ``p``, positive, drawn evenly in its logarithm.
-        seed: Non-negative seed of the draws, not that of the run.
+        scale_range: Range of ``a``, positive, log-uniform.
+        shift_range: Range of ``b``, uniform.
+        power_range: Range of ``p``, positive, log-uniform.
+        seed: Non-negative seed of the draws, independent of the seed of the run.
 
     Raises:
         ValueError: If a range is reversed, not finite or not positive where it has to be, or the seed is negative.
@@ -37,7 +37,7 @@ class Distortion:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check every value."""
+        """Validate every value."""
         for name, positive in (("scale_range", True), ("shift_range", False), ("power_range", True)):
             low, high = getattr(self, name)
             if not (math.isfinite(low) and math.isfinite(high) and low <= high and (low > 0 or not positive)):
@@ -49,7 +49,7 @@ class Distortion:
             raise ValueError(f"distortion: seed is {self.seed}, it must not be negative")
 
     def draw(self, index: int) -> tuple[float, float, float]:
-        """Return a, b and p of the image at that position of its source."""
+        """Return a, b and p of the image at a position of its source."""
         generator = np.random.default_rng((DISTORTION_STREAM, self.seed, index))
         a, p = (
             math.exp(generator.uniform(math.log(low), math.log(high)))
@@ -58,15 +58,15 @@ class Distortion:
         return a, float(generator.uniform(*self.shift_range)), p
 
     def __call__(self, depth: Truth, kind: DepthKind, index: int) -> Truth:
-        """The truth of an image.
+        """Return the ground truth of an image.
 
         Args:
             depth: float32 ``(H, W)``, metres, 0 where unknown.
-            kind: Kind of the truth, any but ``METRIC``.
+            kind: Kind of ground truth, any but ``METRIC``.
             index: Position of the image in its source.
 
         Returns:
-            float32 ``(H, W)``; values where depth is unknown mean nothing.
+            float32 ``(H, W)``; undefined where depth is unknown.
         """
         a, b, p = self.draw(index)
         metres = np.where(depth > 0, depth, 1.0).astype(np.float64)
@@ -78,12 +78,12 @@ class Distortion:
 
 
 class DistortedSource:
-    """Another source's frames with truth of one kind in place of their metres.
+    """Frames of a source with ground truth of another kind instead of metric depth.
 
     Args:
         source: Frames with depth in metres.
-        kind: Kind of the truth.
-        distortion: What is done to depth; unused for ``METRIC``.
+        kind: Kind of ground truth.
+        distortion: Transform of depth; unused for ``METRIC``.
     """
 
     def __init__(self, source: FrameSource, kind: DepthKind, distortion: Distortion) -> None:
@@ -96,11 +96,11 @@ class DistortedSource:
         return len(self.source)
 
     def kind(self, _index: int) -> DepthKind:
-        """Return the kind of a frame's truth."""
+        """Return the kind of ground truth of a frame."""
         return self.truth_kind
 
     def read(self, index: int) -> Frame:
-        """Return a frame with its truth."""
+        """Return a frame with its ground truth."""
         frame = self.source.read(index)
         if self.truth_kind is DepthKind.METRIC:
             return with_metres(frame)

@@ -1,4 +1,4 @@
-"""Which frames of which source make up an epoch of mixed data, as a pure function of (seed, epoch)."""
+"""Selection of the frames of each source in an epoch of mixed data, as a pure function of (seed, epoch)."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from datamodules.loading.samplers import AUGMENTATION_STREAM, ORDER_STREAM
 
 MIXTURE_STREAM = 3
-"""First word of the seed of every source's own order."""
+"""First word of the seed of the order within each source."""
 
 assert MIXTURE_STREAM not in (ORDER_STREAM, AUGMENTATION_STREAM)
 
@@ -16,14 +16,14 @@ Index = npt.NDArray[np.int64]
 
 
 def share_counts(weights: Sequence[float], total: int) -> list[int]:
-    """Share a number of samples out by weight, exactly: the largest remainders get what rounding down leaves.
+    """Return the samples of each source in proportion to the weights, by the largest-remainder method.
 
     Args:
         weights: Positive weight of each source.
         total: Number of samples.
 
     Returns:
-        Samples of each source, ``total`` in sum.
+        Samples of each source; their sum is ``total``.
 
     Example:
         >>> share_counts([1.0, 2.0, 1.0], 10)
@@ -31,22 +31,22 @@ def share_counts(weights: Sequence[float], total: int) -> list[int]:
     """
     exact = np.asarray(weights, dtype=np.float64) / np.sum(weights) * total
     counts = np.floor(exact).astype(np.int64)
-    # Rounded, so that equal weights are served in the order of the sources and not in that of their rounding errors.
+    # Rounded, so that ties between equal weights follow the order of the sources and not rounding errors.
     order = np.argsort(-np.round(exact - counts, 9), kind="stable")
     counts[order[: total - int(counts.sum())]] += 1
     return [int(count) for count in counts]
 
 
 def frames_of_epoch(size: int, count: int, *, source: int, seed: int, epoch: int) -> Index:
-    """Positions of the frames that one source gives to one epoch.
+    """Return the positions of the frames of one source in one epoch.
 
-    The source is gone through in shuffled passes that continue from epoch to epoch, so after any number of epochs no
-    frame was seen more than once more often than another; a source smaller than its share repeats within an epoch.
+    The source is traversed in shuffled passes that continue across epochs, so the numbers of uses of two frames never
+    differ by more than one. A source smaller than its share repeats within an epoch.
 
     Args:
         size: Frames of the source.
-        count: Frames that it gives to each epoch.
-        source: Which source, for the seed.
+        count: Frames of the source per epoch.
+        source: Index of the source, for the seed.
         seed: Non-negative seed of the data module.
         epoch: Epoch, counted from 0.
 
@@ -63,11 +63,11 @@ def frames_of_epoch(size: int, count: int, *, source: int, seed: int, epoch: int
 
 
 class Mixture:
-    """The frames of every epoch, as positions in all sources put one after another.
+    """Frames of every epoch, as positions in the concatenation of all sources.
 
     Args:
         sizes: Frames of each source.
-        counts: Frames that each gives to an epoch.
+        counts: Frames of each source per epoch.
         seed: Non-negative seed of the data module.
     """
 
@@ -79,11 +79,11 @@ class Mixture:
         self._frames: Index = np.zeros(0, dtype=np.int64)
 
     def __len__(self) -> int:
-        """Return the samples of an epoch."""
+        """Return the number of samples of an epoch."""
         return sum(self.counts)
 
     def frame(self, epoch: int, slot: int) -> int:
-        """Position of the frame that fills a slot of an epoch; the slots of a source follow each other."""
+        """Return the position of the frame in a slot of an epoch; the slots of a source are consecutive."""
         if epoch != self._epoch:
             starts = np.cumsum([0, *self.sizes])
             self._frames = np.concatenate(

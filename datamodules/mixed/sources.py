@@ -1,36 +1,36 @@
-"""The sources that mixed data are made of: domains of rooms, and manifests."""
+"""Sources of mixed data: rooms with their own settings, and manifests."""
 
 import abc
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.base import Split
 from datamodules.manifest.cameras import check_headers
-from datamodules.manifest.datamodule import ManifestSource
 from datamodules.manifest.rows import Intrinsics, ManifestRow, checked_intrinsics, read_manifest
+from datamodules.manifest.source import ManifestSource
 from datamodules.mixed.distortion import DistortedSource, Distortion
 from datamodules.mixed.manifest import ManifestTruthSource
 from datamodules.mixed.truth import TruthSource
-from datamodules.rooms.datamodule import Field, Part, RoomsSource, check_choices, open_store
+from datamodules.rooms.datamodule import Field, Part, RoomsSource, check_choices
+from datamodules.rooms.file_module import open_store
 from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, store_path
 from datamodules.rooms.settings import RoomsSettings
-from datamodules.samples.frame import Frame, FrameSource, default_intrinsics
+from datamodules.samples.frame import FrameSource
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
 from structures.depth_kind import DepthKind
 
 
 class MixedSource(abc.ABC):
-    """One data set among those that are mixed.
+    """Base class of one data set in a mixture.
 
     Args:
-        name: Unique name; the names of its frames begin with it.
+        name: Unique name, prefix of the names of its frames.
         weight: Share of the samples, relative to the other sources.
-        kind: Kind of truth (``structures.depth_kind.DepthKind``).
-        K_known: Whether the intrinsics of its frames may be used; if not, a field of view is made up.
+        kind: Kind of ground truth (``structures.depth_kind.DepthKind``).
+        K_known: Whether the intrinsics of the frames are used; otherwise a field of view is assumed.
 
     Raises:
         ValueError: If the name is empty, the weight is not positive and finite, or the kind is unknown.
@@ -54,30 +54,30 @@ class MixedSource(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self, root: Path) -> None:
-        """Make or check the data, in one process; ``root`` is where embedded data go and relative paths begin."""
+        """Create or validate the data, in one process; ``root`` is the folder of embedded data and relative paths."""
 
     @abc.abstractmethod
     def training(self, root: Path) -> TruthSource:
-        """Return the training frames with their truth."""
+        """Return the training frames with their ground truth."""
 
     @abc.abstractmethod
     def evaluation(self, split: Split, root: Path) -> FrameSource:
         """Return the frames of ``val`` or ``test``, in metres."""
 
     def val_is_test(self, _root: Path) -> bool:
-        """Whether validation has to run on the test frames, for want of others."""
+        """Return whether validation runs on the test frames, because there are no validation frames."""
         return False
 
 
 class RoomsDomain(MixedSource):
-    """Rooms of some settings, a domain of their own, with truth of any kind made from their exact depth.
+    """Source of rooms with their own settings, with ground truth of any kind derived from exact depth.
 
     Args:
-        settings: What to render; None takes the defaults.
-        parts: Parts of it.
-        distortion: How depth becomes truth of that kind.
+        settings: Settings of the rooms; None uses the defaults.
+        parts: Parts of the data set.
+        distortion: Transform of depth into ground truth of the kind.
         fields: Optional fields of evaluation samples, see :class:`~datamodules.rooms.datamodule.RoomsDataModule`.
-        processes: Processes that make the data; None takes one per core, 0 works in this one.
+        processes: Processes that render the data; None uses one per core, 0 renders in this process.
         renderer: ``module:function`` that renders a sequence.
         base: Arguments of :class:`MixedSource`.
 
@@ -107,24 +107,24 @@ class RoomsDomain(MixedSource):
         self.renderer = renderer
 
     def prepare(self, root: Path) -> None:
-        """Make the rooms if they are not there."""
+        """Render the rooms if the file does not exist."""
         build_store(self.settings, root, processes=self.processes, renderer=self.renderer)
 
     def training(self, root: Path) -> TruthSource:
-        """Return the training frames with their truth.
+        """Return the training frames with their ground truth.
 
         Raises:
             FileNotFoundError: If ``prepare`` did not run.
-            ValueError: If the file is truncated or foreign.
+            ValueError: If the file is truncated or no rooms file.
         """
         return DistortedSource(self._frames("train", root, ()), self.kind, self.distortion)
 
     def evaluation(self, split: Split, root: Path) -> FrameSource:
-        """Return the frames of ``val`` or ``test``: rooms that no training sees.
+        """Return the frames of ``val`` or ``test``, which are held-out rooms.
 
         Raises:
             FileNotFoundError: If ``prepare`` did not run.
-            ValueError: If the file is truncated or foreign.
+            ValueError: If the file is truncated or no rooms file.
         """
         return self._frames(split, root, self.fields)
 
@@ -134,16 +134,16 @@ class RoomsDomain(MixedSource):
 
 
 class ManifestDomain(MixedSource):
-    """Images with ground truth of one kind, or of a kind for each row, listed in a manifest.
+    """Source of images in a manifest, with ground truth of one kind or of a kind per row.
 
-    Training takes the rows of split ``train``, evaluation those of ``val`` and ``test``, which have to be metric.
+    Training uses the rows of split ``train``, evaluation those of ``val`` and ``test``, which must be metric.
 
     Args:
         name: Unique name.
         manifest: The file, relative to the data module's root.
         file_units_per_metre: Depth scale of metric rows without ``depth_scale``.
         intrinsics: ``(fx, fy, cx, cy)`` of rows without their own.
-        K_convention: ``centre`` if intrinsics count from the centre of the first pixel, or ``corner``.
+        K_convention: ``centre`` if intrinsics are relative to the centre of the first pixel, or ``corner``.
         base: Arguments of :class:`MixedSource`.
 
     Raises:
@@ -171,16 +171,16 @@ class ManifestDomain(MixedSource):
         self.sizes: Counter[tuple[int, int]] = Counter()
 
     def prepare(self, root: Path) -> None:
-        """Check the manifest, and cameras against the sizes of images evenly over it.
+        """Validate the manifest, and cameras against the sizes of evenly spaced images.
 
         Raises:
-            FileNotFoundError: If it or a file that it names is missing.
-            ValueError: If something in it cannot be right.
+            FileNotFoundError: If the manifest or a file that it names is missing.
+            ValueError: If the manifest is invalid.
         """
         self.sizes = check_headers(self._read(root), shift=0.5 if self.K_convention == "centre" else 0.0)
 
     def training(self, root: Path) -> TruthSource:
-        """Return the frames of split ``train`` with their truth."""
+        """Return the frames of split ``train`` with their ground truth."""
         return ManifestTruthSource(
             [row for row in self._read(root) if row.split == "train"],
             K_convention=self.K_convention,
@@ -188,10 +188,10 @@ class ManifestDomain(MixedSource):
         )
 
     def evaluation(self, split: Split, root: Path) -> FrameSource:
-        """Return the frames of ``val`` (of ``test`` where there are none) or ``test``.
+        """Return the frames of ``val`` (of ``test`` if there are none) or ``test``.
 
         Raises:
-            ValueError: If one of them is not in metres.
+            ValueError: If a row is not metric.
         """
         chosen = "test" if self.val_is_test(root) else split
         rows = [row for row in self._read(root) if row.split == chosen]
@@ -206,7 +206,7 @@ class ManifestDomain(MixedSource):
         )
 
     def val_is_test(self, root: Path) -> bool:
-        """Whether the manifest has no row of split ``val``."""
+        """Return whether the manifest has no row of split ``val``."""
         return not any(row.split == "val" for row in self._read(root))
 
     def _read(self, root: Path) -> list[ManifestRow]:
@@ -218,48 +218,3 @@ class ManifestDomain(MixedSource):
                 kind=self.kind,
             )
         return self._rows
-
-
-class JoinedSource:
-    """The training frames of all sources, one after another.
-
-    Args:
-        sources: The sources as they were configured.
-        frames: The frames of each.
-    """
-
-    def __init__(self, sources: Sequence[MixedSource], frames: Sequence[TruthSource]) -> None:
-        self.sources = list(sources)
-        self.frames = list(frames)
-        self.sizes = [len(part) for part in frames]
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return sum(self.sizes)
-
-    def locate(self, index: int) -> tuple[int, int]:
-        """Return which source a frame is from and its position there."""
-        for source, size in enumerate(self.sizes):
-            if index < size:
-                return source, index
-            index -= size
-        raise IndexError(f"There are {len(self)} frames, but one beyond them was asked for.")
-
-    def kind(self, index: int) -> DepthKind:
-        """Return the kind of a frame's truth."""
-        source, position = self.locate(index)
-        return self.frames[source].kind(position)
-
-    def read(self, index: int) -> Frame:
-        """Return a frame with its truth; a camera that its source says is unknown is made up."""
-        source, position = self.locate(index)
-        frame = self.frames[source].read(position)
-        frame = replace(frame, name=f"{self.sources[source].name}/{frame.name}")
-        return frame if self.sources[source].K_known else without_camera(frame)
-
-
-def without_camera(frame: Frame) -> Frame:
-    """The frame with intrinsics that were made up in place of its own."""
-    height, width = frame.image.shape[:2]
-    K = default_intrinsics(width=width, height=height, field_of_view_degrees=USUAL_FIELD_OF_VIEW_DEGREES)
-    return replace(frame, K=K, K_known=False)

@@ -1,8 +1,8 @@
-"""The truth of a sample whose kind is not metric, and how it travels through augmentation.
+"""Ground truth of any kind as maps of a frame, so that augmentation applies to it.
 
-A frame carries its truth as one more label map and the truth's validity as one more flag: whatever moves a frame moves
-those, from the nearest pixel and without mixing values, and what it cannot know becomes 0 in both. The metres of such a
-frame are 0 everywhere, so that none can leak into a loss.
+A frame stores its ground truth as a label map and the validity as a flag map. Geometric transforms sample both at the
+nearest pixel without mixing values, and set both to 0 outside of the image. The metric depth of a frame of another kind
+is 0 everywhere, so that it cannot enter a loss.
 """
 
 from dataclasses import replace
@@ -15,27 +15,27 @@ from datamodules.samples.frame import Frame, FrameSource
 from structures.depth_kind import DepthKind
 
 TRUTH, TRUTH_MASK = "truth", "truth_mask"
-"""Names of the maps among a frame's labels and flags."""
+"""Names of the maps in the labels and flags of a frame."""
 
 Truth = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 
 class TruthSource(FrameSource, Protocol):
-    """Frames that carry truth and know its kind without being read."""
+    """Frames with ground truth, whose kind is available without reading the frame."""
 
     def kind(self, index: int) -> DepthKind:
-        """Return the kind of a frame's truth."""
+        """Return the kind of ground truth of a frame."""
         ...
 
 
 def with_truth(frame: Frame, truth: Truth, mask: Mask) -> Frame:
-    """A frame that carries truth in place of metres.
+    """Return a frame with ground truth of another kind instead of metric depth.
 
     Args:
-        frame: The frame; its depth, and whatever else it holds in metres, is left out.
+        frame: The frame; its metric depth and pose are removed.
         truth: ``(H, W)`` in the unit of its kind.
-        mask: ``(H, W)``, where it was measured.
+        mask: ``(H, W)``, where the ground truth is valid.
     """
     return replace(
         frame,
@@ -47,31 +47,31 @@ def with_truth(frame: Frame, truth: Truth, mask: Mask) -> Frame:
 
 
 def with_metres(frame: Frame) -> Frame:
-    """A frame of kind ``metric``, whose truth is its depth."""
+    """Return a frame of kind ``metric``, whose ground truth is its depth."""
     return replace(frame, labels={TRUTH: frame.depth}, flags={TRUTH_MASK: frame.depth > 0})
 
 
 def truth_of(frame: Frame) -> tuple[Truth, Mask]:
-    """The truth that a frame carries and where it was measured."""
+    """Return the ground truth of a frame and the mask of its valid pixels."""
     truth: Truth = frame.labels[TRUTH].astype(np.float32)
     return truth, frame.flags[TRUTH_MASK]
 
 
 def check_truth(truth: npt.NDArray[np.floating], mask: Mask, kind: DepthKind, where: str) -> None:
-    """Refuse truth that would teach nonsense or nothing.
+    """Raise an error for ground truth that is unusable for training.
 
     Args:
         truth: ``(H, W)`` in the unit of its kind.
-        mask: ``(H, W)``, where it was measured.
-        kind: Any but ``METRIC``, which :func:`datamodules.samples.frame.check_depth` is for.
-        where: What to call it in the message, e.g. its file and row.
+        mask: ``(H, W)``, where the ground truth is valid.
+        kind: Any kind but ``METRIC``, for which see :func:`datamodules.samples.frame.check_depth`.
+        where: Name in messages, e.g. file and row.
 
     Raises:
-        ValueError: If nothing is measured, a measured value is not finite, or all measured values are equal.
+        ValueError: If no pixel is valid, a valid value is not finite, or all valid values are equal.
     """
     name = kind.name.lower()
     if not mask.any():
-        raise ValueError(f"{where}: no pixel of the {name} truth is valid, so the frame teaches nothing; drop it.")
+        raise ValueError(f"{where}: no pixel of the {name} truth is valid, so the frame is useless; drop it.")
     low, high = float(truth.min(where=mask, initial=np.inf)), float(truth.max(where=mask, initial=-np.inf))
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = int(np.count_nonzero(~np.isfinite(truth) & mask))

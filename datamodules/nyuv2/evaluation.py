@@ -1,9 +1,9 @@
-"""The 654 official test images of NYU Depth v2 as self-supervised papers evaluate on them, from either of two layouts.
+"""The 654 official test images of NYU Depth v2 in the evaluation protocol of self-supervised papers, from two layouts.
 
-``nyu_depth_v2_labeled.mat`` with ``splits.mat``, as the data set itself comes; or HDF5 files with ``rgb`` and
-``depth`` (and ``norm`` and ``mask``, which are not read), as the authors of P2Net hand them out: one image a file, or
-all in one. Either way the truth is the filled depth, and images and truth are cropped to the rows 44 to 470 and the
-columns 40 to 600, where it is reliable (Eigen et al., NeurIPS 2014).
+The layouts are ``nyu_depth_v2_labeled.mat`` with ``splits.mat``, as originally published, and HDF5 files with ``rgb``
+and ``depth`` (and ``norm`` and ``mask``, which are not read), as published by the authors of P2Net, with one or all
+images per file. In both cases the ground truth is the filled depth. Images and depth are cropped to the rows 44 to 470
+and the columns 40 to 600, where depth is reliable (Eigen et al., NeurIPS 2014).
 """
 
 from pathlib import Path
@@ -28,14 +28,14 @@ from datamodules.samples.frame import Frame, FrameSource, check_frame
 from datamodules.samples.transforms import crop
 
 TOP, BOTTOM, LEFT, RIGHT = 44, 471, 40, 601
-"""Evaluated rows and columns of the 480x640 image; bottom and right are the first ones outside."""
+"""Evaluated rows and columns of the 480x640 image; bottom and right are exclusive."""
 
 
 class EvaluationSource:
-    """Another source's 480x640 frames, cropped to what is evaluated; K follows.
+    """480x640 frames of a source, cropped to the evaluated region; K follows.
 
     Args:
-        source: Where frames come from.
+        source: Source of the frames.
     """
 
     def __init__(self, source: FrameSource) -> None:
@@ -51,11 +51,11 @@ class EvaluationSource:
 
 
 class _Entry(NamedTuple):
-    """Where one image lies."""
+    """Location of one image."""
 
     path: Path
     row: int | None
-    """Position in a file of several images; None where the file holds just one."""
+    """Position in a file of several images; None if the file holds one image."""
     name: str
 
 
@@ -63,13 +63,13 @@ class NyuTestSource:
     """Full frames of HDF5 files with ``rgb`` and ``depth``.
 
     Images are uint8, ``(3, 480, 640)`` or ``(480, 640, 3)``, depth is ``(480, 640)`` in metres; files of several images
-    have one more axis in front.
+    have an additional leading axis.
 
     Args:
         paths: The files, in the order of the images.
 
     Raises:
-        ValueError: If a file is truncated, foreign, or its arrays have other shapes.
+        ValueError: If a file is truncated, no NYU file, or has arrays of other shapes.
     """
 
     def __init__(self, paths: list[Path]) -> None:
@@ -90,13 +90,13 @@ class NyuTestSource:
         """Return one 480x640 frame.
 
         Raises:
-            ValueError: If the frame cannot be read or holds impossible depth.
+            ValueError: If the frame cannot be read or holds invalid depth.
         """
         entry = self.entries[index]
         where = str(entry.path) if entry.row is None else f"{entry.path}, image {entry.row + 1}"
         part = () if entry.row is None else entry.row
         try:
-            # Not kept open: 654 files for each of two splits are more than a process may have.
+            # Not kept open: 654 files for each of two splits exceed the limit of open files of a process.
             with h5py.File(entry.path, "r") as file:
                 image: npt.NDArray[np.uint8] = file["rgb"][part]
                 depth: npt.NDArray[np.float32] = np.asarray(file["depth"][part], dtype=np.float32)
@@ -110,7 +110,7 @@ class NyuTestSource:
 
 
 def _count(path: Path) -> int | None:
-    """Images of a file of several; None for a file that holds just one."""
+    """Return the number of images in a file with a leading axis; None for a file with one image."""
     try:
         with h5py.File(path, "r") as file:
             missing = [name for name in ("rgb", "depth") if name not in file]
@@ -131,14 +131,14 @@ def _count(path: Path) -> int | None:
 
 
 def open_test_images(root: Path) -> EvaluationSource:
-    """Open the test images in whichever of the two layouts they lie in a folder.
+    """Return the test images in a folder, in either of the two layouts.
 
     Args:
         root: Folder with ``nyu_depth_v2_labeled.mat`` and ``splits.mat``, or with ``.h5`` files.
 
     Raises:
-        FileNotFoundError: If there is neither.
-        ValueError: If a file is truncated, foreign or does not fit.
+        FileNotFoundError: If the folder has neither layout.
+        ValueError: If a file is truncated, no NYU file or inconsistent.
     """
     if (root / FILE).is_file():
         _, test = read_split(root, "795/654", count_frames(root / FILE))

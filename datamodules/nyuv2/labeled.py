@@ -1,4 +1,4 @@
-"""The labelled part of NYU Depth v2: 1449 Kinect images of rooms with filled depth, from the original MATLAB file.
+"""Data module of the labelled part of NYU Depth v2: 1449 Kinect images with filled depth, from the MATLAB file.
 
 Silberman et al., "Indoor Segmentation and Support Inference from RGBD Images", ECCV 2012.
 """
@@ -30,17 +30,17 @@ HEIGHT, WIDTH = 480, 640
 NyuSplit = Literal["1111/338", "795/654"]
 
 SEEDED_SPLIT = Path(__file__).parents[1] / "splits" / "nyuv2_1111_338.json"
-"""Test indices (from 0) of the 1111/338 split; ``splits/README.md`` has the lines that drew them."""
+"""Test indices (from 0) of the 1111/338 split; ``splits/README.md`` has the code that generated them."""
 
 K_PIXEL_CENTRES = (
     (518.85790117450188, 0.0, 325.58244941119034),
     (0.0, 519.46961112127485, 253.73616633400465),
     (0.0, 0.0, 1.0),
 )
-"""The Kinect's colour camera from the data set's toolbox, in pixels counted from the centre of the first one."""
+"""K of the Kinect's colour camera from the data set's toolbox, relative to the centre of the first pixel."""
 
 HELD_OUT_SEED = 0
-"""Draws the held-out images: the same ones whatever the seed of a run, so that runs can be compared."""
+"""Seed of the held-out images, independent of the seed of a run, so that runs can be compared."""
 
 HOW_TO_GET = (
     f"download {FILE} (2.8 GB) and {SPLITS_FILE} from the NYU Depth Dataset V2 page of Nathan Silberman "
@@ -59,15 +59,15 @@ def read_split(root: Path, split: NyuSplit, frames: int) -> tuple[list[int], lis
 
     Args:
         root: Folder of ``splits.mat``.
-        split: ``795/654`` is the official one; ``1111/338`` is seeded and comes with the project.
+        split: ``795/654`` is the official split; ``1111/338`` is seeded and included in the project.
         frames: Number of frames in the data file.
 
     Returns:
         Indices of the training and of the test frames, each sorted.
 
     Raises:
-        FileNotFoundError: If the official split is wanted and its file missing.
-        ValueError: If the file is broken or does not fit the data.
+        FileNotFoundError: If the file of the official split is missing.
+        ValueError: If the file is invalid or inconsistent with the data.
     """
     if split == "1111/338":
         test = json.loads(SEEDED_SPLIT.read_text())["test"]
@@ -100,16 +100,16 @@ def read_split(root: Path, split: NyuSplit, frames: int) -> tuple[list[int], lis
 
 
 class NyuLabeledSource:
-    """Frames of the MATLAB file (an HDF5 file whose axes are reversed).
+    """Frames of the MATLAB file (an HDF5 file with reversed axes).
 
     Args:
         path: The file.
-        indices: Which frames, counted from 0.
-        depth: Data set to read depth from.
+        indices: Indices of the frames, counted from 0.
+        depth: HDF5 data set of the depth.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is truncated, foreign, or its arrays have other shapes.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is truncated, another file, or has arrays of other shapes.
     """
 
     def __init__(self, path: Path, indices: list[int], *, depth: Literal["depths", "rawDepths"] = "depths") -> None:
@@ -124,10 +124,10 @@ class NyuLabeledSource:
         return len(self.indices)
 
     def read(self, index: int) -> Frame:
-        """Return one 480x640 frame; its name is the frame's number in the papers, counted from 1.
+        """Return one 480x640 frame; its name is the frame number in papers, counted from 1.
 
         Raises:
-            ValueError: If the frame cannot be read or holds impossible depth.
+            ValueError: If the frame cannot be read or holds invalid depth.
         """
         number = self.indices[index]
         where = f"{self._file.path}, frame {number + 1}"
@@ -148,11 +148,11 @@ class NyuLabeledSource:
 
 
 def count_frames(path: Path, depth: str = "depths") -> int:
-    """Check the file's layout and return its number of frames.
+    """Return the number of frames of a file after validating its layout.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is truncated, foreign, or its arrays have other shapes.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is truncated, another file, or has arrays of other shapes.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}: {HOW_TO_GET}.")
@@ -173,17 +173,17 @@ def count_frames(path: Path, depth: str = "depths") -> int:
 
 
 class NyuV2LabeledDataModule(DepthDataModule):
-    """NYU Depth v2, labelled images, in the protocol of the report on seven supervised models.
+    """Data module of the labelled images of NYU Depth v2, in the protocol of the report on seven supervised models.
 
-    The report trained on 1111 random images, tested on 338, and had no validation set; so does this module by default:
-    ``val`` is the test split unless ``held_out`` takes images out of training. ``val_is_test`` says so: a checkpoint
-    chosen by its validation score is then chosen on the test images, so the last weights are to be tested instead.
+    The report trained on 1111 random images, tested on 338, and had no validation set. This is the default: ``val`` is
+    the test split unless ``held_out`` removes images from training, and ``val_is_test`` is True. A checkpoint
+    selected by its validation score is then selected on the test images, so test the last weights instead.
 
     Args:
         root: Folder of ``nyu_depth_v2_labeled.mat`` (and ``splits.mat`` for the official split).
         split: ``1111/338`` (seeded, committed) or ``795/654`` (official, from ``splits.mat``).
-        held_out: Training images that are validated on instead of the test split; always the same ones.
-        raw_depth: Take the sensor's own depth with its holes instead of the filled one.
+        held_out: Number of training images used for validation instead of the test split; a fixed selection.
+        raw_depth: Whether to use the raw sensor depth with holes instead of the filled depth.
         batch_size: Samples per batch and process (report: 64).
         image_size: Height and width of the samples (report: 128x128).
         base: Arguments of :class:`DepthDataModule`.
@@ -213,11 +213,11 @@ class NyuV2LabeledDataModule(DepthDataModule):
 
     @property
     def val_is_test(self) -> bool:
-        """Whether validation runs on the test split itself, which it does as long as nothing is held out."""
+        """Whether validation runs on the test split: True if no image is held out."""
         return self.held_out == 0
 
     def prepare_data(self) -> None:
-        """Check that the files are there and whole enough to be opened."""
+        """Check that the files exist and can be opened."""
         self._indices("test")
 
     def _indices(self, part: Split) -> list[int]:
@@ -238,6 +238,6 @@ class NyuV2LabeledDataModule(DepthDataModule):
 
         Raises:
             FileNotFoundError: If a file is missing.
-            ValueError: If a file is truncated, foreign or does not fit.
+            ValueError: If a file is truncated, another file or inconsistent.
         """
         return NyuLabeledSource(self.root / FILE, self._indices(split), depth=self.depth)

@@ -1,12 +1,12 @@
-"""The raw video of NYU Depth v2 as P2Net, StructDepth and GAM-Depth train on it: clips named by a list of frames.
+"""Data module of the raw video of NYU Depth v2, with the clip list of P2Net, StructDepth and GAM-Depth.
 
-Every line of the list holds nine paths relative to the data's root, separated by blanks: a frame and its neighbours at
-the offsets 0, -4, -3, -2, -1, 1, 2, 3, 4, in this order; one step is ten frames of the Kinect's video. The raw colour
-frames (640x480) still have the distortion of the lens, which is taken out here.
+Every line of the list holds nine paths relative to the root, separated by blanks: a frame and its neighbours at the
+offsets 0, -4, -3, -2, -1, 1, 2, 3, 4, in this order; one step is ten frames of the Kinect's video. The raw colour
+frames (640x480) have lens distortion, which is removed here.
 
-Deviations from the released pipeline: frames are made smaller by averaging areas (theirs: Lanczos), K has its principal
-point in the corner convention before it is scaled, and the truth of the test images is read at the nearest pixel of
-``image_size``, where theirs enlarges the prediction to the truth's 427x561 pixels.
+Deviations from the released pipeline: frames are downsampled by area averaging (theirs: Lanczos), the principal point
+of K is in the corner convention before scaling, and the ground truth of the test images is sampled at the nearest pixel
+of ``image_size``, where theirs upsamples the prediction to the 427x561 pixels of the ground truth.
 """
 
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ from datamodules.samples.transforms import crop
 from datamodules.video import VideoDataModule
 
 OFFSETS = (0, -4, -3, -2, -1, 1, 2, 3, 4)
-"""What the paths of a line are, in steps of the video from its first one."""
+"""Offsets of the frames of a line from its first frame, in steps of the video."""
 
 DISTORTION = (2.0796615318809061e-01, -5.8613825163911781e-01, 7.2231363135888329e-04, 1.0479627195765181e-03,
               4.9856986684705107e-01)  # fmt: skip
 """k1, k2, p1, p2, k3 of the Kinect's colour camera, from the data set's toolbox (OpenCV's order)."""
 
 BORDER = 16
-"""Pixels cut off at each side once the image is undistorted; the outermost ones see nothing."""
+"""Pixels cropped at each side after undistortion, because the outermost ones have no data."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Listed:
 
     Attributes:
         where: List and line, for messages.
-        paths: Path of the frame at each offset, relative to the data's root.
+        paths: Path of the frame at each offset, relative to the root.
     """
 
     where: str
@@ -53,10 +53,10 @@ class Listed:
 
 
 def read_list(path: Path) -> list[Listed]:
-    """Read a list of frames and their neighbours; empty lines are skipped.
+    """Return the lines of a list of frames and their neighbours; empty lines are skipped.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If it is empty or no text, or a line does not hold nine paths.
     """
     if not path.is_file():
@@ -86,20 +86,20 @@ def read_list(path: Path) -> list[Listed]:
 
 @cache
 def _undistortion() -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Where each pixel of the undistorted image is found in the distorted one, in OpenCV's fixed-point form."""
+    """Return the position in the distorted image of each undistorted pixel, in OpenCV's fixed-point format."""
     K = np.array(K_PIXEL_CENTRES)
     coarse, fine = cv2.initUndistortRectifyMap(K, np.array(DISTORTION), None, K, (WIDTH, HEIGHT), cv2.CV_16SC2)
     return coarse, fine
 
 
 def undistort(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Take the lens's distortion out of a raw 480x640 image; K stays what it is.
+    """Return a raw 480x640 image without lens distortion; K does not change.
 
     Args:
         image: uint8 ``(480, 640, 3)``.
 
     Returns:
-        uint8 ``(480, 640, 3)``, bilinear, black where the camera did not look.
+        uint8 ``(480, 640, 3)``, bilinear, black outside of the field of view.
     """
     undistorted: npt.NDArray[Any] = cv2.remap(image, *_undistortion(), interpolation=cv2.INTER_LINEAR)
     return undistorted
@@ -109,9 +109,9 @@ class NyuRawSource:
     """Undistorted and cropped frames of the raw video, 448x608, without depth.
 
     Args:
-        root: Folder that the paths of the list start at.
+        root: Folder that the paths of the list are relative to.
         paths: The frames.
-        where: For each frame a list and line that names it, for messages.
+        where: List and line of each frame, for messages.
     """
 
     def __init__(self, root: Path, paths: list[str], where: list[str]) -> None:
@@ -157,26 +157,27 @@ class NyuRawSource:
 
 
 class NyuV2RawDataModule(VideoDataModule):
-    """Clips of the raw video of NYU Depth v2 to train on; the 654 official test images to validate and test on.
+    """Data module of raw NYU Depth v2 clips for training and the 654 official test images for evaluation.
 
-    Training frames have no depth. Validation and test samples are lone images, cropped as in the papers' evaluation,
-    with the filled depth as truth. Validation runs on the test images, as in the papers, which had no others: a
-    checkpoint chosen by its validation score is then chosen on them (``val_is_test``).
+    Training frames have no depth. Validation and test samples are single images, cropped as in the papers' evaluation,
+    with the filled depth as ground truth. As in the papers, which had no validation set, validation runs on the test
+    images, so a checkpoint selected by its validation score is selected on them (``val_is_test``).
 
     Args:
-        root: Folder that the paths of the list start at.
-        frame_list: The list of training frames (nine paths a line, see this file's head), from ``root`` if relative.
-        test_root: Folder of the test images (see ``nyuv2_eval``), from ``root`` if relative.
+        root: Folder that the paths of the list are relative to.
+        frame_list: The list of training frames (nine paths per line, see the module docstring), relative to ``root``.
+        test_root: Folder of the test images (see ``datamodules/nyuv2/evaluation.py``), relative to ``root``.
         window: Odd number of frames of a clip: 5 uses the offsets -2 to 2, 3 the nearest two.
-        stride: Steps of the list from one frame of a clip to the next; window and stride may reach 4 steps far.
+        stride: Steps of the list from one frame of a clip to the next; a clip reaches at most 4 steps from its target.
         batch_size: Clips per batch and process (GAM-Depth: 4).
         image_size: Height and width of the samples (GAM-Depth: 288x384).
-        oversampling: Frames are first reduced to that many times ``image_size``; None resizes them once.
-        cache: Keep frames in memory once they were read; best with ``oversampling`` 1, and not for the whole list.
+        oversampling: Frames are first downsampled to this multiple of ``image_size``; None resizes them once.
+        cache: Whether to keep frames in memory after the first read; recommended only with ``oversampling`` 1 and a
+            part of the list.
         base: Arguments of :class:`VideoDataModule`.
 
     Raises:
-        ValueError: If clips would reach beyond the neighbours of the list.
+        ValueError: If clips would extend beyond the neighbours in the list.
     """
 
     def __init__(
@@ -216,15 +217,15 @@ class NyuV2RawDataModule(VideoDataModule):
 
     @property
     def val_is_test(self) -> bool:
-        """Whether validation runs on the test images: always."""
+        """Whether validation runs on the test images: always True."""
         return True
 
     def make_source(self, split: Split) -> FrameSource:
-        """Return the frames of a split, each of the training frames once however many clips it is in.
+        """Return the frames of a split; a training frame occurs once, even if it is part of several clips.
 
         Raises:
             FileNotFoundError: If the list, a frame that it names, or the test images are missing.
-            ValueError: If the list is broken, or the test images are.
+            ValueError: If the list or the test images are invalid.
         """
         if split != "train":
             return open_test_images(self.test_root)
@@ -243,12 +244,12 @@ class NyuV2RawDataModule(VideoDataModule):
         return NyuRawSource(self.root, list(positions), where)
 
     def make_windows(self, split: Split, source: FrameSource) -> list[Window]:
-        """Return the clips of the list, or the lone test images."""
+        """Return the clips of the list, or the single test images."""
         return self._windows if split == "train" else [(index,) for index in range(len(source))]
 
 
 def _check_exists(path: Path, folders: dict[Path, set[str]], where: str) -> None:
-    """Refuse a missing file; each folder is listed once, for a hundred thousand look-ups take minutes on a network."""
+    """Raise an error for a missing file; folders are listed once, because single look-ups are slow on a network."""
     if path.parent not in folders:
         folder = find_path(path.parent)
         names = folder.iterdir() if folder is not None and folder.is_dir() else ()

@@ -1,17 +1,17 @@
-"""Key points: pixels whose gradient stands out from their surroundings, spread evenly over the image.
+"""Selection of key points: pixels with a large gradient relative to their surroundings, spread over the image.
 
-The pixel selector of DSO (Engel et al., "Direct Sparse Odometry", https://arxiv.org/abs/1607.02565, section 3.2), as
-P2Net and GAM-Depth use it for their key-point losses. It needs the image before it is made smaller.
+This is the pixel selector of DSO (Engel et al., "Direct Sparse Odometry", https://arxiv.org/abs/1607.02565, section
+3.2), as P2Net and GAM-Depth use it for their key-point losses. It runs on the image before downsampling.
 
-In words: every 32x32 block gets a threshold, the median of its gradient lengths plus 7 grey levels per pixel, smoothed
-over the neighbouring blocks. The image is cut into blocks of 4p pixels, these into blocks of 2p, these into blocks of
-p. Each block of p gives its pixel of largest gradient above the threshold; where none of the four gives one, their
-block of 2p tries again on the image halved in size with a lower threshold, and then the block of 4p on a quarter of the
-size with a still lower one. If far too few or too many points come of it, p is changed; a moderate excess is thinned
-out at random.
+Every 32x32 block has a threshold: the median of its gradient magnitudes plus 7 grey levels per pixel, smoothed over the
+neighbouring blocks. The image is divided into blocks of 4p pixels, these into blocks of 2p, and these into blocks of p.
+Each block of p selects its pixel of largest gradient above the threshold. If none of four blocks has such a pixel,
+their block of 2p selects one in the image at half resolution with a lower threshold, and likewise the block of 4p at
+quarter resolution. If the number of points is far from the target, p is changed; a moderate excess is thinned at
+random.
 
-Deviation: the excess is thinned by a table of numpy's generator, where the released selector fills one with ``rand`` of
-the C library. The same pixels are candidates and the same share of them stays, but it is not the same ones.
+Deviation: thinning uses a table of numpy's generator, where the released selector uses ``rand`` of the C library. The
+candidates and the share of kept points are equal, but not the kept points themselves.
 """
 
 import math
@@ -21,53 +21,54 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.files.compiled import compiled
+from datamodules.samples.colours import float_image
 from datamodules.samples.frame import Frame, FrameSource
-from datamodules.samples.transforms import float_image
 
 Values = npt.NDArray[np.float64]
 
 WANTED_PER_PIXEL = 2000 / (640 * 480)
-"""Points per pixel that DSO, P2Net and GAM-Depth ask for."""
+"""Target density of points per pixel in DSO, P2Net and GAM-Depth."""
 
 TABLE_SEED = 3141592
-"""Seed of the fixed table by which surplus points are thinned out."""
+"""Seed of the fixed table for thinning surplus points."""
 
 BLOCK = 32
-"""Pixels along the side of the blocks that have a threshold of their own."""
+"""Side of the blocks with a common threshold, in pixels."""
 
 LARGEST_LENGTH = 48
-"""Gradient lengths beyond it count as it in a block's median; grey levels per pixel."""
+"""Gradient magnitudes are clipped to this value in the median of a block; grey levels per pixel."""
 
 LENGTH_MARGIN = 7.0
-"""What a gradient has to be longer than its block's median; grey levels per pixel."""
+"""Margin of the gradient magnitude above the median of its block; grey levels per pixel."""
 
 LEVEL_FACTORS = (1.0, 0.75, 0.75**3)
-"""Of the threshold on the squared length, in the image at full size, at half and at a quarter of it."""
+"""Factors on the threshold of the squared magnitude at full, half and quarter resolution."""
 
 START_POTENTIAL = 3
-"""Side of the smallest blocks of the first try, in pixels."""
+"""Initial side of the smallest blocks, in pixels."""
 
 RETRIES = 3
-"""How often the side may be changed."""
+"""Maximum number of changes of the side."""
 
 TOO_FEW, TOO_MANY, ENOUGH = 1.25, 0.25, 0.95
-"""Ratios of points wanted to points found: above or below the first two the side changes, below the last is thinned."""
+"""Ratios of target to selected points: above the first or below the second, the side changes; below the last, points
+are thinned."""
 
 LARGEST_EXCESS = 1.25
-"""Points returned at most, as a multiple of those wanted."""
+"""Maximum number of returned points, as a multiple of the target."""
 
 NEAR, FAR_X, FAR_Y = 4, 5, 3
-"""Border without points: pixels at the left and top, at the right, and at the bottom. It is uneven, as in the released
-selector, which takes ``4 <= x < w - 5`` and ``4 <= y <= h - 4``."""
+"""Border without points: pixels at the left and top, at the right, and at the bottom. It is asymmetric as in the
+released selector, which uses ``4 <= x < w - 5`` and ``4 <= y <= h - 4``."""
 
 
 class KeypointSource:
-    """Another source's frames with key points, selected in the image as the source gives it.
+    """Frames of a source with key points, selected in the image at the resolution of the source.
 
     Args:
-        source: Where frames come from.
-        wanted_per_pixel: Points to aim at, per pixel of the frame.
-        seed: Seed of the table by which surplus points are thinned out.
+        source: Source of the frames.
+        wanted_per_pixel: Target density of points per pixel of the frame.
+        seed: Seed of the table for thinning surplus points.
 
     Raises:
         ValueError: If ``wanted_per_pixel`` is not positive.
@@ -93,7 +94,7 @@ class KeypointSource:
 
 
 def grey_levels(frame: Frame) -> Values:
-    """Luma of a frame's image, ``(H, W)``, in 8-bit grey levels."""
+    """Return the luma of a frame's image, ``(H, W)``, in 8-bit grey levels."""
     colours: Values = 255.0 * float_image(frame.image).astype(np.float64)
     return colours @ np.array([0.299, 0.587, 0.114])
 
@@ -105,16 +106,16 @@ def select_keypoints(
     potential: int = START_POTENTIAL,
     seed: int = TABLE_SEED,
 ) -> npt.NDArray[np.float32]:
-    """Select the key points of an image.
+    """Return the key points of an image.
 
     Args:
-        grey: ``(H, W)``, 8-bit grey levels: the thresholds are in these units.
-        wanted: Points to aim at; an image without texture gives fewer, down to none.
-        potential: Side of the smallest blocks of the first try, in pixels.
-        seed: Seed of the table by which surplus points are thinned out.
+        grey: ``(H, W)``, 8-bit grey levels, the unit of the thresholds.
+        wanted: Target number of points; an image with little texture has fewer, possibly none.
+        potential: Initial side of the smallest blocks, in pixels.
+        seed: Seed of the table for thinning surplus points.
 
     Returns:
-        float32 ``(P, 2)``, x and y of the centres of the chosen pixels (corner convention), row by row; ``P`` is at
+        float32 ``(P, 2)``, x and y of the centres of the selected pixels (corner convention), row by row; ``P`` is at
         most 1.25 ``wanted``.
 
     Raises:
@@ -146,14 +147,14 @@ def select_keypoints(
 
 
 def _halve(image: Values) -> Values:
-    """Means of 2x2 pixels; an odd last row or column is dropped."""
+    """Return the means of 2x2 pixels; an odd last row or column is dropped."""
     height, width = image.shape[0] // 2, image.shape[1] // 2
     halved: Values = image[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3))
     return halved
 
 
 def _squared_gradient(image: Values) -> Values:
-    """Squared length of the central differences; 0 in the outermost pixels, which have none."""
+    """Return the squared magnitude of the central differences; 0 in the outermost pixels."""
     squares = np.zeros_like(image)
     if min(image.shape) > 2:
         dx = 0.5 * (image[1:-1, 2:] - image[1:-1, :-2])
@@ -164,7 +165,7 @@ def _squared_gradient(image: Values) -> Values:
 
 @compiled
 def _thresholds(squares: Values) -> Values:
-    """Threshold on the squared gradient for each block; the last blocks of a row or column may be smaller."""
+    """Return the threshold of the squared gradient of each block; the last blocks of a row or column may be smaller."""
     height, width = squares.shape
     n_rows, n_columns = (height + BLOCK - 1) // BLOCK, (width + BLOCK - 1) // BLOCK
     lengths = np.zeros((n_rows, n_columns))
@@ -193,7 +194,7 @@ def _thresholds(squares: Values) -> Values:
 def _select(
     full: Values, half: Values, quarter: Values, thresholds: Values, factors: Values, side: int
 ) -> npt.NDArray[np.bool_]:
-    """Mark the chosen pixels, given squared gradients at three sizes; of equals the first in block order is taken."""
+    """Return the mask of selected pixels from squared gradients at three resolutions; ties go to block order."""
     height, width = full.shape
     chosen = np.zeros((height, width), np.bool_)
     bottom, right = height - FAR_Y, width - FAR_X

@@ -1,11 +1,11 @@
-"""Vanishing directions of one image: the orthogonal frame of a Manhattan world, from its line segments.
+"""Estimation of the vanishing directions of one image, the orthogonal frame of a Manhattan world, from line segments.
 
-After Lu et al., "2-Line Exhaustive Searching for Real-Time Vanishing Point Estimation in Manhattan World", WACV 2017:
-hypotheses of two lines each and a turn about their vanishing point, judged on a grid of votes over the half sphere.
+After Lu et al., "2-Line Exhaustive Searching for Real-Time Vanishing Point Estimation in Manhattan World", WACV 2017: a
+hypothesis is a vanishing point of two lines and a rotation about it, scored by votes on a grid over the hemisphere.
 
-Deviations: the paper takes the hypothesis with the most votes, a corner of a grid of one degree. Here votes only choose
-the candidates; the lines themselves judge them, the best ones are refined by least squares, and an image in which a
-quite different frame explains the lines nearly as well counts as one without a result.
+Deviations: the paper returns the hypothesis with the most votes, on a grid of one degree. Here votes only select
+candidates. The candidates are scored on the lines, the best are refined by least squares, and an image has no result if
+a clearly different frame explains the lines nearly as well.
 """
 
 import itertools
@@ -19,25 +19,25 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 LSD_TO_CORNER = 0.625
-"""What OpenCV's detector lacks to corner coordinates in both axes. It works on the image reduced to 0.8, whose pixel
-``i`` is the original's ``(i + 0.5) / 0.8`` in corner coordinates, takes gradients between the pixels ``i`` and
-``i + 1``, hence at ``(i + 1) / 0.8``, and reports ``(i + 0.5) / 0.8``."""
+"""Offset from the coordinates of OpenCV's detector to corner coordinates, in both axes. The detector works on the image
+scaled by 0.8, whose pixel ``i`` has the corner coordinate ``(i + 0.5) / 0.8`` in the original. It computes gradients
+between the pixels ``i`` and ``i + 1``, hence at ``(i + 1) / 0.8``, but reports ``(i + 0.5) / 0.8``."""
 
 GRID_DEGREES = 1.0
-"""Size of a cell of the grid of votes in latitude and longitude, and the step of the turns."""
+"""Cell size of the voting grid in latitude and longitude, and step of the rotations."""
 
 MISSED_HYPOTHESES = 1e-4
-"""Accepted chance that no drawn pair of lines has a Manhattan direction in common (Lu et al., section 3.1) ..."""
+"""Accepted probability that no sampled pair of lines shares a Manhattan direction (Lu et al., section 3.1)."""
 INLIER_PAIRS = 1 / 12
-"""... if that share of all pairs has one: half of the lines fit, and they share three directions."""
+"""Assumed share of pairs with a common direction: half of the lines are inliers of three directions."""
 
 MAX_PAIR_DEGREES = 60.0
-"""Pairs of lines that differ by more in the image do not vote."""
+"""Pairs of lines with a larger angle in the image do not vote."""
 
 TURNS_KEPT = 20
-"""Of the turns about one vanishing point, that many with the most votes are judged by the lines."""
+"""Number of rotations about one vanishing point, those with the most votes, that are scored on the lines."""
 REFINED = 20
-"""That many of the best candidates are refined."""
+"""Number of candidates that are refined."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class VanishingSettings:
     """Constants of the search.
 
     Attributes:
-        min_length: Shortest segment that counts, in image widths; the paper's 60 pixels of 384.
-        max_segments: Only that many of the longest segments are used; pairs grow with its square.
-        seed: Of the drawn pairs; the same for every image, so that the result depends on the image alone.
-        inlier_degrees: Largest angle between a segment's plane and the direction that it supports.
-        min_support: Segments that at least two of the three directions need each.
-        rival_degrees: A frame that is turned by more than that is another one.
-        max_rival: Largest score of another frame, as a share of the best one's. Above, nothing is decided.
+        min_length: Minimum segment length in image widths; the paper's 60 pixels of 384.
+        max_segments: Maximum number of segments, the longest; the number of pairs grows with its square.
+        seed: Seed of the sampled pairs, equal for every image, so that the result depends on the image alone.
+        inlier_degrees: Largest angle between the plane of a segment and the direction that it supports.
+        min_support: Minimum number of segments for each of two of the three directions.
+        rival_degrees: Rotation above which two frames count as different.
+        max_rival: Largest score of a different frame relative to the best; above it there is no result.
     """
 
     min_length: float = 60 / 384
@@ -64,11 +64,11 @@ class VanishingSettings:
 
 
 def find_segments(image: npt.NDArray[Any], *, min_length_px: float) -> Array:
-    """Straight edges of an image, by OpenCV's LSD (Grompone von Gioi et al. 2010).
+    """Return the line segments of an image, detected by OpenCV's LSD (Grompone von Gioi et al. 2010).
 
     Args:
         image: ``(H, W, 3)`` RGB or ``(H, W)`` grey, uint8 or float in [0, 1].
-        min_length_px: Pixels.
+        min_length_px: Minimum length in pixels.
 
     Returns:
         float64 ``(N, 4)``: x, y of the first end and x, y of the second, corner convention, the longest first.
@@ -93,14 +93,14 @@ def _unit(vectors: Array) -> Array:
 
 
 def _planes(segments: Array, K: Array) -> Array:
-    """Unit normals ``(N, 3)`` of the planes through the camera and each segment; they stand on its direction."""
+    """Return the unit normals ``(N, 3)`` of the planes through the camera centre and each segment."""
     ends = np.concatenate([segments.reshape(-1, 2, 2), np.ones((len(segments), 2, 1))], axis=2)
     rays = ends @ np.linalg.inv(K).T
     return _unit(np.cross(rays[:, 0], rays[:, 1]))
 
 
 def _cells(directions: Array) -> npt.NDArray[np.intp]:
-    """Cell of the grid of the half sphere z >= 0 that a direction of either sign falls into."""
+    """Return the cell of the grid over the hemisphere z >= 0 for each direction; signs are ignored."""
     x, y, z = np.moveaxis(directions * np.where(directions[..., 2:] < 0, -1.0, 1.0), -1, 0)
     rows, columns = round(90 / GRID_DEGREES), round(360 / GRID_DEGREES)
     latitude = np.degrees(np.arccos(np.clip(z, 0, 1))) / GRID_DEGREES
@@ -111,7 +111,7 @@ def _cells(directions: Array) -> npt.NDArray[np.intp]:
 
 
 def _votes(segments: Array, planes: Array) -> Array:
-    """Grid of votes: each pair of lines for the direction in which both would vanish together (section 3.2)."""
+    """Return the grid of votes; each pair of lines votes for its common vanishing direction (section 3.2)."""
     first, second = np.triu_indices(len(segments), 1)
     slope = np.arctan2(segments[:, 3] - segments[:, 1], segments[:, 2] - segments[:, 0])
     angle = np.abs((slope[first] - slope[second] + np.pi / 2) % np.pi - np.pi / 2)
@@ -123,7 +123,7 @@ def _votes(segments: Array, planes: Array) -> Array:
     weights = np.sqrt(lengths[first] * lengths[second]) * (np.sin(2 * angle) + 0.2)
     rows, columns = round(90 / GRID_DEGREES), round(360 / GRID_DEGREES)
     grid = np.bincount(_cells(meeting[kept] / sine[kept, None]), weights, rows * columns).reshape(rows, columns)
-    # Neighbours share their votes; longitude goes round, latitude ends at the pole and at the horizon.
+    # Votes are smoothed over neighbouring cells; longitude is periodic, latitude ends at the pole and the horizon.
     around = np.pad(np.pad(grid, ((1, 1), (0, 0))), ((0, 0), (1, 1)), mode="wrap")
     mean = np.mean([around[i : i + rows, j : j + columns] for i in range(3) for j in range(3)], axis=0)
     total: Array = (grid + mean).ravel()
@@ -131,7 +131,7 @@ def _votes(segments: Array, planes: Array) -> Array:
 
 
 def _hypotheses(planes: Array, rng: np.random.Generator) -> Array:
-    """Orthogonal frames ``(M, T, 3, 3)``: the first row from two lines, the second at T turns of the circle around."""
+    """Return orthogonal frames ``(M, T, 3, 3)``: the first row from two lines, the second at T angles around it."""
     draws = int(np.log(MISSED_HYPOTHESES) / np.log(1 - INLIER_PAIRS))
     first = rng.integers(0, len(planes), draws)
     second = (first + rng.integers(1, len(planes), draws)) % len(planes)
@@ -145,7 +145,7 @@ def _hypotheses(planes: Array, rng: np.random.Generator) -> Array:
 
 
 def _candidates(segments: Array, planes: Array, rng: np.random.Generator) -> Array:
-    """Frames ``(M, 3, 3)`` with the most votes, the same number for each drawn pair of lines."""
+    """Return the frames ``(M, 3, 3)`` with the most votes, an equal number for each sampled pair of lines."""
     frames = _hypotheses(planes, rng)
     votes = _votes(segments, planes)[_cells(frames)].sum(axis=2)
     best = np.argsort(-votes, axis=1, kind="stable")[:, :TURNS_KEPT]
@@ -154,24 +154,24 @@ def _candidates(segments: Array, planes: Array, rng: np.random.Generator) -> Arr
 
 
 def _scores(frames: Array, planes: Array, lengths: Array, limit: float) -> Array:
-    """Length of the lines that each frame explains, ``(M,)``; a line counts less the further it is off."""
+    """Return the total length of the lines that each frame explains, ``(M,)``, weighted down by angular error."""
     sines = np.abs(planes @ frames.transpose(0, 2, 1)).min(axis=2)
     scores: Array = np.clip(1 - (sines / np.sin(limit)) ** 2, 0, None) @ lengths
     return scores
 
 
 def _assign(frame: Array, planes: Array, limit: float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-    """For each line the direction that lies closest to its plane, and whether the angle is below the limit."""
+    """Return for each line the direction closest to its plane, and whether the angle is below the limit."""
     sines = np.abs(planes @ frame.T)
     return sines.argmin(axis=1), sines.min(axis=1) <= np.sin(limit)
 
 
 def _refined(frame: Array, planes: Array, lengths: Array, limit: float) -> Array:
-    """Turn a frame so that its directions lie in the planes of their lines, in the sense of least squares."""
+    """Return a frame rotated such that its directions lie in the planes of their lines, by least squares."""
     for reach in (2 * limit, limit, limit, limit):
         nearest, inlier = _assign(frame, planes, reach)
         directions, normals, weights = frame[nearest[inlier]], planes[inlier], np.sqrt(lengths[inlier])
-        # A small turn w moves v by w x v, hence the residual n.v by w.(v x n).
+        # A small rotation w changes v by w x v, hence the residual n.v by w.(v x n).
         rows = np.cross(directions, normals) * weights[:, None]
         residuals = (directions * normals).sum(axis=1) * weights
         turn = np.linalg.lstsq(rows, -residuals, rcond=1e-6)[0]
@@ -180,7 +180,7 @@ def _refined(frame: Array, planes: Array, lengths: Array, limit: float) -> Array
 
 
 def _best(frames: Array, planes: Array, lengths: Array, limit: float) -> tuple[Array, float]:
-    """Refine the frames with the highest scores; the best result and its score."""
+    """Return the best frame and its score after refining the frames with the highest scores."""
     order = np.argsort(-_scores(frames, planes, lengths, limit), kind="stable")[:REFINED]
     refined = np.stack([_refined(frames[i], planes, lengths, limit) for i in order])
     scores = _scores(refined, planes, lengths, limit)
@@ -188,7 +188,7 @@ def _best(frames: Array, planes: Array, lengths: Array, limit: float) -> tuple[A
 
 
 def angles_between(frames: Array, frame: Array) -> Array:
-    """Angles of the turns from one Manhattan frame to others, whatever the order and the signs of their rows.
+    """Return the rotation angles between one Manhattan frame and others, for any order and sign of their rows.
 
     Args:
         frames: float64 ``(M, 3, 3)``, orthonormal rows.
@@ -207,7 +207,7 @@ def angles_between(frames: Array, frame: Array) -> Array:
 
 
 def _ordered(frame: Array) -> Array:
-    """Rows with z >= 0: the one that points furthest to the right, the one furthest to the left, the vertical one."""
+    """Return the rows with z >= 0, in the order: furthest to the right, furthest to the left, vertical."""
     frame = frame * np.where(frame[:, 2:] < 0, -1.0, 1.0)
     vertical = int(np.abs(frame[:, 1]).argmax())
     others = sorted(set(range(3)) - {vertical}, key=lambda row: -frame[row, 0])
@@ -217,17 +217,16 @@ def _ordered(frame: Array) -> Array:
 def vanishing_directions(
     image: npt.NDArray[Any], K: npt.NDArray[np.floating], settings: VanishingSettings | None = None
 ) -> Array | None:
-    """Estimate the Manhattan frame of an image.
+    """Return the Manhattan frame of an image.
 
     Args:
         image: ``(H, W, 3)`` RGB, uint8 or float in [0, 1].
         K: ``(3, 3)``, pixels, corner convention.
-        settings: Constants of the search; None takes the defaults.
+        settings: Constants of the search; None uses the defaults.
 
     Returns:
-        float64 ``(3, 3)``: orthonormal rows in the camera frame with z >= 0, in the order right, left, vertical (as
-        the camera sees them; not always a right-handed frame). None where the lines are too few, or leave open which
-        of two frames it is.
+        float64 ``(3, 3)``: orthonormal rows in the camera frame with z >= 0, in the order right, left, vertical in the
+        image (not always a right-handed frame). None if there are too few lines, or two frames fit about equally well.
     """
     settings = VanishingSettings() if settings is None else settings
     segments = find_segments(image, min_length_px=settings.min_length * image.shape[1])[: settings.max_segments]

@@ -1,4 +1,4 @@
-"""The scene as plain arrays, the form that the compiled loops read."""
+"""Scene representation as plain arrays, the input of the compiled loops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-#: Kinds of primitives. ROOM is a box seen from inside, CONE an upright frustum (a cylinder if both radii are equal).
+#: Kinds of primitives. ROOM is a box viewed from inside, CONE an upright frustum (a cylinder if both radii are equal).
 ROOM, BOX, ELLIPSOID, CONE = 0, 1, 2, 3
 
 #: Bits of the ``flags`` map.
@@ -23,7 +23,7 @@ PATTERN, SEED, COLORS, SCALE, ASPECT, CONTRAST = 0, 1, 2, 11, 12, 13
 REFLECTANCE, EMISSION, HIGHLIGHT, MATERIAL_COLUMNS = 14, 15, 16, 17
 
 #: Columns of the light table: centre (3), two half edges (6), direction of strongest emission (3), linear RGB intensity
-#: (3), spread (1 for a lamp that shines to all sides, 0 for a window that shines along its normal).
+#: (3), spread (1 for a lamp that emits in all directions, 0 for a window that emits along its normal).
 LIGHT_CENTER, LIGHT_AXES, LIGHT_NORMAL, LIGHT_COLOR, LIGHT_SPREAD, LIGHT_COLUMNS = 0, 3, 9, 12, 15, 16
 
 #: Entries of the environment: linear RGB light from below (3) and from above (3), room width, length, height (3).
@@ -34,9 +34,9 @@ MAX_LIGHTS = 3
 
 
 class RenderArrays(NamedTuple):
-    """What the loops read.
+    """Arrays that describe a scene for the compiled loops.
 
-    Few arrays with many columns, because every array among the arguments costs a call about eight words.
+    Few arrays with many columns, because every array argument adds about eight words to a call.
 
     World frame: origin in a corner of the room, x and y along the walls, z up, metres. ``P`` primitives (the room
     itself is number 0), ``M`` materials, ``L`` lights. Faces are numbered ``2 * axis + side``; ellipsoids and the side
@@ -54,16 +54,16 @@ class RenderArrays(NamedTuple):
     environment: npt.NDArray[np.float64]
     """(9,)."""
     casters: npt.NDArray[np.int32]
-    """Numbers of the primitives that keep light away from others."""
+    """Indices of the primitives that cast shadows."""
 
 
 class Scene(NamedTuple):
-    """A room: what the loops read and the labels of its primitives."""
+    """A room: arrays for rendering and labels of its primitives."""
 
     render: RenderArrays
     """Geometry, materials and lights."""
     plane: npt.NDArray[np.int32]
-    """(P, 6) plane id of each face, 0 where the face is curved or small."""
+    """(P, 6) plane id of each face, 0 for curved or small faces."""
     semantic: npt.NDArray[np.int32]
     """(P, 6) class id of each face."""
     instance: npt.NDArray[np.int32]

@@ -1,4 +1,4 @@
-"""Collects primitives, objects and planes of a room in plain lists."""
+"""Construction of a scene: primitives, objects and planes of a room, collected in lists."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _IDENTITY = np.eye(3)
 
 
 def turn(yaw: float) -> npt.NDArray[np.float64]:
-    """Rotation by ``yaw`` around z: local to world."""
+    """Return the rotation by ``yaw`` radians around z, local to world, (3, 3)."""
     c, s = math.cos(yaw), math.sin(yaw)
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
 class SceneBuilder:
-    """Adds primitives in the frame of the current object: origin on the floor, x to its right, y to its front, z up.
+    """Builder that adds primitives in the frame of the current object: origin on the floor, x right, y front, z up.
 
     Args:
         size: Width (x), length (y) and height (z) of the room in metres.
@@ -87,7 +87,7 @@ class SceneBuilder:
             y: World y of its origin.
             yaw: Direction of its local x axis, radians.
             z: Height of its origin.
-            disguise: Material that replaces all materials of a camouflaged object, or None.
+            disguise: Background material that replaces all materials of a camouflaged object, or None.
         """
         self._origin = np.array([x, y, z])
         self._turn = turn(yaw)
@@ -118,7 +118,7 @@ class SceneBuilder:
             flags |= THIN
         if self._disguise is not None:
             flags |= CAMOUFLAGED
-        # The sphere is widened by rounding errors' worth, so that no hit on its rim is lost.
+        # The bounding sphere is enlarged by a margin for rounding errors, so that no hit on its rim is lost.
         bound = (float(np.linalg.norm(extent)) if kind != ELLIPSOID else max(extent)) * (1.0 + 1e-9)
         self.geometry.append(np.concatenate([[kind], center, rotation.ravel(), half, [bound], extent]))
         self.material.append(material)
@@ -154,9 +154,9 @@ class SceneBuilder:
         self, center: Vector, size: Vector, material: int | tuple[int, ...], *, yaw: float = 0.0, tilt: float = 0.0,
         shadow: bool = True,
     ) -> int:  # fmt: skip
-        """Add a box of full ``size`` at a local centre, turned by ``yaw`` and tilted around its x axis (radians).
+        """Add a box of full ``size`` at a local centre, rotated by ``yaw`` and tilted around its x axis (radians).
 
-        ``material`` is one number or one for each face ``2 * axis + side``. Returns the primitive's number.
+        ``material`` is one index or one per face ``2 * axis + side``. Returns the index of the primitive.
         """
         half = (size[0] / 2, size[1] / 2, size[2] / 2)
         planar = []

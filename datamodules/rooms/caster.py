@@ -1,4 +1,4 @@
-"""First hits of the camera's rays: depth, primitive and face of every pixel centre."""
+"""Ray casting: depth, primitive and face of the first hit through every pixel centre."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TILE = 16
 def screen_boxes(
     g: npt.NDArray[np.float64], pose: npt.NDArray[np.float64], k: npt.NDArray[np.float64], height: int, width: int
 ) -> npt.NDArray[np.float64]:
-    """Bounding rectangle of every primitive on the screen.
+    """Return the bounding rectangle of every primitive in the image.
 
     Args:
         g: Geometry table.
@@ -27,8 +27,8 @@ def screen_boxes(
         width: Image width.
 
     Returns:
-        (P, 4) ``x0, y0, x1, y1`` in pixels: the whole image where a primitive reaches behind the camera, empty
-        (``x1 < x0``) where it lies completely behind it.
+        (P, 4) ``x0, y0, x1, y1`` in pixels: the whole image for a primitive that is partly behind the camera, empty
+        (``x1 < x0``) for one that is completely behind it.
     """
     count = g.shape[0]
     boxes = np.empty((count, 4))
@@ -76,7 +76,7 @@ def screen_boxes(
 def tile_candidates(
     boxes: npt.NDArray[np.float64], height: int, width: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """List the primitives that each tile of the screen may see.
+    """Return the primitives that may be visible in each tile of the image.
 
     Args:
         boxes: (P, 4) from :func:`screen_boxes`.
@@ -84,7 +84,8 @@ def tile_candidates(
         width: Image width.
 
     Returns:
-        (tiles_y * tiles_x * P,) primitive numbers, P places a tile, and (tiles_y, tiles_x) how many of them count.
+        (tiles_y * tiles_x * P,) primitive indices with P entries per tile, and (tiles_y, tiles_x) numbers of valid
+        entries.
     """
     rows = (height + TILE - 1) // TILE
     columns = (width + TILE - 1) // TILE
@@ -116,7 +117,7 @@ def cast(
     chosen: npt.NDArray[np.int32],
     counts: npt.NDArray[np.int32],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """First hit through every pixel centre.
+    """Return the first hit through every pixel centre.
 
     The ray directions have camera z = 1, so the ray parameter is the depth along z.
 
@@ -127,7 +128,7 @@ def cast(
         height: Image height.
         width: Image width.
         chosen: Candidates of :func:`tile_candidates`.
-        counts: Their numbers.
+        counts: Number of candidates of each tile.
 
     Returns:
         ``(depth, primitive, face)``, each (height, width); depth in metres along z.
@@ -154,7 +155,7 @@ def cast(
 def first_hits(
     scene: Scene, pose: npt.NDArray[np.float64], k: npt.NDArray[np.float64], height: int, width: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Cast one image; see :func:`cast` for the result."""
+    """Return depth, primitive and face of one image; see :func:`cast`."""
     g = scene.render.geometry
     chosen, counts = tile_candidates(screen_boxes(g, pose, k, height, width), height, width)
     depth, primitive, face = cast(g, pose, k, height, width, chosen, counts)

@@ -1,4 +1,4 @@
-"""The classes of the rooms: ids stored in the ``semantic`` map, things first, then stuff."""
+"""Semantic classes of the rooms data set, with the ids of the ``semantic`` map: things first, then stuff."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ CATEGORIES: tuple[tuple[int, str, bool], ...] = (
 #: Class id by name.
 CATEGORY_ID: dict[str, int] = {name: index for index, name, _ in CATEGORIES}
 
-#: Ids of the classes whose objects carry an instance id.
+#: Ids of the classes whose objects have an instance id.
 THING_IDS: tuple[int, ...] = tuple(index for index, _, is_thing in CATEGORIES if is_thing)

@@ -1,4 +1,4 @@
-"""Renders the frames of a sequence with all their maps."""
+"""Rendering of the frames of a sequence with depth, labels and flags."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from datamodules.rooms.visibility import visibility
 #: Reflectance from which a surface counts as glossy.
 GLOSSY_REFLECTANCE = 0.05
 
-#: Linear value, relative to the exposure, at which samples are cut before antialiasing.
+#: Linear value, relative to the exposure, to which samples are clipped before antialiasing.
 _WHITE = 3.0
 
 
 def tone_map(linear: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Film-like curve (Narkowicz 2015, "ACES Filmic Tone Mapping Curve") and display gamma 2.2, into [0, 1]."""
+    """Return the image after a filmic tone curve (Narkowicz 2015, "ACES Filmic Tone Mapping Curve") and gamma 2.2."""
     x = 0.8 * linear
     curve = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
     return np.clip(curve, 0.0, 1.0) ** (1.0 / 2.2)
 
 
 def _exposure(image: npt.NDArray[np.float32]) -> float:
-    """Exposure of a camera's meter: the geometric mean of the luminance becomes a middle grey."""
+    """Return the exposure that maps the geometric mean of the luminance to middle grey."""
     luminance = image @ np.array([0.2126, 0.7152, 0.0722], np.float32)
     return float(0.24 / np.exp(np.mean(np.log(np.minimum(luminance, 4.0) + 1e-3), dtype=np.float64)))
 
@@ -37,7 +37,7 @@ def _exposure(image: npt.NDArray[np.float32]) -> float:
 def label_maps(
     scene: Scene, primitive: npt.NDArray[np.int32], face: npt.NDArray[np.int32]
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """Semantic, instance, plane and flag maps of the hit primitives and faces, any shape."""
+    """Return the semantic, instance, plane and flag maps of the hit primitives and faces, of any shape."""
     material = scene.render.faces[primitive, face]
     flags = scene.flags[primitive].copy()
     flags |= np.where(scene.render.materials[material, PATTERN] == FLAT, PLAIN, 0).astype(np.int32)
@@ -53,7 +53,7 @@ def label_maps(
 def _sensor(
     linear: npt.NDArray[np.float32], rng: np.random.Generator, read_noise: float, vignetting: float
 ) -> npt.NDArray[np.uint8]:
-    """Vignetting, tone curve, brightness-dependent noise and rounding to 8 bits."""
+    """Return an 8-bit image after vignetting, tone curve and brightness-dependent noise."""
     height, width, _ = linear.shape
     y = (np.arange(height, dtype=np.float32) + 0.5 - height / 2) / (width / 2)
     x = (np.arange(width, dtype=np.float32) + 0.5 - width / 2) / (width / 2)
@@ -65,7 +65,7 @@ def _sensor(
 
 
 def render_sequence(settings: RoomsSettings, sequence: Sequence) -> dict[str, npt.NDArray[np.generic]]:
-    """Render all frames of a sequence. The result depends on the arguments alone, bit by bit on one machine.
+    """Return all frames of a sequence. The result is a function of the arguments, bit-identical on one machine.
 
     Args:
         settings: The data set's settings.
@@ -74,8 +74,8 @@ def render_sequence(settings: RoomsSettings, sequence: Sequence) -> dict[str, np
     Returns:
         Arrays over ``N`` frames: ``image`` uint8 (N, H, W, 3); ``depth`` float32 (N, H, W), metres along z; ``K``
         float64 (N, 3, 3), corner convention; ``T_world_camera`` float64 (N, 4, 4); ``semantic`` uint8, ``instance``
-        uint16, ``plane`` uint16 and ``flags`` uint8, each (N, H, W). Depth and labels belong to the ray through the
-        pixel centre, a mirror has the depth of its own surface.
+        uint16, ``plane`` uint16 and ``flags`` uint8, each (N, H, W). Depth and labels are those of the ray through the
+        pixel centre. The depth of a mirror is that of its surface.
     """
     height, width = settings.height, settings.width
     scene = build_scene(settings, sequence.scene_seed)
@@ -84,7 +84,7 @@ def render_sequence(settings: RoomsSettings, sequence: Sequence) -> dict[str, np
     if sequence.part == "video":
         poses = video_poses(settings, scene, k, camera, sequence.n_frames)
     else:
-        # The first view goes on with the stream that drew K, as a single still does; the others have one each.
+        # The first view continues the stream that drew K, as a single still does; every other view has its own.
         streams = [camera, *(stream(sequence.scene_seed, CAMERA, view) for view in range(1, sequence.n_frames))]
         poses = np.stack([still_pose(settings, scene, k, rng) for rng in streams])
     sensor = stream(sequence.scene_seed, SENSOR)
@@ -101,7 +101,7 @@ def render_sequence(settings: RoomsSettings, sequence: Sequence) -> dict[str, np
         depth, primitive, face = cast(g, pose, k, height, width, chosen, counts)
         seen = visibility(render, pose, k, depth, primitive, face)
         image = shade_centers(render, pose, k, depth, primitive, face, seen)
-        if index == 0 or sequence.part == "still":  # a clip keeps the exposure it began with
+        if index == 0 or sequence.part == "still":  # all frames of a clip have the exposure of the first
             exposure = _exposure(image) * 2.0**stops
         image = antialias(render, pose, k, primitive, face, seen, chosen, counts, image, _WHITE / exposure)
         noise = stream(sequence.scene_seed, SENSOR, 1, index)

@@ -1,7 +1,7 @@
-"""Furniture of real size, built from boxes, rods, cones and ellipsoids.
+"""Furniture of realistic size, built from boxes, rods, cones and ellipsoids.
 
-Every function starts an object at a :class:`Spot` and adds its parts in the local frame: the front looks along +y, the
-back is at ``y = -depth / 2``. Sizes are metres and follow common furniture: table 0.72-0.76 high, seat 0.45, desk
+Every function starts an object at a :class:`Spot` and adds its parts in the local frame: the front faces +y, the back
+is at ``y = -depth / 2``. Sizes are in metres and follow common furniture: tables 0.72-0.76 high, seats 0.45 high, desks
 0.60-0.80 deep.
 """
 
@@ -17,7 +17,7 @@ from datamodules.rooms.things import Spot, begin, books, trinket
 
 
 def table(b: SceneBuilder, rng: np.random.Generator, spot: Spot, width: float, depth: float, height: float) -> None:
-    """Add a table: a slab on four legs, or on a column if it is round (``width == depth``)."""
+    """Add a table: a slab on four legs, or a round one on a column if ``width == depth``."""
     begin(b, "table", spot)
     m = b.materials
     top = m.body()
@@ -80,7 +80,7 @@ def stool(b: SceneBuilder, rng: np.random.Generator, spot: Spot) -> None:
 
 
 def shelf(b: SceneBuilder, rng: np.random.Generator, spot: Spot, width: float, depth: float, height: float) -> None:
-    """Add an open shelf with books and things on its boards."""
+    """Add an open shelf with books and small objects on its boards."""
     begin(b, "shelf", spot)
     m = b.materials
     body = m.body()

@@ -1,9 +1,8 @@
-"""Rooms as an instance segmentation data set: boxes and classes of every piece of furniture, exact masks and depth."""
+"""Rooms as an instance segmentation data set: boxes, classes, exact masks and depth of all objects."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,30 +13,28 @@ from datamodules.base import Split
 from datamodules.files.run_lengths import encode_masks
 from datamodules.instances import InstanceDataModule
 from datamodules.rooms.categories import CATEGORIES
-from datamodules.rooms.datamodule import Part, RoomsSource, check_choices, open_store
-from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
-from datamodules.rooms.settings import RoomsSettings
-from datamodules.rooms.store import RoomsStore
+from datamodules.rooms.datamodule import Part, RoomsSource, check_choices
+from datamodules.rooms.file_module import RoomsFileModule
 from datamodules.samples.frame import Frame
 from datamodules.samples.instance_frame import InstanceFrame
 from datamodules.samples.pseudo_depth import nearness
 from structures.instances import Truth
 
 THINGS = {name: index for index, name, is_thing in CATEGORIES if is_thing}
-"""Id of every class whose objects are instances, by name."""
+"""Ids of the classes whose objects are instances, by name."""
 
 
 @dataclass(frozen=True)
 class Objects:
-    """The visible objects of a frame, those below the size limits included.
+    """All visible objects of a frame, including those below the size limits.
 
     Attributes:
         ids: int64 ``(N,)``, values of the instance map.
-        boxes: float32 ``(N, 4)``, xyxy pixels around what is visible of each object.
+        boxes: float32 ``(N, 4)``, xyxy pixels, bounding box of the visible part.
         labels: int64 ``(N,)``, from 1.
         area: int64 ``(N,)``, visible pixels.
-        camouflaged: bool ``(N,)``, whether most of the pixels are marked so.
-        small: bool ``(N,)``, whether the object is below a limit.
+        camouflaged: bool ``(N,)``, whether most pixels have the flag ``camouflaged``.
+        small: bool ``(N,)``, whether the object is below a size limit.
     """
 
     ids: npt.NDArray[np.int64]
@@ -49,13 +46,13 @@ class Objects:
 
 
 def find_objects(frame: Frame, labels: dict[int, int], *, min_side: float, min_area: int) -> Objects:
-    """Find the objects of a frame by its instance map.
+    """Return the objects of a frame from its instance map.
 
     Args:
-        frame: With the labels ``instance`` and ``semantic`` and the flag ``camouflaged``.
-        labels: Label by class id; objects of other classes, told by most of their pixels, are left out.
-        min_side: Objects whose box has a shorter side count as small, pixels.
-        min_area: Objects with fewer visible pixels count as small.
+        frame: Frame with the labels ``instance`` and ``semantic`` and the flag ``camouflaged``.
+        labels: Label by class id. The class of an object is that of most of its pixels; other classes are left out.
+        min_side: Objects whose box has a shorter side are small, in pixels.
+        min_area: Objects with fewer visible pixels are small.
     """
     instance, semantic = (frame.labels[name].astype(np.int64) for name in ("instance", "semantic"))
     camouflaged = frame.flags["camouflaged"]
@@ -84,7 +81,7 @@ def find_objects(frame: Frame, labels: dict[int, int], *, min_side: float, min_a
 class RoomsInstanceSource:
     """Frames of rooms with boxes and masks.
 
-    Objects below the minimum size are not trained on and are ignored regions in evaluation.
+    Objects below the minimum size are excluded from training and are ignore regions in evaluation.
 
     Args:
         source: Frames with the fields ``semantic``, ``instance`` and ``camouflaged``.
@@ -139,7 +136,7 @@ class RoomsInstanceSource:
         return instances
 
     def truth(self, index: int) -> Truth:
-        """Return what predictions for a frame are scored on."""
+        """Return the ground truth that predictions for a frame are scored against."""
         frame = self.source.read(index)
         objects = self._objects(frame)
         return Truth(
@@ -156,25 +153,21 @@ class RoomsInstanceSource:
         return find_objects(frame, self.labels, min_side=self.min_side, min_area=self.min_area)
 
 
-class RoomsInstanceDataModule(InstanceDataModule):
-    """Rooms with a box, a class, an exact mask and a camouflage flag for every object that is large enough.
+class RoomsInstanceDataModule(RoomsFileModule, InstanceDataModule):
+    """Data module of rooms with a box, a class, an exact mask and a camouflage flag for every object of minimum size.
 
     Args:
-        settings: What to render; None takes the defaults. Every value is part of the file's key.
-        root: Folder of the file; None is ``$PLUMBLINE_DATA``, else ``data`` in the working directory.
-        parts: Parts to train on: ``video`` (clips) and ``still`` (single frames of many rooms).
-        eval_parts: Parts to validate and test on.
-        classes: Classes of the objects; None takes all seventeen.
-        min_box_side: Objects whose visible part has a box with a shorter side are not trained on and ignored in
+        parts: Training parts: ``video`` (clips) and ``still`` (single frames of many rooms).
+        eval_parts: Validation and test parts.
+        classes: Classes of the objects; None uses all seventeen.
+        min_box_side: Objects whose visible bounding box has a shorter side are excluded from training and ignored in
             evaluation; pixels of the stored frame.
-        min_area: The same for objects with fewer visible pixels.
-        processes: Processes that make the data set; None takes one per core, 0 works in this one.
-        renderer: ``module:function`` that renders a sequence.
+        min_area: The same limit for the number of visible pixels.
         batch_size: Images per batch and process.
         image_size: Length of the shorter side of evaluation images, and limit of their longer side, in pixels.
-        oversampling: Training images are reduced to cover that many times ``image_size`` before augmentation.
-        cache: Keep images in memory once they were read.
-        base: Arguments of :class:`InstanceDataModule`.
+        oversampling: Training images are downsampled to this multiple of ``image_size`` before augmentation.
+        cache: Whether to keep images in memory after the first read.
+        base: Arguments of :class:`~datamodules.rooms.file_module.RoomsFileModule` and :class:`InstanceDataModule`.
 
     Raises:
         ValueError: If a part or class is unknown, or a limit is negative.
@@ -183,15 +176,11 @@ class RoomsInstanceDataModule(InstanceDataModule):
     def __init__(
         self,
         *,
-        settings: RoomsSettings | None = None,
-        root: str | None = None,
         parts: Sequence[Part] = ("still",),
         eval_parts: Sequence[Part] = ("still",),
         classes: Sequence[str] | None = None,
         min_box_side: float = 12.0,
         min_area: int = 60,
-        processes: int | None = None,
-        renderer: str = DEFAULT_RENDERER,
         batch_size: int = 8,
         image_size: tuple[int, int] = (96, 128),
         oversampling: float | None = 1.25,
@@ -207,55 +196,34 @@ class RoomsInstanceDataModule(InstanceDataModule):
             raise ValueError(f"rooms: classes is {chosen}, but different ones of {', '.join(THINGS)} are needed.")
         if min_box_side < 0 or min_area < 0:
             raise ValueError(f"rooms: min_box_side ({min_box_side}) and min_area ({min_area}) must not be negative.")
-        self.settings = RoomsSettings() if settings is None else settings
-        self.root = default_root() if root is None else Path(root)
         self.parts = tuple(parts)
         self.eval_parts = tuple(eval_parts)
         self.classes = chosen
         self.min_box_side = min_box_side
         self.min_area = min_area
-        self.processes = processes
-        self.renderer = renderer
-        self.store: RoomsStore | None = None
-
-    @property
-    def path(self) -> Path:
-        """Where the finished file is or will be."""
-        return store_path(self.settings, self.root)
-
-    @property
-    def content_key(self) -> str:
-        """The key of the settings."""
-        return f"rooms-{self.settings.fingerprint()}"
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes; that of label k is at k - 1."""
+        """Class names; the name of label k is at index k - 1."""
         return list(self.classes)
 
     @property
     def category_ids(self) -> list[int]:
-        """Ids of the classes in the category table of rooms; that of label k is at k - 1."""
+        """Ids of the classes in the category table of rooms; the id of label k is at index k - 1."""
         return [THINGS[name] for name in self.classes]
 
     @property
     def flag_names(self) -> tuple[str, ...]:
-        """The one flag of every object."""
+        """Names of the flags of every object: ``camouflaged`` alone."""
         return ("camouflaged",)
 
-    def prepare_data(self) -> None:
-        """Make the data set if it is not there, with a progress bar; a killed run is taken up again."""
-        build_store(self.settings, self.root, processes=self.processes, renderer=self.renderer)
-
     def make_source(self, split: Split) -> RoomsSource:
-        """Return the frames of a split with their depth, for a teacher of pseudo depth and for its errors.
+        """Return the frames of a split with depth, input of a teacher of pseudo depth and ground truth of its errors.
 
         Raises:
             FileNotFoundError: If ``prepare_data`` did not run.
-            ValueError: If the file is truncated or foreign.
+            ValueError: If the file is truncated or no rooms file.
         """
-        if self.store is None:
-            self.store = open_store(self.path, self.settings)
         parts = self.parts if split == "train" else self.eval_parts
         return RoomsSource(self.store, split, parts=parts, fields=("semantic", "instance", "camouflaged"))
 

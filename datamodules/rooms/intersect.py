@@ -15,7 +15,7 @@ INFINITY = 1e30
 
 @compiled
 def _nonzero(value: float) -> float:
-    """Replace a vanishing direction component, so that the slab test needs no special case."""
+    """Return the value, or a small positive number if it is zero, so that the slab test needs no special case."""
     if abs(value) < 1e-12:
         return 1e-12
     return value
@@ -34,7 +34,7 @@ def intersect(
     tmin: float,
     tmax: float,
 ) -> tuple[float, int]:
-    """First hit of the ray ``o + t d`` with primitive ``i`` for ``tmin < t < tmax``.
+    """Return the first hit of the ray ``o + t d`` with primitive ``i`` for ``tmin < t < tmax``.
 
     Returns:
         ``(t, face)``, or ``(INFINITY, -1)`` without a hit.
@@ -42,7 +42,7 @@ def intersect(
     px = ox - g[i, CENTER]
     py = oy - g[i, CENTER + 1]
     pz = oz - g[i, CENTER + 2]
-    # Bounding sphere: no hit if the origin lies outside of it and the ray leaves, or passes by, or ends before it.
+    # Bounding sphere: no hit if the origin is outside and the ray points away, misses the sphere, or ends before it.
     dd = dx * dx + dy * dy + dz * dz
     pd = px * dx + py * dy + pz * dz
     outside = px * px + py * py + pz * pz - g[i, BOUND] * g[i, BOUND]
@@ -139,11 +139,11 @@ def intersect(
 def surface(
     g: npt.NDArray[np.float64], i: int, face: int, x: float, y: float, z: float
 ) -> tuple[float, float, float, float, float, float, float]:
-    """Normal and surface coordinates of a point on primitive ``i``.
+    """Return normal and surface coordinates of a point on primitive ``i``.
 
     Returns:
-        Unit normal ``(nx, ny, nz)`` in the world (towards the free side), surface coordinates ``(u, v)`` in metres and
-        the same relative to the face, in [-1, 1] on boxes.
+        Unit normal ``(nx, ny, nz)`` in the world frame (towards free space), surface coordinates ``(u, v)`` in metres
+        and the same relative to the face, in [-1, 1] on boxes.
     """
     px = x - g[i, CENTER]
     py = y - g[i, CENTER + 1]
@@ -209,7 +209,7 @@ def nearest(
     dy: float,
     dz: float,
 ) -> tuple[float, int, int]:
-    """Nearest hit among ``chosen[first : first + count]`` (indices instead of a view: views cost reference counts).
+    """Return the nearest hit among ``chosen[first : first + count]``; indices avoid the reference counts of views.
 
     Returns:
         ``(t, primitive, face)``; ``(INFINITY, -1, -1)`` without a hit.

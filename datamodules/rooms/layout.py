@@ -1,4 +1,4 @@
-"""Free floor and free wall: where things fit."""
+"""Placement of objects on free floor and wall area."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from datamodules.rooms.builder import Vector
 from datamodules.rooms.things import Spot
 
-#: Yaw of things that stand with their back to the walls x = 0, x = width, y = 0, y = length.
+#: Yaw of objects with their back to the walls x = 0, x = width, y = 0, y = length.
 WALL_YAW = (-math.pi / 2, math.pi / 2, 0.0, math.pi)
 
 
@@ -25,7 +25,7 @@ class Footprint:
     yaw: float
 
     def corners(self) -> list[tuple[float, float]]:
-        """Four corners in world coordinates."""
+        """Return the four corners in world coordinates."""
         c, s = math.cos(self.yaw), math.sin(self.yaw)
         return [
             (self.x + c * i * self.half_x - s * j * self.half_y, self.y + s * i * self.half_x + c * j * self.half_y)
@@ -34,7 +34,7 @@ class Footprint:
 
 
 def overlap(a: Footprint, b: Footprint) -> bool:
-    """Whether two rectangles share area (separating axis test)."""
+    """Return whether two rectangles overlap (separating axis test)."""
     corners_a, corners_b = a.corners(), b.corners()
     for yaw in (a.yaw, b.yaw):
         for angle in (yaw, yaw + math.pi / 2):
@@ -47,7 +47,7 @@ def overlap(a: Footprint, b: Footprint) -> bool:
 
 
 class FloorPlan:
-    """Keeps track of taken floor and of taken wall intervals.
+    """Occupied floor rectangles and wall rectangles of a room.
 
     Args:
         size: Room width, length, height in metres.
@@ -61,32 +61,32 @@ class FloorPlan:
         self.walls: list[list[tuple[float, float, float, float]]] = [[], [], [], []]
 
     def wall_length(self, wall: int) -> float:
-        """Length of a wall in metres."""
+        """Return the length of a wall in metres."""
         return self.size[1] if wall < 2 else self.size[0]
 
     def wall_spot(self, wall: int, along: float, distance: float, disguise: int | None = None) -> Spot:
-        """Spot at a coordinate along a wall and a distance from it, looking into the room."""
+        """Return the spot at a coordinate along a wall and a distance from it, facing into the room."""
         width, length, _ = self.size
         x, y = ((distance, along), (width - distance, along), (along, distance), (along, length - distance))[wall]
         return Spot(x, y, WALL_YAW[wall], disguise=disguise)
 
     def fits(self, footprint: Footprint) -> bool:
-        """Whether a rectangle lies inside the room and touches nothing."""
+        """Return whether a rectangle lies inside the room and overlaps no occupied floor."""
         inside = all(0.0 <= x <= self.size[0] and 0.0 <= y <= self.size[1] for x, y in footprint.corners())
         return inside and not any(overlap(footprint, other) for other in self.taken)
 
     def wall_free(self, wall: int, along: float, half: float, low: float, high: float) -> bool:
-        """Whether a rectangle on a wall lies on it and covers nothing that hangs there."""
+        """Return whether a rectangle lies on a wall and overlaps no occupied part of it."""
         if along - half < 0.05 or along + half > self.wall_length(wall) - 0.05:
             return False
         return all(along + half <= a or along - half >= b or high <= c or low >= d for a, b, c, d in self.walls[wall])
 
     def take_wall(self, wall: int, along: float, half: float, low: float, high: float) -> None:
-        """Mark a rectangle of a wall as taken."""
+        """Mark a rectangle of a wall as occupied."""
         self.walls[wall].append((along - half, along + half, low, high))
 
     def hang(self, width: float, low: float, high: float, wall: int | None = None) -> tuple[int, float] | None:
-        """Find and take a place on a wall; returns ``(wall, along)`` or None if no try fits."""
+        """Occupy a random free rectangle of a wall and return ``(wall, along)``, or None if no attempt fits."""
         for _ in range(15):
             chosen = int(self.rng.integers(4)) if wall is None else wall
             along = float(self.rng.uniform(0.1, self.wall_length(chosen) - 0.1))
@@ -98,14 +98,14 @@ class FloorPlan:
     def against_wall(
         self, width: float, depth: float, height: float, wall: int | None = None
     ) -> tuple[int, Spot] | None:
-        """Find and take floor for furniture with its back to a wall; returns ``(wall, spot)`` or None."""
+        """Occupy floor for furniture with its back to a wall and return ``(wall, spot)``, or None if none fits."""
         for attempt in range(25):
             chosen = int(self.rng.integers(4)) if wall is None else wall
             free = self.wall_length(chosen) - width
             if free < 0.1:
                 continue
             along = width / 2 + (0.04 + float(self.rng.random()) * (free - 0.08))
-            if attempt % 4 == 0:  # people put furniture into corners
+            if attempt % 4 == 0:  # every fourth attempt tries a corner, a common place for furniture
                 along = width / 2 + 0.04 if self.rng.random() < 0.5 else self.wall_length(chosen) - width / 2 - 0.04
             spot = self.wall_spot(chosen, along, depth / 2 + 0.03)
             footprint = Footprint(spot.x, spot.y, width / 2 + 0.03, depth / 2 + 0.02, spot.yaw)
@@ -118,7 +118,11 @@ class FloorPlan:
     def free_floor(
         self, width: float, depth: float, margin: float, yaw: float | None = None, center: float = 0.0
     ) -> Spot | None:
-        """Find and take floor away from walls; ``center`` in [0, 1] draws it towards the middle of the room."""
+        """Occupy floor away from walls; ``center`` in [0, 1] restricts positions to the middle of the room.
+
+        Returns:
+            The spot, or None if no attempt fits.
+        """
         for _ in range(20):
             turn = float(self.rng.uniform(-math.pi, math.pi)) if yaw is None else yaw
             reach = (1.0 - center) * 0.5

@@ -1,9 +1,9 @@
-"""Makes the rooms file once: in parallel, resumable after a kill, and never half-finished.
+"""Rendering of the rooms data file: parallel, resumable and atomic.
 
-Sequences are grouped into shards, each written atomically into ``rooms-<fingerprint>.partial/``. Once all are there
-they are joined into a temporary file that is renamed to ``rooms-<fingerprint>.h5``. A killed run keeps its finished
-shards; the result does not depend on how often it was interrupted or on the number of processes, since a sequence is a
-function of the settings alone.
+Sequences are grouped into shards, each written atomically into ``rooms-<fingerprint>.partial/``. When all exist, they
+are joined into a temporary file that is renamed to ``rooms-<fingerprint>.h5``. An interrupted run keeps its finished
+shards. The result does not depend on interruptions or the number of processes, since a sequence is a function of the
+settings alone.
 """
 
 import errno
@@ -32,21 +32,21 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_RENDERER = "datamodules.rooms.frame:render_sequence"
 FRAMES_PER_SHARD = 24
-BYTES_PER_PIXEL = 6.0  # of the finished file, about
+BYTES_PER_PIXEL = 6.0  # approximate size of the finished file
 
 
 def default_root() -> Path:
-    """Return where embedded data goes: ``$PLUMBLINE_DATA``, else ``data`` in the working directory."""
+    """Return the folder of embedded data: ``$PLUMBLINE_DATA``, or ``data`` in the working directory."""
     return Path(os.environ.get("PLUMBLINE_DATA", "data"))
 
 
 def store_path(settings: RoomsSettings, root: Path) -> Path:
-    """Return the finished file that belongs to the settings."""
+    """Return the path of the data file of the settings."""
     return root / f"rooms-{settings.fingerprint()}.h5"
 
 
 def group_sequences(sequences: list[Sequence], frames: int = FRAMES_PER_SHARD) -> tuple[tuple[Sequence, ...], ...]:
-    """Cut the plan into consecutive groups of at least ``frames`` frames (the last one may hold fewer)."""
+    """Return the plan in consecutive groups of at least ``frames`` frames (the last one may hold fewer)."""
     groups: list[tuple[Sequence, ...]] = []
     group: list[Sequence] = []
     for sequence in sequences:
@@ -65,24 +65,22 @@ def build_store(
     *,
     processes: int | None = None,
     renderer: str = DEFAULT_RENDERER,
-    quiet: bool = False,
 ) -> Path:
-    """Make the data set unless it is there already.
+    """Return the path of the data file, rendering it if it does not exist.
 
     Args:
-        settings: What to make.
-        root: Folder of the file; None is :func:`default_root`.
-        processes: Worker processes; None takes one per core, 0 renders in this process.
+        settings: Settings of the data set.
+        root: Folder of the file; None uses :func:`default_root`.
+        processes: Worker processes; None uses one per core, 0 renders in this process.
         renderer: ``module:function`` with the signature of ``render_sequence``.
-        quiet: Show no progress bar.
 
     Returns:
         Path of the finished file.
 
     Raises:
-        OSError: If the disk is full or the folder cannot be written; no finished file is left then.
+        OSError: If the disk is full or the folder is not writable; no data file exists then.
         ChildProcessError: If a worker process fails.
-        ValueError: If the settings stand for no frame at all.
+        ValueError: If the settings define no frame.
     """
     root = default_root() if root is None else root
     path = store_path(settings, root)
@@ -90,16 +88,16 @@ def build_store(
         return path
     sequences = plan(settings)
     if not sequences:
-        raise ValueError("The rooms settings ask for no sequence at all: raise n_video_scenes or n_stills.")
+        raise ValueError("The rooms settings define no sequence: set n_video_scenes or n_stills above 0.")
     root.mkdir(parents=True, exist_ok=True)
     with _lock(path.with_name(f".{path.stem}.lock")):
-        if path.exists():  # another process made it while this one waited
+        if path.exists():  # created by another process while this one waited
             return path
         folder = path.with_suffix(".partial")
         job = Job(settings=settings, groups=group_sequences(sequences), folder=folder, renderer=renderer)
         try:
             folder.mkdir(exist_ok=True)
-            _render(job, os.cpu_count() or 1 if processes is None else processes, quiet=quiet)
+            _render(job, os.cpu_count() or 1 if processes is None else processes)
             _finish(job, path, sequences)
         except OSError as error:
             if error.errno not in DISK_FULL and not any(f"errno = {code}" in str(error) for code in DISK_FULL):
@@ -111,7 +109,7 @@ def build_store(
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Hold a lock that the system releases when the process ends, however it ends."""
+    """Hold a file lock, which the operating system also releases when the process is killed."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,8 +129,8 @@ def _disk_full(job: Job, root: Path) -> str:
     )
 
 
-def _render(job: Job, processes: int, *, quiet: bool) -> None:
-    """Make every shard that is not there yet."""
+def _render(job: Job, processes: int) -> None:
+    """Render every missing shard."""
     frames = [sum(sequence.n_frames for sequence in group) for group in job.groups]
     missing: queue.SimpleQueue[int] = queue.SimpleQueue()
     open_shards = 0
@@ -151,7 +149,7 @@ def _render(job: Job, processes: int, *, quiet: bool) -> None:
         TimeRemainingColumn(),
     )
     begin = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("frames", total=sum(frames), completed=min(kept, sum(frames)), speed=0.0)
         rendered = 0
 
@@ -177,7 +175,7 @@ def _render(job: Job, processes: int, *, quiet: bool) -> None:
 
 
 def _serve(job: Job, missing: queue.SimpleQueue[int], report: Callable[[int], None]) -> None:
-    """Run one worker process and feed it shard numbers until none is left."""
+    """Run one worker process and send it shard numbers until none is left."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
         "OMP_NUM_THREADS": "1",
@@ -205,7 +203,7 @@ def _serve(job: Job, missing: queue.SimpleQueue[int], report: Callable[[int], No
         finally:
             with suppress(BrokenPipeError):
                 worker.stdin.close()
-    with suppress(queue.Empty):  # leave nothing for the other workers
+    with suppress(queue.Empty):  # empty the queue, so that the other workers stop
         while True:
             missing.get_nowait()
     if answer == "full":
@@ -215,12 +213,12 @@ def _serve(job: Job, missing: queue.SimpleQueue[int], report: Callable[[int], No
 
 
 def _finish(job: Job, path: Path, sequences: list[Sequence]) -> None:
-    """Join the shards and rename the result; whatever goes wrong, no finished file appears."""
+    """Join the shards and rename the result; after any error there is no data file."""
     shards = [job.shard_path(number) for number in range(len(job.groups))]
     temporary = job.folder / "joined.h5"
     space = sum(shard.stat().st_size for shard in shards)
     try:
-        with temporary.open("wb") as file:  # a full disk shows here, before HDF5 has a file open
+        with temporary.open("wb") as file:  # detects a full disk before HDF5 opens the file
             try:
                 os.posix_fallocate(file.fileno(), 0, space)
             except OSError as error:

@@ -1,4 +1,4 @@
-"""Random materials: colours, patterns and their sizes, from perfectly plain to strongly textured."""
+"""Random materials: colours, patterns and their sizes, from uniform to strongly textured."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _WOODS: tuple[tuple[Color, Color], ...] = (
 
 
 def linear(color: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Linear light of sRGB values in [0, 1]."""
+    """Return the linear values of sRGB values in [0, 1]."""
     value = np.clip(np.asarray(color, dtype=np.float64), 0.0, 1.0)
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
 def hsv(hue: float, saturation: float, value: float) -> Color:
-    """SRGB colour of hue, saturation and value, all in [0, 1]."""
+    """Return the sRGB colour of hue, saturation and value, all in [0, 1]."""
     return colorsys.hsv_to_rgb(hue, saturation, value)
 
 
 class MaterialTable:
-    """Collects materials and draws random ones.
+    """Table of materials, with methods that draw random ones.
 
     Args:
         rng: Source of all random choices.
@@ -59,7 +59,7 @@ class MaterialTable:
         emission: float = 0.0,
         highlight: float = 0.0,
     ) -> int:
-        """Add a material with sRGB colours and return its number; see ``texture.py`` for the meaning of the values."""
+        """Add a material with sRGB colours and return its index; see ``texture.py`` for the meaning of the values."""
         second = first if second is None else second
         third = second if third is None else third
         seed = float(self.rng.integers(1, 2**31))
@@ -68,7 +68,7 @@ class MaterialTable:
         return len(self.rows) - 1
 
     def mean_color(self, material: int) -> npt.NDArray[np.float64]:
-        """Linear RGB mean of a material's first two colours."""
+        """Return the linear RGB mean of the first two colours of a material."""
         return self.rows[material][COLORS : COLORS + 6].reshape(2, 3).mean(axis=0)
 
     def _u(self, low: float, high: float) -> float:
@@ -81,7 +81,7 @@ class MaterialTable:
         return hsv(self._u(0.0, 0.65), self._u(0.01, 0.16), self._u(0.78, 0.95))
 
     def vivid(self) -> Color:
-        """Draw a colour for small things."""
+        """Draw a colour for small objects."""
         return hsv(self._u(0, 1), self._u(0.25, 0.85), self._u(0.3, 0.9))
 
     def muted(self) -> Color:
@@ -95,7 +95,7 @@ class MaterialTable:
         return self.add(t.FLAT, color, highlight=highlight)
 
     def shifted(self, color: Color, amount: float) -> Color:
-        """Colour made lighter (amount > 0) or darker, clipped to [0, 1]."""
+        """Return a lighter (amount > 0) or darker colour, clipped to [0, 1]."""
         shifted = [min(1.0, max(0.0, channel + amount)) for channel in color]
         return shifted[0], shifted[1], shifted[2]
 
@@ -210,7 +210,7 @@ class MaterialTable:
         return self.plain(hsv(0.6, 0.04, self._u(0.05, 0.3)), highlight=0.3)
 
     def trinket(self) -> int:
-        """Add a material for small things: plain or patterned, often vivid."""
+        """Add a material for small objects: plain or patterned, often vivid."""
         base, other = self.vivid(), self.vivid()
         choice = float(self.rng.random())
         if choice < 0.5:

@@ -1,4 +1,4 @@
-"""Flat things on walls: doors, windows, pictures, mirrors, radiators and skirting boards, all of real size.
+"""Flat objects on walls: doors, windows, pictures, mirrors, radiators and skirting boards, of realistic size.
 
 Spots are given on the wall, with the local y axis pointing into the room.
 """
@@ -103,7 +103,7 @@ def radiator(b: SceneBuilder, rng: np.random.Generator, spot: Spot, width: float
 
 
 def picture(b: SceneBuilder, rng: np.random.Generator, spot: Spot, width: float, height: float, middle: float) -> None:
-    """Add a framed picture whose middle hangs at the given height."""
+    """Add a framed picture with its centre at the given height."""
     b.begin("picture", spot.x, spot.y, spot.yaw, disguise=spot.disguise)
     m = b.materials
     frame = m.wood() if rng.random() < 0.5 else m.plain(hsv(0.1, 0.05, float(rng.uniform(0.05, 0.9))))
@@ -119,7 +119,7 @@ def picture(b: SceneBuilder, rng: np.random.Generator, spot: Spot, width: float,
 
 
 def mirror(b: SceneBuilder, rng: np.random.Generator, spot: Spot, width: float, height: float, middle: float) -> None:
-    """Add a mirror; its depth is that of its own surface."""
+    """Add a mirror; its depth is that of its surface."""
     b.begin("mirror", spot.x, spot.y, spot.yaw)
     m = b.materials
     frame = m.wood() if rng.random() < 0.5 else m.metal()
@@ -129,7 +129,7 @@ def mirror(b: SceneBuilder, rng: np.random.Generator, spot: Spot, width: float, 
 
 
 def skirting(b: SceneBuilder, rng: np.random.Generator) -> None:
-    """Add skirting boards of 8-12 cm along all walls; doors stand further out and interrupt them."""
+    """Add skirting boards of 8-12 cm along all walls; doors protrude further and interrupt them."""
     width, length, _ = b.size
     height = float(rng.uniform(0.08, 0.12))
     material = b.materials.plain((0.9, 0.89, 0.86)) if rng.random() < 0.6 else b.materials.wood()

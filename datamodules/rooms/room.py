@@ -1,4 +1,4 @@
-"""Puts doors, windows, furniture, things, pictures and lamps into a room."""
+"""Furnishing of a room with doors, windows, furniture, small objects, pictures and lamps."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from datamodules.rooms.things import Spot
 
 
 class Room:
-    """A room that is being furnished.
+    """A room under construction.
 
     Args:
-        settings: Knobs of difficulty.
-        rng: Draws sizes and places.
-        material_rng: Draws colours and patterns.
-        light_rng: Draws lights and what is seen outside.
+        settings: Difficulty settings.
+        rng: Random numbers for sizes and places.
+        material_rng: Random numbers for colours and patterns.
+        light_rng: Random numbers for lights and the view through windows.
     """
 
     def __init__(
@@ -61,15 +61,15 @@ class Room:
         self.day = bool(self.light_rng.random() < 0.6)
 
     def disguise(self, material: int) -> int | None:
-        """Material of a camouflaged object: that of its background, for the set fraction of objects."""
+        """Return the background material for the camouflaged fraction of objects, else None."""
         return material if self.rng.random() < self.settings.camouflage_fraction else None
 
     def u(self, low: float, high: float) -> float:
-        """Uniform number."""
+        """Return a uniform random number."""
         return float(self.rng.uniform(low, high))
 
     def wall_item(self, width: float, depth: float, height: float) -> tuple[Spot, int] | None:
-        """Take floor at a wall; returns the spot, disguised with the wall's material or not, and the wall."""
+        """Occupy floor at a wall and return the spot, possibly camouflaged with the wall's material, and the wall."""
         found = self.plan.against_wall(width, depth, height)
         if found is None:
             return None
@@ -77,7 +77,7 @@ class Room:
         return Spot(spot.x, spot.y, spot.yaw, 0.0, self.disguise(self.walls[wall])), wall
 
     def doors(self) -> None:
-        """Add one or two doors and keep the floor in front of them free."""
+        """Add one or two doors, with free floor in front of them."""
         for _ in range(2 if self.rng.random() < 0.45 else 1):
             width, height = self.u(0.80, 0.95), self.u(2.00, 2.06)
             place = self.plan.hang(width + 0.2, 0.0, height + 0.1)
@@ -90,7 +90,7 @@ class Room:
             self.plan.taken.append(Footprint(front.x, front.y, width / 2, 0.45, spot.yaw))
 
     def windows(self) -> None:
-        """Add up to two windows, with curtains and radiators; by day the first ones give light."""
+        """Add up to two windows, with curtains and radiators; in daylight they are lights."""
         count = 0 if self.rng.random() < 0.12 else int(self.rng.integers(1, 3))
         for _ in range(count):
             width, low, high = self.u(0.8, 1.9), self.u(0.85, 1.0), self.u(1.95, 2.2)
@@ -121,7 +121,7 @@ class Room:
                 self.lights.add_window(spot, width, low, high, float(self.light_rng.uniform(4.5, 9.0)))
 
     def dining(self) -> None:
-        """Add a dining table with things on it and chairs around it."""
+        """Add a dining table with objects on it and chairs around it."""
         height = self.u(0.72, 0.76)
         if self.rng.random() < 0.3:
             width = depth = self.u(0.8, 1.1)
@@ -148,7 +148,7 @@ class Room:
                     self.plan.taken.append(footprint)
 
     def _blocked(self, footprint: Footprint, table: Spot) -> bool:
-        """Whether a chair does not fit; its own table, under which it slides, does not count."""
+        """Return whether a chair collides with anything but its own table, which it may overlap."""
         others = [other for other in self.plan.taken if (other.x, other.y) != (table.x, table.y)]
         kept, self.plan.taken = self.plan.taken, others
         blocked = not self.plan.fits(footprint)
@@ -198,7 +198,7 @@ class Room:
             f.bed(self.b, self.rng, found[0], width, length)
 
     def cupboard(self, *, tall: bool) -> None:
-        """Add a wardrobe, or a sideboard with things on it."""
+        """Add a wardrobe, or a sideboard with objects on it."""
         width = self.u(0.8, 1.8)
         depth, height = (self.u(0.52, 0.62), self.u(1.9, 2.15)) if tall else (self.u(0.36, 0.5), self.u(0.7, 1.0))
         found = self.wall_item(width, depth, height)
@@ -213,7 +213,7 @@ class Room:
                 things.put_on_top(self.b, self.rng, spot, width * 0.9, depth, height, 0.5)
 
     def bookshelf(self) -> None:
-        """Add a shelf, with things on top if it is low."""
+        """Add a shelf, with objects on top if it is low."""
         width, depth, height = self.u(0.7, 1.3), self.u(0.26, 0.36), float(self.rng.choice([0.85, 1.25, 1.8, 2.0]))
         found = self.wall_item(width, depth, height)
         if found is not None:
@@ -233,7 +233,7 @@ class Room:
             self.lights.add_lamp((found[0].x, found[0].y, z), 0.1, color)
 
     def loose_things(self) -> None:
-        """Put balls, boxes, stools, vases and plants on free floor."""
+        """Add balls, boxes, stools, vases and plants on free floor."""
         for _ in range(int(self.rng.integers(2, 6))):
             choice = self.rng.random()
             size = 0.24 if choice < 0.4 else 0.42
@@ -253,7 +253,7 @@ class Room:
                 things.plant(self.b, self.rng, spot, self.u(0.7, 1.3))
 
     def rug(self) -> None:
-        """Add a rug to nearly every second room."""
+        """Add a rug with a probability of 45 %."""
         if self.rng.random() > 0.45:
             return
         w, d = self.u(1.2, 2.2), self.u(0.9, 1.6)
@@ -262,11 +262,11 @@ class Room:
         self.b.box((0, 0, 0.006), (w, d, 0.012), self.materials.fabric(), shadow=False)
 
     def size_at(self, a: float, b: float) -> tuple[float, float]:
-        """Floor position at fractions of width and length."""
+        """Return the floor position at fractions of width and length."""
         return a * self.b.size[0], b * self.b.size[1]
 
     def decorations(self) -> None:
-        """Hang a mirror and pictures on free wall."""
+        """Add a mirror and pictures on free wall area."""
         if self.rng.random() < self.settings.mirror_fraction:
             width, height = self.u(0.45, 0.9), self.u(0.7, 1.3)
             place = self.plan.hang(width, 1.5 - height / 2, 1.5 + height / 2)

@@ -1,4 +1,4 @@
-"""Draws a furnished room from a seed."""
+"""Generation of a furnished room from a seed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from datamodules.rooms.arrays import LIGHT_COLOR, RenderArrays, Scene
 from datamodules.rooms.room import Room
 from datamodules.rooms.settings import RoomsSettings
 
-#: Streams of random numbers of one scene: independent, so that a change in one part leaves the others alone.
+#: Independent random streams of one scene, so that a change in one part does not affect the others.
 LAYOUT, MATERIALS, CAMERA, SENSOR, LIGHT = range(5)
 
 
 def stream(scene_seed: int, *path: int) -> np.random.Generator:
-    """Random numbers for one purpose within a scene."""
+    """Return the random generator for one purpose within a scene."""
     return np.random.default_rng(np.random.SeedSequence([scene_seed, *path]))
 
 
 def _arrays(room: Room) -> Scene:
-    """Freeze the lists into arrays and set the ambient light from the lights and the colours of the room."""
+    """Return the room as arrays, with ambient light derived from its lights and colours."""
     b, m, lights = room.b, room.materials, room.lights
     walls = np.mean([m.mean_color(index) for index in room.walls], axis=0)
     floor = m.mean_color(room.floor)
@@ -45,10 +45,10 @@ def _arrays(room: Room) -> Scene:
 
 
 def build_scene(settings: RoomsSettings, scene_seed: int) -> Scene:
-    """Draw a room: openings, furniture of one of four kinds of rooms, things, decorations and lights.
+    """Return a random room: openings, furniture of one of four kinds of rooms, objects, decorations and lights.
 
     Args:
-        settings: Knobs of difficulty.
+        settings: Difficulty settings.
         scene_seed: Seed of the whole scene.
 
     Returns:

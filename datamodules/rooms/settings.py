@@ -1,7 +1,7 @@
-"""Settings of the embedded data set "rooms" and the list of sequences that they stand for.
+"""Settings of the embedded data set "rooms" and the list of sequences that they define.
 
-The difficulty settings (plain walls, camouflage, gloss, noise, focal lengths) are fixed before any training result and
-are not changed to improve one. Every setting enters :meth:`RoomsSettings.fingerprint`, the key of the stored file.
+The difficulty settings (plain walls, camouflage, gloss, noise, focal lengths) were fixed before any training result and
+are not tuned to results. Every setting enters :meth:`RoomsSettings.fingerprint`, the key of the data file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-#: Raised whenever the same settings would give other pixels, so that stored files are never mixed.
+#: Incremented whenever the same settings would give other pixels, so that old files are not reused.
 GENERATOR_VERSION = 1
 
 Part = Literal["video", "still"]
@@ -23,36 +23,36 @@ Split = Literal["train", "val", "test"]
 _PARTS: tuple[Part, ...] = ("video", "still")
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-#: Settings that came after the first files were made: they count in the key only where they differ from their default.
+#: Settings added after the first files were rendered: part of the key only if they differ from their default.
 _ADDED_LATER = ("views_per_still",)
 
 
 @dataclasses.dataclass(frozen=True)
 class RoomsSettings:
-    """Everything that decides the content of the data set.
+    """All settings that determine the content of the data set.
 
     Args:
         seed: Root of all seeds, non-negative.
         height: Image height in pixels.
         width: Image width in pixels.
-        n_video_scenes: Scenes of the video part, all splits together.
-        n_video_val: Video scenes kept for validation.
-        n_video_test: Video scenes kept for testing.
+        n_video_scenes: Scenes of the video part in all splits.
+        n_video_val: Video scenes for validation.
+        n_video_test: Video scenes for testing.
         frames_per_clip: Frames of each video scene, at least 2.
-        n_stills: Single-frame scenes, all splits together.
-        n_stills_val: Stills kept for validation.
-        n_stills_test: Stills kept for testing.
-        plain_wall_fraction: Probability that a wall is painted in one colour without any texture.
-        camouflage_fraction: Probability that an object takes the material of the wall or floor behind it.
-        glossy_floor_fraction: Probability that the floor reflects.
+        n_stills: Single-frame scenes in all splits.
+        n_stills_val: Stills for validation.
+        n_stills_test: Stills for testing.
+        plain_wall_fraction: Probability that a wall has a uniform colour without texture.
+        camouflage_fraction: Probability that an object has the material of the wall or floor behind it.
+        glossy_floor_fraction: Probability that the floor is reflective.
         mirror_fraction: Probability that a room has a mirror on a wall.
         focal_range: Focal length in units of the image width, drawn once per scene.
         exposure_range: Deviation from the metered exposure in stops, drawn once per scene.
         noise_range: Read noise (standard deviation, image scale 0-1), drawn once per scene.
         vignetting_range: Loss of light in the image corners as a fraction, drawn once per scene.
-        flow_range: Aim for the median optical flow between neighbouring video frames, in units of the image width.
-        views_per_still: Views of each still scene, at least 1: poses drawn independently, one K, noise and metered
-            exposure of each view; the first one is the picture that a single view would have been.
+        flow_range: Target of the median optical flow between neighbouring video frames, in units of the image width.
+        views_per_still: Views of each still scene, at least 1, with independent poses, noise and exposure but one K;
+            the first view does not depend on the number of views.
 
     Raises:
         ValueError: If a value is outside of its range.
@@ -80,7 +80,7 @@ class RoomsSettings:
     views_per_still: int = 1
 
     def __post_init__(self) -> None:
-        """Check every value."""
+        """Validate every value."""
         for name in ("height", "width"):
             if getattr(self, name) < 16:
                 raise ValueError(f"rooms: {name} is {getattr(self, name)}, it must be at least 16 pixels")
@@ -117,9 +117,9 @@ class RoomsSettings:
                 )
 
     def fingerprint(self) -> str:
-        """First 12 hex digits of the SHA-256 over all settings and :data:`GENERATOR_VERSION`.
+        """Return the first 12 hex digits of the SHA-256 of all settings and :data:`GENERATOR_VERSION`.
 
-        A setting that was added later is left out where it has its default, so that files made before stay valid.
+        A setting that was added later is omitted if it has its default, so that older files remain valid.
         """
         content = dict(dataclasses.asdict(self), generator_version=GENERATOR_VERSION)
         for field in dataclasses.fields(self):
@@ -135,8 +135,8 @@ class Sequence:
     Args:
         part: ``"video"`` or ``"still"``.
         split: ``"train"``, ``"val"`` or ``"test"``.
-        scene_seed: Seed of everything in the scene; no two sequences of a plan share one.
-        n_frames: Frames to render: those of a clip, or the views of a still scene.
+        scene_seed: Seed of the scene, unique in a plan.
+        n_frames: Number of frames of a clip, or of views of a still scene.
         name: Unique name such as ``"video/train/0007"``.
     """
 
@@ -148,10 +148,10 @@ class Sequence:
 
 
 def plan(settings: RoomsSettings) -> list[Sequence]:
-    """List every sequence of the data set, videos first, each part in the order train, val, test.
+    """Return all sequences of the data set, videos first, each part in the order train, val, test.
 
-    The split enters the entropy of the scene seed, so validation and test share no layout and no material seed with
-    training, and the first scenes of a split stay the same when the number of scenes changes.
+    The split enters the entropy of the scene seed, so validation and test share no layout or material with training,
+    and the first scenes of a split do not change with the number of scenes.
 
     Args:
         settings: The data set's settings.

@@ -1,4 +1,4 @@
-"""Light on surfaces: direct light, ambient light with darkened corners, highlights, one reflection, antialiasing."""
+"""Shading: direct light, ambient light with darkened corners, highlights, one mirror reflection, antialiasing."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from datamodules.rooms.visibility import blocked
 
 @compiled
 def _nearness(distance: float, scale: float) -> float:
-    """1 on a surface, falling with the distance: the first terms of an exponential, which is cheaper."""
+    """Return a falloff from 1 at distance 0, a rational approximation of an exponential."""
     q = max(distance, 0.0) / scale
     return 1.0 / (1.0 + q * (1.0 + q * (0.5 + q * 0.25)))
 
 
 @compiled
 def _corner_light(scene: RenderArrays, x: float, y: float, z: float, nx: float, ny: float, nz: float) -> float:
-    """Share of ambient light that reaches a point in spite of the walls, floor and ceiling near to it."""
+    """Return the share of ambient light at a point that is not occluded by nearby walls, floor and ceiling."""
     e = scene.environment
     open_share = 1.0 - 0.30 * (1.0 - nx) * _nearness(x, 0.4)
     open_share *= 1.0 - 0.30 * (1.0 + nx) * _nearness(e[ROOM_SIZE] - x, 0.4)
@@ -52,7 +52,7 @@ def shade(
     scene: RenderArrays, i: int, face: int, x: float, y: float, z: float, dx: float, dy: float, dz: float,
     footprint: float, seen_0: float, seen_1: float, seen_2: float, seen_around: float
 ) -> tuple[float, float, float, float, float, float, float]:  # fmt: skip
-    """Light that leaves a surface point towards the viewer, without mirror reflection.
+    """Return the light from a surface point towards the viewer, without mirror reflection.
 
     Args:
         scene: The scene.
@@ -95,7 +95,7 @@ def shade(
         length = math.sqrt(square)
         lx, ly, lz = lx / length, ly / length, lz / length
         facing = nx * lx + ny * ly + nz * lz
-        # An area light still reaches a little beyond the horizon.
+        # An area light also reaches surfaces slightly beyond its horizon.
         facing = max(0.0, (facing + 0.08) / 1.08)
         away = -(
             lights[light, LIGHT_NORMAL] * lx
@@ -125,7 +125,7 @@ def shade(
 
 @compiled
 def _seen_light(scene: RenderArrays, light: int, x: float, y: float, z: float) -> float:
-    """1 where the middle of a light is visible from a point, else 0; lights that do not exist count as visible."""
+    """Return 1 if the centre of a light is visible from a point, else 0; absent lights count as visible."""
     if light >= scene.lights.shape[0]:
         return 1.0
     lx = scene.lights[light, LIGHT_CENTER] - x
@@ -139,7 +139,7 @@ def radiance(
     scene: RenderArrays, everything: npt.NDArray[np.int32], i: int, face: int, x: float, y: float, z: float,
     dx: float, dy: float, dz: float, footprint: float, seen_0: float, seen_1: float, seen_2: float, seen_around: float
 ) -> tuple[float, float, float]:  # fmt: skip
-    """Linear RGB of a surface point with one bounce of mirror reflection; arguments as in :func:`shade`."""
+    """Return the linear RGB of a surface point with one mirror reflection; arguments as in :func:`shade`."""
     red, green, blue, fresnel, mx, my, mz = shade(
         scene, i, face, x, y, z, dx, dy, dz, footprint, seen_0, seen_1, seen_2, seen_around
     )
@@ -171,7 +171,7 @@ def shade_centers(
     face: npt.NDArray[np.int32],
     seen: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
-    """Linear RGB through every pixel centre.
+    """Return the linear RGB through every pixel centre.
 
     Args:
         scene: The scene.
@@ -219,7 +219,7 @@ def antialias(
     image: npt.NDArray[np.float32],
     white: float,
 ) -> npt.NDArray[np.float32]:
-    """Replace pixels on edges and in strong contrast by the mean of four samples on a rotated grid.
+    """Return the image with pixels at edges and strong contrast replaced by the mean of four rotated-grid samples.
 
     Args:
         scene: The scene.
@@ -229,9 +229,9 @@ def antialias(
         face: (H, W) faces.
         seen: (H, W, MAX_LIGHTS + 1) visibility of the pixel centres.
         chosen: Candidates of the tiles.
-        counts: Their numbers.
+        counts: Number of candidates of each tile.
         image: (H, W, 3) linear RGB of the pixel centres.
-        white: Linear value at which the sensor saturates; samples are cut there before the mean.
+        white: Linear value at which the sensor saturates; samples are clipped to it before averaging.
 
     Returns:
         (H, W, 3) float32 linear RGB.
@@ -269,7 +269,7 @@ def antialias(
                     counts[y // TILE, x // TILE],
                     pose[0, 3], pose[1, 3], pose[2, 3], dx, dy, dz,
                 )  # fmt: skip
-                # Light is taken from the closest pixel centre on the same face, else from this pixel.
+                # Visibility is taken from the closest pixel centre on the same face, else from this pixel.
                 source_y, source_x = y, x
                 if primitive[y, x] != i or face[y, x] != f:
                     closest = 100

@@ -1,4 +1,4 @@
-"""The HDF5 file of the rooms data set: its layout, its writer for parts of it, and its reader.
+"""Layout, writer and reader of the HDF5 file of the rooms data set.
 
 Layout, frames in the order of ``plan(settings)``::
 
@@ -13,7 +13,7 @@ Layout, frames in the order of ``plan(settings)``::
     /sequences/...                          name, part, split, scene_seed, n_frames of every sequence
     attributes: format, version, fingerprint, settings (JSON)
 
-Every chunk is one frame. Maps are packed with LZF, which unpacks faster than a frame can be used.
+Every chunk is one frame. Maps are compressed with LZF, whose decompression is faster than the processing of a frame.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ VERSION = 1
 DEPTH_UNITS_PER_METRE = 5000
 
 FLAG_BITS = {"plain": 1, "thin": 2, "glossy": 4, "camouflaged": 8}
-"""Bits of the stored flags by the name of the sample field."""
+"""Bits of the stored flags by sample field."""
 
 MAPS = {"depth": np.uint16, "semantic": np.uint8, "instance": np.uint16, "plane": np.uint16, "flags": np.uint8}
 MATRICES = {"K": (3, 3), "T_world_camera": (4, 4)}
@@ -45,7 +45,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def encode(rendered: Arrays, name: str) -> Arrays:
-    """Check what the renderer made of one sequence and turn it into stored types.
+    """Return the validated arrays of a rendered sequence in the stored types.
 
     Args:
         rendered: Arrays of ``render_sequence``, depth in metres.
@@ -55,7 +55,7 @@ def encode(rendered: Arrays, name: str) -> Arrays:
         The arrays of all frame data sets, depth in units of 1/5000 m.
 
     Raises:
-        ValueError: If an array is missing, or depth is not finite, negative, all zero or too far to be stored.
+        ValueError: If an array is missing, or depth is not finite, negative, all zero or too large to be stored.
     """
     missing = sorted(set(FRAME_DATASETS) - set(rendered))
     if missing:
@@ -90,9 +90,9 @@ def create_datasets(file: h5py.File, *, frames: int, height: int, width: int) ->
 
 
 def write_shard(path: Path, arrays: Arrays) -> None:
-    """Write the encoded frames of a few sequences as a file of their own, atomically."""
+    """Write the encoded frames of some sequences to a shard file, atomically."""
     frames, height, width = arrays["image"].shape[:3]
-    # In memory first: an HDF5 file that meets a full disk while open cannot be closed cleanly.
+    # Written to memory first, because an open HDF5 file cannot be closed cleanly on a full disk.
     with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
         create_datasets(file, frames=frames, height=height, width=width)
         for name in FRAME_DATASETS:
@@ -103,7 +103,7 @@ def write_shard(path: Path, arrays: Arrays) -> None:
 
 
 def shard_is_complete(path: Path, frames: int) -> bool:
-    """Say whether a shard can be opened and holds that many frames."""
+    """Return whether a shard can be opened and holds the given number of frames."""
     try:
         with h5py.File(path, "r") as file:
             return all(name in file and file[name].shape[0] == frames for name in FRAME_DATASETS)
@@ -114,7 +114,7 @@ def shard_is_complete(path: Path, frames: int) -> bool:
 def merge_shards(
     path: Path, shards: Sequenced[Path], settings: RoomsSettings, sequences: Sequenced[Sequence], fingerprint: str
 ) -> None:
-    """Join shards into the finished file; packed chunks are copied as they are.
+    """Join shards into the finished file, copying compressed chunks unchanged.
 
     Args:
         path: File to write; the caller renames it.
@@ -153,13 +153,13 @@ def merge_shards(
 
 
 class RoomsStore:
-    """Reads frames of a finished file. It may be pickled and forked: each process opens the file for itself.
+    """Reader of the frames of a finished file; it can be pickled and forked, each process opens its own handle.
 
     Args:
         path: The finished file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If it is truncated or no rooms file of this version.
     """
 
@@ -198,17 +198,17 @@ class RoomsStore:
         return f"{self.path} is truncated, damaged or no rooms file: move it away and run `make data` to make it again."
 
     def read(self, frame: int, names: Sequenced[str]) -> Arrays:
-        """Read arrays of one frame.
+        """Return arrays of one frame.
 
         Args:
             frame: Position in the file.
-            names: Which of ``FRAME_DATASETS``.
+            names: Names from ``FRAME_DATASETS``.
 
         Returns:
-            The stored arrays by name, depth still in units of 1/5000 m.
+            The stored arrays by name, depth in units of 1/5000 m.
 
         Raises:
-            ValueError: If the frame cannot be unpacked.
+            ValueError: If the frame cannot be decompressed.
         """
         try:
             file = self._file.open()

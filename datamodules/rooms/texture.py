@@ -1,7 +1,7 @@
 """Procedural textures: colour as a function of surface coordinates in metres.
 
-So a texture stays on its surface between frames. Every pattern fades to its mean colour where its cells become smaller
-than a pixel, which keeps distant surfaces free of aliasing.
+A texture is thus fixed to its surface across frames. Every pattern fades to its mean colour where its cells are smaller
+than a pixel, which avoids aliasing on distant surfaces.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GRAIN, PAINTING, OUTSIDE, SPINES, PLAID, SPECKLES, FOLIAGE, PANELS = range(10, 1
 
 @compiled
 def hash2(x: int, y: int, seed: int) -> float:
-    """Uniform number in [0, 1) from two integers and a seed (int64 arithmetic, wrapped to 32 bits)."""
+    """Return a uniform number in [0, 1) from two integers and a seed (int64 arithmetic, wrapped to 32 bits)."""
     h = (x * 374761393 + y * 668265263 + seed * 1442695041) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 1274126177) & 0xFFFFFFFF
     h = ((h ^ (h >> 16)) * 668265263) & 0xFFFFFFFF
@@ -30,7 +30,7 @@ def hash2(x: int, y: int, seed: int) -> float:
 
 @compiled
 def noise2(u: float, v: float, seed: int) -> float:
-    """Value noise in [0, 1) with one lattice point per unit."""
+    """Return value noise in [0, 1) with one lattice point per unit."""
     fu = math.floor(u)
     fv = math.floor(v)
     x = int(fu)
@@ -46,7 +46,7 @@ def noise2(u: float, v: float, seed: int) -> float:
 
 @compiled
 def fractal2(u: float, v: float, seed: int, octaves: int) -> float:
-    """Sum of octaves of value noise, mean about 0.5, in [0, 1)."""
+    """Return a sum of octaves of value noise, mean about 0.5, in [0, 1)."""
     total = 0.0
     weight = 0.5
     norm = 0.0
@@ -61,7 +61,7 @@ def fractal2(u: float, v: float, seed: int, octaves: int) -> float:
 
 @compiled
 def _visible(footprint: float, cell: float) -> float:
-    """Contrast that is left of cells of the given size under a pixel footprint, both in metres."""
+    """Return the remaining contrast of cells of a given size under a pixel footprint, both in metres."""
     ratio = footprint / cell
     if ratio <= 0.3:
         return 1.0
@@ -75,7 +75,7 @@ def _visible(footprint: float, cell: float) -> float:
 def texture(
     m: npt.NDArray[np.float64], i: int, u: float, v: float, un: float, vn: float, footprint: float
 ) -> tuple[float, float, float]:
-    """Linear RGB albedo of a material.
+    """Return the linear RGB albedo of a material.
 
     Args:
         m: Material table.
@@ -97,8 +97,8 @@ def texture(
     contrast = m[i, CONTRAST]
     seed = int(m[i, SEED])
     mix = 0.0  # weight of the second colour
-    mean = 0.5  # its average, taken where the pattern is too fine to see
-    third = 0.0  # weight of the third colour, above both
+    mean = 0.5  # average of mix, used where the pattern is finer than a pixel
+    third = 0.0  # weight of the third colour over both
     gain = 1.0
     cell = scale
     if kind == STRIPES:

@@ -1,4 +1,4 @@
-"""Small things and lamps that stand on furniture or on the floor, and the spots where objects are put."""
+"""Small objects and lamps on furniture or on the floor, and the spots of objects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datamodules.rooms.materials import hsv
 
 @dataclasses.dataclass(frozen=True)
 class Spot:
-    """Where an object stands and whether it is disguised as its background (a material number)."""
+    """Position and yaw of an object, and the background material index if it is camouflaged."""
 
     x: float
     y: float
@@ -23,7 +23,7 @@ class Spot:
     disguise: int | None = None
 
     def at(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0, disguise: int | None = None) -> Spot:
-        """Spot given in the local frame of this one."""
+        """Return a spot given in the local frame of this one."""
         c, s = math.cos(self.yaw), math.sin(self.yaw)
         return Spot(self.x + c * x - s * y, self.y + s * x + c * y, self.yaw + yaw, self.z + z, disguise)
 
@@ -34,7 +34,7 @@ def begin(b: SceneBuilder, category: str, spot: Spot) -> None:
 
 
 def books(b: SceneBuilder, rng: np.random.Generator, spot: Spot, length: float, depth: float, height: float) -> None:
-    """Add a row of books: one block whose spines are a pattern, with a second, lower block beside it."""
+    """Add a row of books: one block with a pattern of spines and a second, lower block beside it."""
     begin(b, "books", spot)
     m = b.materials
     first, second, third = m.vivid(), m.muted(), m.vivid()
@@ -49,7 +49,7 @@ def books(b: SceneBuilder, rng: np.random.Generator, spot: Spot, length: float, 
 
 
 def floor_lamp(b: SceneBuilder, rng: np.random.Generator, spot: Spot, *, lit: bool) -> float:
-    """Add a standing lamp and return the height of its bulb above the floor."""
+    """Add a floor lamp and return the height of its bulb above the floor."""
     begin(b, "lamp", spot)
     m = b.materials
     height = float(rng.uniform(1.45, 1.75))
@@ -61,7 +61,7 @@ def floor_lamp(b: SceneBuilder, rng: np.random.Generator, spot: Spot, *, lit: bo
 
 
 def _shade(b: SceneBuilder, rng: np.random.Generator, top: float, height: float, radius: float, *, lit: bool) -> None:
-    """Add the shade of a lamp; it glows when lit and casts no shadow, because the light sits inside."""
+    """Add the shade of a lamp; a lit shade is emissive and casts no shadow, because the light is inside."""
     color = hsv(float(rng.uniform(0.06, 0.14)), float(rng.uniform(0.05, 0.4)), 0.92)
     shade = b.materials.add(t.FLAT, color, emission=1.6 if lit else 0.0)
     b.cone((0, 0, top - height), height, radius, radius * float(rng.uniform(0.5, 1.0)), shade, shadow=not lit)
@@ -180,7 +180,7 @@ def book_stack(b: SceneBuilder, rng: np.random.Generator, spot: Spot) -> None:
 def put_on_top(
     b: SceneBuilder, rng: np.random.Generator, spot: Spot, width: float, depth: float, height: float, chance: float
 ) -> None:
-    """Put small things on a surface: one, with the given chance, for each slot of 0.35 m."""
+    """Add small objects on a surface: one per slot of 0.35 m with the given probability."""
     slots = max(1, int(width / 0.35))
     for k in range(slots):
         if rng.random() > chance:

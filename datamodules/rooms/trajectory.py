@@ -1,7 +1,7 @@
-"""Where the camera is: single views for stills, smooth hand-held paths for videos.
+"""Camera poses: single views for stills, smooth hand-held paths for videos.
 
-A video path is a flat arc whose step is set frame by frame from the optical flow that the exact depth and poses give,
-so that every clip keeps the flow of ``RoomsSettings.flow_range`` whatever the distance of the walls.
+A video path is a flat arc. The step between frames is adapted to the optical flow computed from exact depth and poses,
+so that every clip has the flow of ``RoomsSettings.flow_range`` for any distance of the walls.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from datamodules.rooms.settings import RoomsSettings
 
 Array = npt.NDArray[np.float64]
 
-#: Distance in metres that the camera keeps from everything.
+#: Minimum distance in metres of the camera from all objects.
 CLEARANCE_M = 0.35
 
-#: Size of the small depth maps that steer the camera.
+#: Size of the small depth maps for the selection of poses.
 _PROBE_HEIGHT, _PROBE_WIDTH = 18, 24
 
 #: Bounds of the camera height and of the step between frames, in metres.
 _HEIGHT_M, _STEP_M = (1.0, 1.7), (0.015, 0.16)
 
-#: Smallest share of the flow that translation must cause; the data set promises a half.
+#: Smallest share of the flow caused by translation; the data set documents at least a half.
 _TRANSLATION_SHARE = 0.65
 
 
@@ -39,7 +39,7 @@ def intrinsics(settings: RoomsSettings, rng: np.random.Generator) -> Array:
 
 
 def look(position: npt.ArrayLike, yaw: float, pitch: float, roll: float) -> Array:
-    """``T_world_camera`` (4, 4) of a camera (x right, y down, z forward) in a world with z up; angles in radians."""
+    """Return ``T_world_camera`` (4, 4) of a camera (x right, y down, z forward), world z up; angles in radians."""
     forward = np.array([math.cos(pitch) * math.cos(yaw), math.cos(pitch) * math.sin(yaw), math.sin(pitch)])
     level = np.array([math.sin(yaw), -math.cos(yaw), 0.0])
     below = np.cross(forward, level)
@@ -52,7 +52,7 @@ def look(position: npt.ArrayLike, yaw: float, pitch: float, roll: float) -> Arra
 
 
 def clearance(scene: Scene, points: Array) -> Array:
-    """Distance of points (N, 3) from the bounding boxes of all primitives and from the walls, (N,) metres."""
+    """Return the distance of points (N, 3) from the bounding boxes of all primitives and the walls, (N,) metres."""
     walls = np.minimum(points, scene.size - points).min(axis=1)
     g = scene.render.geometry
     g = g[g[:, KIND] != ROOM]
@@ -64,7 +64,7 @@ def clearance(scene: Scene, points: Array) -> Array:
 
 
 def optical_flow(depth: Array, k: Array, first: Array, second: Array) -> tuple[Array, Array]:
-    """Exact optical flow of a static scene between two views.
+    """Return the length of the exact optical flow of a static scene between two views.
 
     Args:
         depth: (H, W) depth of the first view, metres along z.
@@ -73,8 +73,8 @@ def optical_flow(depth: Array, k: Array, first: Array, second: Array) -> tuple[A
         second: (4, 4) ``T_world_camera`` of the second view.
 
     Returns:
-        Length in pixels, (H, W) each, of the flow, and of the flow that the translation alone would cause. Points that
-        end behind the second camera are infinitely far.
+        Lengths in pixels, (H, W) each, of the flow and of the flow due to translation alone; infinite for points behind
+        the second camera.
     """
     height, width = depth.shape
     pixels = np.stack(
@@ -93,7 +93,7 @@ def optical_flow(depth: Array, k: Array, first: Array, second: Array) -> tuple[A
 
 @dataclasses.dataclass(frozen=True)
 class _Probe:
-    """A small depth map with the labels that tell a good view from a bad one."""
+    """A small depth map and the quality score of a view."""
 
     depth: Array
     score: float
@@ -118,7 +118,7 @@ def _probe(scene: Scene, pose: Array, k: Array, settings: RoomsSettings) -> tupl
 
 
 def _random_view(scene: Scene, rng: np.random.Generator) -> tuple[Array, float, float]:
-    """Position, yaw (towards the larger part of the room, mostly) and pitch of a random view."""
+    """Return position, yaw (mostly towards the larger part of the room) and pitch of a random view."""
     position = np.array([
         rng.uniform(CLEARANCE_M, scene.size[0] - CLEARANCE_M),
         rng.uniform(CLEARANCE_M, scene.size[1] - CLEARANCE_M),
@@ -131,7 +131,7 @@ def _random_view(scene: Scene, rng: np.random.Generator) -> tuple[Array, float, 
 
 
 def still_pose(settings: RoomsSettings, scene: Scene, k: Array, rng: np.random.Generator) -> Array:
-    """Pick a single view: the best of six random ones in free space, judged by visible things, floor and distance.
+    """Return the pose of a still: the best of six random views in free space, by visible objects, floor and distance.
 
     Args:
         settings: Image size.
@@ -158,14 +158,14 @@ def still_pose(settings: RoomsSettings, scene: Scene, k: Array, rng: np.random.G
             break
     if found == 0:
         raise RuntimeError(
-            "rooms: no free place for the camera in 400 tries; the scene generator has left no free floor"
+            "rooms: no free place for the camera in 400 attempts; the scene generator has left no free floor"
         )
     return best
 
 
 @dataclasses.dataclass(frozen=True)
 class _Path:
-    """A hand-held arc: everything that is constant along one clip."""
+    """Constant parameters of the hand-held arc of one clip."""
 
     start: Array
     heading: float
@@ -179,7 +179,7 @@ class _Path:
     shake: Array
 
     def pose(self, distance: float, index: int) -> Array:
-        """Pose after ``distance`` metres of path, with the shake of frame ``index``."""
+        """Return the pose after ``distance`` metres of path, with the shake of frame ``index``."""
         if abs(self.bend) < 1e-6:
             x, y = distance, 0.0
         else:
@@ -192,7 +192,7 @@ class _Path:
 
 def _random_path(scene: Scene, rng: np.random.Generator) -> _Path:
     position, yaw, pitch = _random_view(scene, rng)
-    # The walk goes mostly sideways or obliquely: straight ahead, the middle of the image hardly moves.
+    # Motion is mostly sideways or oblique: forward motion causes little flow in the image centre.
     side = float(rng.choice([-1.0, 1.0]))
     heading = yaw + side * math.radians(float(rng.uniform(30.0, 150.0)))
     bend = float(rng.uniform(-1.1, 1.1))
@@ -213,7 +213,7 @@ def _random_path(scene: Scene, rng: np.random.Generator) -> _Path:
 def _walk(
     settings: RoomsSettings, scene: Scene, k: Array, path: _Path, frames: int, target: float, gap: float
 ) -> tuple[list[Array], float] | None:
-    """Follow a path with steps that keep the flow; None where it hits something or the flow cannot be kept."""
+    """Return poses along a path with the target flow, and their mean score; None on collision or wrong flow."""
     scale = _PROBE_WIDTH / settings.width
     poses = [path.pose(0.0, 0)]
     distance, step = 0.0, 0.0
@@ -245,7 +245,7 @@ def _walk(
 
 
 def video_poses(settings: RoomsSettings, scene: Scene, k: Array, rng: np.random.Generator, frames: int) -> Array:
-    """Pick a hand-held path through free space: the best of three that keep the flow.
+    """Return a hand-held path through free space: the best of three with the target flow.
 
     Args:
         settings: Image size and ``flow_range``.
@@ -258,7 +258,7 @@ def video_poses(settings: RoomsSettings, scene: Scene, k: Array, rng: np.random.
         (frames, 4, 4) ``T_world_camera``.
 
     Raises:
-        RuntimeError: If no path is found in many tries.
+        RuntimeError: If no path is found in 6000 attempts.
     """
     target = float(rng.uniform(*settings.flow_range))
     best: list[Array] | None = None
@@ -268,7 +268,7 @@ def video_poses(settings: RoomsSettings, scene: Scene, k: Array, rng: np.random.
             break
         gap = CLEARANCE_M if attempt < 3000 else 0.6 * CLEARANCE_M
         path = _random_path(scene, rng)
-        # A cheap look at the whole path before it is walked.
+        # A cheap collision check of the planned path before the poses are computed.
         planned = np.stack([path.pose(0.06 * index, index)[:3, 3] for index in range(0, frames, 4)])
         if clearance(scene, planned).min() < gap:
             continue
@@ -282,7 +282,7 @@ def video_poses(settings: RoomsSettings, scene: Scene, k: Array, rng: np.random.
             break
     if best is None:
         raise RuntimeError(
-            f"rooms: no camera path keeps a flow of {target:.3f} image widths here; "
+            f"rooms: no camera path has a flow of {target:.3f} image widths in this scene; "
             f"widen flow_range {settings.flow_range}"
         )
     return np.stack(best)

@@ -1,24 +1,21 @@
-"""The video part of rooms as clips, with exact poses."""
+"""Data module of the video part of rooms as clips with exact poses."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datamodules.base import Split
-from datamodules.rooms.datamodule import Field, RoomsSource, check_choices, open_store
-from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
-from datamodules.rooms.settings import RoomsSettings
-from datamodules.rooms.store import RoomsStore
+from datamodules.rooms.datamodule import Field, RoomsSource, check_choices
+from datamodules.rooms.file_module import RoomsFileModule
 from datamodules.samples.clips import Window, clip_windows
 from datamodules.samples.frame import Frame, FrameSource
 from datamodules.video import VideoDataModule
 
 
 class _ExactLabels:
-    """Frames with the truth in place of what a teacher or a line detector would have found."""
+    """Frames with ground truth instead of proxy labels and estimated vanishing directions."""
 
     def __init__(self, source: RoomsSource, *, semantic: bool, vanishing: bool) -> None:
         self.source = source
@@ -33,41 +30,33 @@ class _ExactLabels:
         if self.semantic:
             frame = replace(frame, labels={**frame.labels, "proxy_semantic": frame.labels["semantic"]})
         if self.vanishing and frame.T_world_camera is not None:
-            # The walls of rooms are parallel to the world's axes; row k is axis k seen from the camera.
+            # Walls are parallel to the world axes; row k is world axis k in the camera frame.
             frame = replace(frame, vanishing=np.array(frame.T_world_camera[:3, :3]))
         return frame
 
 
-class RoomsVideoDataModule(VideoDataModule):
-    """Clips of the 64 videos of rooms: 48 to train, 8 to validate, 8 to test, 24 frames each.
+class RoomsVideoDataModule(RoomsFileModule, VideoDataModule):
+    """Data module of clips of the videos of rooms (by default 48 for training, 8 for validation, 8 for test).
 
     Args:
-        settings: What to render; None takes the defaults. Every value is part of the file's key.
-        root: Folder of the file; None is ``$PLUMBLINE_DATA``, else ``data`` in the working directory.
         fields: Optional fields of the target frames, see :class:`~datamodules.rooms.datamodule.RoomsDataModule`.
-        exact_semantic: Use the true classes as proxy labels (an ablation: no teacher is that good).
-        exact_vanishing: Use the true axes of the room as vanishing directions.
-        processes: Processes that make the data set; None takes one per core, 0 works in this one.
-        renderer: ``module:function`` that renders a sequence.
+        exact_semantic: Whether to use the ground-truth classes as proxy labels, an upper bound for ablations.
+        exact_vanishing: Whether to use the ground-truth axes of the room as vanishing directions.
         proxy_labels: File of proxy labels for the training frames, or None.
         vanishing: File of vanishing directions for the training frames, or None.
-        oversampling: Frames are reduced to that many times ``image_size`` once they are read.
-        base: Arguments of :class:`VideoDataModule`.
+        oversampling: Frames are downsampled to this multiple of ``image_size`` when they are read.
+        base: Arguments of :class:`~datamodules.rooms.file_module.RoomsFileModule` and :class:`VideoDataModule`.
 
     Raises:
-        ValueError: If a field is unknown, or labels are asked for both exact and from a file.
+        ValueError: If a field is unknown, or labels are both exact and from a file.
     """
 
     def __init__(
         self,
         *,
-        settings: RoomsSettings | None = None,
-        root: str | None = None,
         fields: Sequence[Field] = ("plain", "thin", "glossy", "T_world_camera"),
         exact_semantic: bool = False,
         exact_vanishing: bool = False,
-        processes: int | None = None,
-        renderer: str = DEFAULT_RENDERER,
         proxy_labels: str | None = None,
         vanishing: str | None = None,
         oversampling: float = 1.0,
@@ -78,33 +67,17 @@ class RoomsVideoDataModule(VideoDataModule):
         for name, file in (("semantic", proxy_labels), ("vanishing", vanishing)):
             if file is not None and {"semantic": exact_semantic, "vanishing": exact_vanishing}[name]:
                 raise ValueError(f"rooms: exact_{name} and the file {file} exclude each other; set one to null.")
-        self.settings = RoomsSettings() if settings is None else settings
-        self.root = default_root() if root is None else Path(root)
         self.fields = tuple(fields)
         self.exact_semantic = exact_semantic
         self.exact_vanishing = exact_vanishing
-        self.processes = processes
-        self.renderer = renderer
-        self.store: RoomsStore | None = None
-
-    @property
-    def content_key(self) -> str:
-        """The key of the settings."""
-        return f"rooms-{self.settings.fingerprint()}"
-
-    def prepare_data(self) -> None:
-        """Make the data set if it is not there, with a progress bar; a killed run is taken up again."""
-        build_store(self.settings, self.root, processes=self.processes, renderer=self.renderer)
 
     def make_source(self, split: Split) -> FrameSource:
         """Return the video frames of a split, in order.
 
         Raises:
             FileNotFoundError: If ``prepare_data`` did not run.
-            ValueError: If the file is truncated or foreign.
+            ValueError: If the file is truncated or no rooms file.
         """
-        if self.store is None:
-            self.store = open_store(store_path(self.settings, self.root), self.settings)
         exact = split == "train" and (self.exact_semantic or self.exact_vanishing)
         fields = list(self.fields)
         if exact and self.exact_semantic:
@@ -117,12 +90,11 @@ class RoomsVideoDataModule(VideoDataModule):
         return _ExactLabels(source, semantic=self.exact_semantic, vanishing=self.exact_vanishing)
 
     def make_windows(self, split: Split, source: FrameSource) -> list[Window]:
-        """Return the clips of a split; none reaches over the end of a video.
+        """Return the clips of a split; no clip crosses the end of a video.
 
         Raises:
             ValueError: If no video is as long as a clip.
         """
-        assert self.store is not None  # make_source opened it
         lengths = [s.n_frames for s in self.store.sequences if s.split == split and s.part == "video"]
         ends = np.cumsum(lengths).tolist()
         sequences = [range(end - length, end) for end, length in zip(ends, lengths, strict=True)]

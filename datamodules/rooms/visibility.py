@@ -1,8 +1,8 @@
 """Soft shadows and ambient occlusion.
 
-Each pixel sends two rays to every area light and two short rays into its hemisphere. The 16 pixels of a 4x4 block use
-different strata, and a 4x4 mean over pixels of the same face joins them to 32 samples (interleaved sampling); within
-its stratum a ray is jittered, which turns bands into faint noise.
+Two rays per pixel are cast to every area light, and two short rays into the hemisphere. The 16 pixels of a 4x4 block
+use different strata, and a 4x4 mean over pixels of the same face combines them to 32 samples (interleaved sampling).
+Rays are jittered within their stratum, which replaces banding by faint noise.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from datamodules.rooms.texture import hash2
 #: Side of the tiles that share a list of shadow casters, in pixels.
 SHADOW_TILE = 8
 
-#: Rays of each pixel to each light and into the hemisphere; two rays of 16 pixels fill the 8x8 strata by half.
+#: Rays per pixel to each light and into the hemisphere; two rays of 16 pixels cover half of the 8x8 strata.
 RAYS = 2
 
 #: Reach of ambient occlusion in metres.
@@ -41,7 +41,7 @@ def blocked(
     g: npt.NDArray[np.float64], chosen: npt.NDArray[np.int32], count: int, x: float, y: float, z: float,
     dx: float, dy: float, dz: float
 ) -> bool:  # fmt: skip
-    """Whether the segment from ``(x, y, z)`` to ``(x + dx, y + dy, z + dz)`` meets one of the chosen primitives."""
+    """Return whether the segment from ``(x, y, z)`` to ``(x + dx, y + dy, z + dz)`` hits one of the primitives."""
     for k in range(count):
         t, _ = intersect(g, chosen[k], x, y, z, dx, dy, dz, 1e-6, 1.0)
         if t < 1.0:
@@ -54,7 +54,7 @@ def _near_hull(
     g: npt.NDArray[np.float64], casters: npt.NDArray[np.int32], chosen: npt.NDArray[np.int32],
     ax: float, ay: float, az: float, ra: float, bx: float, by: float, bz: float, rb: float
 ) -> int:  # fmt: skip
-    """Fill ``chosen`` with the casters near the hull of two spheres ``a`` and ``b`` and return their number."""
+    """Return the number of casters near the convex hull of two spheres ``a`` and ``b``, written into ``chosen``."""
     lx, ly, lz = bx - ax, by - ay, bz - az
     square = max(lx * lx + ly * ly + lz * lz, 1e-12)
     sine = (ra - rb) * (ra - rb) / square
@@ -66,12 +66,11 @@ def _near_hull(
             px, py, pz = g[i, CENTER] - ax, g[i, CENTER + 1] - ay, g[i, CENTER + 2] - az
             s = min(1.0, max(0.0, (px * lx + py * ly + pz * lz) / square))
             px, py, pz = px - s * lx, py - s * ly, pz - s * lz
-            # Widened, because the hull is a cone and the distance is taken across its axis.
+            # Enlarged, because the hull is a cone and the distance is measured perpendicular to its axis.
             reach = (ra + s * (rb - ra) + g[i, BOUND]) / math.sqrt(1.0 - sine)
             near = px * px + py * py + pz * pz < reach * reach
         if near:
-            # Along each axis of the primitive the hull covers an interval; apart from the primitive's own, it cannot
-            # touch it.
+            # Separating axes: along each axis of the primitive, its interval must overlap that of the hull.
             px, py, pz = ax - g[i, CENTER], ay - g[i, CENTER + 1], az - g[i, CENTER + 2]
             for axis in range(3):
                 r = ROTATION + 3 * axis
@@ -96,7 +95,7 @@ def sample_visibility(
     primitive: npt.NDArray[np.int32],
     face: npt.NDArray[np.int32],
 ) -> npt.NDArray[np.float32]:
-    """Share of each light and of the surroundings that every pixel sees.
+    """Return the visible share of each light and the open share of the hemisphere for every pixel.
 
     Args:
         scene: The scene.
@@ -171,7 +170,7 @@ def sample_visibility(
                             ):  # fmt: skip
                                 free += 1
                         raw[y, x, light] = free / RAYS
-            # Both spheres coincide: the hull is one sphere.
+            # The two spheres coincide, so the hull is a sphere.
             count = _near_hull(
                 g, scene.casters, chosen, middle[0], middle[1], middle[2], radius + REACH,
                 middle[0], middle[1], middle[2], radius + REACH,
@@ -210,7 +209,7 @@ def sample_visibility(
 def join_samples(
     raw: npt.NDArray[np.float32], primitive: npt.NDArray[np.int32], face: npt.NDArray[np.int32], start: int
 ) -> npt.NDArray[np.float32]:
-    """Mean over 4x4 windows, taken over the pixels of the same face.
+    """Return the mean over 4x4 windows, restricted to pixels of the same face.
 
     Args:
         raw: (H, W, MAX_LIGHTS + 1) of :func:`sample_visibility`.
@@ -250,10 +249,10 @@ def visibility(
     primitive: npt.NDArray[np.int32],
     face: npt.NDArray[np.int32],
 ) -> npt.NDArray[np.float32]:
-    """Smooth visible share of each light and of the surroundings; see :func:`sample_visibility`.
+    """Return the smoothed visible share of each light and of the hemisphere; see :func:`sample_visibility`.
 
-    The second mean has its window on the other side: it takes away the steps that the rows of the sampling pattern
-    leave in a shadow's slope.
+    The second mean has its window shifted to the other side, which removes the steps of the sampling pattern in soft
+    shadows.
     """
     raw = sample_visibility(scene, pose, k, depth, primitive, face)
     smooth: npt.NDArray[np.float32] = join_samples(join_samples(raw, primitive, face, -1), primitive, face, -2)

@@ -1,8 +1,8 @@
-"""A process that renders shards of the rooms data set: ``python -m datamodules.rooms.worker``.
+"""Worker process that renders shards of the rooms data set: ``python -m datamodules.rooms.worker``.
 
-It reads a pickled :class:`Job` and then shard numbers from standard input, and answers each with one line. It ends with
-its input, so no worker outlives a parent that was killed. A process of its own (rather than ``multiprocessing``) does
-not import the main program again and inherits no threads.
+It reads a pickled :class:`Job` and then shard numbers from standard input, and answers each with one line. It exits at
+the end of its input, so no worker outlives a killed parent. Unlike ``multiprocessing``, a separate process does not
+import the main program again and inherits no threads.
 """
 
 import errno
@@ -27,7 +27,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker has to know: the settings, the sequences of every shard, where shards go and who renders.
+    """Input of a worker: settings, sequences of every shard, output folder and renderer.
 
     Attributes:
         settings: Settings of the data set.
@@ -42,26 +42,26 @@ class Job:
     renderer: str
 
     def shard_path(self, number: int) -> Path:
-        """Return the file of a shard."""
+        """Return the path of a shard."""
         return self.folder / f"shard-{number:05d}.h5"
 
     def load_renderer(self) -> Renderer:
-        """Import the renderer."""
+        """Import and return the renderer."""
         module, function = self.renderer.split(":")
         return getattr(importlib.import_module(module), function)
 
     def make_shard(self, number: int, render: Renderer) -> None:
-        """Render the sequences of a shard and write it."""
+        """Render the sequences of a shard and write its file."""
         parts = [encode(render(self.settings, sequence), sequence.name) for sequence in self.groups[number]]
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         write_shard(self.shard_path(number), arrays)
 
 
 def main() -> None:
-    """Serve shard numbers until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker without a traceback of its own
+    """Render the shards whose numbers arrive on standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker without another traceback
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints must not look like an answer
+    os.dup2(2, 1)  # output of libraries goes to standard error, separate from the answers
     job: Job = pickle.load(sys.stdin.buffer)
     render = job.load_renderer()
     while True:

@@ -1,4 +1,4 @@
-"""Images whose proportions are not those of the samples: how far they are stretched, and saying so."""
+"""Aspect ratio of images compared with that of the samples, and a warning about stretched images."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,37 +7,37 @@ from typing import Literal, get_args
 
 from PIL import Image
 
-from datamodules.loading.notices import say_once
+from datamodules.loading.notices import warn_once
 
 Aspect = Literal["stretch", "crop"]
-"""What is done with images of other proportions than ``image_size``: each axis is resized by a factor of its own, or
-what is too wide or too high is cut off evenly at both ends before. K follows exactly either way."""
+"""How images with another aspect ratio than ``image_size`` are fitted: ``stretch`` resizes each axis by its own factor,
+``crop`` first crops the longer axis evenly at both ends. K follows exactly in both cases."""
 
-MOST_UNSAID = 1.25
-"""Images that are stretched more than this in one axis are named: 1 is none, 640x480 to a square 1.33."""
+MAX_SILENT_STRETCH = 1.25
+"""Largest stretch factor without a warning: 1 is no stretch, 640x480 to a square is 1.33."""
 
-LOOKED_AT = 500
-"""Most images whose heads are read, evenly over a data set: a head is opened in about a tenth of a millisecond."""
+MAX_HEADERS = 500
+"""Maximum number of image headers read, evenly spaced over a data set; one takes about 0.1 ms."""
 
 TURNED = frozenset({5, 6, 7, 8})
 """EXIF orientations that swap width and height."""
 
 
 def check_aspect(aspect: str) -> None:
-    """Raise ValueError with one sentence if the setting is unknown."""
+    """Raise ValueError if the setting is unknown."""
     if aspect not in get_args(Aspect):
         raise ValueError(f"aspect '{aspect}' is not known; choose {' or '.join(get_args(Aspect))}.")
 
 
 def stretching(size: tuple[int, int], image_size: tuple[int, int]) -> float:
-    """Factor between the two axes when an image is resized.
+    """Return the ratio of the two resize factors of an image.
 
     Args:
         size: Height and width of the image.
         image_size: Height and width of the samples.
 
     Returns:
-        1 where the proportions are equal, else above 1.
+        1 for equal aspect ratios, else above 1.
 
     >>> round(stretching((1920, 1080), (96, 128)), 2)
     2.37
@@ -46,18 +46,15 @@ def stretching(size: tuple[int, int], image_size: tuple[int, int]) -> float:
     return max(ratio, 1 / ratio)
 
 
-def say_stretched(data: str, sizes: Mapping[tuple[int, int], int], image_size: tuple[int, int]) -> str | None:
-    """Say once how many images are stretched visibly and by how much.
+def warn_stretched(data: str, sizes: Mapping[tuple[int, int], int], image_size: tuple[int, int]) -> str | None:
+    """Log once how many images are visibly stretched, and return the sentence, or None if there are none.
 
     Args:
         data: The data set.
-        sizes: How many images there are, or were looked at, of each height and width.
+        sizes: Number of images, or of sampled images, by height and width.
         image_size: Height and width of the samples.
-
-    Returns:
-        The sentence, or None where there is nothing to say.
     """
-    stretched = Counter({size: n for size, n in sizes.items() if stretching(size, image_size) > MOST_UNSAID})
+    stretched = Counter({size: n for size, n in sizes.items() if stretching(size, image_size) > MAX_SILENT_STRETCH})
     if not stretched:
         return None
     height, width = max(stretched, key=lambda size: stretching(size, image_size))
@@ -67,24 +64,24 @@ def say_stretched(data: str, sizes: Mapping[tuple[int, int], int], image_size: t
         f"({width}x{height} becomes {image_size[1]}x{image_size[0]}, width x height): give an image_size of their "
         "proportions, or data.init_args.aspect=crop, which cuts off what is too long."
     )
-    say_once(data, "aspect", message)
+    warn_once(data, "aspect", message)
     return message
 
 
 def header_size(path: Path, *, upright: bool) -> tuple[int, int] | None:
-    """Height and width of an image from the head of its file.
+    """Return height and width of an image from the header of its file.
 
     Args:
         path: The file.
-        upright: Whether its EXIF entry turns it.
+        upright: Whether to apply the EXIF orientation.
 
     Returns:
-        None if the file has no readable head, which reading it will say.
+        None if the header is damaged, which is reported on reading.
     """
     try:
         with Image.open(path) as file:
             width, height = file.size
             turned = upright and file.getexif().get(0x0112) in TURNED
-    except Exception:  # what Pillow's decoders raise on broken files is no single type
+    except Exception:  # Pillow's decoders raise many types
         return None
     return (width, height) if turned else (height, width)

@@ -1,4 +1,4 @@
-"""Clips: windows of neighbouring frames around a target, and the samples made of them."""
+"""Clips (windows of neighbouring frames around a target), their augmentation and their samples."""
 
 from collections.abc import Sequence
 
@@ -8,24 +8,25 @@ import torch
 from torch.utils.data import Dataset
 
 from datamodules.loading.samplers import sample_generator
+from datamodules.samples.colours import ColourJitter, float_image
 from datamodules.samples.frame import DepthScale, Frame, FrameSource, Sample, to_sample
-from datamodules.samples.transforms import ColourJitter, flip, float_image, resize
+from datamodules.samples.transforms import flip, resize
 from structures.batch import PADDING_INDEX
 
 Window = tuple[int, ...]
-"""Positions of the frames of a clip in their source, in temporal order; the target stands in the middle."""
+"""Positions of the frames of a clip in their source, in temporal order; the target is the middle one."""
 
 
 def clip_windows(sequences: Sequence[Sequence[int]], *, window: int, stride: int) -> list[Window]:
-    """Every window whose frames all exist; targets too near to an end of their sequence have none.
+    """Return all windows inside the sequences; targets too close to an end of their sequence are skipped.
 
     Args:
         sequences: Positions of the frames of each sequence, in temporal order.
-        window: Odd number of frames of a clip; 1 takes lone frames.
+        window: Odd number of frames of a clip; 1 gives single frames.
         stride: Frames from one frame of a clip to the next.
 
     Returns:
-        One window for each target that has all its neighbours, in the order of the sequences.
+        One window per target with all its neighbours, in the order of the sequences.
 
     Raises:
         ValueError: If the window is even or the stride below 1, or no sequence is long enough.
@@ -53,17 +54,18 @@ def clip_windows(sequences: Sequence[Sequence[int]], *, window: int, stride: int
 
 
 class ClipAugmentation:
-    """Training augmentation of a clip: all frames are mirrored or none, and one colour jitter is drawn for them all.
+    """Training augmentation of a clip: one horizontal flip and one colour jitter for all frames.
 
-    The defaults are those of GAM-Depth. Its text draws one jitter a clip, as here; the released code draws one a frame.
+    The defaults are those of GAM-Depth. Its paper draws one jitter per clip, as here; the released code draws one per
+    frame.
 
     Args:
         flip: Probability of a horizontal flip.
         jitter: Probability of a colour jitter.
-        brightness: Range of the factor on all colours.
+        brightness: Range of the brightness factor.
         contrast: Range of the contrast factor.
         saturation: Range of the saturation factor.
-        hue: The hue is shifted by up to this fraction of the colour circle.
+        hue: Largest hue shift as a fraction of the colour circle.
 
     Raises:
         ValueError: If a probability or a range is out of bounds.
@@ -89,14 +91,14 @@ class ClipAugmentation:
     def __call__(
         self, frames: list[Frame], generator: np.random.Generator
     ) -> tuple[list[Frame], list[npt.NDArray[np.float32]]]:
-        """Augment the frames of a clip.
+        """Return the augmented frames of a clip.
 
         Args:
-            frames: The frames at their final size; they are not written to.
-            generator: Source of every draw.
+            frames: The frames at their final size; not modified.
+            generator: Random generator.
 
         Returns:
-            The frames, mirrored or not, with clean colours, and the jittered images ``(H, W, 3)`` in [0, 1].
+            The frames, possibly flipped, without colour jitter, and the jittered images ``(H, W, 3)`` in [0, 1].
         """
         if generator.random() < self.flip:
             frames = [flip(frame) for frame in frames]
@@ -111,16 +113,16 @@ class ClipDataset(Dataset[Sample]):
     """Windows of a source as samples of ``structures.clip.ClipBatch``.
 
     An ``(epoch, index)`` pair gives the augmented training sample, whose draws depend on (seed, epoch, index) alone.
-    A plain index gives the unaugmented sample, and ``PADDING_INDEX`` one without valid depth. A window of one frame
+    An index gives the unaugmented sample, and ``PADDING_INDEX`` one without valid depth. A window of one frame
     gives a sample without neighbours.
 
     Args:
-        source: Where frames come from.
+        source: Source of the frames.
         windows: The clips.
-        targets: Where targets come from, if theirs carry more (labels) than their neighbours need; None: ``source``.
+        targets: Source of the targets, if they need more data (labels) than their neighbours; None uses ``source``.
         image_size: Height and width of the samples.
         augmentation: Applied to training samples, or None.
-        depth_scale: Metres that the scaled depth 1.0 stands for.
+        depth_scale: Depth that corresponds to the scaled depth 1.0.
         seed: Non-negative seed of the draws.
     """
 
@@ -176,7 +178,7 @@ class ClipDataset(Dataset[Sample]):
 
 
 def _stack(images: list[npt.NDArray[np.float32]]) -> torch.Tensor:
-    """Images ``(H, W, 3)`` as one tensor ``(N, 3, H, W)``."""
+    """Return images ``(H, W, 3)`` as one tensor ``(N, 3, H, W)``."""
     return torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))
 
 

@@ -1,4 +1,4 @@
-"""Frames of a source as samples of one size, augmented in training."""
+"""Data set of the frames of a source as samples of one size, with augmentation in training."""
 
 from torch.utils.data import Dataset
 
@@ -9,18 +9,18 @@ from structures.batch import PADDING_INDEX
 
 
 class FrameSubset:
-    """Chosen frames of a source, in the chosen order."""
+    """Selected frames of a source, in the given order."""
 
     def __init__(self, source: FrameSource, indices: list[int]) -> None:
         self.source = source
         self.indices = indices
 
     def __len__(self) -> int:
-        """Return the number of chosen frames."""
+        """Return the number of selected frames."""
         return len(self.indices)
 
     def read(self, index: int) -> Frame:
-        """Return the index-th chosen frame."""
+        """Return the selected frame at a position."""
         return self.source.read(self.indices[index])
 
 
@@ -28,13 +28,13 @@ class DepthDataset(Dataset[Sample]):
     """Frames of a source as samples of one size.
 
     An ``(epoch, index)`` pair gives the augmented training sample, whose draws depend on (seed, epoch, index) alone.
-    A plain index gives the unaugmented sample, and ``PADDING_INDEX`` one without valid depth.
+    An index gives the unaugmented sample, and ``PADDING_INDEX`` one without valid depth.
 
     Args:
-        source: Where frames come from.
+        source: Source of the frames.
         image_size: Height and width of the samples.
         augmentation: Applied to training samples before the final resize, or None.
-        depth_scale: Metres that the scaled depth 1.0 stands for.
+        depth_scale: Depth that corresponds to the scaled depth 1.0.
         seed: Non-negative seed of the draws.
     """
 

@@ -1,29 +1,29 @@
-"""The first frame of every sequence, read before anything starts: camera and proportions are those of all others."""
+"""Validation of the first frame of every sequence before training; camera and size are equal for all its frames."""
 
 from collections import Counter
 from collections.abc import Iterable
 
 from datamodules.image_sequences.frame_sequences import FrameSequence
-from datamodules.samples.aspect import Aspect, say_stretched
+from datamodules.samples.aspect import Aspect, warn_stretched
 
 
 def check_first_frames(
     sequences: Iterable[FrameSequence], *, data: str, image_size: tuple[int, int], aspect: Aspect
 ) -> None:
-    """Refuse a camera that cannot be that of its frames, and say once if frames are stretched.
+    """Raise an error if a first frame or its camera is invalid, and log once if frames are stretched.
 
     Args:
-        sequences: Each of one camera and size.
+        sequences: Sequences of one camera and size each.
         data: The data set.
         image_size: Height and width of the samples.
-        aspect: What is done with frames of other proportions.
+        aspect: How frames with another aspect ratio are fitted.
 
     Raises:
-        ValueError: If a first frame cannot be read, or its camera cannot be right.
+        ValueError: If a first frame cannot be read, or its camera is implausible.
     """
     sizes: Counter[tuple[int, int]] = Counter()
     for sequence in sequences:
         height, width = sequence.read(0).image.shape[:2]
         sizes[height, width] += len(sequence)
     if aspect == "stretch":
-        say_stretched(data, sizes, image_size)
+        warn_stretched(data, sizes, image_size)

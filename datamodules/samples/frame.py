@@ -1,4 +1,4 @@
-"""A frame as a data set reads it, the checks that every depth data set shares, and the sample made from it."""
+"""The frame type of all depth data sets, its validation, and its conversion to a sample."""
 
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from datamodules.loading.notices import say_once
+from datamodules.loading.notices import warn_once
 from geometry.camera_check import (
     USUAL_FIELD_OF_VIEW_DEGREES,
     CameraError,
@@ -23,30 +23,30 @@ Sample = dict[str, torch.Tensor | str]
 """One sample before collating; the keys are those of ``structures.batch.DepthBatch``."""
 
 DepthScale = Literal["10m", "image_max"]
-"""What the scaled depth 1.0 stands for: ten metres, or the largest depth in the image itself."""
+"""Depth that corresponds to the scaled depth 1.0: ten metres, or the largest depth of the image."""
 
 FIXED_SCALE_M = 10.0
-"""Metres of the scaled depth 1.0 under ``depth_scale: 10m``; the Kinect of NYU Depth v2 reads up to 10 m."""
+"""Metres of the scaled depth 1.0 for ``depth_scale: 10m``; the Kinect of NYU Depth v2 measures up to 10 m."""
 
 
 @dataclass
 class Frame:
-    """One image with its depth and everything that has to move with it, as numpy arrays of a common height and width.
+    """One image with depth and all data that geometric transforms change, as numpy arrays of equal height and width.
 
     Attributes:
         image: ``(H, W, 3)`` RGB, uint8 or float32 in [0, 1].
         depth: float32 ``(H, W)``, metres along z, 0 where unknown.
         K: float64 ``(3, 3)``, pixels, corner convention.
         name: Unique in the split and usable as a file stem.
-        K_known: False if K was made up from a default field of view.
-        labels: Integer maps ``(H, W)`` by name, 0 where nothing is known.
+        K_known: False if K is derived from a default field of view.
+        labels: Integer maps ``(H, W)`` by name, 0 where unknown.
         flags: Bool maps ``(H, W)`` by name.
         boxes: float32 ``(N, 4)`` xyxy pixels, or None.
         normals: float32 ``(H, W, 3)`` unit vectors in the camera frame, zero where unknown, or None.
         T_world_camera: float64 ``(4, 4)``, metres, or None.
-        keypoints: float32 ``(P, 2)``, x and y of chosen pixels, corner convention, or None.
-        vanishing: float64 ``(3, 3)``, rows are the unit vectors of a Manhattan frame in the camera frame (zero where
-            none was found), or None.
+        keypoints: float32 ``(P, 2)``, x and y of key points, corner convention, or None.
+        vanishing: float64 ``(3, 3)``, rows are the unit vectors of a Manhattan frame in the camera frame (zero if none
+            was found), or None.
     """
 
     image: Array
@@ -64,28 +64,28 @@ class Frame:
 
 
 class FrameSource(Protocol):
-    """What a data set has to offer: a length and frames by position. Reading must be safe in worker processes."""
+    """Interface of a source of frames: a length and frames by position. Reading must be safe in worker processes."""
 
     def __len__(self) -> int:
         """Return the number of frames of the split."""
         ...
 
     def read(self, index: int) -> Frame:
-        """Return one frame; the caller may write to the object but not into its arrays."""
+        """Return one frame; the caller may modify its attributes but not its arrays."""
         ...
 
 
 def check_frame(frame: Frame, where: str, data: str | None = None) -> None:
-    """Refuse a frame that would teach nonsense.
+    """Raise an error for a frame with invalid image, depth or intrinsics.
 
     Args:
         frame: The frame as read, before any augmentation.
-        where: What to call it in the message, e.g. its file and row.
-        data: The data set, for which a doubt about its cameras is said once; None takes ``where``.
+        where: Name in messages, e.g. file and row.
+        data: Data set under which warnings about cameras are logged once; None uses ``where``.
 
     Raises:
         ValueError: If the image is no ``(H, W, 3)`` array, depth is empty or of another size, depth is not finite,
-            negative or zero everywhere, or K cannot belong to the image (``geometry/camera_check.py``).
+            negative or zero everywhere, or K is implausible for the image (``geometry/camera_check.py``).
     """
     if frame.image.ndim != 3 or frame.image.shape[2] != 3:
         raise ValueError(f"{where}: the image has shape {frame.image.shape}, expected (height, width, 3).")
@@ -102,7 +102,7 @@ def check_frame(frame: Frame, where: str, data: str | None = None) -> None:
 
 
 def check_depth(depth: npt.NDArray[np.floating], where: str) -> None:
-    """Raise ValueError with one sentence if depth (metres) is not finite, negative, or zero everywhere."""
+    """Raise ValueError if depth (metres) is not finite, negative, or zero everywhere."""
     low, high = float(depth.min()), float(depth.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = int(np.count_nonzero(~np.isfinite(depth)))
@@ -110,23 +110,23 @@ def check_depth(depth: npt.NDArray[np.floating], where: str) -> None:
     if low < 0:
         raise ValueError(f"{where}: the depth goes down to {low:g} m, but depth is never negative; 0 means unknown.")
     if high == 0:
-        raise ValueError(f"{where}: the depth is 0 (unknown) in every pixel, so the frame teaches nothing; drop it.")
+        raise ValueError(f"{where}: the depth is 0 (unknown) in every pixel, so the frame is useless; drop it.")
 
 
 def check_intrinsics(
     K: npt.NDArray[np.floating], *, width: int, height: int, where: str, data: str | None = None
 ) -> None:
-    """Refuse a K (3x3, corner convention) that cannot belong to an image of that size; say a doubt once a data set.
+    """Raise an error for K (3x3, corner convention) that is implausible for the image size; log doubts once.
 
     Args:
         K: The matrix.
         width: Columns of the image.
         height: Rows of the image.
-        where: What to call it in the message.
-        data: The data set, for which a doubt is said once; None takes ``where``.
+        where: Name in messages.
+        data: Data set under which doubts are logged once; None uses ``where``.
 
     Raises:
-        ValueError: One sentence that says what K probably is instead (``geometry/camera_check.py``).
+        ValueError: One sentence with the likely cause (``geometry/camera_check.py``).
     """
     if K.shape != (3, 3) or not np.isfinite(K).all():
         raise ValueError(f"{where}: K has to be a finite 3x3 matrix, but it is {K.tolist()}.")
@@ -136,13 +136,13 @@ def check_intrinsics(
     except CameraError as error:
         raise ValueError(f"{where}: {error}.") from error
     for doubt in doubts:
-        say_once(where if data is None else data, f"camera {doubt.kind}", f"{where}: {doubt.message}.")
+        warn_once(where if data is None else data, f"camera {doubt.kind}", f"{where}: {doubt.message}.")
 
 
 def default_intrinsics(
     *, width: int, height: int, field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES
 ) -> npt.NDArray[np.float64]:
-    """Make up K for an image of unknown camera.
+    """Return a default K for an image of unknown camera.
 
     Args:
         width: Image width in pixels.
@@ -150,10 +150,10 @@ def default_intrinsics(
         field_of_view_degrees: Horizontal field of view, 5 to 170.
 
     Returns:
-        float64 ``(3, 3)``, corner convention, principal point in the middle, square pixels.
+        float64 ``(3, 3)``, corner convention, principal point in the image centre, square pixels.
 
     Raises:
-        ValueError: If no camera has that field of view.
+        ValueError: If the field of view is out of range.
     """
     check_field_of_view(field_of_view_degrees)
     focal = width / 2 / np.tan(np.radians(field_of_view_degrees) / 2)
@@ -161,13 +161,13 @@ def default_intrinsics(
 
 
 def to_sample(frame: Frame, *, index: int, depth_scale: DepthScale) -> Sample:
-    """Turn a frame into the tensors of a sample.
+    """Return a frame as the tensors of a sample.
 
     Args:
         frame: The frame at its final size.
-        index: Position in the split, or ``PADDING_INDEX`` for a sample without any valid depth.
-        depth_scale: Metres of the scaled depth 1.0: ten, or the largest depth left in this very frame (ten again if
-            an augmentation left no valid depth at all).
+        index: Position in the split, or ``PADDING_INDEX`` for a sample without valid depth.
+        depth_scale: Depth that corresponds to the scaled depth 1.0: ten metres, or the largest depth of this frame
+            after augmentation (ten metres if no valid depth is left).
 
     Returns:
         The sample; see ``structures.batch``.
@@ -207,7 +207,7 @@ def to_sample(frame: Frame, *, index: int, depth_scale: DepthScale) -> Sample:
 
 
 def _mark(points: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Bool map of that shape, True in the pixels that hold a point; points outside are dropped."""
+    """Return a bool map of a shape, True in pixels that contain a point; points outside are dropped."""
     marked = np.zeros(shape, dtype=np.bool_)
     columns, rows = np.floor(points).astype(np.intp).T
     inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])

@@ -1,4 +1,4 @@
-"""Images with objects as samples of one size, and the batches that they are padded to."""
+"""Data set of images with instances, and collation into padded batches."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.loading.samplers import sample_generator
-from datamodules.samples.instance_frame import InstanceFrame, InstanceSource
+from datamodules.samples.downsampled import covering_size
+from datamodules.samples.instance_frame import InstanceFrame, InstanceSource, InstanceWrapper
 from datamodules.samples.instance_transforms import InstanceAugmentation, fitting_size, resize_instances
-from datamodules.samples.reduced import covering_size
 from structures.batch import PADDING_INDEX
 from structures.instances import SIZE_DIVISOR, InstanceBatch, Truth
 
@@ -20,34 +20,25 @@ InstanceSample = dict[str, Any]
 """One sample before collating; the keys are those of ``structures.instances.InstanceBatch``."""
 
 
-class ReducedInstances:
-    """Another source's images, reduced once and kept in memory.
+class DownsampledInstances(InstanceWrapper):
+    """Images of a source, downsampled and optionally cached in memory.
 
     Args:
-        source: Where images come from.
-        image_size: Size that the reduced images cover ``oversampling`` times, in their own proportions.
-        oversampling: Factor on it; infinity leaves images as they are.
-        keep: Whether to keep an image once it was read.
+        source: Source of the images.
+        image_size: Downsampled images cover ``oversampling`` times this size, with their own aspect ratio.
+        oversampling: Factor on the size; infinity keeps images at full size.
+        keep: Whether to keep an image in memory after the first read.
     """
 
     def __init__(self, source: InstanceSource, image_size: tuple[int, int], *, oversampling: float, keep: bool) -> None:
-        self.source = source
+        super().__init__(source)
         self.image_size = image_size
         self.oversampling = oversampling
         self.kept: dict[tuple[int, bool], InstanceFrame] | None = {} if keep else None
         self.kept_truths: dict[int, Truth] = {}
 
-    @property
-    def names(self) -> list[str]:
-        """Name of every image."""
-        return self.source.names
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.source)
-
     def read(self, index: int, *, masks: bool) -> InstanceFrame:
-        """Return a reduced image."""
+        """Return a downsampled image."""
         if self.kept is None:
             return self._reduce(index, masks)
         if (index, masks) not in self.kept:
@@ -55,9 +46,9 @@ class ReducedInstances:
         return self.kept[index, masks]
 
     def truth(self, index: int) -> Truth:
-        """Return what the source says; nobody may write into it."""
+        """Return the ground truth of an image, which must not be modified."""
         if self.kept is None:
-            return self.source.truth(index)
+            return super().truth(index)
         if index not in self.kept_truths:
             self.kept_truths[index] = self.source.truth(index)
         return self.kept_truths[index]
@@ -69,7 +60,7 @@ class ReducedInstances:
 
 
 class InstanceSubset:
-    """Chosen images of a source, in the chosen order."""
+    """Selected images of a source, in the given order."""
 
     def __init__(self, source: InstanceSource, indices: list[int]) -> None:
         self.source = source
@@ -77,34 +68,34 @@ class InstanceSubset:
 
     @property
     def names(self) -> list[str]:
-        """Name of every chosen image."""
+        """Name of every selected image."""
         names = self.source.names
         return [names[index] for index in self.indices]
 
     def __len__(self) -> int:
-        """Return the number of chosen images."""
+        """Return the number of selected images."""
         return len(self.indices)
 
     def read(self, index: int, *, masks: bool) -> InstanceFrame:
-        """Return the index-th chosen image."""
+        """Return the selected image at a position."""
         return self.source.read(self.indices[index], masks=masks)
 
     def truth(self, index: int) -> Truth:
-        """Return what predictions for the index-th chosen image are scored on."""
+        """Return the ground truth of the selected image at a position."""
         return self.source.truth(self.indices[index])
 
 
 class InstanceDataset(Dataset[InstanceSample]):
     """Images of a source as samples.
 
-    An ``(epoch, index)`` pair gives the augmented training sample, whose draws depend on (seed, epoch, index) alone. A
-    plain index gives the unaugmented sample with its truth, and ``PADDING_INDEX`` one without instances.
+    An ``(epoch, index)`` pair gives the augmented training sample, whose draws depend on (seed, epoch, index) alone. An
+    index gives the unaugmented sample with its ground truth, and ``PADDING_INDEX`` one without instances.
 
     Args:
-        source: Where images come from.
+        source: Source of the images.
         image_size: Length of the shorter side of unaugmented images and limit of the longer one.
         augmentation: Applied to training samples, or None.
-        masked: For each image whether its masks may be read; None for all of them. Where it is False for every image,
+        masked: For each image whether its masks may be read; None for all images. If it is False for every image,
             samples have no key ``masks``.
         seed: Non-negative seed of the draws.
     """
@@ -155,7 +146,7 @@ class InstanceDataset(Dataset[InstanceSample]):
 
 
 def _emptied(frame: InstanceFrame) -> InstanceFrame:
-    """The image without any instance, as a sample that only fills up a rank's share."""
+    """Return the image without instances, as padding of the samples of a rank."""
     return replace(
         frame,
         image_id=PADDING_INDEX,
@@ -188,17 +179,17 @@ def _to_sample(frame: InstanceFrame, *, index: int, truth: Truth | None, with_ma
         masks = np.zeros((len(frame.boxes), height, width), np.bool_) if frame.masks is None else frame.masks
         sample["masks"] = torch.from_numpy(np.ascontiguousarray(masks))
     if frame.pseudo_depth is not None and frame.depth_mask is not None:
-        frame = resize_instances(frame, (height, width))  # the depth may still have a size of its own
+        frame = resize_instances(frame, (height, width))  # pseudo depth may have another size than the image
         sample["pseudo_depth"] = torch.from_numpy(np.ascontiguousarray(frame.pseudo_depth)[None])
         sample["depth_mask"] = torch.from_numpy(np.ascontiguousarray(frame.depth_mask)[None])
     return sample
 
 
 def collate_instances(samples: list[InstanceSample]) -> InstanceBatch:
-    """Put samples of different sizes and numbers of instances into one batch.
+    """Return a batch of samples with different sizes and numbers of instances.
 
-    Images, masks and depth are padded at the right and the bottom, to the smallest common multiples of 32; instances
-    are padded to the largest number in the batch and at least to one.
+    Images, masks and depth are padded at the right and bottom to the smallest common multiples of 32. Instances are
+    padded to the largest number in the batch, at least one.
     """
     size = [
         -(-max(sample["image"].shape[dimension] for sample in samples) // SIZE_DIVISOR) * SIZE_DIVISOR
@@ -220,13 +211,13 @@ def collate_instances(samples: list[InstanceSample]) -> InstanceBatch:
             batch[key] = torch.stack([_padded(v, (n_instances, *size)) for v in values])
         elif key in ("has_masks", "image_id", "scale", "original_size", "index"):
             batch[key] = torch.stack(values)
-        else:  # something of every instance: boxes, labels, flags
+        else:  # per-instance values: boxes, labels, flags
             batch[key] = torch.stack([_padded(v, (n_instances, *v.shape[1:])) for v in values])
     return cast(InstanceBatch, batch)
 
 
 def _padded(values: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The values in the first corner of zeros of a shape."""
+    """Return the values padded with zeros at the end of each axis to a shape."""
     if values.shape == shape:
         return values
     padded = values.new_zeros(shape)

@@ -1,7 +1,7 @@
-"""Geometry of images with instances: multi-scale resize and flip; boxes, masks and pseudo depth follow.
+"""Multi-scale resize and flip of images with instances, including boxes, masks and pseudo depth.
 
-Pixels count from the corner of the first one, so boxes are multiplied by a resize and mirrored by a flip. Masks are
-read at the nearest pixel, pseudo depth, which is smooth and may come at any size, is interpolated where it is known.
+In the corner convention a resize scales boxes and a flip mirrors them. Masks are sampled at the nearest pixel. Pseudo
+depth, which is smooth and may have any size, is interpolated where it is known.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from datamodules.samples.instance_frame import InstanceFrame
 
 
 def fitting_size(size: tuple[int, int], *, short_side: int, max_long_side: int) -> tuple[int, int]:
-    """Height and width of the same proportions whose shorter side is wanted, unless the longer one grew too long.
+    """Return height and width with the same aspect ratio and a given shorter side, limited by the longer side.
 
     Args:
-        size: Height and width as they are.
-        short_side: Wanted length of the shorter side.
-        max_long_side: Limit of the longer side, which goes first.
+        size: Current height and width.
+        short_side: Target length of the shorter side.
+        max_long_side: Limit of the longer side, which takes precedence.
 
     Example:
         >>> fitting_size((480, 640), short_side=800, max_long_side=1333)
@@ -33,14 +33,11 @@ def fitting_size(size: tuple[int, int], *, short_side: int, max_long_side: int) 
 
 
 def resize_instances(frame: InstanceFrame, size: tuple[int, int]) -> InstanceFrame:
-    """Resize an image with everything that belongs to it.
+    """Return an image resized with its boxes, masks and pseudo depth.
 
     Args:
-        frame: The image; it is not written to.
+        frame: The image; not modified.
         size: New height and width in pixels.
-
-    Returns:
-        The image of the new size, its pseudo depth of that size as well.
     """
     height, width = frame.image.shape[:2]
     new_height, new_width = size
@@ -60,7 +57,7 @@ def resize_instances(frame: InstanceFrame, size: tuple[int, int]) -> InstanceFra
 
 
 def flip_instances(frame: InstanceFrame) -> InstanceFrame:
-    """Mirror an image left and right with everything that belongs to it; it is not written to."""
+    """Return an image flipped horizontally with its boxes, masks and pseudo depth; the input is not modified."""
     x1, y1, x2, y2 = frame.boxes.T
     width = np.float32(frame.image.shape[1])
     return replace(
@@ -76,7 +73,7 @@ def flip_instances(frame: InstanceFrame) -> InstanceFrame:
 def resize_known(
     values: npt.NDArray[np.float32], known: npt.NDArray[np.bool_], size: tuple[int, int]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Resize a map of which a part is unknown; unknown pixels do not run into known ones.
+    """Return a resized map with unknown pixels, which do not mix into known ones.
 
     Args:
         values: ``(h, w)``.
@@ -84,7 +81,7 @@ def resize_known(
         size: New height and width.
 
     Returns:
-        The new map, 0 where unknown, and where it is known: where known pixels have more than half of the weight.
+        The new map, 0 where unknown, and the new mask: pixels in which known ones have more than half of the weight.
     """
     interpolation = _interpolation(values.shape, size)
     new_size = (size[1], size[0])
@@ -99,16 +96,16 @@ def resize_known(
 
 
 def _interpolation(old: tuple[int, ...], new: tuple[int, int]) -> int:
-    """Averages of areas where both sides shrink, else linear."""
+    """Return OpenCV's area averaging if both sides shrink, else linear interpolation."""
     return cv2.INTER_AREA if new[0] <= old[0] and new[1] <= old[1] else cv2.INTER_LINEAR
 
 
 class InstanceAugmentation:
-    """Training augmentation of BoxInst and CondInst: one of several sizes, and a flip.
+    """Training augmentation of BoxInst and CondInst: multi-scale resize and horizontal flip.
 
     Args:
-        short_sides: Lengths of the shorter side to choose from, in pixels (the paper: 640 to 800 in steps of 32).
-        max_long_side: Limit of the longer side in pixels (the paper: 1333).
+        short_sides: Candidate lengths of the shorter side in pixels (paper: 640 to 800 in steps of 32).
+        max_long_side: Limit of the longer side in pixels (paper: 1333).
         flip: Probability of a horizontal flip.
 
     Raises:
@@ -133,11 +130,11 @@ class InstanceAugmentation:
         self.flip = flip
 
     def __call__(self, frame: InstanceFrame, generator: np.random.Generator) -> InstanceFrame:
-        """Augment an image; it is not written to.
+        """Return an augmented image; the input is not modified.
 
         Args:
             frame: The image.
-            generator: Source of every draw.
+            generator: Random generator.
         """
         short_side = self.short_sides[generator.integers(len(self.short_sides))]
         flips = generator.random() < self.flip

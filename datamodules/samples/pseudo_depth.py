@@ -1,7 +1,7 @@
-"""Pseudo depth for images with instances: from a teacher's file, from the truth, or from nowhere.
+"""Pseudo depth for images with instances: predicted by a teacher, exact, or random noise.
 
-Whatever it comes from, it is turned into nearness: inverse depth, stretched over each whole image so that the farthest
-known point is 0 and the nearest is 1. The stretch happens before any augmentation, which does not change it.
+Pseudo depth is converted to nearness: inverse depth, normalised per image so that the farthest known point is 0 and the
+nearest is 1. The normalisation precedes augmentation, which does not change it.
 """
 
 from dataclasses import replace
@@ -11,26 +11,26 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.samples.instance_frame import InstanceFrame, InstanceSource
-from structures.instances import Truth
+from datamodules.samples.instance_frame import InstanceFrame, InstanceSource, InstanceWrapper
+from datamodules.samples.stored_labels import open_labels
 from structures.label_store import LabelStore
 
 NOISE_STREAM = 5
-"""First word of the seed of every noise map, so that it shares no random stream with orders and augmentations."""
+"""First word of the seed of every noise map; separates its random stream from orders and augmentations."""
 
 NOISE_CELLS = (6, 8)
-"""Rows and columns of the random grid that noise is interpolated from: about as smooth as depth."""
+"""Rows and columns of the random grid from which noise is interpolated; about as smooth as depth."""
 
 
 def nearness(depth: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Inverse depth of an image in [0, 1], near = 1.
+    """Return the normalised inverse depth of an image in [0, 1], near = 1, and the mask of known pixels.
 
     Args:
         depth: ``(H, W)``, in any unit, 0 where unknown.
 
     Returns:
-        ``(1 / depth - least) / (greatest - least)`` over the known pixels, 0 elsewhere (and everywhere if all depth is
-        equal), and where it is known.
+        ``(1 / depth - min) / (max - min)`` with the extremes of ``1 / depth`` over known pixels, 0 elsewhere (and
+        everywhere if all depth is equal), and the mask of known pixels.
     """
     known = depth > 0
     inverse = np.divide(1.0, depth, out=np.zeros(depth.shape, dtype=np.float64), where=known)
@@ -42,7 +42,7 @@ def nearness(depth: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.float32], 
 
 
 def noise(size: tuple[int, int], *, seed: int, index: int) -> npt.NDArray[np.float32]:
-    """A smooth random map in [0, 1] that says nothing about its image, the same in every epoch.
+    """Return a smooth random map in [0, 1], independent of the image and equal in every epoch.
 
     Args:
         size: Height and width.
@@ -56,25 +56,19 @@ def noise(size: tuple[int, int], *, seed: int, index: int) -> npt.NDArray[np.flo
 
 
 def open_depth(path: Path, *, names: list[str], content_key: str | None) -> LabelStore:
-    """Open a file of pseudo depth and make sure that it belongs to these images and holds all of them.
+    """Return an opened file of pseudo depth, after checking its content key and that it contains all images.
 
     Args:
         path: The file.
         names: Names of the images.
-        content_key: What the data module says of its images, or None.
+        content_key: Content key of the data module, or None.
 
     Raises:
-        FileNotFoundError: If there is no such file, or it is not finished.
+        FileNotFoundError: If the file does not exist, or is not finished.
         IsADirectoryError: If it is a folder.
-        ValueError: If it is damaged, of another kind, was made of other data, or lacks an image.
+        ValueError: If it is damaged, of another kind, was made from other data, or lacks an image.
     """
-    store = LabelStore(path, kind="depth")
-    made_of = store.settings.get("data")
-    if content_key is not None and made_of is not None and made_of != content_key:
-        raise ValueError(
-            f"{path} was made of other data ({made_of}, not {content_key}) whose images have the same names: give "
-            "these data a file of their own."
-        )
+    store = open_labels(path, kind="depth", content_key=content_key, items="images")
     missing = store.missing(names)
     if missing:
         raise ValueError(
@@ -84,30 +78,13 @@ def open_depth(path: Path, *, names: list[str], content_key: str | None) -> Labe
     return store
 
 
-class _Joined:
-    """Another source whose images get a pseudo depth."""
+class StoredDepth(InstanceWrapper):
+    """Images of a source with the stored depth of a teacher, found by image name.
 
-    def __init__(self, source: InstanceSource) -> None:
-        self.source = source
-
-    @property
-    def names(self) -> list[str]:
-        return self.source.names
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def truth(self, index: int) -> Truth:
-        return self.source.truth(index)
-
-
-class StoredDepth(_Joined):
-    """Another source's images with the depth that a teacher wrote about them, found by their names.
-
-    A teacher sees the whole image at a size of its own, so its map spans the image whatever its size.
+    A teacher processes the whole image at its own input size, so its map covers the image at any size.
 
     Args:
-        source: Where images come from.
+        source: Source of the images.
         store: The file, of kind ``depth``: larger is farther, 0 unknown.
     """
 
@@ -119,18 +96,18 @@ class StoredDepth(_Joined):
         """Return an image with its pseudo depth.
 
         Raises:
-            ValueError: If the file has none for it.
+            ValueError: If the file has no depth for the image.
         """
         frame = self.source.read(index, masks=masks)
         depth, known = nearness(self.store.read(frame.name))
         return replace(frame, pseudo_depth=depth, depth_mask=known)
 
 
-class NoiseDepth(_Joined):
-    """Another source's images with noise in place of depth, for an ablation.
+class NoiseDepth(InstanceWrapper):
+    """Images of a source with noise as pseudo depth, for an ablation.
 
     Args:
-        source: Where images come from.
+        source: Source of the images.
         seed: Non-negative seed.
     """
 
@@ -139,7 +116,7 @@ class NoiseDepth(_Joined):
         self.seed = seed
 
     def read(self, index: int, *, masks: bool) -> InstanceFrame:
-        """Return an image with its noise."""
+        """Return an image with noise as pseudo depth."""
         frame = self.source.read(index, masks=masks)
         height, width = frame.image.shape[:2]
         depth = noise((height, width), seed=self.seed, index=index)

@@ -1,43 +1,42 @@
-"""Augmentations after which image, depth, labels, boxes, normals, pose and K still belong together.
+"""Augmentations that keep image, depth, labels, boxes, normals, pose and K consistent.
 
-albumentations does the image work, but it moves neither K nor the components of a normal, and its own random draws
-cannot be tied to (seed, epoch, index). So the numbers are drawn here, its deterministic functions are called with
-them, and everything else follows from two matrices per step: ``G``, which takes pixels (corner convention) of the old
-image to pixels of the new one, and ``Q``, which takes points of the old camera to points of the new one. Then
-``K_new = G K Q^-1``.
+Images are processed by albumentations, which transforms neither K nor the components of normals, and whose random draws
+are not functions of (seed, epoch, index). Random numbers are therefore drawn here and passed to its deterministic
+functions. All other data follow from two matrices per step: ``G`` maps pixels (corner convention) of the old image to
+the new one, and ``Q`` maps points in the old camera frame to the new one, so that ``K_new = G K Q^-1``.
 
-Depth, labels, flags and normals are taken from the nearest pixel and never interpolated, so no value appears that
-was not measured; where the new image looks beyond the old one they are 0 (unknown).
+Depth, labels, flags and normals are sampled at the nearest pixel and never interpolated, so all values were measured.
+Outside of the old image they are 0 (unknown).
 """
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.samples.colours import ColourJitter, float_image
 from datamodules.samples.frame import Frame
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # read at import: no look-up for newer versions
 
 from albumentations.augmentations.crops import functional as crops
 from albumentations.augmentations.geometric import functional as geometric
-from albumentations.augmentations.pixel import functional as pixel
 
 Matrix = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 
 def resize(frame: Frame, image_size: tuple[int, int]) -> Frame:
-    """Resize a frame; image areas are averaged when shrinking, maps take the nearest pixel.
+    """Return a resized frame; the image is downsampled by area averaging, maps are sampled at the nearest pixel.
 
     Args:
-        frame: The frame; it is not written to.
+        frame: The frame; not modified.
         image_size: New height and width in pixels.
 
     Returns:
-        The frame of the new size (the very same object if it has that size already).
+        The frame of the new size (the same object if it has that size already).
     """
     height, width = frame.image.shape[:2]
     new_height, new_width = image_size
@@ -45,7 +44,7 @@ def resize(frame: Frame, image_size: tuple[int, int]) -> Frame:
         return frame
     shrinks = new_height <= height and new_width <= width
     image = geometric.resize(frame.image, (new_height, new_width), cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    # The pixel that holds the new pixel's centre: what cv2 calls INTER_NEAREST_EXACT, without its limits on dtypes.
+    # The old pixel that contains the centre of the new one: cv2's INTER_NEAREST_EXACT, for all dtypes.
     rows = ((np.arange(new_height) + 0.5) * height / new_height).astype(np.intp)[:, None]
     columns = ((np.arange(new_width) + 0.5) * width / new_width).astype(np.intp)[None, :]
     G = np.diag([new_width / width, new_height / height, 1.0])
@@ -53,17 +52,14 @@ def resize(frame: Frame, image_size: tuple[int, int]) -> Frame:
 
 
 def crop(frame: Frame, *, top: int, left: int, height: int, width: int) -> Frame:
-    """Cut out a window that lies inside the frame.
+    """Return a window inside the frame as a frame.
 
     Args:
-        frame: The frame; it is not written to.
+        frame: The frame; not modified.
         top: First row.
         left: First column.
         height: Rows of the window.
         width: Columns of the window.
-
-    Returns:
-        The window as a frame.
     """
     image = crops.crop(frame.image, left, top, left + width, top + height)
     rows = np.arange(top, top + height, dtype=np.intp)[:, None]
@@ -73,14 +69,14 @@ def crop(frame: Frame, *, top: int, left: int, height: int, width: int) -> Frame
 
 
 def crop_to_aspect(frame: Frame, image_size: tuple[int, int]) -> Frame:
-    """Cut off what is too wide or too high for the proportions of a size, evenly at both ends; K follows.
+    """Return the largest centred window of a frame with the aspect ratio of a size; K follows.
 
     Args:
-        frame: The frame; it is not written to.
-        image_size: Height and width whose proportions are wanted.
+        frame: The frame; not modified.
+        image_size: Height and width that define the aspect ratio.
 
     Returns:
-        The largest window of those proportions, to a pixel (the very same object if that is the whole frame).
+        The window, rounded to pixels (the same object if it is the whole frame).
     """
     height, width = frame.image.shape[:2]
     rows = min(height, max(1, round(width * image_size[0] / image_size[1])))
@@ -91,10 +87,10 @@ def crop_to_aspect(frame: Frame, image_size: tuple[int, int]) -> Frame:
 
 
 def flip(frame: Frame) -> Frame:
-    """Mirror left and right.
+    """Return a horizontally flipped frame.
 
-    The camera stays one with a proper K; it is the world that is mirrored (x -> -x in the camera frame), so normals
-    change the sign of x and a pose becomes ``M T M``. Poses of frames that are all flipped still chain.
+    K stays a valid camera matrix and the world is mirrored instead (x -> -x in the camera frame), so normals change the
+    sign of x and a pose becomes ``M T M``. Poses of frames that are all flipped remain consistent.
     """
     height, width = frame.image.shape[:2]
     image = np.ascontiguousarray(frame.image[:, ::-1])
@@ -109,19 +105,19 @@ def flip(frame: Frame) -> Frame:
 
 
 def rotate(frame: Frame, degrees: float) -> Frame:
-    """Turn the picture about its centre, as if the camera had rolled; depth along z does not change by that.
+    """Return a frame rotated about the image centre, equivalent to a camera roll; depth along z does not change.
 
-    A turn S about the image centre is a roll of the camera about its own axis together with a shift of the principal
+    A rotation S about the image centre is a roll of the camera about its optical axis and a shift of the principal
     point: ``S K = K_new Q`` with a roll Q and an upper triangular ``K_new``. With square pixels ``K_new`` is K with
-    ``(cx, cy)`` turned by S; otherwise it has a small skew, and the product ``K_new X`` stays exact.
+    ``(cx, cy)`` rotated by S; otherwise it has a small skew, and the product ``K_new X`` is exact.
 
     Args:
-        frame: The frame; it is not written to.
-        degrees: Positive turns the picture clockwise (from x towards y).
+        frame: The frame; not modified.
+        degrees: Rotation angle, positive clockwise (from x towards y).
 
     Returns:
-        The frame of the same size. Where it looks beyond the old one the image is mirrored at its border and every
-        map, depth included, is 0 (unknown).
+        The frame of the same size. Outside of the old image, the image is mirrored at its border and every map,
+        including depth, is 0 (unknown).
     """
     height, width = frame.image.shape[:2]
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
@@ -130,7 +126,7 @@ def rotate(frame: Frame, degrees: float) -> Frame:
     G = to_centre @ turn @ np.linalg.inv(to_centre)
 
     half = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
-    between_centres = np.linalg.inv(half) @ G @ half  # OpenCV counts from the centre of the first pixel
+    between_centres = np.linalg.inv(half) @ G @ half  # OpenCV's origin is the centre of the first pixel
     image = geometric.warp_affine_with_value_extension(
         frame.image, between_centres[:2], (width, height), cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101, 0
     )
@@ -142,7 +138,7 @@ def rotate(frame: Frame, degrees: float) -> Frame:
     columns = old_x.clip(0, width - 1).astype(np.intp)
     rows = old_y.clip(0, height - 1).astype(np.intp)
 
-    focal = (G @ frame.K)[:2, :2]  # = K_new Q restricted to x and y; its lower row is fy_new times that of Q
+    focal = (G @ frame.K)[:2, :2]  # x-y block of K_new Q; its lower row is fy_new times that of Q
     lower = focal[1] / np.hypot(focal[1, 0], focal[1, 1])
     Q = np.array([[lower[1], -lower[0], 0.0], [lower[0], lower[1], 0.0], [0.0, 0.0, 1.0]])
     moved = _move(replace(frame, image=image), G, Q, rows, columns)
@@ -150,7 +146,7 @@ def rotate(frame: Frame, degrees: float) -> Frame:
 
 
 def _move(frame: Frame, G: Matrix, Q: Matrix, rows: Index, columns: Index) -> Frame:
-    """Move all but the image: maps are read at (rows, columns), the rest follows from G (pixels) and Q (points)."""
+    """Return the frame with all data but the image transformed: maps by (rows, columns), the rest by G and Q."""
     K = G @ frame.K @ np.linalg.inv(Q)
     K[1, 0] = 0.0  # upper triangular by construction, up to rounding
     if abs(K[0, 1]) < 1e-9 * K[0, 0]:
@@ -186,7 +182,7 @@ def _move(frame: Frame, G: Matrix, Q: Matrix, rows: Index, columns: Index) -> Fr
 
 
 def _blank(frame: Frame, unknown: npt.NDArray[np.bool_]) -> Frame:
-    """Zero every map of a frame that nobody else holds yet, where ``unknown`` (H, W) says so."""
+    """Set every map of a frame to 0 where ``unknown`` (H, W) is True, in place."""
     for values in (frame.depth, *frame.labels.values(), *frame.flags.values()):
         values[unknown] = 0
     if frame.normals is not None:
@@ -194,102 +190,26 @@ def _blank(frame: Frame, unknown: npt.NDArray[np.bool_]) -> Frame:
     return frame
 
 
-def float_image(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-    """An image, uint8 or already float in [0, 1], as float32 in [0, 1]; always a copy."""
-    values: npt.NDArray[np.float32] = image.astype(np.float32)
-    return values / np.float32(255) if image.dtype == np.uint8 else values
-
-
-@dataclass(frozen=True)
-class ColourChange:
-    """One drawn change of colours, which can be applied to any number of images.
-
-    Attributes:
-        brightness: Factor on all colours, or None.
-        contrast: Factor on the distance from the mean grey, or None.
-        saturation: Factor on the distance from the pixel's own grey, or None.
-        hue: Shift as a fraction of the colour circle, or None.
-    """
-
-    brightness: float | None
-    contrast: float | None
-    saturation: float | None
-    hue: float | None
-
-    def __call__(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Change the colours of a float32 image ``(H, W, 3)`` in [0, 1]; the result may leave that range a little."""
-        if self.brightness is not None:
-            image = pixel.adjust_brightness_torchvision(image, np.float32(self.brightness))
-        if self.contrast is not None:
-            image = pixel.adjust_contrast_torchvision(image, self.contrast)
-        if self.saturation is not None:
-            image = pixel.adjust_saturation_torchvision(image, self.saturation)
-        if self.hue is not None:
-            image = pixel.adjust_hue_torchvision(image, self.hue)
-        return image
-
-
-class ColourJitter:
-    """Draws changes of brightness, contrast, saturation and hue; a range of (1, 1) and a hue of 0 draw nothing.
-
-    Args:
-        brightness: Range of the factor on all colours.
-        contrast: Range of the contrast factor (1: unchanged).
-        saturation: Range of the saturation factor (1: unchanged).
-        hue: The hue is shifted by up to this fraction of the colour circle, inside [0, 0.5].
-
-    Raises:
-        ValueError: If a range is reversed or leaves what is allowed.
-    """
-
-    def __init__(
-        self,
-        *,
-        brightness: tuple[float, float] = (0.8, 1.2),
-        contrast: tuple[float, float] = (0.8, 1.2),
-        saturation: tuple[float, float] = (0.8, 1.2),
-        hue: float = 0.1,
-    ) -> None:
-        for name, bounds in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
-            if not 0 <= bounds[0] <= bounds[1]:
-                raise ValueError(f"{name} is a range of factors, not negative and lower end first, got {bounds}.")
-        if not 0 <= hue <= 0.5:
-            raise ValueError(f"hue is a fraction of the colour circle inside [0, 0.5], got {hue}.")
-        self.brightness = (brightness[0], brightness[1])
-        self.contrast = (contrast[0], contrast[1])
-        self.saturation = (saturation[0], saturation[1])
-        self.hue = hue
-
-    def draw(self, generator: np.random.Generator) -> ColourChange:
-        """Draw one change."""
-        brightness, contrast, saturation = (
-            None if bounds == (1.0, 1.0) else generator.uniform(*bounds)
-            for bounds in (self.brightness, self.contrast, self.saturation)
-        )
-        hue = generator.uniform(-self.hue, self.hue) if self.hue > 0 else None
-        return ColourChange(brightness, contrast, saturation, hue)
-
-
 class DepthAugmentation:
-    """Training augmentation of one frame: rotate, crop, flip, resize, then change colours and add noise.
+    """Training augmentation of one frame: rotation, crop, flip, resize, colour jitter and noise.
 
     The defaults are those of the report on seven supervised models (rotation by up to 5 degrees, a random 480x480
     window of a 640x480 image, brightness, horizontal flip). Its FCN uses a flip and noise alone:
     ``rotation_degrees=0, crop=None, brightness=(1, 1), noise_std=0.02``.
 
     Args:
-        rotation_degrees: The picture is turned by an angle drawn from ``[-rotation_degrees, rotation_degrees]``.
-        crop: Height and width in pixels of a random window of the frame as it comes, or None.
-        crop_scale: Instead of ``crop``: range of the window's side as a fraction of the frame's, inside (0, 1].
+        rotation_degrees: The rotation angle is uniform in ``[-rotation_degrees, rotation_degrees]``.
+        crop: Height and width in pixels of a random window of the frame, or None.
+        crop_scale: Alternative to ``crop``: range of the window's side as a fraction of the frame's, inside (0, 1].
         flip: Probability of a horizontal flip.
-        brightness: Range of the factor on all colours.
+        brightness: Range of the brightness factor.
         contrast: Range of the contrast factor (1: unchanged).
         saturation: Range of the saturation factor (1: unchanged).
-        hue: The hue is shifted by up to this fraction of the colour circle, inside [0, 0.5].
+        hue: Largest hue shift as a fraction of the colour circle, inside [0, 0.5].
         noise_std: Standard deviation of zero-mean Gaussian noise, for colours in [0, 1].
 
     Raises:
-        ValueError: If a range is reversed or leaves what is allowed, or both kinds of crop are asked for.
+        ValueError: If a range is reversed or out of bounds, or both kinds of crop are given.
     """
 
     def __init__(
@@ -321,15 +241,15 @@ class DepthAugmentation:
         self.noise_std = noise_std
 
     def __call__(self, frame: Frame, generator: np.random.Generator, *, image_size: tuple[int, int]) -> Frame:
-        """Augment a frame.
+        """Return an augmented frame.
 
         Args:
-            frame: The frame; it is not written to.
-            generator: Source of every draw.
+            frame: The frame; not modified.
+            generator: Random generator.
             image_size: Height and width of the result.
 
         Returns:
-            The frame of the wanted size, its image float32 in [0, 1].
+            The frame of the given size, with a float32 image in [0, 1].
 
         Raises:
             ValueError: If the frame is smaller than ``crop``.

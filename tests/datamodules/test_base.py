@@ -18,7 +18,7 @@ Seen = list[tuple[list[int], float]]
 
 
 class Recorder(lightning.LightningModule):
-    """Notes which samples it was trained on; the sum of the noisy image tells the epochs apart."""
+    """Module that records its training samples; the sum of the noisy image identifies the epoch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Recorder(lightning.LightningModule):
 
 
 class SaveAt(lightning.Callback):
-    """Saves a checkpoint in a hook of Lightning, once a given number of steps is done."""
+    """Callback that saves a checkpoint in a hook of Lightning after a given number of steps."""
 
     def __init__(self, hook: str, step: int, path: Path) -> None:
         def save(trainer: lightning.Trainer, *_: Any, **__: Any) -> None:
@@ -86,7 +86,7 @@ CASES = [
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("limits", [EPOCHS, STEPS], ids=["epochs", "steps"])
 @pytest.mark.parametrize(("hook", "step"), CASES)
-def test_resumed_run_sees_what_the_uninterrupted_run_saw(
+def test_resumed_run_processes_the_samples_of_the_uninterrupted_run(
     tmp_path: Path, hook: str, step: int, limits: dict[str, Any]
 ) -> None:
     checkpoint = tmp_path / "saved.ckpt"
@@ -99,7 +99,7 @@ def test_resumed_run_sees_what_the_uninterrupted_run_saw(
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("limits", [EPOCHS, STEPS], ids=["epochs", "steps"])
 @pytest.mark.parametrize(("hook", "step"), [case for case in CASES if case[1] in (8, 5)])
-def test_resumed_run_sees_the_same_through_workers(
+def test_resumed_run_processes_the_same_samples_with_workers(
     tmp_path: Path, hook: str, step: int, limits: dict[str, Any]
 ) -> None:
     # Workers fetch ahead before Lightning calls set_epoch, so here the loader has to know the epoch by itself.
@@ -237,7 +237,7 @@ def change(name: str, value: object) -> Callable[[], MemoryDataModule]:
 
 
 def test_wrong_use_is_refused() -> None:
-    with pytest.raises(ValueError, match="asks for 99 of 11"):
+    with pytest.raises(ValueError, match="train_subset is 99, but the training split has 11 samples"):
         change("train_subset", 99)()
     with pytest.raises(ValueError, match="train split of MemoryDataModule holds no frames"):
         change("sizes", {"train": 0, "val": 1, "test": 1})()
@@ -275,7 +275,7 @@ def test_resume_from_validation_inside_an_epoch(tmp_path: Path, step: int, worke
 
 
 class FailAt(lightning.Callback):
-    """Breaks a run inside a batch."""
+    """Callback that raises an exception inside a batch."""
 
     def on_before_optimizer_step(self, trainer: lightning.Trainer, *_: Any) -> None:
         if trainer.global_step == 7:

@@ -1,4 +1,4 @@
-"""Every reader of intrinsics refuses what cannot be, before training, and says a doubt once a data set."""
+"""Every reader of intrinsics refuses implausible cameras before training, and logs doubts once per data set."""
 
 import logging
 
@@ -36,7 +36,7 @@ def test_a_manifest_is_refused_before_anything_starts(tmp_path, case):
         ManifestDomain(name="set", manifest="manifest.csv", kind="metric").prepare(tmp_path)
 
 
-def test_a_doubt_is_said_once_for_all_rows_and_splits(tmp_path, caplog):
+def test_a_doubt_is_reported_once_for_all_rows_and_splits(tmp_path, caplog):
     path = make_manifest_data(tmp_path)
     path.write_text(path.read_text().replace(GOOD, "30,31,5,11.5"))
     data = ManifestDataModule(str(path))
@@ -48,7 +48,7 @@ def test_a_doubt_is_said_once_for_all_rows_and_splits(tmp_path, caplog):
     assert sum("outside the middle half" in record.message for record in caplog.records) == 1
 
 
-def test_the_camera_of_usual_data_is_not_spoken_of(tmp_path, caplog):
+def test_plausible_cameras_cause_no_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         data = ManifestDataModule(str(make_manifest_data(tmp_path)), image_size=(24, 32))
         data.prepare_data()

@@ -1,4 +1,4 @@
-"""The files of experiments/data through the parser of the command line."""
+"""Files of experiments/data, parsed by the command line parser."""
 
 import importlib
 import inspect
@@ -83,7 +83,7 @@ def test_data_swapped_into_an_experiment_are_what_they_are_alone(
 
 
 def arguments_of(data_module: type) -> set[str]:
-    """Arguments of a class with those that it hands on to its bases as ``**base``."""
+    """Return the arguments of a class, including those that it forwards to its bases as ``**base``."""
     own: set[str] = set()
     for owner in data_module.__mro__:
         if "__init__" in vars(owner):

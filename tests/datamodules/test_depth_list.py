@@ -1,4 +1,4 @@
-"""The evaluation lists of ScanNet and InteriorNet: layouts, units, sizes, what is refused."""
+"""Evaluation lists of ScanNet and InteriorNet: layouts, units, sizes and invalid files."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_scannet_depth_is_enlarged_to_its_images(tmp_path: Path, flat: bool) -> 
     (batch,) = data.test_dataloader()
     assert batch["image"].shape == (2, 3, 288, 384)
     assert batch["depth"].min() == 0
-    # The mask is what is not 0, and the first tenth of the rows is.
+    # The mask is depth > 0; depth is 0 (unknown) in the first tenth of the rows.
     np.testing.assert_array_equal(batch["depth_mask"], batch["depth"] > 0)
     assert 0.89 < batch["depth_mask"].float().mean() < 0.91
 

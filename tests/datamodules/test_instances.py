@@ -1,4 +1,4 @@
-"""Batches of images with boxes: padding, order, shares, mixed supervision, and masks that are truly unused."""
+"""Batches of images with boxes: padding, order, sharding, mixed supervision, and independence of unused masks."""
 
 from pathlib import Path
 
@@ -194,7 +194,7 @@ def test_depth_of_a_file_moves_with_its_image(root: Path, tmp_path: Path) -> Non
         ({"image_size": (64, 40)}, "shorter side and the limit of the longer"),
         ({"pseudo_depth": "file"}, "'file' needs a file"),
         ({"pseudo_depth_file": "x.h5"}, "nothing else takes one"),
-        ({"train_subset": 9}, "asks for 9 of 5"),
+        ({"train_subset": 9}, "train_subset is 9, but the training split has 5 samples"),
         ({"batch_size": 8}, "fewer than one batch of 8"),
     ],
 )

@@ -58,7 +58,7 @@ def test_shrinking_by_two_is_the_mean_of_four_pixels():
     np.testing.assert_allclose(image.numpy() * 255, mean, atol=0.51)
 
 
-def test_the_working_size_has_the_pixels_asked_for():
+def test_the_working_size_has_the_given_number_of_pixels():
     assert working_size(1080, 1920, image_size=(96, 128)) == (83, 148)
 
 
@@ -96,7 +96,7 @@ def test_a_field_of_view_of_ninety_degrees_has_half_the_width_as_focal_length(tm
     torch.testing.assert_close(batch["K"][0], torch.tensor([[100.0, 0, 100], [0, 100, 50], [0, 0, 1]]))
 
 
-def test_what_cannot_be_read_is_an_item_with_its_error(tmp_path):
+def test_unreadable_file_is_an_item_with_its_error(tmp_path):
     save(tmp_path / "a.png", noise(40, 40))
     whole = save(tmp_path / "b.jpg", noise(80, 80)).read_bytes()
     (tmp_path / "b.jpg").write_bytes(whole[: len(whole) // 2])  # OpenCV would fill the rest with grey

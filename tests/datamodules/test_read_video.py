@@ -1,4 +1,4 @@
-"""Whole videos are read whatever they announce, and incomplete ones are told apart from them."""
+"""Complete videos are read for any announced frame count, and incomplete ones are detected."""
 
 from pathlib import Path
 
@@ -45,11 +45,11 @@ def test_trimmed_video_gives_the_frames_of_its_edit_list(tmp_path: Path, suffix:
 
 
 @pytest.mark.parametrize("suffix", [".webm", ".mkv"])
-def test_variable_rate_is_read_with_a_word(tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_variable_rate_is_read_with_a_warning(tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture) -> None:
     path = announce_more(write_video(tmp_path / f"variable{suffix}"), 1.5)
     assert len(levels(path)) == FRAMES
     assert caplog.messages == [
-        f"video '{path}' has 60 frames where 90 are announced; its container is whole, so its rate may vary."
+        f"video '{path}' has 60 frames where 90 are announced; its container is complete, so its rate may vary."
     ]
 
 
@@ -59,13 +59,13 @@ def test_stream_without_a_size_is_judged_by_its_clusters(tmp_path: Path, caplog:
     with pytest.raises(ValueError, match=r"stream.webm' is cut off after \d+ frames: its part 'Cluster' ends at byte"):
         levels(tear(path, 0.7))
     assert caplog.messages == [
-        f"video '{path}' has 60 frames where 90 are announced; its container does not say whether it is whole."
+        f"video '{path}' has 60 frames where 90 are announced; its container does not show whether it is complete."
     ]
 
 
 @pytest.mark.parametrize("share", [0.4, 0.9])
 @pytest.mark.parametrize("suffix", [".avi", ".mkv", ".webm"])
-def test_torn_video_is_an_error_after_its_frames(tmp_path: Path, suffix: str, share: float) -> None:
+def test_truncated_video_is_an_error_after_its_frames(tmp_path: Path, suffix: str, share: float) -> None:
     path = tear(write_video(tmp_path / f"torn{suffix}"), share)
     frames = read_video(path)
     assert next(frames).shape == (HEIGHT, WIDTH, 3)
@@ -73,7 +73,7 @@ def test_torn_video_is_an_error_after_its_frames(tmp_path: Path, suffix: str, sh
         list(frames)
 
 
-def test_torn_mp4_is_an_error_wherever_its_index_is(tmp_path: Path) -> None:
+def test_truncated_mp4_is_an_error_for_any_position_of_its_index(tmp_path: Path) -> None:
     path = tear(index_first(write_video(tmp_path / "front.mp4")), 0.7)
     with pytest.raises(
         ValueError, match=r"cut off after \d+ frames: its part 'mdat' ends at byte \d+, but the file at"
@@ -95,14 +95,14 @@ def test_damage_inside_is_an_error(tmp_path: Path, suffix: str, begin: float, en
         levels(path)
 
 
-def test_what_stands_behind_the_last_part_does_no_harm(tmp_path: Path) -> None:
+def test_trailing_data_are_ignored(tmp_path: Path) -> None:
     for suffix in (".mp4", ".avi", ".mkv"):
         path = write_video(tmp_path / f"longer{suffix}")
         path.write_bytes(path.read_bytes() + b"\x7f\xff\xff\xffSEFT" + b"more of a camera's own")
         assert len(levels(path)) == FRAMES
 
 
-def test_no_video_has_one_sentence(tmp_path: Path) -> None:
+def test_files_that_are_no_video_have_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "folder.mp4").mkdir()
     for name, reason in (("empty", "as a video"), ("folder", "it is a folder"), ("none", "No such file")):

@@ -1,4 +1,4 @@
-"""The base of video data modules: which clips, which labels, and how often a frame is read."""
+"""Base class of video data modules: clips, labels, and number of reads per frame."""
 
 from collections import Counter
 from pathlib import Path
@@ -18,7 +18,7 @@ SIZE = (16, 24)
 
 
 class Walk:
-    """Frames of one split whose red level is their number; counts how often each is read."""
+    """Frames of one split whose red level is their index, with a count of reads."""
 
     def __init__(self, split: Split) -> None:
         self.split = split
@@ -76,7 +76,7 @@ def test_a_subset_of_clips_is_chosen_once_and_for_training_only() -> None:
     assert chosen == sorted(chosen)
     assert chosen != [sample["name"] for sample in samples(module(train_subset=4, seed=4), "train")]
     assert len(samples(data, "val")) == 3
-    with pytest.raises(ValueError, match="train_subset asks for 8 of 7"):
+    with pytest.raises(ValueError, match="train_subset is 8, but the training split has 7 samples"):
         module(train_subset=8).setup("fit")
 
 

@@ -81,9 +81,9 @@ def test_check_reports_and_applies_the_exif_orientation(tmp_path: Path, capsys: 
     Image.open(path).save(path, exif=exif)
     assert check(root) == 0
     sheet = np.asarray(Image.open(root / "check.png"))
-    assert "1 of 6 images have an EXIF orientation and are read upright, but no size tells" in capsys.readouterr().out
+    assert "1 of 6 images have an EXIF orientation and are read upright, but no size shows" in capsys.readouterr().out
     assert check(root, "--exif", "stored") == 0
-    assert "are read as they are stored, lying on their side or head, as exif: stored says" in capsys.readouterr().out
+    assert "are read as they are stored, lying on their side or head, as set by exif: stored" in capsys.readouterr().out
     assert (sheet != np.asarray(Image.open(root / "check.png"))).any()
 
 

@@ -168,7 +168,7 @@ def test_files_that_cannot_be_paired_are_one_sentence(tmp_path: Path, capsys) ->
             path.rename(path.with_name(f"{name}.png"))
     (tmp_path / "color" / "f.png").unlink()
     assert main(arguments(tmp_path, "m.csv")) == 1
-    assert "their order alone says nothing; give partners the same name or number" in capsys.readouterr().err
+    assert "their order alone is no evidence; give partners the same name or number" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.csv"))
 
 

@@ -163,7 +163,7 @@ def test_maps_without_depth_are_refused_or_reported(root, call, tmp_path, capsys
     np.save(tmp_path / "maps" / "000000000001.npy", np.arange(16.0).reshape(4, 4))
     assert main(call(tmp_path / "maps", "--unit", "1", out="second.h5")) == 0
     said = capsys.readouterr().out
-    assert "5 of 6 maps hold one value everywhere and tell nothing, such as '000000000002'" in said
+    assert "5 of 6 maps hold one value everywhere and carry no information, such as '000000000002'" in said
     assert "1 pixels in 1 of 6 maps are zero: unknown" in said
 
 

@@ -1,4 +1,4 @@
-"""Boxes of a whole file that are another format than they should be, and good ones that only look like it."""
+"""Detection of files whose boxes are in another format, and of valid boxes that only look similar."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ W, H = 640, 480
 
 
 def good(count: int, *, seed: int = 0, masks: bool = False, areas: bool = False) -> BoxTable:
-    """Boxes all over images of 640x480."""
+    """Return valid random boxes in images of 640x480."""
     generator = np.random.default_rng(seed)
     low = generator.uniform(0, 0.8, (count, 2)) * (W, H)
     high = low + generator.uniform(0.05, 1, (count, 2)) * ((W, H) - low)
@@ -34,13 +34,13 @@ def as_corners(table: BoxTable) -> BoxTable:
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize(("masks", "areas"), [(False, False), (True, False), (False, True)])
-def test_corners_are_told_from_good_boxes(seed: int, masks: bool, areas: bool) -> None:
+def test_corners_are_distinguished_from_valid_boxes(seed: int, masks: bool, areas: bool) -> None:
     table = good(12, seed=seed, masks=masks, areas=areas)
     assert are_corners(table) is None
     assert are_corners(as_corners(table)) is not None
 
 
-def test_masks_and_areas_tell_corners_of_few_boxes_in_the_first_quarter() -> None:
+def test_masks_and_areas_reveal_corners_of_few_boxes() -> None:
     boxes = np.array([[3.0, 6, 7, 25], [15, 3, 10, 19]])
     around = np.array([[3.0, 6, 10, 31], [15, 3, 25, 22]])
     limits = np.full((2, 2), 100.0)
@@ -51,7 +51,7 @@ def test_masks_and_areas_tell_corners_of_few_boxes_in_the_first_quarter() -> Non
     ):
         assert are_corners(BoxTable(boxes, limits, masks, areas)) is None
         assert said in str(are_corners(BoxTable(around, limits, masks, areas)))
-    assert are_corners(BoxTable(around, limits, np.full((2, 4), np.nan), nan)) is None  # nothing tells
+    assert are_corners(BoxTable(around, limits, np.full((2, 4), np.nan), nan)) is None  # no evidence
 
 
 def as_centres(table: BoxTable) -> BoxTable:
@@ -64,25 +64,25 @@ def as_swapped(table: BoxTable) -> BoxTable:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_centres_and_swapped_axes_are_told_from_good_boxes(seed: int) -> None:
+def test_centres_and_swapped_axes_are_distinguished_from_valid_boxes(seed: int) -> None:
     for masks in (True, False):
         table = good(12, seed=seed, masks=masks)
         assert other_order(table) is None
         assert "centre" in str(other_order(as_centres(table)))
-        assert are_corners(as_centres(good(12, seed=seed, masks=True))) is None  # it is said what they are
+        assert are_corners(as_centres(good(12, seed=seed, masks=True))) is None  # centres, not corners
     square = good(12, seed=seed, masks=True)
     square.limits[:] = W  # so that swapped boxes fit, too
     assert other_order(square) is None
     assert "y, x, height, width" in str(other_order(as_swapped(square)))
 
 
-def test_masks_of_a_visible_part_make_no_centres() -> None:
+def test_masks_of_visible_parts_are_not_mistaken_for_centres() -> None:
     table = good(30, masks=True)
     table.masks[:, 2:] = (table.masks[:, :2] + table.masks[:, 2:]) / 2  # the top-left quarter of each
     assert other_order(table) is None
 
 
-def test_large_objects_in_the_middle_are_no_corners() -> None:
+def test_large_central_objects_are_not_mistaken_for_corners() -> None:
     generator = np.random.default_rng(0)
     low = generator.uniform(0.05, 0.2, (50, 2)) * (W, H)
     size = generator.uniform(0.5, 0.79, (50, 2)) * (W, H)  # all would fit as corners too

@@ -1,4 +1,4 @@
-"""COCO-format files: what is read, what is counted, what is refused."""
+"""COCO data module: samples, counted faults and refused files."""
 
 import json
 import logging
@@ -39,7 +39,7 @@ def test_classes_are_those_of_the_file(tmp_path: Path) -> None:
         assert mask.sum() == w * h
 
 
-def test_images_without_boxes_and_odd_boxes_are_counted_and_left_out(tmp_path: Path, caplog) -> None:
+def test_images_without_boxes_and_invalid_boxes_are_counted_and_skipped(tmp_path: Path, caplog) -> None:
     def change(content: dict) -> None:
         first = content["annotations"]
         first[0]["bbox"] = [3, 3, 0, 9]
@@ -56,7 +56,7 @@ def test_images_without_boxes_and_odd_boxes_are_counted_and_left_out(tmp_path: P
     file = data._file("train")
     counts = file.findings.counts
     assert (counts["no_area"], counts["outside"], counts["clipped"]) == (2, 1, 1)
-    assert file.images[0].boxes[0].tolist() == [0, 3, 5, 12]  # all that is left of the third
+    assert file.images[0].boxes[0].tolist() == [0, 3, 5, 12]  # the remaining part of the third
 
 
 def test_crowds_are_scored_but_not_trained_on(tmp_path: Path) -> None:
@@ -96,16 +96,16 @@ def test_files_without_masks_are_evaluated_on_boxes_alone(tmp_path: Path) -> Non
     assert not sample["masks"].any()
 
 
-def test_validation_is_the_test_unless_there_is_a_file_for_it(tmp_path: Path) -> None:
+def test_validation_is_the_test_split_without_a_file_of_its_own(tmp_path: Path) -> None:
     assert module(tmp_path).val_is_test
     assert not module(tmp_path, test_json="annotations/t.json", test_images="test2017").val_is_test
     with pytest.raises(ValueError, match="both or none"):
         module(tmp_path, test_json="annotations/t.json")
 
 
-def test_teacher_sees_every_image_as_a_frame_of_unknown_depth(tmp_path: Path) -> None:
+def test_teacher_input_is_every_image_with_unknown_depth(tmp_path: Path) -> None:
     source = module(make_coco(tmp_path)).make_source("train")
-    assert len(source) == 6  # the one without boxes too
+    assert len(source) == 6  # including the one without boxes
     frame = source.read(1)
     assert frame.name == "000000000002"
     assert not frame.depth.any()
@@ -135,7 +135,7 @@ def test_teacher_sees_every_image_as_a_frame_of_unknown_depth(tmp_path: Path) ->
         (lambda c: c.update(images=[], annotations=[]), r"The train split of CocoDataModule holds no images"),
     ],
 )
-def test_file_that_cannot_be_right_is_refused_with_a_sentence(tmp_path: Path, change, message: str) -> None:
+def test_invalid_file_is_refused_with_a_sentence(tmp_path: Path, change, message: str) -> None:
     data = edited(tmp_path, change)
     with pytest.raises(ValueError, match=message):
         data.setup("fit")
@@ -169,9 +169,9 @@ def test_missing_files_and_folders_are_refused_with_a_sentence(tmp_path: Path) -
         (lambda path: path.unlink(), r"There is no image .*000000000001.png: file_name starts from the folder"),
         (
             lambda path: Image.new("RGB", (30, 20)).save(path),
-            r"has 30x20 pixels \(width x height\), but .* says 48x64,",
+            r"has 30x20 pixels \(width x height\), but .* states 48x64,",
         ),
-        (lambda path: Image.new("RGB", (64, 48)).save(path), r"says 48x64 \(width and height swapped\?\)"),
+        (lambda path: Image.new("RGB", (64, 48)).save(path), r"states 48x64 \(width and height swapped\?\)"),
     ],
 )
 def test_image_that_cannot_be_used_is_refused_before_training(tmp_path: Path, change, message: str) -> None:
@@ -181,13 +181,13 @@ def test_image_that_cannot_be_used_is_refused_before_training(tmp_path: Path, ch
         module(root).setup("fit")
 
 
-def test_unfit_images_are_counted_and_those_nobody_reads_are_no_fault(tmp_path: Path) -> None:
+def test_invalid_images_are_counted_and_unused_ones_ignored(tmp_path: Path) -> None:
     root = make_coco(tmp_path)
     images = sorted((root / "train2017").iterdir())
     images[5].unlink()  # without a box
     module(root).setup("fit")
     with pytest.raises(ValueError, match=r"There is no image .*000000000006.png"):
-        module(root).make_source("train")  # a teacher reads every image
+        module(root).make_source("train")  # the teacher needs every image
     images[0].unlink()
     images[3].unlink()
     with pytest.raises(ValueError, match=r"000000000001.png: .* \(2 of 5 images cannot be used; make coco-check lists"):
@@ -197,7 +197,7 @@ def test_unfit_images_are_counted_and_those_nobody_reads_are_no_fault(tmp_path: 
 def test_image_that_is_cut_off_is_refused_when_it_is_read(tmp_path: Path) -> None:
     root = make_coco(tmp_path)
     path = root / "train2017/000000000001.png"
-    path.write_bytes(path.read_bytes()[:-40])  # its head is whole
+    path.write_bytes(path.read_bytes()[:-40])  # the header is complete
     data = module(root)
     data.setup("fit")
     with pytest.raises(ValueError, match=r"An image is broken, cannot read '.*000000000001.png' as an image"):

@@ -1,4 +1,4 @@
-"""What of a COCO-format JSON is refused with a sentence, and what is left out or mended and counted."""
+"""Refused, skipped and corrected content of COCO-format JSON files."""
 
 import json
 from pathlib import Path
@@ -19,17 +19,17 @@ def read(tmp_path: Path, change, *, keep_masks: bool = True) -> CocoFile:
 
 
 def first(**values):
-    """An edit of the first annotation, whose id is 10."""
+    """Return an edit of the first annotation, whose id is 10."""
     return lambda content: content["annotations"][0].update(values)
 
 
 def image(**values):
-    """An edit of the first image."""
+    """Return an edit of the first image."""
     return lambda content: content["images"][0].update(values)
 
 
 def every(**values):
-    """An edit of all annotations."""
+    """Return an edit of all annotations."""
     return lambda content: [annotation.update(values) for annotation in content["annotations"]]
 
 
@@ -105,8 +105,8 @@ def every(**values):
         ),
     ],
 )
-def test_what_cannot_be_right_is_refused_with_file_id_and_value(tmp_path: Path, change, message: str) -> None:
-    for keep_masks in (True, False):  # whether masks are used does not change what is a fault
+def test_invalid_content_is_refused_with_file_id_and_value(tmp_path: Path, change, message: str) -> None:
+    for keep_masks in (True, False):  # faults do not depend on the use of masks
         with pytest.raises(CocoFileError, match=r"instances_train2017.json") as refused:
             read(tmp_path, change, keep_masks=keep_masks)
         assert refused.match(message)
@@ -120,7 +120,7 @@ def corners(box: list[float]) -> list[float]:
     return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
 
 
-def test_every_kind_of_fault_is_told_once_with_its_number(tmp_path: Path) -> None:
+def test_every_kind_of_fault_is_reported_once_with_its_count(tmp_path: Path) -> None:
     def change(content: dict) -> None:
         for annotation in content["annotations"][:3]:
             annotation["iscrowd"] = "0"
@@ -148,7 +148,7 @@ def test_every_kind_of_fault_is_told_once_with_its_number(tmp_path: Path) -> Non
         ("[" * 100000, "is no JSON, or it is cut off"),
     ],
 )
-def test_what_is_no_coco_file_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_other_files_than_coco_are_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=message):
@@ -180,7 +180,7 @@ def test_what_is_no_coco_file_is_refused(tmp_path: Path, content: str | bytes, m
         (lambda c: c.update(categories=[*CATEGORIES, {"id": 91, "name": "dog"}]), "same_class"),
     ],
 )
-def test_what_is_harmless_is_counted_once(tmp_path: Path, change, kind: str) -> None:
+def test_harmless_faults_are_counted_once(tmp_path: Path, change, kind: str) -> None:
     file = read(tmp_path, change)
     assert file.findings.counts[kind] == 1
     assert any(": 1 (" in line and "; first: " in line for line in file.findings.lines())
@@ -215,7 +215,7 @@ def test_other_spellings_of_a_good_file_are_read_as_the_same(tmp_path: Path, cha
         assert one.segmentations == two.segmentations
 
 
-def test_areas_are_mended_and_those_that_are_given_are_kept(tmp_path: Path) -> None:
+def test_missing_areas_are_computed_and_given_ones_kept(tmp_path: Path) -> None:
     def change(content: dict) -> None:
         for annotation, area in zip(content["annotations"], (-5, 0, 77.5), strict=False):
             annotation["area"] = area
@@ -240,7 +240,7 @@ def test_repeated_annotations_are_left_out_and_those_that_share_an_id_are_kept(t
     assert file.findings.counts == {"repeated": 1, "same_id": 1}
 
 
-def test_boxes_that_are_percent_of_large_images_are_said(tmp_path: Path) -> None:
+def test_boxes_in_percent_of_large_images_are_reported(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     boxes = np.concatenate([generator.uniform(0, 50, (30, 2)), generator.uniform(10, 50, (30, 2))], axis=1)
     boxes[0] = [60, 60, 40, 40]

@@ -1,4 +1,4 @@
-"""Orientation of images in COCO-format files: boxes stay on their objects, whatever the EXIF entries say."""
+"""Orientation of images in COCO-format files: boxes stay on their objects for all EXIF entries."""
 
 import json
 import logging
@@ -17,16 +17,16 @@ from structures.label_writer import LabelWriter
 
 RED, GREY = (220, 30, 30), (90, 90, 90)
 BOX = (8, 5, 12, 20)
-"""x, y, width, height of the red object in the upright picture."""
+"""x, y, width, height of the red object in the upright image."""
 
 ORIENTATIONS = tuple(range(1, 9))
 STORE = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90", 7: "TRANSVERSE",
          8: "ROTATE_270"}  # fmt: skip
-"""How the upright picture becomes the stored one: the inverse of what the EXIF entry asks for."""
+"""Rotation from the upright to the stored image, the inverse of that of the EXIF entry."""
 
 
 def write(path: Path, size: tuple[int, int], orientation: int) -> np.ndarray:
-    """Write a picture with a red object and an EXIF entry; returns where the object is in the stored pixels."""
+    """Write an image with a red object and an EXIF entry, and return the box of the object in the stored pixels."""
     height, width = size
     upright = np.full((height, width, 3), GREY, dtype=np.uint8)
     x, y, w, h = BOX
@@ -41,7 +41,7 @@ def write(path: Path, size: tuple[int, int], orientation: int) -> np.ndarray:
 
 
 def make(root: Path, kinds: list[tuple[tuple[int, int], int, str]], name: str = "train") -> Path:
-    """A data set of one object a picture: size upright, EXIF entry, and the orientation its box is drawn in."""
+    """Write a data set with one object per image, given upright size, EXIF entry and orientation of the box."""
     folder = root / name
     folder.mkdir(parents=True)
     content: dict = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "red"}]}
@@ -67,7 +67,7 @@ def module(root: Path, train: str = "train", val: str = "train", **changes) -> C
 
 
 def redness(data: CocoDataModule, split: str = "train") -> list[float]:
-    """For each image how much of its box is red: 1 if the box lies on the object."""
+    """Return the red share of each box: 1 if the box lies on the object."""
     source = data.make_instances(split)
     shares = []
     for index in range(len(source)):
@@ -82,7 +82,7 @@ LANDSCAPE, SQUARE = (48, 64), (56, 56)
 
 
 @pytest.mark.parametrize("drawn", ["stored", "upright"])
-def test_all_orientations_follow_the_convention_that_sizes_tell(tmp_path: Path, drawn: str, caplog) -> None:
+def test_all_orientations_follow_the_convention_shown_by_sizes(tmp_path: Path, drawn: str, caplog) -> None:
     kinds = [(size, orientation, drawn) for size in (LANDSCAPE, SQUARE) for orientation in ORIENTATIONS]
     data = module(make(tmp_path, kinds))
     with caplog.at_level(logging.WARNING):
@@ -90,28 +90,28 @@ def test_all_orientations_follow_the_convention_that_sizes_tell(tmp_path: Path, 
     assert min(shares) > 0.95, shares
     how = {"stored": "as they are stored, lying", "upright": "upright, as the sizes"}[drawn]
     assert f"14 of 16 images have an EXIF orientation and are read {how}" in caplog.text
-    assert "as the sizes of 4 of them in the JSON tell" in caplog.text
+    assert "as the sizes of 4 of them in the JSON show" in caplog.text
 
 
-def test_teacher_sees_pixels_as_training_does(tmp_path: Path) -> None:
+def test_teacher_and_training_read_the_same_pixels(tmp_path: Path) -> None:
     data = module(make(tmp_path, [(LANDSCAPE, 6, "stored"), (SQUARE, 6, "stored"), (LANDSCAPE, 3, "stored")]))
     frames, source = data.make_source("train"), data.make_instances("train")
     for index in range(3):
         np.testing.assert_array_equal(frames.read(index).image, source.read(index, masks=False).image)
 
 
-def test_images_that_tell_nothing_are_read_upright_unless_said_otherwise(tmp_path: Path, caplog) -> None:
+def test_ambiguous_images_are_read_upright_by_default(tmp_path: Path, caplog) -> None:
     kinds = [(LANDSCAPE, 3, "stored"), (SQUARE, 6, "stored"), (LANDSCAPE, 1, "stored")]
     root = make(tmp_path, kinds)
     with caplog.at_level(logging.WARNING):
         assert redness(module(root))[:2] != [1.0, 1.0]
-    assert "2 of 3 images have an EXIF orientation and are read upright, but no size tells" in caplog.text
+    assert "2 of 3 images have an EXIF orientation and are read upright, but no size shows" in caplog.text
     assert "set exif: stored if boxes are misplaced" in caplog.text
     assert min(redness(module(root, exif="stored"))) > 0.95
     assert max(redness(module(root, exif="upright"))[:2]) < 0.6
 
 
-def test_file_that_tells_nothing_follows_the_others_of_its_data_set(tmp_path: Path) -> None:
+def test_ambiguous_file_follows_the_other_splits(tmp_path: Path) -> None:
     make(tmp_path, [(LANDSCAPE, 6, "stored")])
     make(tmp_path, [(LANDSCAPE, 3, "stored"), (SQUARE, 8, "stored")], name="val")
     assert min(redness(module(tmp_path, val="val"), split="val")) > 0.95
@@ -124,13 +124,13 @@ def test_contradictions_are_refused_and_named(tmp_path: Path) -> None:
     ):
         module(root).setup("fit")
     root = make(tmp_path / "other", [(LANDSCAPE, 6, "stored")])
-    with pytest.raises(ValueError, match=r"exif is 'upright', but the sizes .* say the other for 1_exif6.jpg"):
+    with pytest.raises(ValueError, match=r"exif is 'upright', but the sizes .* show the other for 1_exif6.jpg"):
         module(root, exif="upright").setup("fit")
     with pytest.raises(ValueError, match=r"exif is 'sideways', but must be one of auto, upright, stored"):
         module(root, exif="sideways")
 
 
-def test_files_without_orientation_say_nothing(tmp_path: Path, caplog) -> None:
+def test_files_without_orientation_log_nothing(tmp_path: Path, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         assert min(redness(module(make(tmp_path, [(LANDSCAPE, 1, "upright"), (SQUARE, 1, "upright")])))) > 0.95
     assert "EXIF" not in caplog.text
@@ -138,7 +138,7 @@ def test_files_without_orientation_say_nothing(tmp_path: Path, caplog) -> None:
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_head_says_size_and_orientation_and_pixels_are_read_both_ways(
+def test_header_gives_size_and_orientation_and_pixels_are_read_both_ways(
     tmp_path: Path, ending: str, orientation: int
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (16, 24, 3)).astype(np.uint8)
@@ -158,7 +158,7 @@ def test_head_says_size_and_orientation_and_pixels_are_read_both_ways(
         np.testing.assert_array_equal(stored, pixels)
 
 
-def test_png_is_not_decoded_in_search_of_its_orientation_unless_it_stands_behind_the_pixels(tmp_path: Path) -> None:
+def test_png_is_decoded_for_its_orientation_only_if_exif_follows_the_pixels(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (24, 16)).save(tmp_path / "behind.png")
@@ -169,11 +169,11 @@ def test_png_is_not_decoded_in_search_of_its_orientation_unless_it_stands_behind
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 80, 3)).astype(np.uint8)).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
     start = content.index(b"IDAT")
-    (tmp_path / "a.png").write_bytes(content[: start + 200])  # a decoder would refuse it
+    (tmp_path / "a.png").write_bytes(content[: start + 200])  # not decodable
     assert read_head(tmp_path / "a.png").stored == (80, 80)
 
 
-def test_pseudo_depth_of_photos_that_were_read_in_the_other_way_is_refused(tmp_path: Path) -> None:
+def test_pseudo_depth_of_the_other_orientation_is_refused(tmp_path: Path) -> None:
     make(tmp_path, [(SQUARE, 3, "stored"), (SQUARE, 6, "stored")])
     teacher = module(tmp_path)  # without exif: stored, so that it sees them upright
     names = teacher.make_source("train").names

@@ -1,4 +1,4 @@
-"""Polygons and run lengths as they stand in COCO-format files: read, left out or refused."""
+"""Polygons and run lengths of COCO-format files: accepted, skipped or refused."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ NAN = float("nan")
 
 
 @pytest.mark.parametrize("given", [None, []])
-def test_nothing_is_no_mask_and_no_fault(given: object) -> None:
+def test_absent_segmentation_is_no_mask_and_no_fault(given: object) -> None:
     found = check_segmentation(given, SIZE)
     assert (found.usable, found.faults, found.box) == (None, [], None)
 
@@ -76,7 +76,7 @@ def test_harmless_faults_are_left_out(given: object, usable: object, faults: lis
         ({"size": [20, 30], "counts": "o" * 20 + "1"}, r"a number that is too large"),
     ],
 )
-def test_what_cannot_be_read_is_refused(given: object, message: str) -> None:
+def test_invalid_segmentations_are_refused(given: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_segmentation(given, SIZE)
 

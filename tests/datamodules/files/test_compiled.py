@@ -1,4 +1,4 @@
-"""Compiling works with and without a folder for the machine code."""
+"""Compilation with and without a cache folder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from datamodules.rooms.texture import hash2
 
 
 def triple(x: float) -> float:
-    """Three times a number."""
+    """Return three times a number."""
     return 3.0 * x
 
 
 @pytest.mark.parametrize("folder", ["writable", "/dev/null/nowhere"])
-def test_function_compiles_whatever_the_cache_folder(
-    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_function_compiles_for_any_cache_folder(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configured = str(tmp_path) if folder == "writable" else folder
     monkeypatch.setattr(numba.config, "CACHE_DIR", configured)
     assert compiled(triple)(2.0) == 6.0

@@ -1,4 +1,4 @@
-"""Folders of depth maps: which belongs to which image, what their numbers are, and how they become depth."""
+"""Depth map files: matching with images, reading of values and conversion to depth."""
 
 import unicodedata
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datamodules.files.depth_map_values import Tally, WrittenAs, depth_of_map
+from datamodules.files.depth_map_values import DepthEncoding, Tally, depth_of_map
 from datamodules.files.depth_maps import map_shape, match_maps, read_map
 
 RAMP = np.arange(12, dtype=np.float32).reshape(3, 4) + 1
@@ -33,13 +33,13 @@ def test_maps_are_found_by_path_and_then_by_stem(tmp_path):
     assert match_maps(tmp_path, ["3.v2"]).n_unused == 3
 
 
-def test_one_map_never_stands_for_two_images(tmp_path):
+def test_one_map_is_never_used_for_two_images(tmp_path):
     put(tmp_path, "1.png")
     with pytest.raises(FileNotFoundError, match=r"no depth map for 2 of 2 images, such as 'a/1', 'b/1'"):
         match_maps(tmp_path, ["a/1", "b/1"])
 
 
-def test_names_of_a_mac_fit(tmp_path):
+def test_decomposed_unicode_names_match(tmp_path):
     name = "Füße/Stühle"
     put(tmp_path, unicodedata.normalize("NFD", name) + ".png")
     assert list(found(tmp_path, [unicodedata.normalize("NFC", name)])) == [name]
@@ -47,12 +47,12 @@ def test_names_of_a_mac_fit(tmp_path):
     assert len(found(tmp_path / "other", [unicodedata.normalize("NFD", name)])) == 1
 
 
-def test_what_names_hold_more_is_allowed_for(tmp_path):
+def test_suffix_of_map_names_is_ignored(tmp_path):
     put(tmp_path, "a_depth.png", "a_depth.npy", "a_color.png", "b_depth.png", "b.jpg.npy")
     assert found(tmp_path, ["b"], suffix="_depth") == {"b": "b_depth.png"}
     assert found(tmp_path, ["b"], suffix=".jpg") == {"b": "b.jpg.npy"}
     assert found(tmp_path, ["a"], suffix="_depth.npy") == {"a": "a_depth.npy"}
-    with pytest.raises(ValueError, match=r"'a' has 2 depth maps, .*a_depth.npy' and '.*a_depth.png': say which"):
+    with pytest.raises(ValueError, match=r"'a' has 2 depth maps, .*a_depth.npy' and '.*a_depth.png': select one"):
         match_maps(tmp_path, ["a"], suffix="_depth")
     with pytest.raises(FileNotFoundError, match=r"1 of 2 images, such as 'c' with '_depth' behind; it holds 5 .png"):
         match_maps(tmp_path, ["b", "c"], suffix="_depth")
@@ -79,7 +79,7 @@ def test_grey_pictures_are_read_as_written(tmp_path, dtype, channels):
     assert map_shape(tmp_path / "a.png") == (3, 4)
 
 
-def test_what_is_no_map_is_named(tmp_path):
+def test_files_that_are_no_depth_maps_are_named(tmp_path):
     cv2.imwrite(str(tmp_path / "colours.png"), np.arange(36, dtype=np.uint8).reshape(3, 4, 3))
     put(tmp_path, "torn.png", "torn.npy")
     for name in ("torn.png", "torn.npy"):
@@ -112,7 +112,7 @@ def test_what_is_no_map_is_named(tmp_path):
 
 def depth(values, unit=1.0, inverse=False, size=None, tally=None):
     values = np.asarray(values)
-    written = WrittenAs(unit, inverse)
+    written = DepthEncoding(unit, inverse)
     return depth_of_map(values, written, size=size or values.shape, name="x", tally=tally or Tally())
 
 
@@ -125,7 +125,7 @@ def test_units_and_inverse():
     np.testing.assert_allclose(depth([[10.0, 5.0, 0.0, -1.0]], None, True), [[1, 2, 1000, 1000]], rtol=1e-6)
 
 
-def test_what_is_no_depth_is_unknown_and_counted():
+def test_invalid_values_are_unknown_and_counted():
     tally = Tally()
     values = np.array([[np.nan, np.inf, -np.inf], [-2.0, 0.0, 3.0]])
     np.testing.assert_allclose(depth(values, tally=tally), [[0, 0, 0], [0, 0, 3]])
@@ -133,26 +133,26 @@ def test_what_is_no_depth_is_unknown_and_counted():
     far = Tally()
     depth(np.array([[65535, 2000, 1000]], np.uint16), 1000, tally=far)
     assert far.pixels == {"65535 (too far for 16 bits)": 1}
-    lines = far.lines(WrittenAs(1000))
+    lines = far.lines(DepthEncoding(1000))
     assert lines == ["1 pixels in 1 of 1 maps are 65535 (too far for 16 bits): unknown"]
 
 
-def test_constant_and_empty_maps_and_odd_units_are_named():
+def test_constant_and_empty_maps_and_implausible_units_are_reported():
     tally = Tally()
     depth(np.full((2, 2), 2500.0), tally=tally)
     depth(np.zeros((2, 2)), tally=tally)
-    constant, empty, odd = tally.lines(WrittenAs(1.0))[1:]
-    assert "1 of 2 maps hold one value everywhere and tell nothing, such as 'x'" in constant
+    constant, empty, odd = tally.lines(DepthEncoding(1.0))[1:]
+    assert "1 of 2 maps hold one value everywhere and carry no information, such as 'x'" in constant
     assert "1 of 2 maps hold no depth at all" in empty
-    assert "the median depth is 2.5e+03 m, which is hardly right: --unit 1 says" in odd
+    assert "the median depth is 2.5e+03 m, which is implausible: check --unit 1, the number" in odd
 
 
-def test_a_map_grows_linearly_and_shrinks_by_averages_of_areas():
+def test_maps_are_upsampled_linearly_and_downsampled_by_area():
     half = np.array([[1.0, 3.0]])
     # Corner convention: centres of 4 pixels lie at 0.25, 0.75, 1.25, 1.75 of the 2.
     np.testing.assert_allclose(depth(half, size=(1, 4)), [[1, 1.5, 2.5, 3]])
     np.testing.assert_allclose(depth([[1.0, 3.0, 5.0, 9.0]], size=(1, 2)), [[2, 7]])
-    # Inverse depth is resized as it is written.
+    # Inverse depth is resized before inversion.
     np.testing.assert_allclose(depth(half, 1.0, True, size=(1, 4)), [[1, 1 / 1.5, 1 / 2.5, 1 / 3]], rtol=1e-6)
-    # What is unknown does not pull down what is known.
+    # Unknown pixels do not mix into known ones.
     np.testing.assert_allclose(depth([[4.0, 0.0]], size=(1, 4)), [[4, 4, 0, 0]])

@@ -1,4 +1,4 @@
-"""The largest value of a depth file's type is no measurement, of metric depth in integers alone."""
+"""The largest value of an integer type is no measurement in metric depth files."""
 
 import logging
 
@@ -47,7 +47,7 @@ def saturate(folder, frames=8):
         cv2.imwrite(str(folder / "depth" / f"{frame:03d}.png"), depth)
 
 
-def test_a_manifest_counts_it_and_says_so_once(tmp_path, caplog):
+def test_saturated_depth_of_a_manifest_is_counted_and_reported_once(tmp_path, caplog):
     path = make_manifest_data(tmp_path)
     saturate(tmp_path)
     data = ManifestDataModule(str(path), image_size=(24, 32), oversampling=None)
@@ -63,7 +63,7 @@ def test_a_manifest_counts_it_and_says_so_once(tmp_path, caplog):
     assert tallies(SATURATED)[str(path)] == 3 * 24 * 8
 
 
-def test_truth_of_another_kind_keeps_it(tmp_path):
+def test_ground_truth_of_other_kinds_keeps_the_largest_value(tmp_path):
     path = make_manifest_data(tmp_path)
     saturate(tmp_path)
     rows = path.read_text().replace("depth_scale", "kind").replace(",1000,", ",affine_disparity,")
@@ -73,7 +73,7 @@ def test_truth_of_another_kind_keeps_it(tmp_path):
     assert (frame.labels["truth"][:, :8] == 65535).all()
 
 
-def test_video_frames_and_lists_leave_it_out_too(tmp_path):
+def test_video_frames_and_lists_drop_saturated_depth(tmp_path):
     folder = make_frames_video(tmp_path / "video", frames=12, depth=tmp_path / "depth")
     for path in (tmp_path / "depth").iterdir():
         depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -89,7 +89,7 @@ def test_video_frames_and_lists_leave_it_out_too(tmp_path):
         assert 0 < frame.depth[1:, 16:].min() <= frame.depth.max() < 6
 
 
-def test_a_few_pixels_are_not_said_to_be_none(tmp_path, caplog):
+def test_a_few_pixels_are_not_rounded_to_zero_percent(tmp_path, caplog):
     values = np.full((48, 64), 1000, np.uint16)
     values[0, :2] = 65535
     with caplog.at_level(logging.WARNING):

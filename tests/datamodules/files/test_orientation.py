@@ -1,4 +1,4 @@
-"""Every reader turns images upright as predict does, and depth, masks and cameras with them."""
+"""Rotation of images, depth, masks and cameras by EXIF orientation in every reader."""
 
 from pathlib import Path
 
@@ -53,11 +53,11 @@ def test_turned_frames_are_those_without_an_entry_turned(
     fx, fy, cx, cy = plain.K[0, 0], plain.K[1, 1], plain.K[0, 2], plain.K[1, 2]
     expected = {3: (fx, fy, WIDTH - cx, HEIGHT - cy), 6: (fy, fx, HEIGHT - cy, cx), 8: (fy, fx, cy, WIDTH - cx)}
     assert (turned.K[0, 0], turned.K[1, 1], turned.K[0, 2], turned.K[1, 2]) == pytest.approx(expected[orientation])
-    # Half a turn is not told by any size, which one line says.
+    # A rotation by 180 degrees does not change the size, so one warning is logged.
     assert caplog.text.count("taken to lie as stored") == (orientation == 3)
 
 
-def test_what_lies_upright_is_left_so(tmp_path: Path) -> None:
+def test_upright_depth_and_camera_are_not_rotated(tmp_path: Path) -> None:
     root = make_frames_video(tmp_path / "color", depth=tmp_path / "depth")
     for path in root.glob("*.png"):
         set_orientation(path, 6)
@@ -72,7 +72,7 @@ def test_what_lies_upright_is_left_so(tmp_path: Path) -> None:
     np.testing.assert_allclose(frame.K, [[60, 0, 24], [0, 62, 32], [0, 0, 1]])
 
 
-def test_training_sees_what_predict_sees(tmp_path: Path) -> None:
+def test_training_and_prediction_read_the_same_pixels(tmp_path: Path) -> None:
     root = make_frames_video(tmp_path, camera=False)
     for path in root.glob("*.png"):
         set_orientation(path, 8)
@@ -138,13 +138,13 @@ def test_raw_frames_of_the_kinect_have_no_orientation(tmp_path: Path) -> None:
         ((50, 50), (48, 64), 6, None),
     ],
 )
-def test_sizes_tell_how_something_lies(
+def test_size_gives_the_orientation_of_depth(
     size: tuple[int, int], image: tuple[int, int], orientation: int, expected: bool | None
 ) -> None:
     assert lies_stored(size, image, orientation) is expected
 
 
-def test_a_principal_point_tells_whose_k_it_is() -> None:
+def test_principal_point_gives_the_orientation_of_k() -> None:
     K = np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]])
     assert k_lies_stored(K, (48, 64), 6) is True
     assert k_lies_stored(K, (64, 48), 6) is False

@@ -1,4 +1,4 @@
-"""Files are paired by what their names say; where names say nothing or contradict, nothing is paired."""
+"""Pairing of files by name; uninformative or contradicting names are refused."""
 
 import unicodedata
 from pathlib import Path
@@ -64,7 +64,7 @@ PAIRED = {
 
 
 @pytest.mark.parametrize("case", PAIRED)
-def test_what_the_names_say_is_paired_in_the_order_of_the_images(case: str) -> None:
+def test_files_are_paired_by_name_in_the_order_of_the_images(case: str) -> None:
     pairs = PAIRED[case]
     assert pair([image for image, _ in pairs][::-1], [other for _, other in pairs]) == pairs
 
@@ -73,7 +73,7 @@ def stamped(*stamps: str) -> list[str]:
     return [f"{stamp}.png" for stamp in stamps]
 
 
-def test_time_stamps_leave_out_what_has_no_partner_and_no_neighbour_steps_in() -> None:
+def test_time_stamps_leave_frames_unmatched_instead_of_using_a_neighbour() -> None:
     # 60 frames a second: without the depth of 12.5 and the image of 12.5334, a pair of the two would be 33 ms apart,
     # and one of neighbours 16.7 ms.
     images = stamped("12.4833", "12.5", "12.51667", "12.55")
@@ -82,8 +82,8 @@ def test_time_stamps_leave_out_what_has_no_partner_and_no_neighbour_steps_in() -
     assert [(image.stem, other.stem) for image, other in found.pairs] == [
         ("12.4833", "12.484"), ("12.51667", "12.517"), ("12.55", "12.5501"),
     ]  # fmt: skip
-    assert [path.stem for path in found.lonely_images] == ["12.5"]
-    assert [path.stem for path in found.lonely_others] == ["12.5334"]
+    assert [path.stem for path in found.unmatched_images] == ["12.5"]
+    assert [path.stem for path in found.unmatched_others] == ["12.5334"]
     assert found.largest_gap_s == pytest.approx(0.0007)
     assert found.summary() == (
         "3 images and depths paired by nearest time stamps (largest gap 0.0007 s, tolerance 0.02 s); without "
@@ -99,9 +99,9 @@ def test_time_stamps_of_other_units_are_compared_exactly() -> None:
     found = pair_files(paths("color", nanoseconds), paths("depth", seconds))
     assert [(image.name, other.name) for image, other in found.pairs] == list(zip(nanoseconds, seconds, strict=False))
     assert found.largest_gap_s == pytest.approx(0.584e-6)
-    # Whole numbers are time stamps where the user says so.
+    # Integers are time stamps if the user gives a unit.
     images, depths = [f"{i * 33}.png" for i in range(8)], [f"{i * 33 + 4}.png" for i in range(2, 8)]
-    with pytest.raises(ValueError, match=r"by equal numbers: 8 images have no partner .* say in which unit"):
+    with pytest.raises(ValueError, match=r"by equal numbers: 8 images have no partner .* give their unit"):
         pair(images, depths)
     assert pair(images, depths, time_unit="ms") == list(zip(images[2:], depths, strict=True))
 
@@ -116,7 +116,7 @@ def test_scenes_are_paired_folder_by_folder() -> None:
     assert [other for _, other in pair_files(images, elsewhere).pairs] == elsewhere
     with pytest.raises(ValueError, match=r"lie in 3 folders \(.*\) and the depths in 2 .*do not correspond"):
         pair_files(images, depths[3:])
-    # Spread over folders on one side only, their names tell them apart.
+    # One side is split into folders: names identify the files.
     spread = [Path(f"depth/{'a' if i < 2 else 'b'}/{i}.png") for i in range(4)]
     assert [other for _, other in pair_files(paths("color", [f"{i}.jpg" for i in range(4)]), spread).pairs] == spread
 
@@ -132,14 +132,14 @@ REFUSED = {
     ),
     "nothing but order": (
         ["apple.jpg", "pear.jpg"], ["nut.png", "plum.png"],
-        r"neither a number nor anything else in common .*order alone says nothing; give partners the same name",
+        r"neither a number nor anything else in common .*order alone is no evidence; give partners the same name",
     ),
     "two of one number": (
         ["f_1.jpg", "f_01.jpg", "f_2.jpg"], ["1.png", "2.png", "3.png"],
         r"f_01.jpg and f_1.jpg are the same by equal numbers, and 1 depth",
     ),
     "numbers in contradiction": (
-        ["s1_10.jpg", "s2_11.jpg"], ["run1-11.png", "run2-10.png"], r"several numbers, which say different things",
+        ["s1_10.jpg", "s2_11.jpg"], ["run1-11.png", "run2-10.png"], r"several numbers, which contradict each other",
     ),
     "other numbers": (["frame_1.jpg"], ["depth_2.png"], r"1 image has no partner \(frame_1.jpg\)"),
     "clocks apart": (stamped("10.5", "10.6"), stamped("99.5", "99.6"), r"nearest time stamps are 88.9 s apart"),
@@ -152,7 +152,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_one_to_one_is_refused_in_one_sentence(case: str) -> None:
+def test_files_that_are_not_one_to_one_are_refused_in_one_sentence(case: str) -> None:
     images, others, message = REFUSED[case]
     with pytest.raises(ValueError, match=message) as caught:
         pair(images, others)
@@ -174,7 +174,7 @@ def test_wrong_options_are_refused(options: dict[str, object], message: str) -> 
 
 
 def test_a_counter_that_contradicts_the_time_stamps_beside_it_does_not_pair() -> None:
-    """Each stream counts its own frames: where one lost a frame that the other has, equal counts are one frame off."""
+    """Streams have independent counters: after a dropped frame, equal counts are one frame apart."""
     stamps = [1305031102175 + 33 * i for i in range(10)]
     images = [f"{i:04d}_{stamp}.png" for i, stamp in enumerate(stamp for i, stamp in enumerate(stamps) if i != 3)]
     depths = [f"{i:04d}_{stamp + 4}.png" for i, stamp in enumerate(stamp for i, stamp in enumerate(stamps) if i != 7)]
@@ -191,7 +191,7 @@ def test_a_counter_holds_where_two_clocks_differ_by_a_constant() -> None:
 
 @pytest.mark.parametrize("unit", [None, "ns"])
 def test_seconds_and_nanoseconds_as_two_numbers_are_one_time_stamp(unit: str | None) -> None:
-    """By nanoseconds alone, which start again every second, a pair is lost; without a unit all were refused."""
+    """Nanoseconds alone restart every second, so both numbers form one time stamp, with or without a unit."""
 
     def name(milliseconds: int) -> str:
         return f"{1305031102 + milliseconds // 1000}_{milliseconds % 1000 * 1000000:09d}.png"

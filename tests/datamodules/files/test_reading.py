@@ -1,4 +1,4 @@
-"""Pixels as they were written, and nothing at all from a file that is cut off."""
+"""Exact reading of image files, and errors for truncated ones."""
 
 import io
 from pathlib import Path
@@ -22,9 +22,9 @@ def test_sixteen_bit_grey_and_transparency_are_read(tmp_path: Path) -> None:
     assert read_rgb(tmp_path / "alpha.png", upright=True).shape == (2, 2, 3)
 
 
-def test_only_who_asks_for_upright_images_gets_them_turned(tmp_path: Path) -> None:
+def test_images_are_rotated_only_if_upright_is_set(tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    exif[0x0112] = 6  # rotated by 90 degrees clockwise for display
     Image.fromarray(noise(20, 30)).save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(read_rgb(tmp_path / "turned.png", upright=False), noise(20, 30))
     np.testing.assert_array_equal(read_rgb(tmp_path / "turned.png", upright=True), np.rot90(noise(20, 30), -1))
@@ -86,7 +86,7 @@ def test_every_orientation_is_turned_as_pillow_turns_it_and_back(tmp_path: Path,
     assert read_orientation(tmp_path / "turned.png") == (orientation, (20, 30))
 
 
-def test_large_images_are_read_up_to_a_limit_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_images_are_read_up_to_a_stated_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # 200 megapixels, more than Pillow allows, in a file of a few hundred bytes.
     Image.new("1", (20000, 10000)).save(tmp_path / "panorama.png")
     assert read_orientation(tmp_path / "panorama.png") == (1, (10000, 20000))

@@ -1,4 +1,4 @@
-"""The camera file: K in the corner convention, scaled with the frames, distortion taken out; and its mistakes."""
+"""Camera files: corner convention of K, scaling with the frames, undistortion and invalid files."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def test_pixel_centres_become_corners_and_k_scales_with_the_frames(tmp_path: Pat
     np.testing.assert_allclose(corner.for_frames(48, 64).K, [[60, 0, 31.5], [0, 62, 23.5], [0, 0, 1]])
 
 
-def test_field_of_view_makes_k_up_and_says_so(tmp_path: Path) -> None:
+def test_field_of_view_gives_a_k_marked_as_unknown(tmp_path: Path) -> None:
     (tmp_path / "camera.yaml").write_text("field_of_view_degrees: 90\n")
     camera = read_camera(tmp_path / "camera.yaml").for_frames(48, 64)
     np.testing.assert_allclose(camera.K, [[32, 0, 32], [0, 32, 24], [0, 0, 1]])  # tan 45 deg = 1
@@ -37,12 +37,12 @@ def test_frames_of_other_proportions_are_refused(tmp_path: Path) -> None:
 
 
 def scene(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A smooth picture as a function of ray directions x/z and y/z."""
+    """Return a smooth image as a function of ray directions x/z and y/z."""
     return 128 + 60 * np.sin(7 * x + 1) + 60 * np.cos(6 * y - 3 * x)
 
 
 def distorted_rays(K: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rays of the pixel centres of a distorted image, by inverting the lens equation pixel by pixel."""
+    """Return the rays of the pixel centres of a distorted image, by inverting the lens equation per pixel."""
     k1, k2, p1, p2, k3 = DISTORTION
     u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     xd, yd = (u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1]
@@ -57,7 +57,7 @@ def distorted_rays(K: np.ndarray, height: int, width: int) -> tuple[np.ndarray, 
     return x, y
 
 
-def test_undistorted_pixels_show_what_their_k_says(tmp_path: Path) -> None:
+def test_undistorted_pixels_match_their_k(tmp_path: Path) -> None:
     height, width = 120, 160
     path = write_camera(
         tmp_path / "camera.yaml",
@@ -85,7 +85,7 @@ def test_undistorted_pixels_show_what_their_k_says(tmp_path: Path) -> None:
     assert (straight > 0).mean() > 0.95
 
 
-def test_lens_that_sees_too_little_keeps_no_black_border() -> None:
+def test_barrel_distortion_leaves_no_black_border() -> None:
     K = np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]])
     camera = Camera("x", K=K, size=(48, 64), distortion=(0.2, 0.0, 0.0, 0.0, 0.0)).for_frames(48, 64)
     assert camera.maps is not None

@@ -1,4 +1,4 @@
-"""A video of one's own: what is written is what is read, splits share no frame, and each mistake has its sentence."""
+"""Data module of user videos: samples, disjoint splits, and error messages for invalid data."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from datamodules.image_sequences.frame_files import match_depths
-from datamodules.image_sequences.frame_ranges import assign_frames
 from datamodules.image_sequences.frames_video import FramesVideoDataModule
 from tests.data.make_frames_video import (
     HEIGHT,
@@ -27,7 +26,7 @@ def module(root: Path, **changes: Any) -> FramesVideoDataModule:
     return FramesVideoDataModule(str(root), **(defaults | changes))
 
 
-def test_clips_are_what_was_written(tmp_path: Path) -> None:
+def test_clips_equal_the_written_frames(tmp_path: Path) -> None:
     make_frames_video(tmp_path / "color", depth=tmp_path / "depth")
     data = module(tmp_path / "color", depth_root=str(tmp_path / "depth"))
     data.prepare_data()
@@ -47,7 +46,7 @@ def test_clips_are_what_was_written(tmp_path: Path) -> None:
     assert batch["frames"].shape == (2, 3, 3, HEIGHT, WIDTH)  # type: ignore[typeddict-item]
 
 
-def test_without_depth_nothing_is_known_about_it(tmp_path: Path) -> None:
+def test_depth_is_unknown_without_depth_files(tmp_path: Path) -> None:
     data = module(make_frames_video(tmp_path))
     data.setup()
     sample = data.datasets["train"][0]
@@ -97,50 +96,9 @@ def test_clips_stay_in_their_sequence_and_names_tell_them_apart(tmp_path: Path) 
         *(f"office/frame_{i}" for i in range(1, 4)),
     ]
     assert data.datasets["test"][0]["name"] == "hall/frame_1"
-    # The office has a camera of its own, the others that of the root.
+    # The office has its own camera file, the others use that of the root.
     assert data.datasets["train"][0]["K"][0, 0] == 70
     assert data.datasets["train"][6]["K"][0, 0] == 60
-
-
-@pytest.mark.parametrize(
-    ("texts", "expected"),
-    [
-        ({}, {"train": range(18), "val": range(18, 20), "test": range(18, 20)}),
-        ({"test": "15-19"}, {"train": range(15), "val": range(15, 20), "test": range(15, 20)}),
-        ({"val": "0-1"}, {"train": range(2, 20), "val": range(2), "test": range(2)}),
-        ({"train": "0-3, 8", "test": "10-12"}, {"train": [0, 1, 2, 3, 8], "val": [10, 11, 12], "test": [10, 11, 12]}),
-        ({"val": "a:0-1", "test": "19"}, {"train": range(2, 19), "val": range(2), "test": [19]}),
-    ],
-)
-def test_frames_are_assigned_as_written(texts: dict[str, str], expected: dict[str, Any]) -> None:
-    assigned = assign_frames({"a": 20}, **({"train": None, "val": None, "test": None} | texts))
-    assert assigned == {split: {"a": list(frames)} for split, frames in expected.items()}
-
-
-def test_whole_sequences_can_be_assigned() -> None:
-    lengths = {"kitchen": 3, "0001": 2, "hall": 4}
-    assigned = assign_frames(lengths, train=None, val="hall:0-1", test="kitchen,0001:")
-    assert assigned["test"] == {"kitchen": [0, 1, 2], "0001": [0, 1]}
-    assert assigned["val"] == {"hall": [0, 1]}
-    assert assigned["train"] == {"hall": [2, 3]}
-    default = assign_frames(lengths, train=None, val=None, test=None, least_held_out=2)
-    assert default["test"] == {"kitchen": [1, 2], "0001": [0, 1], "hall": [2, 3]}
-
-
-@pytest.mark.parametrize(
-    ("texts", "message"),
-    [
-        ({"train": "0-10", "test": "10-12"}, r"test: '10-12' takes frame 10 of 'a', which is in train already"),
-        ({"test": "15-20"}, r"test: '15-20' has to lie inside the frames 0-19 of 'a'"),
-        ({"test": "9-5"}, r"test: '9-5' has to lie inside"),
-        ({"test": "kitchen:0-3"}, r"test: there is no sequence 'kitchen'; there are a"),
-        ({"test": "last"}, r"test: 'last' cannot be read; write frames as 0-99, or a sequence of a"),
-        ({"test": "1-2,"}, r"test: '' cannot be read"),
-    ],
-)
-def test_wrong_ranges_have_one_sentence(texts: dict[str, str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        assign_frames({"a": 20}, **({"train": None, "val": None, "test": None} | texts))
 
 
 def test_default_split_holds_a_clip(tmp_path: Path) -> None:
@@ -225,7 +183,7 @@ def test_image_and_depth_are_undistorted_together(tmp_path: Path) -> None:
     assert abs(frame.K[0, 0] - 60) > 0.5  # the new view is narrower or wider, and K says so
 
 
-def test_depth_is_matched_by_number_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_depth_is_matched_by_number_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     images = [tmp_path / "color" / f"rgb_{i}.jpg" for i in (1, 2, 10)]
     (tmp_path / "depth").mkdir()
     for name in ("d_00002.png", "d_00010.png", "d_00001.png", "notes.txt"):
@@ -257,9 +215,7 @@ def test_frames_without_a_depth_of_their_time_are_kept_but_not_evaluated(tmp_pat
         strict.prepare_data()
 
 
-def test_depth_among_the_frames_is_no_frame_but_may_be_their_depth(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_depth_among_the_frames_is_usable_as_depth_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make_frames_video(tmp_path, depth=tmp_path, name="frame-{:06d}.color.jpg")
     for frame in range(12):
         (tmp_path / f"frame-{frame:06d}.color.png").rename(tmp_path / f"frame-{frame:06d}.depth.png")
@@ -273,14 +229,14 @@ def test_depth_among_the_frames_is_no_frame_but_may_be_their_depth(
     assert len(module(tmp_path).make_source("train")) == 8
 
 
-def test_only_the_heads_tell_depth_from_frames_where_names_do_not(tmp_path: Path) -> None:
+def test_bit_depth_separates_depth_from_frames_without_telling_names(tmp_path: Path) -> None:
     make_frames_video(tmp_path)
     for frame in range(12):
         cv2.imwrite(str(tmp_path / f"z{frame}.png"), true_depth_mm(frame))
     assert len(module(tmp_path).make_source("train")) == 8
     for path in tmp_path.glob("frame_*.png"):
         path.unlink()
-    # By themselves they are 16-bit grey photographs.
+    # Without other images they are 16-bit grey photographs.
     assert len(module(tmp_path).make_source("train")) == 8
 
 
@@ -397,8 +353,8 @@ def test_wrong_folders_have_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["masks", "disparity", "range"])
-def test_what_lies_beside_the_frames_is_no_sequence(tmp_path: Path, name: str) -> None:
-    """Clips of masks or of 16-bit maps would be trained on; a folder ``valid`` is a part of the data set."""
+def test_folders_of_masks_or_depth_are_no_sequences(tmp_path: Path, name: str) -> None:
+    """Folders of masks or 16-bit maps are refused as sequences; a folder ``valid`` is a sequence."""
     make_frames_video(tmp_path / "color")
     make_frames_video(tmp_path / "valid")
     module(tmp_path).prepare_data()
@@ -473,6 +429,6 @@ def test_a_frame_in_which_nothing_was_measured_is_kept(tmp_path: Path) -> None:
     assert not frame.depth.any()
 
 
-def test_lone_frames_without_depth_are_nothing_to_evaluate_on(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="for which depth_root is needed"):
+def test_single_frames_without_depth_cannot_be_evaluated(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs depth_root"):
         module(make_frames_video(tmp_path), evaluation="frames")

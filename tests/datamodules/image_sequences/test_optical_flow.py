@@ -1,4 +1,4 @@
-"""Motion between frames and the choice of clips by it."""
+"""Optical flow between frames and selection of clips by flow."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_flow_does_not_depend_on_the_size_of_the_frames() -> None:
     assert small_grey(large[0]).shape == (120, 160)
 
 
-def test_what_moves_by_itself_does_not_count() -> None:
+def test_independently_moving_objects_do_not_affect_the_flow() -> None:
     still = true_image(0)
     moved = still.copy()
     moved[:20] = true_image(3)[:20]
@@ -50,7 +50,7 @@ def test_every_frame_is_read_once_and_every_pair_measured_once() -> None:
 
 
 def even(first: int, second: int) -> float:
-    """One hundredth of the width a frame."""
+    """Return a flow of one hundredth of the width per frame."""
     return 0.01 * abs(first - second)
 
 
@@ -108,7 +108,7 @@ def test_no_frame_is_read_without_need() -> None:
 
 def test_counts_stand_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     def read(position: int) -> np.ndarray:
-        return true_image(max(0, position - 4))  # still at first
+        return true_image(max(0, position - 4))  # static at first
 
     clips = moving_clips([range(10)], read, Motion(min_flow=0.003), window=3, stride=1, leave_out=True, where="Train")
     assert len(clips) == 5
@@ -119,7 +119,7 @@ def test_counts_stand_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     )
 
 
-def test_nothing_left_has_its_sentence() -> None:
+def test_no_remaining_clip_is_an_error_of_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"Train: nothing moves, .* at most 0.0000 image widths in all 6 clips"):
         moving_clips(
             [range(8)],

@@ -1,4 +1,4 @@
-"""SC-Depth's layout: scenes as clips, lone test images, and each mistake has its sentence."""
+"""Data sets in SC-Depth's layout: clips of scenes, single test images, and error messages."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def names(data: ScDepthDataModule, split: str) -> list[str]:
     return [str(dataset[index]["name"]) for index in range(len(dataset))]  # type: ignore[arg-type]
 
 
-def test_scenes_are_clips_and_test_images_stand_alone(tmp_path: Path) -> None:
+def test_scenes_are_clips_and_test_images_are_single_frames(tmp_path: Path) -> None:
     data = module(make_sc_depth(tmp_path))
     data.prepare_data()
     data.setup()
@@ -45,7 +45,7 @@ def test_scenes_are_clips_and_test_images_stand_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(test["depth"][0], true_depth_mm(101) / 1000, rtol=1e-6)
 
 
-def test_lone_images_take_the_k_that_all_scenes_share(tmp_path: Path) -> None:
+def test_single_images_use_the_common_k_of_all_scenes(tmp_path: Path) -> None:
     data = module(make_sc_depth(tmp_path), K_convention="corner", default_field_of_view_degrees=90.0)
     np.testing.assert_allclose(data.make_source("test").read(0).K, K)
     assert data.make_source("test").read(0).K_known
@@ -57,13 +57,13 @@ def test_lone_images_take_the_k_that_all_scenes_share(tmp_path: Path) -> None:
     np.testing.assert_allclose(data.make_source("test").read(0).K, K)
 
 
-def test_lone_images_of_another_size_take_no_k_of_the_scenes(tmp_path: Path) -> None:
+def test_single_images_of_another_size_do_not_use_the_k_of_the_scenes(tmp_path: Path) -> None:
     make_sc_depth(tmp_path)
     for folder, pixels in (("color", np.zeros((24, 32, 3), np.uint8)), ("depth", np.ones((24, 32), np.uint16))):
         cv2.imwrite(str(tmp_path / "Testing" / folder / "0000.png"), pixels)
     source = module(tmp_path).make_source("test")
     assert not source.read(0).K_known
-    assert source.read(1).image.shape == (HEIGHT, WIDTH, 3)  # lone images may differ in size
+    assert source.read(1).image.shape == (HEIGHT, WIDTH, 3)  # single images may differ in size
 
 
 def test_scenes_without_lists(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_folder_of_validation_images(tmp_path: Path) -> None:
     assert data.val_is_test
 
 
-def test_scenes_of_val_txt_stand_in_for_testing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_scenes_of_val_txt_replace_missing_test_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = module(make_sc_depth(tmp_path, tested=0), evaluation="frames", depth_units_per_metre=5000.0)
     data.setup()
     assert names(data, "test") == names(data, "val") == [f"Scene0002/{frame:07d}" for frame in range(6)]
@@ -101,7 +101,7 @@ def test_scenes_of_val_txt_stand_in_for_testing(tmp_path: Path, caplog: pytest.L
     ]
 
 
-def test_motion_is_filtered_if_asked(tmp_path: Path) -> None:
+def test_clips_are_filtered_by_motion_if_limits_are_set(tmp_path: Path) -> None:
     make_sc_depth(tmp_path)
     for frame in range(6):
         cv2.imwrite(str(tmp_path / "Training" / "Scene0000" / f"{frame:07d}.jpg"), true_image(0))

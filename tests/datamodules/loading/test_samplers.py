@@ -1,4 +1,4 @@
-"""The shares of ranks against the batches of one process, and resumes against an uninterrupted epoch."""
+"""Samplers of several ranks against one process, and of a resumed run against an uninterrupted epoch."""
 
 import pytest
 

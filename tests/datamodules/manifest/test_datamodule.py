@@ -1,4 +1,4 @@
-"""Own RGB-D data: what is written is what is read, and each kind of mistake has its sentence."""
+"""Manifest data module: samples, orientation, table formats and error messages."""
 
 import codecs
 import unicodedata
@@ -22,7 +22,7 @@ def module(path: Path, **changes: Any) -> ManifestDataModule:
 
 @pytest.mark.parametrize("name", ["manifest.csv", "manifest.jsonl"])
 @pytest.mark.parametrize("cache", [True, False])
-def test_samples_are_what_was_written(tmp_path: Path, name: str, cache: bool) -> None:
+def test_samples_equal_the_written_files(tmp_path: Path, name: str, cache: bool) -> None:
     make_manifest_data(tmp_path, name=name)
     data = module(tmp_path, cache=cache)  # a folder stands for its manifest
     data.prepare_data()
@@ -33,7 +33,7 @@ def test_samples_are_what_was_written(tmp_path: Path, name: str, cache: bool) ->
         np.testing.assert_allclose(sample["image"].permute(1, 2, 0), true_image(6) / 255, atol=1e-6)
         np.testing.assert_allclose(sample["depth"][0], true_depth_mm(6) / 1000, rtol=1e-6)
         assert torch.equal(sample["depth_mask"], sample["depth"] > 0)
-        # Pixel centres by default, as OpenCV counts: half a pixel is added.
+        # Intrinsics are relative to pixel centres by default (OpenCV): 0.5 is added.
         np.testing.assert_allclose(sample["K"], [[30, 0, 16], [0, 31, 12], [0, 0, 1]])
         assert sample["K_known"]
         assert sample["name"] == "color/006"
@@ -52,7 +52,7 @@ def test_corner_convention_and_other_depth_files(tmp_path: Path) -> None:
     np.testing.assert_allclose(data.datasets["test"][0]["K"], [[30, 0, 16], [0, 30, 12], [0, 0, 1]])
 
 
-def test_unknown_camera_gets_a_field_of_view_and_says_so(tmp_path: Path) -> None:
+def test_unknown_camera_has_an_assumed_field_of_view(tmp_path: Path) -> None:
     path = make_manifest_data(tmp_path)
     write_rows(path, [{"image": "color/000.png", "depth": "depth/000.png", "split": "test", "depth_scale": 1000}])
     data = module(path, default_field_of_view_degrees=90.0)
@@ -148,7 +148,7 @@ def test_wrong_content_names_file_and_row(tmp_path: Path, case: str) -> None:
     data = module(path)
 
     def read() -> None:
-        data.setup("test")  # what is wrong with the camera itself is found here
+        data.setup("test")  # invalid cameras are refused here
         data.datasets["test"][0]
 
     with pytest.raises(ValueError, match=message) as caught:
@@ -255,7 +255,7 @@ def test_manifest_without_test_rows_is_refused_before_training(tmp_path: Path) -
         module(path).setup("fit")
 
 
-def test_validation_on_test_rows_is_said(tmp_path: Path) -> None:
+def test_validation_on_test_rows_is_reported(tmp_path: Path) -> None:
     path = make_manifest_data(tmp_path)
     data = module(path)
     data.setup("fit")
@@ -324,7 +324,7 @@ def test_names_with_accents_match_however_they_are_encoded(tmp_path: Path) -> No
     assert [row.image, row.depth] == [tmp_path / name for name in names]
 
 
-def test_the_table_of_any_spreadsheet_means_the_same(tmp_path):
+def test_tables_of_different_spreadsheets_give_equal_rows(tmp_path):
     """Excel's "CSV (Macintosh)" ends lines with a carriage return; names may have capitals, values spaces around."""
     path = make_manifest_data(tmp_path)
     wanted = read_manifest(path)
@@ -334,21 +334,22 @@ def test_the_table_of_any_spreadsheet_means_the_same(tmp_path):
     assert read_manifest(path) == wanted
 
 
-def test_a_head_that_says_nothing_or_one_thing_twice_is_refused(tmp_path):
+def test_headers_without_known_columns_or_with_duplicates_are_refused(tmp_path):
     path = make_manifest_data(tmp_path)
     head, rows = path.read_text().split("\n", 1)
     path.write_text(rows)
     with pytest.raises(ValueError, match=r"the first line has to name the columns \(image, depth"):
         read_manifest(path)
     path.write_text(f"{head},image\n{rows}")
-    with pytest.raises(ValueError, match="the column 'image' is there twice"):
+    with pytest.raises(ValueError, match="the column 'image' occurs twice"):
         read_manifest(path)
 
 
-def test_images_that_are_trained_and_tested_on_are_said(tmp_path, caplog):
+def test_images_in_both_training_and_test_are_reported(tmp_path, caplog):
     path = make_manifest_data(tmp_path)
     read_manifest(path)
     assert not caplog.messages
     path.write_text(path.read_text().replace("color/006.png", "color/../color/001.png"))
     read_manifest(path)
-    assert "line 8: the image 001.png of split 'test' is trained on too (line 3); 1 of the rows" in caplog.text
+    assert "of split 'test' is trained on too (line 3); 1 validation or test rows have such an image" in caplog.text
+    assert "line 8: the image 001.png" in caplog.text

@@ -1,4 +1,4 @@
-"""Mixed data: shares, truth that moves with its image, no leaking metres, the same samples however a run is cut."""
+"""Mixed data: shares, ground truth under augmentation, no leaked metric depth, and resumed runs."""
 
 import dataclasses
 from collections import Counter
@@ -28,7 +28,7 @@ from tests.datamodules.test_base import EPOCHS, STEPS, SaveAt
 
 
 class SmoothSource(MemorySource):
-    """Frames whose colour is a straight line of their depth, so that a moved image says where its truth has to be."""
+    """Frames whose colour is a linear function of depth, so that an augmented image determines its ground truth."""
 
     def read(self, index: int) -> Frame:
         """Return one frame; its left columns have no depth."""
@@ -42,7 +42,7 @@ class SmoothSource(MemorySource):
 
 
 def metres_from(truth: torch.Tensor, kind: int, drawn: tuple[float, float, float], largest: float) -> torch.Tensor:
-    """Undo a distortion."""
+    """Return metric depth from distorted ground truth."""
     a, b, p = drawn
     return {0: truth, 1: (truth - b) / a, 2: a / (truth - b).clamp(min=1e-3), 3: largest * truth ** (1 / p)}[kind]
 
@@ -55,7 +55,7 @@ class MemoryDomain(MixedSource):
         self.size, self.source, self.seed = size, source, seed
 
     def prepare(self, root: Path) -> None:
-        """Nothing has to be made."""
+        """Do nothing: the frames are in memory."""
 
     def training(self, root: Path) -> TruthSource:
         """Return the frames."""
@@ -140,7 +140,7 @@ def test_batches_follow_the_contract() -> None:
 
 
 @pytest.mark.parametrize("depth_scale", ["10m", "image_max"])
-def test_metres_never_travel_where_truth_is_not_metric(depth_scale: str) -> None:
+def test_samples_of_other_kinds_contain_no_metric_depth(depth_scale: str) -> None:
     seen = Counter()
     for batch in epoch_batches(memory_module(depth_scale=depth_scale, batch_size=7)):
         for k, kind in enumerate(batch["kind"].tolist()):
@@ -193,7 +193,7 @@ def test_zero_may_be_a_measurement(tmp_path: Path) -> None:
     assert len(masked) == 3
 
 
-def test_unknown_cameras_get_sixty_degrees_and_say_so() -> None:
+def test_unknown_cameras_have_an_assumed_field_of_view_of_sixty_degrees() -> None:
     for batch in epoch_batches(memory_module()):
         for k, source in enumerate(batch["source"].tolist()):
             assert bool(batch["K_known"][k]) == (source != 1)
@@ -201,7 +201,7 @@ def test_unknown_cameras_get_sixty_degrees_and_say_so() -> None:
             np.testing.assert_allclose(batch["K"][k], [[focal, 0, 6], [0, focal, 4], [0, 0, 1]], rtol=1e-6)
 
 
-def test_frame_that_comes_twice_is_augmented_in_two_ways_but_tells_one_truth() -> None:
+def test_repeated_frame_has_two_augmentations_and_one_ground_truth() -> None:
     images: dict[int, list[torch.Tensor]] = {}
     truths: dict[int, list[torch.Tensor]] = {}
     for epoch in range(2):
@@ -220,7 +220,7 @@ def seen_by(data: MixedDataModule, rank: int, world_size: int, monkeypatch: pyte
     return list(epoch_batches(data, 2))
 
 
-def test_two_ranks_see_what_one_process_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_ranks_process_the_samples_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = list(epoch_batches(memory_module(batch_size=4), 2))
     ranks = [seen_by(memory_module(batch_size=2), rank, 2, monkeypatch) for rank in range(2)]
     assert len(alone) == len(ranks[0]) == len(ranks[1]) == 5
@@ -231,7 +231,7 @@ def test_two_ranks_see_what_one_process_sees(monkeypatch: pytest.MonkeyPatch) ->
 
 
 class Recorder(lightning.LightningModule):
-    """Notes which samples it was trained on."""
+    """Module that records its training samples."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -264,7 +264,7 @@ def fit(limits: dict[str, Any], *, workers: int = 0, save: SaveAt | None = None,
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("limits", [EPOCHS, STEPS], ids=["epochs", "steps"])
 @pytest.mark.parametrize(("hook", "step"), [("on_train_batch_end", 8), ("on_train_epoch_end", 5)])
-def test_resumed_run_sees_what_the_uninterrupted_run_saw(
+def test_resumed_run_processes_the_samples_of_the_uninterrupted_run(
     tmp_path: Path, hook: str, step: int, limits: dict[str, Any]
 ) -> None:
     checkpoint = tmp_path / "saved.ckpt"
@@ -275,7 +275,7 @@ def test_resumed_run_sees_what_the_uninterrupted_run_saw(
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_resumed_run_sees_the_same_through_workers(tmp_path: Path) -> None:
+def test_resumed_run_processes_the_same_samples_with_workers(tmp_path: Path) -> None:
     checkpoint = tmp_path / "saved.ckpt"
     full = fit(STEPS, save=SaveAt("on_train_batch_end", 8, checkpoint))
     assert fit(STEPS, workers=1, resume=checkpoint) == full[8:]
@@ -304,12 +304,12 @@ def test_train_subset_takes_shares_and_no_repeats() -> None:
     assert len({data.datasets["train"][index]["name"] for index in range(16)}) == 16
 
 
-def test_mistakes_are_one_sentence() -> None:
+def test_invalid_arguments_are_refused_in_one_sentence() -> None:
     with pytest.raises(ValueError, match="source affine_depth1: it holds no frames to train on"):
         memory_module((5, 0, 3, 4)).setup("fit")
     with pytest.raises(ValueError, match=r"source ordinal3: its weight 0.001 is worth less than one of the 21 samples"):
         memory_module(weights=(1, 1, 1, 0.001)).setup("fit")
-    with pytest.raises(ValueError, match=r"source affine_disparity2: train_subset 16 asks for 4 of its 3 frames"):
+    with pytest.raises(ValueError, match=r"affine_disparity2: its share of train_subset 16 is 4 frames, but it has 3"):
         memory_module(train_subset=16).setup("fit")
     with pytest.raises(ValueError, match="samples_per_epoch has to be at least 1 or null, got 0"):
         memory_module(samples_per_epoch=0)
@@ -322,10 +322,10 @@ def test_mistakes_are_one_sentence() -> None:
         MixedDataModule(sources=[evaluation], evaluation=MemoryDomain(0, name="b")).setup("test")
 
 
-def test_impossible_truth_is_named() -> None:
+def test_invalid_ground_truth_is_refused() -> None:
     values, mask = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 3), bool)
     check_truth(values, mask, DepthKind.ORDINAL, "here")
-    with pytest.raises(ValueError, match=r"here: no pixel of the ordinal truth is valid, so the frame teaches nothing"):
+    with pytest.raises(ValueError, match=r"here: no pixel of the ordinal truth is valid, so the frame is useless"):
         check_truth(values, ~mask, DepthKind.ORDINAL, "here")
     with pytest.raises(ValueError, match=r"here: the affine_depth truth is 2 in every valid pixel, so there is no"):
         check_truth(values, values == 2, DepthKind.AFFINE_DEPTH, "here")

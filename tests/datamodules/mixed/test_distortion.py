@@ -1,4 +1,4 @@
-"""Exact depth turned into truth of other kinds."""
+"""Conversion of exact depth to ground truth of other kinds."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ OTHERS = [kind for kind in DepthKind if kind is not DepthKind.METRIC]
 
 
 class HoledSource(MemorySource):
-    """Frames of random depth, unknown in the first row, with a pose and a label that tell metres."""
+    """Frames of random depth, unknown in the first row, with a metric pose and label."""
 
     def read(self, index: int) -> Frame:
         """Return one frame."""
@@ -27,13 +27,13 @@ class HoledSource(MemorySource):
 
 
 def fitted(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """Slope, offset and largest residual of a straight line through (x, y)."""
+    """Return slope, offset and largest residual of a linear fit to (x, y)."""
     slope, offset = np.polyfit(x, y, 1)
     return float(slope), float(offset), float(np.abs(slope * x + offset - y).max())
 
 
 @pytest.mark.parametrize("kind", [DepthKind.AFFINE_DEPTH, DepthKind.AFFINE_DISPARITY])
-def test_affine_truth_is_the_straight_line_that_was_drawn(kind: DepthKind) -> None:
+def test_affine_ground_truth_is_an_affine_function_of_depth(kind: DepthKind) -> None:
     distortion = Distortion(scale_range=(0.2, 5.0), shift_range=(-1.0, 3.0), seed=7)
     source = HoledSource(40, "train")
     distorted = DistortedSource(source, kind, distortion)
@@ -56,7 +56,7 @@ def test_affine_truth_is_the_straight_line_that_was_drawn(kind: DepthKind) -> No
     assert 2.0 < max(offsets) <= 3.0
 
 
-def test_ordinal_truth_keeps_the_order_and_nothing_else() -> None:
+def test_ordinal_ground_truth_preserves_only_the_order() -> None:
     source = HoledSource(10, "train")
     distorted = DistortedSource(source, DepthKind.ORDINAL, Distortion(power_range=(0.3, 3.0)))
     powers = []
@@ -72,7 +72,7 @@ def test_ordinal_truth_keeps_the_order_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_no_metre_is_left_beside_the_truth(kind: DepthKind) -> None:
+def test_no_metric_data_remain_beside_the_ground_truth(kind: DepthKind) -> None:
     source = HoledSource(3, "train")
     frame = DistortedSource(source, kind, Distortion()).read(1)
     assert not frame.depth.any()

@@ -1,4 +1,4 @@
-"""Manifests with truth of every kind: what is written is what is read, and each mistake has its sentence."""
+"""Manifests with ground truth of every kind: samples and error messages."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from datamodules.manifest.datamodule import ManifestDataModule, read_mask
+from datamodules.manifest.datamodule import ManifestDataModule
+from datamodules.manifest.source import read_mask
 from datamodules.mixed.sources import ManifestDomain
 from structures.depth_kind import DepthKind
 from tests.data.make_manifest_data import HEIGHT, WIDTH, make_manifest_data, true_depth_mm, write_rows
@@ -19,7 +20,7 @@ def domain(path: Path, **changes: Any) -> ManifestDomain:
     return ManifestDomain(**({"name": "set", "manifest": str(path)} | changes))
 
 
-def test_truth_of_every_kind_is_what_was_written(tmp_path: Path) -> None:
+def test_ground_truth_of_every_kind_equals_the_written_files(tmp_path: Path) -> None:
     path = make_mixed_data(tmp_path)
     source = domain(path).training(tmp_path)
     assert len(source) == 8
@@ -28,7 +29,7 @@ def test_truth_of_every_kind_is_what_was_written(tmp_path: Path) -> None:
         assert source.kind(index) is DepthKind.from_name(KINDS[index // 2])
         mask = true_mask(index) > 0 if masked else values > 0
         if index < 2:
-            mask &= values > 0  # 0 metres is no measurement, whatever the mask says
+            mask &= values > 0  # 0 metres is no measurement, even inside the mask
             np.testing.assert_allclose(frame.depth, np.where(mask, values / 10000, 0), rtol=1e-6)
             np.testing.assert_array_equal(frame.labels["truth"], frame.depth)
         else:

@@ -1,4 +1,4 @@
-"""Shares by weight and passes through small and large sources."""
+"""Shares of samples by weight, and passes over small and large sources."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""The NYU Depth v2 test images in every layout they come in, their crop with its camera, and broken files."""
+"""NYU Depth v2 test images: layouts, evaluated crop and camera, and damaged files."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_camera_follows_the_crop(tmp_path: Path) -> None:
 
 
 def test_files_are_closed_again(tmp_path: Path) -> None:
-    # One descriptor kept for each of 654 files would be too many for a process that validates and tests.
+    # One open descriptor per file, 654 for each split, would exceed the limit of a process.
     source = open_test_images(make_nyuv2_eval(tmp_path, count=1))
     assert isinstance(source, EvaluationSource)
     source.read(0)

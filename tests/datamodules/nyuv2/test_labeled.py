@@ -1,4 +1,4 @@
-"""The MATLAB file's reversed axes, both splits and every way in which the files can be wrong."""
+"""Labelled part of NYU Depth v2: reversed axes, both splits and invalid files."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_camera_agrees_with_the_crop_and_resize_of_a_published_pipeline() -> Non
     np.testing.assert_allclose([(K[0, 2] - 0.5 - 16) * sx, (K[1, 2] - 0.5 - 16) * sy], [195.526, 152.830], atol=1e-3)
 
 
-def test_seeded_split_is_what_its_readme_draws() -> None:
+def test_seeded_split_equals_the_code_of_its_readme() -> None:
     train, test = read_split(Path("unused"), "1111/338", 1449)
     assert test == sorted(np.random.default_rng(338).permutation(1449)[:338].tolist())
     assert (len(train), len(test)) == (1111, 338)
@@ -72,7 +72,7 @@ def test_held_out_images_are_taken_from_training_only(tmp_path: Path) -> None:
     assert set(module(tmp_path)._indices("val")) == set(range(0, 20, 2))
 
 
-def test_validation_on_the_test_split_is_said(tmp_path: Path) -> None:
+def test_validation_on_the_test_split_is_reported(tmp_path: Path) -> None:
     make_nyuv2_labeled(tmp_path, frames=20)
     for held_out, shared in ((0, True), (3, False)):
         data = module(tmp_path, held_out=held_out)

@@ -1,4 +1,4 @@
-"""The raw video of NYU Depth v2: the lens, the camera through crop, resize and flip, the list, and broken files."""
+"""Raw video of NYU Depth v2: undistortion, K under crop, resize and flip, the clip list, and damaged files."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ FLIPPED = ClipAugmentation(flip=1.0, jitter=0.0)
 
 
 def brown(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the lens puts points of the plane z = 1 (Brown, 1966: radial and tangential distortion)."""
+    """Return distorted points of the plane z = 1 (Brown, 1966: radial and tangential distortion)."""
     r2 = x**2 + y**2
     radial = 1 + K1 * r2 + K2 * r2**2 + K3 * r2**3
     return (
@@ -49,7 +49,7 @@ def test_undistortion_is_the_closed_form_of_the_lens() -> None:
     expected_x, expected_y = FX * x + CX, FY * y + CY
     inside = (expected_x > 1) & (expected_x < 638) & (expected_y > 1) & (expected_y < 478)
     assert inside[16:-16, 16:-16].all()
-    assert np.abs(expected_x - columns)[16:-16, 16:-16].max() > 5  # the lens does something
+    assert np.abs(expected_x - columns)[16:-16, 16:-16].max() > 5  # the distortion is not negligible
     np.testing.assert_allclose(seen_x[inside], expected_x[inside], atol=1 / 30)
     np.testing.assert_allclose(seen_y[inside], expected_y[inside], atol=1 / 30)
 

@@ -1,4 +1,4 @@
-"""The key-point selector against a slow reference, on images whose answer is known, and as a source of frames."""
+"""Key-point selector: comparison with a slow reference, known images, and the source of frames."""
 
 import cv2
 import numpy as np
@@ -10,14 +10,14 @@ from datamodules.samples.transforms import flip, resize
 
 
 def texture(height: int, width: int, *, blur: float, seed: int = 0) -> np.ndarray:
-    """Noise blurred to grains of some pixels, stretched to 0 to 255."""
+    """Return blurred noise, scaled to 0 to 255."""
     noise = np.random.default_rng(seed).uniform(size=(height, width))
     noise = cv2.GaussianBlur(noise, (0, 0), blur) if blur > 0 else noise
     return 255 * (noise - noise.min()) / (noise.max() - noise.min())
 
 
 def reference(grey: np.ndarray, side: int) -> list[tuple[int, int]]:
-    """One selection with blocks of ``side``, by sorting lists of candidates instead of nested loops."""
+    """Return one selection with blocks of ``side``, by sorting candidates instead of nested loops."""
     height, width = grey.shape
     squares, level = [], grey
     for _ in range(3):
@@ -77,7 +77,7 @@ def test_points_are_those_of_the_reference(blur: float, size: tuple[int, int], s
 
 
 def test_every_size_of_the_image_contributes_to_the_comparison() -> None:
-    # Were all points found at full size, the comparison above would say nothing of the two coarser levels.
+    # If all points were found at full resolution, the comparison would not cover the two coarser levels.
     grey = texture(96, 130, blur=6)
     dy, dx = np.gradient(grey)
     found = select_keypoints(grey, wanted=len(reference(grey, 3))).astype(int)

@@ -1,4 +1,4 @@
-"""Vanishing directions of drawn rooms, whose camera is known."""
+"""Vanishing directions of synthetic rooms with a known camera."""
 
 import math
 
@@ -13,7 +13,7 @@ K = np.array([[330.0, 0, 200.0], [0, 335.0, 138.0], [0, 0, 1]])
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Turn of the camera, radians; rows are the world's axes in the camera frame."""
+    """Return the camera rotation for angles in radians; rows are the world axes in the camera frame."""
     parts = [cv2.Rodrigues(np.array(axis))[0] for axis in ((0.0, yaw, 0), (pitch, 0.0, 0), (0, 0.0, roll))]
     return (parts[2] @ parts[1] @ parts[0]).T
 
@@ -95,7 +95,7 @@ def test_images_without_lines_have_no_directions():
 
 
 @pytest.mark.parametrize("max_rival", [0.9, 1.0])
-def test_one_direction_alone_leaves_the_turn_about_it_open(max_rival):
+def test_one_direction_alone_is_ambiguous(max_rival):
     stripes = np.tile(np.repeat(np.array([60, 180], np.uint8), 32), 6)[:WIDTH]
     image = np.repeat(np.tile(stripes, (HEIGHT, 1))[..., None], 3, axis=2)
     assert vanishing_directions(image, K, VanishingSettings(max_rival=max_rival)) is None

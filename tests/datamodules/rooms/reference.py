@@ -1,4 +1,4 @@
-"""A small scene and a slow, independent way to cast rays at it."""
+"""A small scene and a slow, independent ray caster."""
 
 from __future__ import annotations
 

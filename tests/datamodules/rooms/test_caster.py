@@ -1,4 +1,4 @@
-"""Rays against a slow reference that is written differently."""
+"""Ray caster against a slow, independent reference."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_normals_match_neighbouring_hits() -> None:
     assert checked >= {0, 1, 2, 3}
 
 
-def test_point_light_is_blocked_where_the_reference_says_so() -> None:
+def test_point_light_is_occluded_as_in_the_reference() -> None:
     scene, pose = small_scene(), POSES[0]
     depth, primitive, face = first_hits(scene, pose, K, 72, 96)
     seen = sample_visibility(scene.render, pose, K, depth, primitive, face)[..., 0].ravel()

@@ -1,4 +1,4 @@
-"""RoomsDataModule against the renderer's own arrays."""
+"""RoomsDataModule against the rendered arrays."""
 
 import dataclasses
 from pathlib import Path
@@ -21,7 +21,7 @@ def module(root: Path, **changes) -> RoomsDataModule:
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_samples_are_what_was_rendered(tmp_path: Path, cache: bool) -> None:
+def test_samples_equal_the_rendered_frames(tmp_path: Path, cache: bool) -> None:
     data = module(
         tmp_path,
         image_size=(24, 32),

@@ -27,7 +27,7 @@ Frames = dict[str, np.ndarray]
 
 @cache
 def sequence(settings: RoomsSettings, part: str, index: int, frames: int | None = None) -> Frames:
-    """One sequence of the plan, optionally cut to its first frames' worth of path."""
+    """Return one sequence of the plan, optionally with fewer frames."""
     chosen = [s for s in plan(settings) if s.part == part][index]
     if frames is not None:
         chosen = dataclasses.replace(chosen, n_frames=frames)
@@ -35,18 +35,24 @@ def sequence(settings: RoomsSettings, part: str, index: int, frames: int | None 
 
 
 def stills(settings: RoomsSettings, count: int) -> Frames:
-    """The first stills, stacked."""
+    """Return the first stills, stacked."""
     each = [sequence(settings, "still", index) for index in range(count)]
     return {name: np.concatenate([frames[name] for frames in each]) for name in each[0]}
 
 
 def world_points(frames: Frames, index: int) -> np.ndarray:
-    """(H, W, 3) points of a frame in the world."""
+    """Return the world points (H, W, 3) of a frame."""
     depth = frames["depth"][index].astype(np.float64)
     y, x = np.mgrid[0 : depth.shape[0], 0 : depth.shape[1]] + 0.5
     k, pose = frames["K"][index], frames["T_world_camera"][index]
     camera = np.stack([(x - k[0, 2]) / k[0, 0], (y - k[1, 2]) / k[1, 1], np.ones_like(x)], axis=-1) * depth[..., None]
     return camera @ pose[:3, :3].T + pose[:3, 3]
+
+
+def distance_from_plane(points: np.ndarray) -> float:
+    """Largest distance in metres of points ``(N, 3)`` from the plane fitted to them."""
+    centred = points - points.mean(axis=0)
+    return float(np.abs(centred @ np.linalg.svd(centred, full_matrices=False)[2][2]).max())
 
 
 def test_arrays_have_the_agreed_form() -> None:
@@ -109,8 +115,7 @@ def test_views_of_a_still_share_room_and_camera_and_the_first_is_the_single_one(
         points = np.concatenate(chosen)
         if plane == 0 or sum(len(c) > 30 for c in chosen) < 2:
             continue
-        spread = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2]
-        assert np.abs((points - points.mean(axis=0)) @ spread[2]).max() < 1e-4
+        assert distance_from_plane(points) < 1e-4
         compared += 1
     assert compared > 5
 
@@ -133,8 +138,7 @@ def test_points_of_a_plane_id_lie_on_one_plane() -> None:
             chosen = points[frames["plane"][0] == plane]
             if plane == 0 or len(chosen) < 30:
                 continue
-            spread = np.linalg.svd(chosen - chosen.mean(axis=0), full_matrices=False)[2]
-            assert np.abs((chosen - chosen.mean(axis=0)) @ spread[2]).max() < 1e-4
+            assert distance_from_plane(chosen) < 1e-4
             checked += 1
     assert checked > 60
 
@@ -211,7 +215,7 @@ def test_next_frame_is_predicted_by_depth_and_pose() -> None:
 
 
 def digest(frames: Frames) -> str:
-    """SHA-256 over all arrays."""
+    """Return the SHA-256 of all arrays."""
     return hashlib.sha256(b"".join(frames[name].tobytes() for name in sorted(frames))).hexdigest()
 
 
@@ -229,20 +233,20 @@ def test_another_process_and_order_give_the_same_bits() -> None:
 
 
 def wall_fraction(settings: RoomsSettings, count: int) -> float:
-    """Share of plain pixels among wall pixels of undisguised walls."""
+    """Return the share of plain pixels among wall pixels."""
     frames = stills(settings, count)
     wall = (frames["semantic"] == CATEGORY_ID["wall"]) & (frames["plane"] >= 1) & (frames["plane"] <= 4)
     return float(np.mean((frames["flags"][wall] & PLAIN) > 0))
 
 
 @pytest.mark.parametrize(("fraction", "tolerance"), [(0.0, 0.0), (0.6, 0.1), (1.0, 0.0)])
-def test_plain_walls_follow_their_knob(fraction: float, tolerance: float) -> None:
+def test_share_of_plain_walls_follows_its_setting(fraction: float, tolerance: float) -> None:
     count = 60 if tolerance > 0 else 5
     measured = wall_fraction(dataclasses.replace(SMALL, plain_wall_fraction=fraction), count)
     assert abs(measured - fraction) <= tolerance
 
 
-def test_camouflage_gloss_mirrors_focal_length_and_noise_follow_their_knobs() -> None:
+def test_camouflage_gloss_mirrors_focal_length_and_noise_follow_their_settings() -> None:
     none = stills(
         dataclasses.replace(SMALL, camouflage_fraction=0.0, glossy_floor_fraction=0.0, mirror_fraction=0.0), 12
     )

@@ -1,4 +1,4 @@
-"""Rooms as an instance data set against rectangles of known place, class and depth."""
+"""Instance data module of rooms against rectangles of known position, class and depth."""
 
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def test_exact_depth_is_near_where_the_object_is_near(root: Path) -> None:
     assert sample["depth_mask"].all()
 
 
-def test_depth_of_a_file_has_to_be_of_these_rooms(root: Path, tmp_path: Path) -> None:
+def test_depth_file_of_other_rooms_is_refused(root: Path, tmp_path: Path) -> None:
     names = module(root).make_source("train").names
     for key in ("rooms-other", module(root).content_key):
         with LabelWriter(tmp_path / f"{key}.h5", kind="depth", teacher="t", settings={"data": key}) as writer:

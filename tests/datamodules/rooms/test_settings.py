@@ -28,7 +28,7 @@ def test_no_two_sequences_share_a_seed_or_a_name() -> None:
     assert len({s.name for s in sequences}) == len(sequences)
 
 
-def test_more_scenes_leave_the_first_ones_alone() -> None:
+def test_more_scenes_do_not_change_the_first_ones() -> None:
     few = plan(RoomsSettings(n_video_scenes=20, n_stills=210))
     assert set(few) <= set(plan(RoomsSettings()))
 

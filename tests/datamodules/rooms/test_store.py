@@ -1,4 +1,4 @@
-"""The rooms file: what goes in comes out, whatever is interrupted, broken or full."""
+"""Rooms file: round trip, interrupted runs, damaged files and full disks."""
 
 import dataclasses
 import os
@@ -61,7 +61,7 @@ def test_shards_keep_the_plan_in_order() -> None:
     assert all(sum(s.n_frames for s in group) >= 10 for group in groups[:-1])
 
 
-def test_killed_run_is_taken_up_where_it_was_and_leaves_no_worker(tmp_path: Path, monkeypatch) -> None:
+def test_killed_run_is_resumed_and_leaves_no_worker(tmp_path: Path, monkeypatch) -> None:
     log = tmp_path / "log"
     code = f"""
         from pathlib import Path
@@ -142,13 +142,13 @@ def test_full_disk_is_one_sentence_and_leaves_no_file(tmp_path: Path, limit_kib:
 
 
 @pytest.mark.parametrize("processes", [0, 1])
-def test_bad_depth_of_the_renderer_stops_the_making(tmp_path: Path, processes: int) -> None:
+def test_invalid_depth_of_the_renderer_is_an_error(tmp_path: Path, processes: int) -> None:
     with pytest.raises((ChildProcessError, ValueError), match=r"depth outside .* sequence still/val/0002"):
         build_store(TINY, tmp_path, processes=processes, renderer=BROKEN_RENDERER, quiet=True)
     assert not list(tmp_path.glob("rooms-*.h5"))
 
 
-def test_two_makers_at_once_render_once(tmp_path: Path, monkeypatch) -> None:
+def test_two_concurrent_processes_render_once(tmp_path: Path, monkeypatch) -> None:
     log = tmp_path / "log"
     monkeypatch.setenv("ROOMS_TEST_LOG", str(log))
     context = get_context("fork")

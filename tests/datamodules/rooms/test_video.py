@@ -23,7 +23,7 @@ RENDERER = f"{__name__}:render_turned"
 
 
 def render_turned(settings: RoomsSettings, sequence: Sequence) -> Arrays:
-    """Random arrays with cameras that look about; the poses of the stand-in renderer are not turned."""
+    """Return random arrays with rotated cameras; the poses of the fake renderer have no rotation."""
     arrays = render_fake(settings, sequence)
     generator = np.random.default_rng(sequence.scene_seed + 1)
     for k in range(sequence.n_frames):

@@ -1,4 +1,4 @@
-"""Images of other proportions: said once with factor and count, or cropped with K following exactly."""
+"""Images with another aspect ratio: one warning with factor and count, or a crop with exact K."""
 
 import csv
 import logging
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datamodules.manifest.datamodule import ManifestDataModule
-from datamodules.samples.aspect import header_size, say_stretched, stretching
+from datamodules.samples.aspect import header_size, stretching, warn_stretched
 from datamodules.samples.frame import Frame
 from datamodules.samples.transforms import crop_to_aspect, resize
 
@@ -16,7 +16,7 @@ FX, FY, CX, CY = 900.0, 910.0, 270.0, 492.0
 
 
 def make_portraits(root, *, portraits=3, landscapes=2):
-    """A manifest of frames of a plane at 2 m whose green and red channels tell the ray's slope."""
+    """Write a manifest of frames of a plane at 2 m whose green and red channels encode the slope of the ray."""
     (root / "im").mkdir()
     rows = []
     for number in range(portraits + landscapes):
@@ -40,11 +40,11 @@ def test_the_factor_of_stretching(size, image_size, factor):
     assert stretching(size, image_size) == pytest.approx(factor)
 
 
-def test_a_little_is_not_said_and_more_only_once(caplog):
-    assert say_stretched("fine", {(480, 640): 9, (500, 640): 1}, (96, 128)) is None
+def test_small_stretch_is_ignored_and_large_stretch_reported_once(caplog):
+    assert warn_stretched("fine", {(480, 640): 9, (500, 640): 1}, (96, 128)) is None
     with caplog.at_level(logging.WARNING):
-        message = say_stretched("set of two shapes", {(480, 640): 9, (1920, 1080): 3}, (96, 128))
-        say_stretched("set of two shapes", {(1920, 1080): 3}, (96, 128))
+        message = warn_stretched("set of two shapes", {(480, 640): 9, (1920, 1080): 3}, (96, 128))
+        warn_stretched("set of two shapes", {(1920, 1080): 3}, (96, 128))
     assert "3 of 12 images" in message
     assert "2.37 times" in message
     assert "1080x1920 becomes 128x96" in message
@@ -52,7 +52,7 @@ def test_a_little_is_not_said_and_more_only_once(caplog):
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_the_head_of_a_file_tells_its_size_as_stored_or_upright(tmp_path, orientation):
+def test_header_gives_the_stored_or_upright_size(tmp_path, orientation):
     from PIL import Image
 
     exif = Image.Exif()
@@ -65,7 +65,7 @@ def test_the_head_of_a_file_tells_its_size_as_stored_or_upright(tmp_path, orient
 
 
 def point_frame(height, width):
-    """A frame whose depth is the number of its pixel, so that each pixel can be found again."""
+    """Return a frame whose depth is the pixel index, so that each pixel can be identified."""
     depth = np.arange(1, height * width + 1, dtype=np.float32).reshape(height, width)
     K = np.array([[FX, 0, CX], [0, FY, CY], [0, 0, 1]])
     return Frame(image=np.zeros((height, width, 3), np.uint8), depth=depth, K=K, name="a")
@@ -89,7 +89,7 @@ def test_every_pixel_keeps_its_ray_through_crop_and_resize(height, width):
     )
 
 
-def test_a_manifest_says_how_many_are_stretched_or_crops_them(tmp_path, caplog):
+def test_stretched_images_of_a_manifest_are_reported_or_cropped(tmp_path, caplog):
     path = make_portraits(tmp_path)
     with caplog.at_level(logging.WARNING):
         ManifestDataModule(str(path), image_size=(96, 128), aspect="crop").prepare_data()

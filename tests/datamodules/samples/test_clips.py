@@ -1,4 +1,4 @@
-"""Clips: windows, samples, and the one draw of every augmentation for all frames of a clip."""
+"""Clips: windows, samples, and augmentation with one draw for all frames."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_windows_stay_inside_their_sequence():
     assert clip_windows([range(3)], window=1, stride=4) == [(0,), (1,), (2,)]
 
 
-def test_too_short_a_clip_is_said_in_one_sentence():
+def test_too_short_a_video_is_an_error_of_one_sentence():
     with pytest.raises(ValueError, match="spans 9 frames, but the longest sequence has 8"):
         clip_windows([range(8)], window=5, stride=2)
     with pytest.raises(ValueError, match="longest sequence has 0"):
@@ -69,7 +69,7 @@ def test_frames_are_in_temporal_order_around_their_target():
 
 def test_poses_map_points_of_the_target_into_each_frame():
     sample = dataset()[3]
-    # Frame k stands 0.1 k to the right, so a point fixed in the world lies 0.1 k further left in it.
+    # Camera k is 0.1 k further right, so a fixed world point is 0.1 k further left in its frame.
     assert sample["T_frame_target"][:, 0, 3].tolist() == pytest.approx([0.2, 0.1, 0.0, -0.1, -0.2])
 
 

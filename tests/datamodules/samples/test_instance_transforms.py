@@ -1,4 +1,4 @@
-"""Boxes, masks and pseudo depth follow the image through every augmentation."""
+"""Boxes, masks and pseudo depth under every augmentation."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from datamodules.samples.instance_transforms import (
 
 
 def frame(height: int = 40, width: int = 60) -> InstanceFrame:
-    """Two bright blocks on black, with masks and depth that are bright there too."""
+    """Return an image of two bright blocks on black, with equal masks and depth."""
     boxes = np.array([[6, 4, 20, 12], [30, 20, 54, 36]], dtype=np.float32)
     masks = np.zeros((2, height, width), dtype=np.bool_)
     for mask, (x1, y1, x2, y2) in zip(masks, boxes.astype(int), strict=True):

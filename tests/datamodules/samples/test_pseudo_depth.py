@@ -1,12 +1,12 @@
-"""Pseudo depth is inverse depth, near = 1, and belongs to its image."""
+"""Pseudo depth: normalised inverse depth, near = 1, looked up by image name."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from datamodules.coco.datamodule import CocoSource
 from datamodules.coco.file import CocoFile
+from datamodules.coco.source import CocoSource
 from datamodules.samples.pseudo_depth import NoiseDepth, StoredDepth, nearness, noise, open_depth
 from structures.label_store import LabelStore
 from structures.label_writer import LabelWriter
@@ -45,7 +45,7 @@ def test_depth_without_contrast_or_without_any_value_is_finite() -> None:
         np.testing.assert_array_equal(near, 0)
 
 
-def test_noise_is_the_same_in_every_epoch_and_tells_images_apart() -> None:
+def test_noise_is_equal_in_every_epoch_and_differs_between_images() -> None:
     one = noise((24, 32), seed=3, index=5)
     np.testing.assert_array_equal(one, noise((24, 32), seed=3, index=5))
     assert (one.min(), one.max()) == (0, 1)
@@ -80,7 +80,7 @@ def test_missing_file_and_file_of_other_data_are_refused(source: CocoSource, tmp
         open_depth(path, names=source.names, content_key="rooms-2")
 
 
-def test_noise_stands_in_for_depth(source: CocoSource) -> None:
+def test_noise_replaces_depth(source: CocoSource) -> None:
     frame = NoiseDepth(source, seed=0).read(2, masks=False)
     assert frame.pseudo_depth.shape == frame.image.shape[:2]
     assert frame.depth_mask.all()

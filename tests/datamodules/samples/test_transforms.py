@@ -1,4 +1,4 @@
-"""Every augmentation against projection: a painted dot and the 3-D point behind it must not part."""
+"""Every augmentation against projection: a painted dot must remain the projection of its 3-D point."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ K = np.array([[110.0, 0, 70.3], [0, 117.0, 41.9], [0, 0, 1]])  # neither square 
 
 
 def dot_frame(centre: tuple[float, float], depth_m: float = 2.5) -> Frame:
-    """A black frame with a Gaussian dot in the image and a disc in every map, at a corner-convention pixel position."""
+    """Return a black frame with a Gaussian dot in the image and a disc in every map; corner convention."""
     x, y = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
     squared = (x - centre[0]) ** 2 + (y - centre[1]) ** 2
     image = np.repeat(np.exp(-squared / (2 * 2.5**2))[..., None], 3, axis=2).astype(np.float32)
@@ -35,7 +35,7 @@ def dot_frame(centre: tuple[float, float], depth_m: float = 2.5) -> Frame:
 
 
 def centroid(weights: np.ndarray) -> np.ndarray:
-    """Centre of mass in corner-convention pixels."""
+    """Return the centre of mass in corner-convention pixels."""
     weights = weights.astype(np.float64)
     y, x = np.mgrid[: weights.shape[0], : weights.shape[1]] + 0.5
     return np.array([(x * weights).sum(), (y * weights).sum()]) / weights.sum()
@@ -60,7 +60,7 @@ STEPS: dict[str, tuple[Callable[[Frame], Frame], bool]] = {
 
 @pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize("centre", [(64.0, 48.0), (50.5, 30.5), (90.0, 70.0)])
-def test_point_projects_to_where_its_dot_went(name: str, centre: tuple[float, float]) -> None:
+def test_point_projects_to_its_transformed_dot(name: str, centre: tuple[float, float]) -> None:
     step, mirrored = STEPS[name]
     frame = dot_frame(centre)
     new = step(frame)
@@ -164,7 +164,7 @@ def test_shrunk_image_is_the_mean_of_its_areas() -> None:
     np.testing.assert_allclose(resize(frame, (HEIGHT // 4, WIDTH // 4)).image, expected, atol=1e-5)
 
 
-def test_augmentation_writes_to_nothing_it_was_given_and_repeats_itself() -> None:
+def test_augmentation_modifies_no_input_and_is_deterministic() -> None:
     augmentation = DepthAugmentation(crop=(60, 70), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=0.1, noise_std=0.05)
     frame, same = random_frame(), random_frame()
     first = augmentation(frame, np.random.default_rng(4), image_size=(32, 40))

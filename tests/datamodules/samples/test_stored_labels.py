@@ -1,4 +1,4 @@
-"""Frames joined with label files: by name, at the frame's size, and each mistake in one sentence."""
+"""Sources with label files: lookup by name, resizing to the frame, and error messages."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from datamodules.samples.frame import Frame
-from datamodules.samples.labelled import LabelledSource, VanishingSource, fit_labels, open_labels
+from datamodules.samples.stored_labels import ProxyLabelSource, VanishingSource, fit_labels, open_labels
 from structures.label_store import Kind, LabelStore
 from structures.label_writer import LabelWriter
 
@@ -15,7 +15,7 @@ HEIGHT, WIDTH = 12, 18
 
 
 class Three:
-    """Frames ``a``, ``b`` and ``c`` with a true class map of their own."""
+    """Frames ``a``, ``b`` and ``c`` with ground-truth class maps."""
 
     def __len__(self) -> int:
         return 3
@@ -45,12 +45,12 @@ def store(path: Path, kind: Kind, arrays: dict[str, npt.NDArray[np.generic]]) ->
 def test_labels_are_joined_by_name(tmp_path: Path) -> None:
     # In another order than the frames, and with one more.
     arrays = {name: np.full((HEIGHT, WIDTH), ord(name), np.uint8) for name in "dcab"}
-    source = LabelledSource(Three(), store(tmp_path / "l.h5", "semantic", arrays))
+    source = ProxyLabelSource(Three(), store(tmp_path / "l.h5", "semantic", arrays))
     assert len(source) == 3
     for index, name in enumerate("abc"):
         labels = source.read(index).labels
         assert (labels["proxy_semantic"] == ord(name)).all()
-        assert (labels["semantic"] == 7).all()  # what the data know of themselves stays
+        assert (labels["semantic"] == 7).all()  # the ground-truth labels remain
 
 
 def test_directions_are_joined_by_name(tmp_path: Path) -> None:
@@ -74,8 +74,8 @@ def test_larger_labels_are_read_in_the_middle_of_each_pixel() -> None:
     np.testing.assert_array_equal(fit_labels(labels, frame(), where="x"), labels[1::3, 1::3])
 
 
-def test_a_map_spans_its_frame_whatever_the_proportions_of_either() -> None:
-    """A teacher sees a 16:9 frame at 4:3, if its data module says so."""
+def test_a_map_covers_its_frame_for_any_aspect_ratio() -> None:
+    """A teacher may process a 16:9 frame at 4:3."""
     labels = np.arange(12).reshape(3, 4)
     fitted = fit_labels(labels, frame(), where="x")
     assert fitted.shape == (HEIGHT, WIDTH)
@@ -92,7 +92,7 @@ def test_files_of_another_kind_or_data_are_refused(tmp_path: Path) -> None:
         open_labels(tmp_path / "v.h5", kind="semantic", content_key=None)
     with pytest.raises(ValueError, match=r"l\.h5.*semantic.*vanishing"):
         open_labels(tmp_path / "l.h5", kind="vanishing", content_key=None)
-    for source in (LabelledSource(Three(), semantic), VanishingSource(Three(), vanishing)):
+    for source in (ProxyLabelSource(Three(), semantic), VanishingSource(Three(), vanishing)):
         with pytest.raises(ValueError, match="has nothing for 'a'"):
             source.read(0)
 

@@ -1,11 +1,11 @@
-"""Frames cropped and reduced once, before augmentation, and kept in memory if wanted."""
+"""Sources that crop, downsample and cache frames before augmentation."""
 
 from datamodules.samples.frame import Frame, FrameSource
 from datamodules.samples.transforms import crop_to_aspect, resize
 
 
 def covering_size(frame_size: tuple[int, int], image_size: tuple[int, int], oversampling: float) -> tuple[int, int]:
-    """Return the smallest size of the frame's own proportions that covers ``oversampling`` times the image size.
+    """Return the smallest size with the frame's aspect ratio that covers ``oversampling`` times the image size.
 
     Args:
         frame_size: Height and width of the frame as stored.
@@ -13,7 +13,7 @@ def covering_size(frame_size: tuple[int, int], image_size: tuple[int, int], over
         oversampling: Factor on the image size.
 
     Returns:
-        Height and width, never larger than the frame's.
+        Height and width, at most those of the frame.
 
     Example:
         >>> covering_size((480, 640), (96, 128), 2.0)
@@ -25,15 +25,15 @@ def covering_size(frame_size: tuple[int, int], image_size: tuple[int, int], over
     return max(1, round(scale * frame_size[0])), max(1, round(scale * frame_size[1]))
 
 
-class ReducedSource:
-    """Another source's frames, reduced in their own proportions (so that a turn of the picture stays a turn).
+class DownsampledSource:
+    """Frames of a source, downsampled with their aspect ratio (so that a rotation remains a rotation), and cached.
 
     Args:
-        source: Where frames come from.
+        source: Source of the frames.
         image_size: Height and width of the samples.
-        oversampling: Frames are reduced to cover that many times the image size; what a crop enlarges again is as
-            sharp as this allows.
-        keep: Keep each reduced frame in memory once it was read.
+        oversampling: Frames are downsampled to cover this multiple of the image size, which limits the sharpness of
+            crops that are upsampled again.
+        keep: Whether to keep each frame in memory after the first read.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ReducedSource:
         return len(self.source)
 
     def read(self, index: int) -> Frame:
-        """Return a reduced frame."""
+        """Return a downsampled frame."""
         if self.kept is None:
             return self._reduce(index)
         frame = self.kept[index]
@@ -58,7 +58,7 @@ class ReducedSource:
         return frame
 
     def fill(self) -> None:
-        """Read every frame now, so that worker processes forked later share one memory."""
+        """Read every frame, so that worker processes forked later share the memory."""
         for index in range(len(self)):
             self.read(index)
 
@@ -69,10 +69,10 @@ class ReducedSource:
 
 
 class CroppedSource:
-    """Another source's frames, cut to the proportions of the samples, so that no resize stretches them.
+    """Frames of a source, cropped to the aspect ratio of the samples, so that no resize stretches them.
 
     Args:
-        source: Where frames come from.
+        source: Source of the frames.
         image_size: Height and width of the samples.
     """
 
@@ -85,5 +85,5 @@ class CroppedSource:
         return len(self.source)
 
     def read(self, index: int) -> Frame:
-        """Return a frame, without what is too wide or too high."""
+        """Return a cropped frame."""
         return crop_to_aspect(self.source.read(index), self.image_size)
