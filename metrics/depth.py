@@ -26,7 +26,8 @@ from torchmetrics import Metric
 
 from geometry.stencils import at_least_float32, fill_outside, sums_per_image
 from metrics.edges import EDGE_SCORES, edge_scores, edge_sums
-from metrics.protocol import EIGEN_CROP, Alignment, Average, Crop, DepthProtocol
+from metrics.protocol import EIGEN_CROP, Crop, DepthProtocol
+from structures.choices import Alignment, Average
 
 __all__ = ["DEPTH_ERRORS", "EIGEN_CROP", "DepthMetrics", "depth_errors"]
 

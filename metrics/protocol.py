@@ -1,16 +1,14 @@
 """How depth is compared: caps, crop, alignment, average, edge thresholds. One frozen record, validated once."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from geometry.alignment import increasing_scale_and_shift, median_scale
 from geometry.stencils import at_least_float32, fill_outside
+from structures.choices import Alignment, Average
 
-Alignment = Literal["none", "median", "least_squares"]
-Average = Literal["image", "pixel"]
 Crop = tuple[float, float, float, float]
 
 EIGEN_CROP: Crop = (44 / 480, 471 / 480, 40 / 640, 601 / 640)

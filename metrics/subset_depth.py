@@ -20,7 +20,8 @@ from torchmetrics import Metric
 
 from geometry.stencils import at_least_float32, fill_outside, sums_per_image
 from metrics.edges import depth_edges, truncated_distance
-from metrics.protocol import Alignment, Crop, DepthProtocol
+from metrics.protocol import Crop, DepthProtocol
+from structures.choices import Alignment
 
 SUBSETS = ("plain", "textured", "thin", "glossy", "boundary")
 """Subsets that are reported unless others are named; ``textured`` and ``boundary`` are derived, see the class."""

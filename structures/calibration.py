@@ -14,7 +14,7 @@ import dataclasses
 import math
 import os
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 import torch
 import yaml
@@ -22,9 +22,9 @@ from torch import Tensor
 
 from geometry.camera import intrinsics_from_field_of_view
 from geometry.camera_check import check_field_of_view
+from structures.choices import Quantity
 from structures.files import write_atomically
 
-Output = Literal["depth", "disparity"]
 Interval = tuple[float, float]
 
 MIN_FRACTION = 1e-3
@@ -51,7 +51,7 @@ class Calibration:
         ValueError: If a value is not finite, out of its range or outside its interval; the message names it.
     """
 
-    output: Output
+    output: Quantity
     shift: float
     shift_interval: Interval
     domain: str
@@ -61,8 +61,8 @@ class Calibration:
     field_of_view_interval: Interval | None = None
 
     def __post_init__(self) -> None:
-        if self.output not in get_args(Output):
-            raise ValueError(f"output is {self.output!r}, but must be one of {', '.join(get_args(Output))}")
+        if self.output not in get_args(Quantity):
+            raise ValueError(f"output is {self.output!r}, but must be one of {', '.join(get_args(Quantity))}")
         _check_number("shift", self.shift, self.shift_interval)
         if self.field_of_view_degrees is not None:
             interval = self.field_of_view_interval
@@ -181,7 +181,7 @@ class Calibration:
             raise ValueError(f"calibration '{path}': {error}") from error
 
 
-def shift_of_metres(shift: float, output: Output) -> str:
+def shift_of_metres(shift: float, output: Quantity) -> str:
     """What a shift does to a network that needs none, one sentence without a full stop.
 
     Args:

@@ -34,13 +34,14 @@ from datamodules.samples.first_frames import check_first_frames
 from datamodules.samples.frame import FrameSource
 from datamodules.video import VideoDataModule
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, CameraError, check_field_of_view, check_written
+from structures.choices import KConvention
 
 logger = logging.getLogger(__name__)
 
 K_FILE = "cam.txt"
 
 
-def read_k(path: Path, K_convention: Literal["corner", "centre"]) -> Camera:
+def read_k(path: Path, K_convention: KConvention) -> Camera:
     """Read a 3x3 K of nine numbers.
 
     Args:
@@ -102,7 +103,7 @@ class ScDepthDataModule(VideoDataModule):
         self,
         root: str,
         *,
-        K_convention: Literal["corner", "centre"] = "centre",
+        K_convention: KConvention = "centre",
         default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
         depth_units_per_metre: float = 1000.0,
         evaluation: Evaluation = "clips",
@@ -119,7 +120,7 @@ class ScDepthDataModule(VideoDataModule):
         check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")
         check_evaluation(evaluation, depth_units_per_metre)
         self.root = Path(root)
-        self.K_convention: Literal["corner", "centre"] = K_convention
+        self.K_convention: KConvention = K_convention
         self.default_field_of_view_degrees = default_field_of_view_degrees
         self.depth_units_per_metre = depth_units_per_metre
         self.evaluation: Evaluation = evaluation

@@ -21,7 +21,7 @@ Columns, of which only the first two are always needed::
 
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ from datamodules.manifest.rows import Intrinsics, ManifestRow, checked_intrinsic
 from datamodules.samples.aspect import say_stretched
 from datamodules.samples.frame import Frame, check_frame, default_intrinsics
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, check_field_of_view
+from structures.choices import KConvention
 from structures.depth_kind import DepthKind
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ class ManifestSource:
         self,
         rows: list[ManifestRow],
         *,
-        K_convention: Literal["corner", "centre"],
+        K_convention: KConvention,
         default_field_of_view_degrees: float,
     ) -> None:
         self.rows = rows
@@ -203,7 +204,7 @@ class ManifestDataModule(DepthDataModule):
         *,
         file_units_per_metre: float | None = None,
         intrinsics: Intrinsics | None = None,
-        K_convention: Literal["corner", "centre"] = "centre",
+        K_convention: KConvention = "centre",
         default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
         oversampling: float | None = 2.0,
         **base: Any,
@@ -215,7 +216,7 @@ class ManifestDataModule(DepthDataModule):
         self.root = Path(root)
         self.file_units_per_metre = file_units_per_metre
         self.intrinsics = None if intrinsics is None else checked_intrinsics(intrinsics, "data.init_args.intrinsics")
-        self.K_convention: Literal["corner", "centre"] = K_convention
+        self.K_convention: KConvention = K_convention
         self.default_field_of_view_degrees = default_field_of_view_degrees
         self._rows: list[ManifestRow] | None = None
 

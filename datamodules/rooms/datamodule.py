@@ -10,11 +10,10 @@ import numpy.typing as npt
 from datamodules.base import DepthDataModule, Split
 from datamodules.rooms.categories import CATEGORIES
 from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, default_root, store_path
-from datamodules.rooms.settings import RoomsSettings
+from datamodules.rooms.settings import Part, RoomsSettings
 from datamodules.rooms.store import DEPTH_UNITS_PER_METRE, FLAG_BITS, RoomsStore
 from datamodules.samples.frame import Frame, check_frame
 
-Part = Literal["video", "still"]
 Field = Literal["semantic", "instance", "plane", "plain", "thin", "glossy", "camouflaged", "T_world_camera"]
 
 LABELS = ("semantic", "instance", "plane")

@@ -11,7 +11,7 @@ views inside the photo and the signed estimator are this project's.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,8 +24,8 @@ from geometry.stencils import fill_outside, masked_deviation_per_image, masked_m
 from losses.consistency import signed_slope
 from renderers.point_render import PointRenderer, scene_points
 from renderers.turned_view import carry_between, turn_view
+from structures.choices import Quantity
 
-Output = Literal["depth", "disparity"]
 Network = Callable[[Tensor, Tensor], Tensor]
 """Maps images ``(B, 3, H, W)`` and intrinsics ``(B, 3, 3)`` to the output ``(B, 1, H, W)``: depth or disparity."""
 
@@ -148,7 +148,7 @@ def join(parts: Sequence[Answers]) -> Answers:
     return Answers(*(torch.cat(maps, dim=1) for maps in zip(*parts, strict=True)))
 
 
-def _to_depth(output: Tensor, shift: Tensor | float, kind: Output) -> tuple[Tensor, Tensor]:
+def _to_depth(output: Tensor, shift: Tensor | float, kind: Quantity) -> tuple[Tensor, Tensor]:
     """Depth of shifted output, and where it is one."""
     values = output + shift
     floor = MIN_FRACTION * values.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
@@ -182,7 +182,7 @@ def compare_depths(asked: Tensor, carried: Tensor, mask: Tensor, turn: Tensor) -
     return Disagreement(slope, relative, spread_error, mask.float().mean(dim=(1, 2, 3)))
 
 
-def disagreement(answers: Answers, shift: float | Tensor, *, output: Output) -> Disagreement:
+def disagreement(answers: Answers, shift: float | Tensor, *, output: Quantity) -> Disagreement:
     """How far a network disagrees with itself once a constant is added to all its output.
 
     Args:
@@ -209,7 +209,7 @@ def rendered_disagreement(
     turns: Sequence[Turn],
     shift: float | Tensor,
     *,
-    output: Output,
+    output: Quantity,
     hole_margin_px: int = 3,
 ) -> Disagreement:
     """The same with the scene turned about a pivot at its median depth and rendered, as in the paper.
@@ -338,7 +338,7 @@ def bootstrap(
     return Estimate(value, min(low, value), max(high, value), found)
 
 
-def shift_curves(answers: Answers, shifts: Tensor, *, output: Output) -> Disagreement:
+def shift_curves(answers: Answers, shifts: Tensor, *, output: Quantity) -> Disagreement:
     """Disagreement over a grid of constants, mean over the views: ``(G, N)`` each.
 
     Args:

@@ -10,11 +10,12 @@ from torchmetrics import SumMetric
 
 from lightning_modules.tasks.base import PaperModule, logger
 from lightning_modules.tasks.batch_needs import DEPTH, Loop, Need, validation_measured
-from lightning_modules.tasks.flip_postprocessing import Quantity, blended_with_mirror_image
+from lightning_modules.tasks.flip_postprocessing import blended_with_mirror_image
 from lightning_modules.tasks.size_errors import explained
 from lightning_modules.tasks.truth_check import TruthCheck
 from metrics.depth import DepthMetrics
 from structures.batch import DepthBatch
+from structures.choices import Quantity
 
 
 class DepthModule(PaperModule):

@@ -18,7 +18,6 @@ from geometry.disparity import depth_from_disparity
 from geometry.se3 import invert_transform, transform_from_axis_angle
 from lightning_modules.tasks.batch_needs import CLIP_DEPTH, CLIPS, IMAGES, KEYPOINTS, POSES, Loop, Need
 from lightning_modules.tasks.depth import DepthModule
-from lightning_modules.tasks.flip_postprocessing import Quantity
 from losses.photometric import Photometric, minimum_error
 from losses.weighting import Averaging, KeypointWeighting, PhotometricWeighting
 from metrics.subset_depth import SubsetDepthErrors
@@ -28,6 +27,7 @@ from networks.pose import PoseNet, ResidualPoseNet
 from renderers.display import categorical, colorize, depth_range, scalar_map
 from renderers.view_synthesis import Warped, synthesize_views
 from structures.batch import PADDING_INDEX, DepthBatch
+from structures.choices import Quantity
 from structures.clip import ClipBatch, source_positions, sources_of, target_of
 
 PIXEL_SUBSETS = ("plain", "textured", "boundary", "thin", "glossy")

@@ -11,7 +11,7 @@ length: along this valley, shift and focal length are hard to distinguish.
 import math
 import sys
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jsonargparse import Namespace
@@ -24,7 +24,7 @@ from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about
 from geometry.se3 import apply_transform
 from geometry.stencils import masked_median_per_image
 from lightning_modules.render_consistency.calibration import Turn, compare_depths, opposite_turns, turn_map
-from lightning_modules.render_consistency.calibration_search import About
+from lightning_modules.render_consistency.view_sampling import About
 from renderers.curves import plot_curves
 from renderers.display import scalar_map, to_uint8
 from renderers.point_render import PointRenderer, scene_points
@@ -149,7 +149,7 @@ def report(about: About, relative: Tensor, slope: Tensor) -> str:
     return text
 
 
-def draw(about: Literal["camera", "scene"], relative: Tensor, slope: Tensor, folder: Path) -> None:
+def draw(about: About, relative: Tensor, slope: Tensor, folder: Path) -> None:
     """Write the curves and the surface as pictures."""
     at_truth, no_shift = FOCALS.index(1.0), SHIFTS.index(0.0)
     pictures = {
