@@ -27,8 +27,10 @@ from structures.files import write_atomically
 
 Interval = tuple[float, float]
 
-MIN_FRACTION = 1e-3
-"""Shifted output below this part of the largest in its image counts as this much; it would not be positive else."""
+FLOOR_OF_LARGEST = 1e-3
+"""Smallest shifted output, as a fraction of the largest in its image: a prediction keeps every pixel, and has to be
+positive. (Training and calibration judge by the image's median instead, see
+``lightning_modules.render_consistency.shifted_depth.FLOOR_OF_MEDIAN``.)"""
 
 _HEADER = "# Calibration of a depth network: depth = output + shift, and 1 / (output + shift) for disparity\n"
 
@@ -85,9 +87,9 @@ class Calibration:
             output: Float ``(B, 1, H, W)``, depth or disparity as ``self.output`` says, in the network's unit.
 
         Returns:
-            ``(B, 1, H, W)`` in at least float32, positive, up to one factor. Where ``output + shift`` is below
-            ``MIN_FRACTION`` of the largest in its image it counts as that; 0 (no measurement) everywhere in an image
-            without a positive value. NaN stays NaN.
+            ``(B, 1, H, W)`` in at least float32, positive, up to one factor. ``output + shift`` is clamped to at least
+            ``FLOOR_OF_LARGEST`` of the largest in its image; 0 (no measurement) everywhere in an image without a
+            positive value. NaN stays NaN.
 
         Raises:
             ValueError: If the output has another shape.
@@ -97,7 +99,7 @@ class Calibration:
         values = output.to(torch.promote_types(output.dtype, torch.float32)) + self.shift
         largest = values.amax(dim=(1, 2, 3), keepdim=True)
         nothing = largest <= 0
-        values = values.clamp(min=torch.where(nothing, 1.0, MIN_FRACTION * largest))
+        values = values.clamp(min=torch.where(nothing, 1.0, FLOOR_OF_LARGEST * largest))
         return torch.where(nothing, 0.0, values if self.output == "depth" else 1 / values)
 
     def correct(self, depth: Tensor) -> Tensor:

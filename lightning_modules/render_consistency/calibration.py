@@ -21,6 +21,7 @@ from geometry.masks import shrink
 from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about, turn_direction, zoomed_intrinsics
 from geometry.se3 import matrix_product
 from geometry.stencils import fill_outside, masked_deviation_per_image, masked_mean_per_image, masked_median_per_image
+from lightning_modules.render_consistency.shifted_depth import FLOOR_OF_MEDIAN
 from losses.consistency import signed_slope
 from renderers.point_render import PointRenderer, scene_points
 from renderers.turned_view import carry_between, turn_view
@@ -28,9 +29,6 @@ from structures.choices import Quantity
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """Maps images ``(B, 3, H, W)`` and intrinsics ``(B, 3, 3)`` to the output ``(B, 1, H, W)``: depth or disparity."""
-
-MIN_FRACTION = 1e-2
-"""Shifted output below this part of its image's median is not compared: it is behind the camera, or as good as."""
 
 
 class Turn(NamedTuple):
@@ -151,7 +149,7 @@ def join(parts: Sequence[Answers]) -> Answers:
 def _to_depth(output: Tensor, shift: Tensor | float, kind: Quantity) -> tuple[Tensor, Tensor]:
     """Depth of shifted output, and where it is one."""
     values = output + shift
-    floor = MIN_FRACTION * values.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
+    floor = FLOOR_OF_MEDIAN * values.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
     usable = (values > floor) & (floor > 0)
     values = fill_outside(values, usable, 1.0)
     return (values if kind == "depth" else 1 / values), usable

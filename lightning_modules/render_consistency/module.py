@@ -41,6 +41,7 @@ from lightning_modules.render_consistency.novel_views import SceneViewer, SeenAg
 from lightning_modules.render_consistency.pictures import consistency_pictures
 from lightning_modules.render_consistency.shifted_depth import ShiftedDepth
 from lightning_modules.render_consistency.view_sampling import SampledViews, ViewSampler
+from lightning_modules.schedules import linear_ramp
 from lightning_modules.tasks.batch_needs import DEPTH_AND_CAMERA, IMAGES, Loop, Need, check_measured
 from losses.by_kind import BaseLoss, mixed_truth_loss
 from losses.consistency import (
@@ -183,10 +184,7 @@ class RenderConsistency(ShiftedDepth):
 
     def strength(self) -> float:
         """Factor on the consistency terms: 0 in the warm-up, then a linear ramp to 1; a function of the step alone."""
-        after = self.progress() - self.warmup
-        if after < 0:
-            return 0.0
-        return 1.0 if self.ramp == 0 else min(after / self.ramp, 1.0)
+        return linear_ramp(self.progress(), start=self.warmup, length=self.ramp)
 
     def weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Terms times their weights, the consistency terms by their learned factors and the schedule too."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from structures.calibration import MIN_FRACTION, Calibration
+from structures.calibration import FLOOR_OF_LARGEST, Calibration
 
 DEPTH = Calibration(
     output="depth",
@@ -112,7 +112,7 @@ def test_what_would_not_be_positive_is_clamped_image_by_image(output):
     calibration = dataclasses.replace(DEPTH, output=output, shift=-2.0, shift_interval=(-2, -2))
     values = torch.tensor([[1.0, 2.0, 4.0], [-1.0, 3.0, 12.0], [0.5, 1.0, 2.0], [math.nan, 3.0, 4.0]]).view(4, 1, 1, 3)
     depth = calibration.to_depth(values)
-    shifted = torch.tensor([[2 * MIN_FRACTION, 2 * MIN_FRACTION, 2.0], [10 * MIN_FRACTION, 1.0, 10.0]])
+    shifted = torch.tensor([[2 * FLOOR_OF_LARGEST, 2 * FLOOR_OF_LARGEST, 2.0], [10 * FLOOR_OF_LARGEST, 1.0, 10.0]])
     torch.testing.assert_close(depth[:2].view(2, 3), shifted if output == "depth" else 1 / shifted)
     assert (depth[2] == 0).all()  # nothing is known of an image without a positive value
     assert depth[3].isnan().any()
