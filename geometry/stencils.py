@@ -103,29 +103,34 @@ def masked_median_per_image(values: Tensor, mask: Tensor) -> Tensor:
     return fill_outside((lower + upper) / 2, count > 0).squeeze(1)
 
 
-def forward_differences(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Differences to the right and to the lower neighbour.
+def forward_differences(image: Tensor, *, spacing: int = 1) -> tuple[Tensor, Tensor]:
+    """Differences to the neighbour on the right and to the one below.
 
     Args:
         image: ``(..., H, W)``.
+        spacing: ``s``, distance of the neighbour in pixels.
 
     Returns:
-        ``image[..., x + 1] - image[..., x]`` of shape ``(..., H, W - 1)`` and
-        ``image[..., y + 1, :] - image[..., y, :]`` of shape ``(..., H - 1, W)``.
+        ``image[..., x + s] - image[..., x]`` of shape ``(..., H, W - s)`` and
+        ``image[..., y + s, :] - image[..., y, :]`` of shape ``(..., H - s, W)``.
     """
-    return image[..., :, 1:] - image[..., :, :-1], image[..., 1:, :] - image[..., :-1, :]
+    return (
+        image[..., :, spacing:] - image[..., :, :-spacing],
+        image[..., spacing:, :] - image[..., :-spacing, :],
+    )
 
 
-def neighbour_masks(mask: Tensor) -> tuple[Tensor, Tensor]:
+def neighbour_masks(mask: Tensor, *, spacing: int = 1) -> tuple[Tensor, Tensor]:
     """Where both ends of a forward difference are masked.
 
     Args:
         mask: bool ``(..., H, W)``.
+        spacing: ``s``, distance of the neighbour in pixels.
 
     Returns:
-        Bool ``(..., H, W - 1)`` and ``(..., H - 1, W)``, matching :func:`forward_differences`.
+        Bool ``(..., H, W - s)`` and ``(..., H - s, W)``, matching :func:`forward_differences`.
     """
-    return mask[..., :, 1:] & mask[..., :, :-1], mask[..., 1:, :] & mask[..., :-1, :]
+    return mask[..., :, spacing:] & mask[..., :, :-spacing], mask[..., spacing:, :] & mask[..., :-spacing, :]
 
 
 def strided_pyramid(image: Tensor, levels: int) -> list[Tensor]:
