@@ -1,4 +1,4 @@
-"""How many pixels have truth and why those that do not count are left out, for scores that come out as NaN."""
+"""Counts of pixels with ground truth and of those that a protocol excludes, to explain scores that are NaN."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from metrics.protocol import DepthProtocol
 
 
 class TruthTally(Metric):
-    """Counts of pixels with a measurement, and of those that a protocol leaves out, over batches and ranks.
+    """Counts of pixels with a measurement, and of those that a protocol excludes, over batches and ranks.
 
     Args:
         protocol: The range and crop that count.
@@ -54,7 +54,7 @@ class TruthTally(Metric):
         return {name: float(getattr(self, name)) for name in names}
 
     def why_nan(self) -> str | None:
-        """Return why a score over what was added is NaN, one sentence, or None where there was no truth at all."""
+        """Return why a score is NaN, one sentence, or None where there was no ground truth at all."""
         counts = self.compute()
         if counts["measured"] == 0:
             return None

@@ -1,13 +1,13 @@
-"""What a calibration found out about a frozen depth network in one domain: the shift of its output, and the camera.
+"""Result of calibrating a frozen depth network in one domain: the shift of its output, and the field of view.
 
-A network that was trained up to scale and shift gives depth, or disparity, that lacks a constant. The same constant is
-missing in all images of a domain, so that it can be found once, written down, and added to every prediction:
+A network trained up to scale and shift predicts depth, or disparity, up to an unknown shift. The shift is the same for
+all images of a domain, so that it is estimated once, stored, and added to every prediction:
 
     depth        D = output + shift
     disparity    D = 1 / (output + shift)
 
-``output`` is what the network says, in its own unit: the depth of a prediction, or the inverse of that depth. The
-factor that remains is not known; an image alone does not tell it.
+``output`` is the network's prediction in its own unit: depth, or the inverse of that depth. The scale remains unknown
+(scale ambiguity).
 """
 
 import dataclasses
@@ -37,17 +37,17 @@ _HEADER = "# Calibration of a depth network: depth = output + shift, and 1 / (ou
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Shift and field of view of a domain, with the intervals in which they lie.
+    """Shift and field of view of a domain, with their confidence intervals.
 
     Args:
         output: Whether the shift belongs to the depth of the network or to its disparity (inverse depth).
-        shift: What is added to the network's output, in its unit.
-        shift_interval: Lower and upper end of the interval of the shift; holds the shift.
-        domain: What was calibrated on: a data set, a folder.
-        teacher: What was calibrated: a checkpoint, or a model of the hub.
-        images: How many images the result rests on.
-        field_of_view_degrees: Horizontal field of view, 5 to 170, or None where it was not looked for.
-        field_of_view_interval: Its interval, or None where there is none.
+        shift: Added to the network's output, in its unit.
+        shift_interval: Lower and upper end of the interval of the shift; contains the shift.
+        domain: Data set or folder of the images.
+        teacher: Checkpoint or model of the hub that was calibrated.
+        images: Number of images.
+        field_of_view_degrees: Horizontal field of view, 5 to 170, or None if it was not estimated.
+        field_of_view_interval: Its interval, or None.
 
     Raises:
         ValueError: If a value is not finite, out of its range or outside its interval; the message names it.
@@ -84,7 +84,7 @@ class Calibration:
         """Depth from the output of the network.
 
         Args:
-            output: Float ``(B, 1, H, W)``, depth or disparity as ``self.output`` says, in the network's unit.
+            output: Float ``(B, 1, H, W)``, depth or disparity according to ``self.output``, in the network's unit.
 
         Returns:
             ``(B, 1, H, W)`` in at least float32, positive, up to one factor. ``output + shift`` is clamped to at least
@@ -103,11 +103,10 @@ class Calibration:
         return torch.where(nothing, 0.0, values if self.output == "depth" else 1 / values)
 
     def correct(self, depth: Tensor) -> Tensor:
-        """Depth of a prediction with the shift added where it belongs: to the depth or to its inverse.
+        """Depth of a prediction with the shift added, to the depth or to its inverse.
 
         Args:
-            depth: Float ``(B, 1, H, W)``, as a network predicts it without calibration; positive where the shift is
-                one of disparity.
+            depth: Float ``(B, 1, H, W)``, prediction without calibration; positive if the shift is one of disparity.
 
         Returns:
             See :meth:`to_depth`.
@@ -118,7 +117,7 @@ class Calibration:
         return self.to_depth(depth if self.output == "depth" else 1 / depth)
 
     def intrinsics(self, height: int, width: int) -> Tensor:
-        """K of an image of the domain: square pixels, principal point in the middle.
+        """Intrinsics of an image of the domain: square pixels, principal point at the centre.
 
         Args:
             height: Rows.
@@ -128,7 +127,7 @@ class Calibration:
             float32 ``(3, 3)``, pixels, corner convention.
 
         Raises:
-            ValueError: If the calibration holds no field of view.
+            ValueError: If the calibration has no field of view.
         """
         if self.field_of_view_degrees is None:
             raise ValueError("the calibration holds no field of view, so there are no intrinsics")
@@ -151,14 +150,14 @@ class Calibration:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what :meth:`save` wrote, or a user has.
+        """Read a calibration file.
 
         Args:
             path: A YAML file with the arguments of this class; those with a default may be left out.
 
         Raises:
             OSError: If the file cannot be read.
-            ValueError: If it is no such file; one sentence that names the file and what is wrong.
+            ValueError: If it is not a calibration file; one sentence that names the file and the reason.
         """
         try:
             values: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -184,11 +183,11 @@ class Calibration:
 
 
 def shift_of_metres(shift: float, output: Quantity) -> str:
-    """What a shift does to a network that needs none, one sentence without a full stop.
+    """Warning about a shift for a network that predicts metres, one sentence without a full stop.
 
     Args:
-        shift: What is added.
-        output: To what: depth in metres, or its inverse.
+        shift: The shift.
+        output: Whether it is added to the depth in metres or to its inverse.
     """
     unit = "m to the depth" if output == "depth" else "1/m to the inverse depth"
     return (
