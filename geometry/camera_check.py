@@ -103,7 +103,7 @@ def check_field_of_view(degrees: float, name: str = "the field of view") -> None
     )
 
 
-def check_written(fx: float, fy: float, cx: float, cy: float, name: str = "") -> None:
+def check_camera_numbers(fx: float, fy: float, cx: float, cy: float, name: str = "") -> None:
     """Raise an error for intrinsics that are wrong for any image size; cx and cy may be in either pixel convention.
 
     Args:
@@ -129,7 +129,7 @@ def check_written(fx: float, fy: float, cx: float, cy: float, name: str = "") ->
         )
 
 
-def judge_camera(camera: Intrinsics, *, width: int, height: int) -> list[Doubt]:
+def check_camera(camera: Intrinsics, *, width: int, height: int) -> list[Doubt]:
     """Warnings about the camera of an image.
 
     Args:
@@ -144,7 +144,7 @@ def judge_camera(camera: Intrinsics, *, width: int, height: int) -> list[Doubt]:
         CameraError: If it cannot be the camera of that image; the message gives the probable reason.
     """
     fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
-    check_written(fx, fy, cx, cy)
+    check_camera_numbers(fx, fy, cx, cy)
     size, point = f"{width}x{height} image", f"principal point ({cx:g}, {cy:g})"
     if 0 <= min(cx, cy) <= CORNER_PIXELS < min(width, height) / 4:
         where = "in the corner" if max(cx, cy) <= CORNER_PIXELS else "on the border"

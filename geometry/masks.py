@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def shrink(mask: Tensor, margin_px: int) -> Tensor:
+def erode(mask: Tensor, margin_px: int) -> Tensor:
     """Take away the pixels within a distance of the outside; the image's border is no outside.
 
     Args:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from geometry.alignment import scale_and_shift
 from geometry.camera import unproject
-from geometry.masks import shrink
+from geometry.masks import erode
 from geometry.normals import normals_from_points
 from geometry.stencils import at_least_float32, fill_outside, masked_mean, masked_mean_per_image
 from losses.inputs import prepare
@@ -127,13 +127,13 @@ def normal_edge_pairs(
     target = fill_outside(at_least_float32(target), mask)
     normals, defined = normals_from_points(unproject(target, at_least_float32(K)), radius=normal_radius)
     # A normal next to an edge mixes both sides: anchors and pairs keep farther away than the radius at any image size.
-    discontinuity = ~shrink(_continuous(target, mask), normal_radius + 1)
+    discontinuity = ~erode(_continuous(target, mask), normal_radius + 1)
     nearest = max(NEAREST_PX, normal_radius + 1)
     farthest = max(nearest + 1, round(FARTHEST_PX * image.shape[-1] / REFERENCE_WIDTH_PX))
     options = {"mask": mask, "nearest": nearest, "farthest": farthest, "generator": generator}
     from_image = edge_pairs(image, anchors, exclude=discontinuity, **options)
     # Normals are 0 where they are undefined, which is no edge of a surface.
-    undefined = ~shrink(defined, 1)
+    undefined = ~erode(defined, 1)
     from_normals = edge_pairs(normals, anchors, exclude=discontinuity | undefined, strongest_channel=True, **options)
     return join(from_image, from_normals)
 

@@ -85,7 +85,7 @@ def turn_view(
     return TurnedView(sampled[:, :-1], sampled[:, -1:] / p_z.unsqueeze(1), visible)
 
 
-def carry_between(
+def warp_between_views(
     values: Tensor, depth: Tensor, *, there: Tensor, K: Tensor, R_view_source: Tensor, size: tuple[int, int]
 ) -> TurnedView:
     """Maps of one view of a photo, warped into another view of the same photo with the same intrinsics.

@@ -33,7 +33,7 @@ from datamodules.samples.clips import Window
 from datamodules.samples.first_frames import check_first_frames
 from datamodules.samples.frame import FrameSource
 from datamodules.video import VideoDataModule
-from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, CameraError, check_field_of_view, check_written
+from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, CameraError, check_camera_numbers, check_field_of_view
 from structures.choices import KConvention
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def read_k(path: Path, K_convention: KConvention) -> Camera:
     if not np.array_equal(K[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1]):
         raise ValueError(f"{path} is no K, whose lower left is 0 and lower right 1, but {K.tolist()}.")
     try:
-        check_written(K[0, 0], K[1, 1], K[0, 2], K[1, 2])
+        check_camera_numbers(K[0, 0], K[1, 1], K[0, 2], K[1, 2])
     except CameraError as error:
         raise ValueError(f"{path}: {error}.") from error
     if K_convention == "centre":

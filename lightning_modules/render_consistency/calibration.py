@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from geometry.alignment import least_absolute_scale
-from geometry.masks import shrink
+from geometry.masks import erode
 from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about, turn_direction, zoomed_intrinsics
 from geometry.se3 import matrix_product
 from geometry.stencils import fill_outside, masked_deviation_per_image, masked_mean_per_image, masked_median_per_image
 from lightning_modules.render_consistency.shifted_depth import FLOOR_OF_MEDIAN
 from losses.consistency import signed_slope
 from renderers.point_render import PointRenderer, scene_points
-from renderers.turned_view import carry_between, turn_view
+from renderers.turned_view import turn_view, warp_between_views
 from structures.choices import Quantity
 
 Network = Callable[[Tensor, Tensor], Tensor]
@@ -132,7 +132,7 @@ def ask(network: Network, image: Tensor, K: Tensor, turns: Sequence[Turn]) -> An
     for index, (turn, view) in enumerate(zip(turns, views, strict=True)):
         other = index ^ 1
         between = matrix_product(R[index], R[other].transpose(1, 2))
-        carried = carry_between(
+        carried = warp_between_views(
             asked[other], one, there=views[other].visible, K=K_view, R_view_source=between, size=size
         )
         visible = view.visible & carried.visible
@@ -237,7 +237,7 @@ def rendered_disagreement(
         drawn = renderer(points, image.flatten(2), K=K, T_view_source=T, size=size, mask=kept, spacing_m=spacing)
         picture = torch.where(drawn.visible, drawn.features.clamp(0, 1), 0.5)
         again, there = _to_depth(network(picture, K), shift, output)
-        mask = shrink(drawn.visible, hole_margin_px) & there
+        mask = erode(drawn.visible, hole_margin_px) & there
         views.append(compare_depths(again, drawn.depth_m, mask, turn_map(turn, K, size)))
     return Disagreement(*(torch.stack(values) for values in zip(*views, strict=True)))
 

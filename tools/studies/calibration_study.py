@@ -74,7 +74,7 @@ def shifted_down(network: Callable[[Tensor, Tensor], Tensor], constant: float) -
     return lambda image, K: network(image, K) - constant
 
 
-def fitted_shifts(rooms: Rooms, network: Callable[[Tensor, Tensor], Tensor], output: unit: float) -> Tensor:
+def fitted_shifts(rooms: Rooms, network: Callable[[Tensor, Tensor], Tensor], output: Quantity, unit: float) -> Tensor:
     """The shift that aligns each image best with its ground truth, in units of the output, ``(N,)``."""
     predicted = torch.cat([network(*pair) for pair in zip(rooms.image.split(16), rooms.K.split(16), strict=True)])
     truth = rooms.depth if output == "depth" else 1 / rooms.depth.clamp(min=1e-3)

@@ -19,7 +19,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from geometry.camera import unproject
-from geometry.masks import shrink
+from geometry.masks import erode
 from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about, zoomed_intrinsics
 from geometry.se3 import apply_transform
 from geometry.stencils import masked_median_per_image
@@ -107,7 +107,7 @@ def oracle_disagreement(
                 mask=kept,
                 spacing_m=spacing,
             )
-            seen, carried, visible = drawn.features, drawn.depth_m, shrink(drawn.visible, 2)
+            seen, carried, visible = drawn.features, drawn.depth_m, erode(drawn.visible, 2)
         predicted_there = apply_transform(T_true, seen)[:, 2:] + added
         visible = visible & (predicted_there > 0) & (carried > 0)
         found = compare_depths(predicted_there, carried, visible, turn_map(turn, K_view, size))
