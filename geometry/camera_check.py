@@ -116,15 +116,15 @@ def check_camera_numbers(fx: float, fy: float, cx: float, cy: float, name: str =
     Raises:
         CameraError: If a number is not finite, a focal length not positive, or all are in units of the image.
     """
-    said = f"fx={fx:g}, fy={fy:g}, cx={cx:g}, cy={cy:g}"
+    numbers = f"fx={fx:g}, fy={fy:g}, cx={cx:g}, cy={cy:g}"
     name = f"{name}: " if name else ""
     if not all(map(math.isfinite, (fx, fy, cx, cy))):
-        raise CameraError(f"{name}intrinsics have to be finite numbers, but they are {said}")
+        raise CameraError(f"{name}intrinsics have to be finite numbers, but they are {numbers}")
     if fx <= 0 or fy <= 0:
         raise CameraError(f"{name}focal lengths are in pixels and positive, but fx={fx:g} and fy={fy:g}")
     if max(fx, fy, abs(cx), abs(cy)) <= NORMALISED_AT_MOST:
         raise CameraError(
-            f"{name}intrinsics are in pixels, but {said}: normalised by the image size? Multiply fx and cx by the "
+            f"{name}intrinsics are in pixels, but {numbers}: normalised by the image size? Multiply fx and cx by the "
             "width and fy and cy by the height"
         )
 

@@ -132,7 +132,7 @@ def normal_edge_pairs(
     farthest = max(nearest + 1, round(FARTHEST_PX * image.shape[-1] / REFERENCE_WIDTH_PX))
     options = {"mask": mask, "nearest": nearest, "farthest": farthest, "generator": generator}
     from_image = edge_pairs(image, anchors, exclude=discontinuity, **options)
-    # Normals are 0 where they are undefined, which is no edge of a surface.
+    # Normals are 0 where they are undefined, which is not an edge of a surface.
     undefined = ~erode(defined, 1)
     from_normals = edge_pairs(normals, anchors, exclude=discontinuity | undefined, strongest_channel=True, **options)
     return join(from_image, from_normals)

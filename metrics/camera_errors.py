@@ -22,8 +22,8 @@ FOCAL_ERRORS = ("focal_rel", "focal_fov_deg")
 def _check_same(named: dict[str, Tensor]) -> None:
     shapes = {name: tuple(value.shape) for name, value in named.items()}
     if any(len(shape) != 1 for shape in shapes.values()) or len(set(shapes.values())) > 1:
-        said = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(f"The shapes are {said}, but all must be the same (B,).")
+        described = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"The shapes are {described}, but all must be the same (B,).")
 
 
 def focal_errors(focal_px: Tensor, *, true_focal_px: Tensor, width_px: int) -> dict[str, Tensor]:

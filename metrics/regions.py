@@ -53,7 +53,7 @@ def find_regions(ids: Tensor, mask: Tensor, *, min_pixels: int) -> Regions:
     if min_pixels < 1:
         raise ValueError(f"min_pixels is {min_pixels}, but it must be at least 1.")
     if ids.numel() and int(ids.min()) < 0:
-        raise ValueError(f"A region has the id {int(ids.min())}, but ids begin at 1, and 0 belongs to none.")
+        raise ValueError(f"A region has the id {int(ids.min())}, but ids begin at 1, and 0 means no region.")
     stride = int(ids.max()) + 1 if ids.numel() else 1
     offset = torch.arange(len(ids), device=ids.device).view(-1, 1, 1) * stride
     keys = torch.where(mask.squeeze(1) & (ids > 0), offset + ids, -1).flatten()

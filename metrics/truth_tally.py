@@ -60,12 +60,12 @@ class TruthTally(Metric):
             return None
         low, high = self.protocol.min_depth_m, self.protocol.max_depth_m
         span = f"{counts['smallest']:.4g} to {counts['largest']:.4g} m"
-        measured = f"{counts['measured']:.0f} pixels have truth, from {span}"
+        measured = f"{counts['measured']:.0f} pixels have ground truth, from {span}"
         if counts["counted"] > 0:
             return f"{measured}, and {counts['counted']:.0f} of them count, so the prediction is NaN or infinite."
         return (
             f"{measured}, but none of them counts: {counts['near'] / counts['measured']:.0%} lie below min_depth_m "
             f"({low:g} m), {counts['far'] / counts['measured']:.0%} above max_depth_m ({high:g} m)"
-            f"{'' if self.protocol.crop is None else ', and the rest outside of crop'}. Look at the unit of the depth "
+            f"{'' if self.protocol.crop is None else ', and the rest outside of crop'}. Check the unit of the depth "
             "files, or set model.init_args.max_depth_m."
         )

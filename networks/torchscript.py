@@ -144,14 +144,14 @@ class TorchScriptDepth(nn.Module):
             if _is_map(value, count)
         }
         if len(maps) != 1:
-            said = ", ".join(
+            described = ", ".join(
                 f"{key.strip()} {tuple(value.shape)} {value.dtype}".strip() for key, value in parts.items()
             )
             what = "no map" if not maps else f"{len(maps)} maps, of which one cannot be chosen,"
             raise ValueError(
                 f"the network of '{self.path}' gives {what} of depth: one floating-point tensor (B, 1, h, w) or "
                 f"(B, h, w), alone or in a tuple or dict, is needed for B = {count} images, but it gives "
-                f"{said or type(answer).__name__}"
+                f"{described or type(answer).__name__}"
             )
         return next(iter(maps.values()))
 

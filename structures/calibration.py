@@ -76,7 +76,7 @@ class Calibration:
             raise ValueError("field_of_view_interval is given without field_of_view_degrees")
         for name in ("domain", "teacher"):
             if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be a text")
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be a string")
         if isinstance(self.images, bool) or not isinstance(self.images, int) or self.images < 1:
             raise ValueError(f"images is {self.images!r}, but must be a whole number of at least 1")
 
@@ -130,7 +130,7 @@ class Calibration:
             ValueError: If the calibration has no field of view.
         """
         if self.field_of_view_degrees is None:
-            raise ValueError("the calibration holds no field of view, so there are no intrinsics")
+            raise ValueError("the calibration has no field of view, so there are no intrinsics")
         return intrinsics_from_field_of_view(math.radians(self.field_of_view_degrees), height=height, width=width)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -162,17 +162,17 @@ class Calibration:
         try:
             values: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"calibration '{path}' is no YAML file: {' '.join(str(error).split())}") from error
+            raise ValueError(f"calibration '{path}' is not a YAML file: {' '.join(str(error).split())}") from error
         if not isinstance(values, dict):
-            raise ValueError(f"calibration '{path}' holds no keys with values")
+            raise ValueError(f"calibration '{path}' has no keys with values")
         fields = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(cls)}
         missing = [name for name, needed in fields.items() if needed and name not in values]
         unknown = [str(name) for name in values if name not in fields]
         if missing or unknown:
-            said = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(
+            problems = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(
                 unknown
             )
-            raise ValueError(f"calibration '{path}' {' and '.join(said)}; its keys are {', '.join(fields)}")
+            raise ValueError(f"calibration '{path}' {' and '.join(problems)}; its keys are {', '.join(fields)}")
         for name in ("shift_interval", "field_of_view_interval"):
             if isinstance(values.get(name), list):
                 values[name] = tuple(values[name])
@@ -191,8 +191,8 @@ def shift_of_metres(shift: float, output: Quantity) -> str:
     """
     unit = "m to the depth" if output == "depth" else "1/m to the inverse depth"
     return (
-        f"this network already knows metres, and the calibration adds {shift:+.3g} {unit} of it: use it without one, "
-        "unless its metres are known to be off by such a constant"
+        f"this network predicts metres, and the calibration adds {shift:+.3g} {unit} of it: omit the calibration, "
+        "unless its depth is known to be off by this constant"
     )
 
 
@@ -208,8 +208,8 @@ def _check_number(name: str, value: object, interval: object) -> None:
     if not isinstance(interval, tuple) or len(interval) != 2 or not all(map(_is_number, interval)):
         raise ValueError(f"the interval of {name} is {interval!r}, but must be two finite numbers")
     if not interval[0] <= value <= interval[1]:
-        raise ValueError(f"{name} is {value}, but its interval is {_said(interval)}, which does not hold it")
+        raise ValueError(f"{name} is {value}, but its interval is {_range_text(interval)}, which does not contain it")
 
 
-def _said(numbers: tuple[Any, ...]) -> str:
+def _range_text(numbers: tuple[Any, ...]) -> str:
     return " to ".join(f"{number:g}" for number in numbers)

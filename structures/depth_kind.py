@@ -34,7 +34,7 @@ class DepthKind(enum.IntEnum):
             return cls[name.upper()]
         except KeyError:
             known = ", ".join(kind.name.lower() for kind in cls)
-            raise ValueError(f"kind of truth '{name}' is not known; choose among {known}.") from None
+            raise ValueError(f"kind of ground truth '{name}' is not known; choose among {known}.") from None
 
 
 class MixedBatch(DepthBatch):

@@ -96,7 +96,7 @@ def why_doubtful(summary: DepthSummary) -> str | None:
     if summary.outside <= MOST_OUTSIDE:
         return None
     return (
-        f"{summary.outside:.0%} of the measured depth lie outside of {summary.near_m:g} to {summary.far_m:g} m (its "
+        f"{summary.outside:.0%} of the measured depth lie outside {summary.near_m:g} to {summary.far_m:g} m (its "
         f"median is {summary.median_m:.4g} m) and do not count in scores: set model.init_args.min_depth_m and "
         f"max_depth_m if they should; if they cannot be right, {_likely_unit(summary)}"
     )
@@ -107,9 +107,9 @@ def _likely_unit(summary: DepthSummary) -> str:
     medians = {unit: summary.median_m / unit if larger else summary.median_m * unit for unit in UNITS}
     likely = [unit for unit, median in medians.items() if USUAL_MEDIANS_M[0] <= median <= USUAL_MEDIANS_M[1]]
     if not likely:
-        return f"the files have another unit than the settings say; {SETTING}"
+        return f"the unit of the files differs from the setting; {SETTING}"
     how = "times as many" if larger else "times fewer"
-    said = ", ".join(
+    candidates = ", ".join(
         f"{unit:g} {how} give {medians[unit]:.3g} m{f' ({UNITS[unit]})' if larger else ''}" for unit in likely
     )
-    return f"how many units of the files make a metre is set wrong ({said}); {SETTING}"
+    return f"the number of file units per metre is wrong ({candidates}); {SETTING}"

@@ -96,7 +96,7 @@ class _TruthSubset(FrameSubset):
 
 
 class MixedDataModule(DepthDataModule):
-    """Several sources mixed by weight, each with its own kind of truth; validation and test are in metres.
+    """Several sources mixed by weight, each with its own kind of ground truth; validation and test are in metres.
 
     An epoch gives each source its exact share of ``samples_per_epoch`` (what is left over when the last batch is
     incomplete aside), in an order that mixes all of them; a source smaller than its share repeats. All of it is a

@@ -181,7 +181,7 @@ class DepthModule(PaperModule):
         return self.truth_check.unscored
 
     def on_train_batch_start(self, batch: DepthBatch, batch_idx: int) -> None:
-        """Look at the unit of the truth, once.
+        """Check the unit of the truth, once.
 
         Raises:
             ValueError: If measured depth cannot be in metres.
