@@ -2,7 +2,7 @@
 
 import abc
 import os
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import lightning
@@ -19,8 +19,7 @@ from datamodules.samples.frame import DepthScale, FrameSource, Sample
 from datamodules.samples.transforms import DepthAugmentation
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
 from structures.batch import DepthBatch
-
-Split = Literal["train", "val", "test"]
+from structures.choices import Split
 
 SPLITS_OF_STAGE: dict[str | None, tuple[Split, ...]] = {
     "fit": ("train", "val"),

@@ -30,7 +30,7 @@ from datamodules.files.orientation import Companions
 from datamodules.files.reading import read_stored, read_values, turn
 from datamodules.samples.aspect import MAX_HEADERS, header_size, warn_stretched
 from datamodules.samples.frame import Frame, FrameSource, check_frame, default_intrinsics
-from geometry.camera_check import check_written
+from geometry.camera_check import check_camera_numbers
 
 Layout = Literal["scannet", "interiornet", "pairs"]
 
@@ -219,7 +219,7 @@ class DepthListDataModule(DepthDataModule):
         if not (math.isfinite(file_units_per_metre) and file_units_per_metre > 0):
             raise ValueError(f"file_units_per_metre has to be positive and finite, got {file_units_per_metre}.")
         if intrinsics is not None:
-            check_written(*intrinsics, name="data.init_args.intrinsics")
+            check_camera_numbers(*intrinsics, name="data.init_args.intrinsics")
         self.root = Path(root)
         self.layout: Layout = layout
         self.frame_list = self.root / frame_list

@@ -23,9 +23,9 @@ from geometry.camera import intrinsics_from_field_of_view
 from geometry.camera_check import (
     USUAL_FIELD_OF_VIEW_DEGREES,
     Intrinsics,
+    check_camera,
+    check_camera_numbers,
     check_field_of_view,
-    check_written,
-    judge_camera,
 )
 
 Fit = Literal["pixels", "sides"]
@@ -92,7 +92,7 @@ def intrinsics_for(
     """
     if intrinsics is not None:
         fx, fy, cx, cy = intrinsics
-        for doubt in judge_camera(Intrinsics(fx, fy, cx, cy), width=width, height=height):
+        for doubt in check_camera(Intrinsics(fx, fy, cx, cy), width=width, height=height):
             warn_once(f"K {intrinsics}", doubt.kind, f"{doubt.message}.")
         return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32)
     if field_of_view_degrees is not None:
@@ -240,7 +240,7 @@ class ImageFiles(ProjectDataModule):
             check_field_of_view(field_of_view_degrees, "field_of_view_degrees")
         check_field_of_view(assumed_field_of_view_degrees, "assumed_field_of_view_degrees")
         if intrinsics is not None:
-            check_written(*intrinsics, name="intrinsics")
+            check_camera_numbers(*intrinsics, name="intrinsics")
         self.path = path
         self.image_size = image_size
         self.divisor = divisor

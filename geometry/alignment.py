@@ -1,6 +1,7 @@
-"""Per-image alignment of a prediction to a target: by the ratio of medians, or by least-squares scale and shift.
+"""Per-image alignment of a prediction to a target: by a scale (ratio of medians, least squares) or by scale and shift.
 
-Losses differentiate through the least-squares solution; metrics use both to compare depth up to scale or affinity.
+Losses differentiate through the least-squares solutions; metrics use them to compare depth up to scale, or scale and
+shift.
 """
 
 import torch
@@ -10,12 +11,13 @@ from geometry.stencils import at_least_float32, fill_outside, masked_mean_per_im
 
 
 def median_scale(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
-    """The factor that brings the median of each prediction to the median of its target (Zhou et al. 2017).
+    """Ratio of the medians of each target and its prediction (Zhou et al. 2017).
 
     Args:
         prediction: ``(B, 1, H, W)``.
         target: ``(B, 1, H, W)``.
-        mask: bool ``(B, 1, H, W)``; both medians are taken over it, with numpy's convention for even counts.
+        mask: bool ``(B, 1, H, W)``; the medians are those of the masked pixels, with numpy's convention for even
+            counts.
 
     Returns:
         ``(B,)``, ``median(target) / median(prediction)``; 1 where the mask is empty or the median of the prediction
@@ -32,8 +34,8 @@ def median_scale(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
 def scale_and_shift(prediction: Tensor, *, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Closed-form ``argmin_(s, t) sum_mask (s * prediction + t - target)^2`` for each image (MiDaS, eq. 4).
 
-    Written with centred moments, ``s = cov(p, g) / var(p)`` and ``t = mean(g) - s * mean(p)``: the normal equations of
-    the paper in exact arithmetic, without their cancellation in float32. Gradients flow through the solution.
+    Computed from centred moments, ``s = cov(p, g) / var(p)`` and ``t = mean(g) - s * mean(p)``, which is equivalent to
+    the normal equations of the paper but avoids their cancellation in float32. Gradients flow through the solution.
 
     Degenerate masks: an empty one gives ``s = t = 0`` as in MiDaS. A prediction that is constant over the mask (a
     single pixel included) gives ``s = 0, t = mean(target)``, which does minimise the sum; MiDaS gives zeros there.
@@ -54,7 +56,7 @@ def scale_and_shift(prediction: Tensor, *, target: Tensor, mask: Tensor) -> tupl
     centred_target = target - mean_target.view(-1, 1, 1, 1)
     variance = masked_mean_per_image(centred_prediction.square(), mask)
     covariance = masked_mean_per_image(centred_prediction * centred_target, mask)
-    # Rounding leaves a constant prediction with a variance of (eps * value)^2; what is below 100 eps is no contrast.
+    # Due to rounding, a constant prediction has a variance of (eps * value)^2; below 100 eps it counts as constant.
     rounding = (100 * torch.finfo(prediction.dtype).eps) ** 2 * masked_mean_per_image(
         prediction.detach().square(), mask
     )
@@ -64,12 +66,12 @@ def scale_and_shift(prediction: Tensor, *, target: Tensor, mask: Tensor) -> tupl
 
 
 def mean_scale(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
-    """The factor that brings the mean of each prediction to the mean of its target.
+    """Ratio of the means of each target and its prediction.
 
     Args:
         prediction: ``(B, 1, H, W)``.
         target: ``(B, 1, H, W)``.
-        mask: bool ``(B, 1, H, W)``, over which both means are taken.
+        mask: bool ``(B, 1, H, W)``, the pixels of both means.
 
     Returns:
         ``(B,)`` in at least float32, ``mean(target) / mean(prediction)``; 1 where the mask is empty or the mean of the
@@ -83,11 +85,11 @@ def mean_scale(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def increasing_scale_and_shift(prediction: Tensor, *, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Least-squares scale and shift of each image, or the ratio of means alone where that scale is not positive.
+    """Least-squares scale and shift of each image, or the ratio of means where that scale is not positive.
 
-    The alignment of evaluations (LeReS): a fit with a negative scale would turn a reversed prediction around and score
-    it as a good one. Where the released code takes the ratio of means even if it is negative, this one takes 1, see
-    :func:`mean_scale`. Losses take :func:`scale_and_shift`, the plain minimum.
+    This is the alignment of evaluations (LeReS): with a negative scale a reversed prediction would be flipped and
+    scored as a good one. If the ratio of means is negative too, the scale is 1 (see :func:`mean_scale`); the released
+    code takes the negative ratio. Losses use :func:`scale_and_shift`, the unconstrained minimum.
 
     Args:
         prediction: ``(B, 1, H, W)``.
@@ -115,12 +117,12 @@ def least_squares_scale(prediction: Tensor, *, target: Tensor, mask: Tensor) -> 
         mask: bool ``(B, 1, H, W)``.
 
     Returns:
-        ``(B,)`` in at least float32; 1 where the mask is empty or the prediction zero all over it. Positive for
-        positive depths, but negative where the prediction runs against the target.
+        ``(B,)`` in at least float32; 1 where the mask is empty or the prediction is zero everywhere in it. Positive for
+        positive depths, negative where prediction and target have opposite signs.
     """
     prediction = fill_outside(at_least_float32(prediction), mask)
     target = fill_outside(at_least_float32(target), mask)
-    # The mean instead of the sum: squares of disparities in pixels over a large image stay small numbers.
+    # Means instead of sums: the sum of squared disparities in pixels over a large image would be large.
     square = masked_mean_per_image(prediction.square(), mask)
     product = masked_mean_per_image(prediction * target, mask)
     empty = square == 0
@@ -131,18 +133,18 @@ def least_squares_scale(prediction: Tensor, *, target: Tensor, mask: Tensor) -> 
 def least_absolute_scale(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
     """Exact ``argmin_(a > 0) sum_mask |a * prediction - target|`` for each image.
 
-    The sum is ``sum |p| |a - g / p|``, which the median of ``g / p`` with the weights ``|p|`` makes smallest; where a
-    whole interval does, its lower end is taken. The weights are added as integers (40 bits each), so that the result
-    does not depend on the order of the sum.
+    The sum is ``sum |p| |a - g / p|``, whose minimum is the median of ``g / p`` with the weights ``|p|``; if the
+    minimum is an interval, its lower end is taken. The weights are summed as integers (40 bits each), so that the
+    result does not depend on the order of summation.
 
     Args:
         prediction: ``(B, 1, H, W)``.
         target: ``(B, 1, H, W)``.
-        mask: bool ``(B, 1, H, W)``, at most 2^22 pixels an image.
+        mask: bool ``(B, 1, H, W)``, at most 2^22 pixels in each image.
 
     Returns:
-        ``(B,)`` in at least float32, without gradient; 1 where the mask is empty, the prediction zero all over it, or
-        the best factor not positive.
+        ``(B,)`` in at least float32, without gradient; 1 where the mask is empty, the prediction is zero everywhere in
+        it, or the best factor is not positive.
     """
     prediction = fill_outside(at_least_float32(prediction), mask).flatten(1)
     target = fill_outside(at_least_float32(target), mask).flatten(1)
@@ -156,7 +158,7 @@ def least_absolute_scale(prediction: Tensor, *, target: Tensor, mask: Tensor) ->
     total = cumulative[:, -1:]
     middle = (2 * cumulative < total).sum(dim=1, keepdim=True).clamp(max=ratio.shape[1] - 1)
     scale = ratio.gather(1, middle).squeeze(1)
-    # A NaN has no place in an order and no integer: it has to stay visible in the result.
+    # Sorting and integers cannot represent a NaN, which has to stay visible in the result.
     unknown = (prediction + target).isnan().any(dim=1)
     scale = fill_outside(scale, (scale > 0) & present.any(dim=1) & scale.isfinite(), 1.0)
     return fill_outside(scale, ~unknown, float("nan"))

@@ -1,4 +1,4 @@
-"""Boxes on the pixel grid: where they lie, which pixels they cover, and which pixels are neighbours.
+"""Boxes on the pixel grid, their masks, and neighbouring pixels.
 
 Boxes are ``(x1, y1, x2, y2)`` in float pixels of an image whose top-left corner is (0, 0).
 """
@@ -7,18 +7,19 @@ import torch
 from torch import Tensor
 
 NEIGHBOUR_OFFSETS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
-"""Steps ``(dy, dx)`` to the 8 neighbours, times the dilation; neighbour ``7 - i`` lies opposite neighbour ``i``."""
+"""Offsets ``(dy, dx)`` of the 8 neighbours, in units of the dilation; neighbour ``7 - i`` is opposite neighbour
+``i``."""
 
 
 def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Move what lies outside the image to its border.
+    """Boxes clipped to the image.
 
     Args:
         boxes: ``(..., 4)`` xyxy in pixels.
         size: height and width of the image.
 
     Returns:
-        ``(..., 4)``; a box wholly outside has no area left.
+        ``(..., 4)``; a box entirely outside has no area left.
 
     Raises:
         ValueError: if the last dimension is not 4.
@@ -30,7 +31,7 @@ def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def has_area(boxes: Tensor) -> Tensor:
-    """Whether a box is more than a point, a line, or a mirrored box; False for boxes that only pad a batch.
+    """Whether boxes have a positive width and height; False for padding boxes.
 
     Args:
         boxes: ``(..., 4)`` xyxy.
@@ -46,17 +47,16 @@ def has_area(boxes: Tensor) -> Tensor:
 
 
 def box_masks(boxes: Tensor, size: tuple[int, int], *, stride: int = 1) -> Tensor:
-    """Whole pixels that boxes cover: rows ``floor(y1) .. floor(y2 + 1) - 1``, columns likewise (BoxInst).
+    """Masks of boxes: rows ``floor(y1) .. floor(y2 + 1) - 1``, columns likewise (BoxInst).
 
     Args:
         boxes: ``(..., 4)`` xyxy in pixels of the full image.
         size: height ``H`` and width ``W`` of the full image.
-        stride: keep only every ``stride``-th row and column, beginning with ``stride // 2``. They are the ones of the
-            full masks, which are never made.
+        stride: keep only every ``stride``-th row and column, beginning with ``stride // 2``, of the full masks.
 
     Returns:
-        Bool ``(..., H, W)``, or ``(..., h, w)`` with ``h = ceil((H - stride // 2) / stride)``. A box without area
-        covers nothing, so that the zeros that pad a batch are empty.
+        Bool ``(..., H, W)``, or ``(..., h, w)`` with ``h = ceil((H - stride // 2) / stride)``. A box without area, such
+        as padding, has an empty mask.
 
     Raises:
         ValueError: if the last dimension of the boxes is not 4 or ``stride`` is below 1.
@@ -71,12 +71,12 @@ def box_masks(boxes: Tensor, size: tuple[int, int], *, stride: int = 1) -> Tenso
 
 
 def pixel_locations(size: tuple[int, int], stride: int, *, device: torch.device | None = None) -> Tensor:
-    """Points of the image that the cells of a feature map stand for: ``floor(stride / 2) + stride * index`` (FCOS).
+    """Image positions of the cells of a feature map: ``floor(stride / 2) + stride * index`` (FCOS).
 
     Args:
         size: height ``h`` and width ``w`` of the feature map.
         stride: pixels of the image per cell.
-        device: where to make them.
+        device: device of the result.
 
     Returns:
         float32 ``(h * w, 2)``, each ``(x, y)`` in pixels of the image, row by row.
@@ -90,10 +90,10 @@ def pixel_locations(size: tuple[int, int], stride: int, *, device: torch.device 
 
 
 def neighbours(values: Tensor, index: int, *, dilation: int = 1) -> tuple[Tensor, Tensor]:
-    """The pixels that have a certain neighbour, and these neighbours, as two views of the map: nothing is copied.
+    """The pixels that have a neighbour at an offset, and these neighbours, as two views of the map.
 
-    Views of the same arguments fit together for every map of one size, also for one that is written to. With
-    ``7 - index`` the two change places, so that four of the eight visit every pair once.
+    The views of maps of one size correspond to each other, also for a map that is written to. With ``7 - index`` the
+    two are swapped, so that four of the eight offsets cover every pair once.
 
     Args:
         values: ``(..., H, W)``.
@@ -105,7 +105,7 @@ def neighbours(values: Tensor, index: int, *, dilation: int = 1) -> tuple[Tensor
         is smaller than the offset.
 
     Raises:
-        ValueError: if ``index`` is outside of 0 to 7 or ``dilation`` is below 1.
+        ValueError: if ``index`` is not in 0 to 7 or ``dilation`` is below 1.
     """
     if not 0 <= index < len(NEIGHBOUR_OFFSETS):
         raise ValueError(f"The neighbour is {index}, but there are only 0 to {len(NEIGHBOUR_OFFSETS) - 1}.")

@@ -1,8 +1,8 @@
 """Pinhole camera maths on the corner-convention pixel grid.
 
 Pixel ``(0, 0)`` is the top-left corner of the first pixel and centres lie at +0.5. Camera x right, y down, z forward.
-``K`` is ``[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]`` in pixels. Products are written out instead of using ``matmul``,
-which autocast would round to half precision.
+``K`` is ``[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]`` in pixels. Products are written out, because autocast would
+compute a ``matmul`` in half precision.
 """
 
 import math
@@ -36,10 +36,10 @@ def _entries(K: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
 
 
 def unproject(depth: Tensor, K: Tensor) -> Tensor:
-    """Lift every pixel centre to the point at its depth: ``X = depth * K^-1 (x, y, 1)``.
+    """Points of the pixel centres at their depths: ``X = depth * K^-1 (x, y, 1)``.
 
     Args:
-        depth: ``(B, 1, H, W)``, metres along z; pixels without a measurement (0) land on the camera centre.
+        depth: ``(B, 1, H, W)``, metres along z; pixels without a measurement (0) give the camera centre.
         K: ``(B, 3, 3)``, pixels.
 
     Returns:
@@ -59,7 +59,7 @@ def unproject(depth: Tensor, K: Tensor) -> Tensor:
 
 
 def project(points: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-    """Project points onto the image plane.
+    """Pixel coordinates of points, and whether they are in front of the camera.
 
     Args:
         points: ``(B, 3, H, W)`` in the camera frame, metres.
@@ -67,7 +67,7 @@ def project(points: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         ``(B, 2, H, W)`` pixel coordinates (x, y), and bool ``(B, 1, H, W)``, True for points in front of the camera
-        (z > 0). Where it is False the coordinates are finite and without meaning, and carry no gradient of z.
+        (z > 0). Where it is False the coordinates are arbitrary finite values without a gradient of z.
 
     Raises:
         ValueError: if ``points`` or ``K`` has another shape.
@@ -84,7 +84,7 @@ def project(points: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scale_intrinsics(K: Tensor, *, scale_x: float, scale_y: float) -> Tensor:
-    """Intrinsics of the image resized by the given factors; plain scaling, thanks to the corner convention.
+    """Intrinsics of the image resized by the given factors; pure scaling in the corner convention.
 
     Args:
         K: ``(..., 3, 3)``, pixels.
@@ -92,7 +92,7 @@ def scale_intrinsics(K: Tensor, *, scale_x: float, scale_y: float) -> Tensor:
         scale_y: new height / old height.
 
     Returns:
-        ``(..., 3, 3)``; the input is not written to.
+        ``(..., 3, 3)``; the input is not modified.
 
     Raises:
         ValueError: if a factor is not positive.
@@ -103,19 +103,19 @@ def scale_intrinsics(K: Tensor, *, scale_x: float, scale_y: float) -> Tensor:
 
 
 def turn_intrinsics(K: Tensor, orientation: int, *, height: int, width: int) -> Tensor:
-    """Intrinsics of an image that is turned upright, as its EXIF orientation says.
+    """Intrinsics of an image that is rotated upright according to its EXIF orientation.
 
-    The camera frame turns with the image, so that x stays right and y down; the mirrored orientations (2, 4, 5, 7) are
-    those of a mirrored scene.
+    The camera frame is rotated with the image, so that x stays right and y down; the mirrored orientations (2, 4, 5, 7)
+    are those of a mirrored scene.
 
     Args:
         K: ``(..., 3, 3)``, pixels of the stored image, without skew.
         orientation: EXIF's number, 1 to 8.
-        height: rows of the image before it is turned.
-        width: columns of the image before it is turned.
+        height: rows of the stored image.
+        width: columns of the stored image.
 
     Returns:
-        ``(..., 3, 3)``; the input is not written to.
+        ``(..., 3, 3)``; the input is not modified.
 
     Raises:
         ValueError: if the orientation is no number from 1 to 8, or K has a skew.
@@ -137,7 +137,7 @@ def turn_intrinsics(K: Tensor, orientation: int, *, height: int, width: int) -> 
 
 
 def focal_from_field_of_view(field_of_view: float, size: float) -> float:
-    """Focal length in pixels of a camera whose image of ``size`` pixels spans an angle.
+    """Focal length in pixels of a camera with a given field of view.
 
     Args:
         field_of_view: full angle in radians, between 0 and pi.
@@ -160,7 +160,7 @@ def focal_from_field_of_view(field_of_view: float, size: float) -> float:
 
 
 def field_of_view_from_focal(focal: float, size: float) -> float:
-    """Angle that an image of ``size`` pixels spans; the inverse of :func:`focal_from_field_of_view`.
+    """Field of view of an image of ``size`` pixels; the inverse of :func:`focal_from_field_of_view`.
 
     Args:
         focal: focal length in pixels.
@@ -178,7 +178,7 @@ def field_of_view_from_focal(focal: float, size: float) -> float:
 
 
 def intrinsics_from_field_of_view(field_of_view: float, *, height: int, width: int) -> Tensor:
-    """K of square pixels with the principal point in the middle of the image.
+    """Intrinsics with square pixels and the principal point at the centre of the image.
 
     Args:
         field_of_view: full horizontal angle in radians.

@@ -1,10 +1,12 @@
-"""Whether numbers can be the intrinsics of an image, and if not, what they probably are: the one judge of cameras.
+"""Plausibility check of intrinsics, with the probable reason if they are wrong.
 
-Every reader of intrinsics asks here, so that the same camera is accepted or refused wherever it is given. What cannot
-be right is refused; what is odd but possible, as the principal point of a crop, is a doubt that is said once.
+All readers of intrinsics use this check, so that a camera is accepted or refused in the same way wherever it is given.
+Impossible values are errors; unusual but possible ones, such as the principal point of a crop, are warnings that are
+given once.
 
-A wide angle of 170 degrees and a telephoto lens of 5 are the ends of what a pinhole model is used for. The principal
-point of a real camera lies near the middle; those of the Kinects of NYU Depth v2 are 2 and 6 % off, in the two axes.
+Pinhole models are used for fields of view from 5 degrees (telephoto) to 170 degrees (wide angle). The principal point
+of a real camera is near the centre of the image; those of the Kinects of NYU Depth v2 are 2 and 6 % off, in the two
+axes.
 """
 
 import math
@@ -15,32 +17,32 @@ MIN_FIELD_OF_VIEW_DEGREES = 5.0
 MAX_FIELD_OF_VIEW_DEGREES = 170.0
 
 USUAL_FIELD_OF_VIEW_DEGREES = 60.0
-"""Horizontal field of view that is assumed where nothing is known of a camera (LeReS)."""
+"""Horizontal field of view that is assumed for an unknown camera (LeReS)."""
 
 NORMALISED_AT_MOST = 3.0
-"""Intrinsics that are all at most this are in units of the image: no image of pixels is so small."""
+"""Intrinsics that are all at most this are normalised by the image size: no image in pixels is so small."""
 
 OTHER_SIZE = (0.56, 1.45)
-"""Refused: a principal point at this part of the middle or less, or more, in both axes: K of an image half or twice as
-large, with some room for principal points that are off the middle."""
+"""Ratios of the principal point to the image centre, in both axes, beyond which K is refused as that of an image half
+or twice as large, with some tolerance for principal points that are off centre."""
 OTHER_SIZE_AGREEMENT = 0.1
 """Relative difference of the two axes up to which they agree in one factor."""
 
 NEAR_SIZE = 0.08
-"""A factor that is farther from 1 than this is a doubt where the two axes agree within ``NEAR_SIZE_AGREEMENT``."""
+"""A factor farther from 1 than this is a warning if the two axes agree within ``NEAR_SIZE_AGREEMENT``."""
 NEAR_SIZE_AGREEMENT = 0.05
 
 SIMPLE_FACTORS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6, 1 / 8)
 SIMPLE_WITHIN = 0.06
-"""A factor this near to a simple one is taken for it: the principal point may be off the middle."""
+"""A factor this near to a simple one is rounded to it: the principal point may be off centre."""
 
 TURNED_AGREEMENT = 0.08
-"""Relative distance of (cx, cy) from the middle of the turned image up to which K is one of that image."""
+"""Relative distance of (cx, cy) from the centre of the rotated image up to which K is taken for that image's."""
 TURNED_LEAST_ASPECT = 1.15
-"""Images nearer to a square cannot be told from turned ones."""
+"""Images nearer to a square cannot be distinguished from rotated ones."""
 
 CORNER_PIXELS = 1.5
-"""A principal point nearer to the left or upper border than this was not filled in, or is in units of the image."""
+"""A principal point nearer to the left or upper border than this is missing, or normalised by the image size."""
 
 MIDDLE_HALF = (0.25, 0.75)
 PIXEL_ASPECT = (0.8, 1.25)
@@ -55,12 +57,12 @@ class CameraError(ValueError):
 
 
 class Doubt(NamedTuple):
-    """Something about a camera that is odd but possible."""
+    """An unusual but possible property of a camera."""
 
     kind: str
-    """A word for it, equal for all cameras with the same oddity."""
+    """Short name, equal for all cameras with the same property."""
     message: str
-    """Half a sentence that says what is odd and what may be the reason, without a full stop."""
+    """Description and possible reason, without a full stop."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,11 @@ class Intrinsics:
 
 
 def check_field_of_view(degrees: float, name: str = "the field of view") -> None:
-    """Refuse a horizontal field of view that no camera has.
+    """Raise an error for a horizontal field of view that no camera has.
 
     Args:
         degrees: The angle.
-        name: What to call it in the message.
+        name: Name in the message.
 
     Raises:
         CameraError: If it is not a number from 5 to 170.
@@ -101,34 +103,34 @@ def check_field_of_view(degrees: float, name: str = "the field of view") -> None
     )
 
 
-def check_written(fx: float, fy: float, cx: float, cy: float, name: str = "") -> None:
-    """Refuse intrinsics that belong to no image of any size; cx and cy may count from either convention's origin.
+def check_camera_numbers(fx: float, fy: float, cx: float, cy: float, name: str = "") -> None:
+    """Raise an error for intrinsics that are wrong for any image size; cx and cy may be in either pixel convention.
 
     Args:
         fx: Focal length along x, pixels.
         fy: Focal length along y, pixels.
         cx: Principal point along x, pixels.
         cy: Principal point along y, pixels.
-        name: What the message begins with, if anything.
+        name: Prefix of the message.
 
     Raises:
         CameraError: If a number is not finite, a focal length not positive, or all are in units of the image.
     """
-    said = f"fx={fx:g}, fy={fy:g}, cx={cx:g}, cy={cy:g}"
+    numbers = f"fx={fx:g}, fy={fy:g}, cx={cx:g}, cy={cy:g}"
     name = f"{name}: " if name else ""
     if not all(map(math.isfinite, (fx, fy, cx, cy))):
-        raise CameraError(f"{name}intrinsics have to be finite numbers, but they are {said}")
+        raise CameraError(f"{name}intrinsics have to be finite numbers, but they are {numbers}")
     if fx <= 0 or fy <= 0:
         raise CameraError(f"{name}focal lengths are in pixels and positive, but fx={fx:g} and fy={fy:g}")
     if max(fx, fy, abs(cx), abs(cy)) <= NORMALISED_AT_MOST:
         raise CameraError(
-            f"{name}intrinsics are in pixels, but {said}: normalised by the image size? Multiply fx and cx by the "
+            f"{name}intrinsics are in pixels, but {numbers}: normalised by the image size? Multiply fx and cx by the "
             "width and fy and cy by the height"
         )
 
 
-def judge_camera(camera: Intrinsics, *, width: int, height: int) -> list[Doubt]:
-    """Judge the camera of an image.
+def check_camera(camera: Intrinsics, *, width: int, height: int) -> list[Doubt]:
+    """Warnings about the camera of an image.
 
     Args:
         camera: Its intrinsics, corner convention.
@@ -136,13 +138,13 @@ def judge_camera(camera: Intrinsics, *, width: int, height: int) -> list[Doubt]:
         height: Rows of the image.
 
     Returns:
-        What is odd about it, the most telling first; nothing for a usual camera.
+        Warnings, the most informative first; empty for a usual camera.
 
     Raises:
-        CameraError: If it cannot be the camera of that image; the message says what it probably is.
+        CameraError: If it cannot be the camera of that image; the message gives the probable reason.
     """
     fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
-    check_written(fx, fy, cx, cy)
+    check_camera_numbers(fx, fy, cx, cy)
     size, point = f"{width}x{height} image", f"principal point ({cx:g}, {cy:g})"
     if 0 <= min(cx, cy) <= CORNER_PIXELS < min(width, height) / 4:
         where = "in the corner" if max(cx, cy) <= CORNER_PIXELS else "on the border"
@@ -187,7 +189,7 @@ def judge_camera(camera: Intrinsics, *, width: int, height: int) -> list[Doubt]:
 
 
 def _factor(camera: Intrinsics, width: int, height: int, agreement: float) -> float | None:
-    """How many times larger the image is whose middle the principal point would be; None where the axes disagree."""
+    """Size of the image whose centre is the principal point, relative to the image; None if the axes disagree."""
     x, y = 2 * camera.cx / width, 2 * camera.cy / height
     if x <= 0 or y <= 0 or abs(x / y - 1) > agreement or abs(y / x - 1) > agreement:
         return None
@@ -212,7 +214,7 @@ def _is_turned(camera: Intrinsics, width: int, height: int) -> bool:
 
 
 def _other_middle(camera: Intrinsics, width: int, height: int) -> str:
-    """The image whose middle the principal point would be, where that is larger, or smaller, in both axes."""
+    """The image whose centre is the principal point, if it is larger, or smaller, in both axes."""
     x, y = 2 * camera.cx / width, 2 * camera.cy / height
     if min(x, y) > 1 or 0 < min(x, y) <= max(x, y) < 1:
         return f" (of another image size? It would be the middle of {2 * camera.cx:.0f}x{2 * camera.cy:.0f})"

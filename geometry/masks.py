@@ -1,15 +1,15 @@
-"""Sets of pixels made smaller, to stay away from what lies outside of them."""
+"""Morphological operations on masks."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def shrink(mask: Tensor, margin_px: int) -> Tensor:
-    """Take away the pixels within a distance of the outside; the image's border is no outside.
+def erode(mask: Tensor, margin_px: int) -> Tensor:
+    """Erosion of a mask with a square structuring element; pixels outside the image do not erode.
 
     Args:
         mask: bool ``(B, 1, H, W)``.
-        margin_px: distance along rows and columns (a square neighbourhood), pixels; 0 takes nothing away.
+        margin_px: half the side of the square, pixels; 0 returns the mask.
 
     Returns:
         bool ``(B, 1, H, W)``.

@@ -1,4 +1,4 @@
-"""Surface normals from a map of points, by cross products of differences to neighbours at a distance."""
+"""Surface normals of a point map, from cross products of differences to neighbours."""
 
 import torch
 import torch.nn.functional as F
@@ -7,18 +7,19 @@ from torch import Tensor
 from geometry.stencils import at_least_float32, fill_outside
 
 _MIN_AREA = 1e-12
-"""Square metres; a smaller sum of parallelograms has no direction that its rounding would not give it."""
+"""Square metres; the direction of a smaller cross product is determined by rounding."""
 
 
 def normals_from_points(points: Tensor, *, radius: int = 3) -> tuple[Tensor, Tensor]:
     """Unit normals of the surface through a map of points (StructDepth, section 3.2; GAM-Depth).
 
-    The sum of four cross products of differences to the 8 neighbours at ``radius`` pixels, ``e x s + w x n + sw x nw
-    + ne x se`` (n is up, a smaller row), normalised. It points away from the camera: a wall across the optical axis
-    has ``(0, 0, 1)``. Written out, because ``torch.linalg.cross`` along the channels takes five times as long.
+    The normalised sum of four cross products of differences to the 8 neighbours at ``radius`` pixels, ``e x s``,
+    ``w x n``, ``sw x nw`` and ``ne x se`` (n is up, a smaller row). It points away from the camera: a wall
+    perpendicular to the optical axis has ``(0, 0, 1)``. Cross products are written out, because
+    ``torch.linalg.cross`` along the channels takes five times as long.
 
     Args:
-        points: ``(B, 3, H, W)`` in the camera frame, metres; a point with z <= 0 is no measurement.
+        points: ``(B, 3, H, W)`` in the camera frame, metres; z <= 0 means no measurement.
         radius: distance of the neighbours in pixels.
 
     Returns:
@@ -61,8 +62,7 @@ def normals_from_points(points: Tensor, *, radius: int = 3) -> tuple[Tensor, Ten
 
     normal = torch.stack([component(1, 2), component(2, 0), component(0, 1)], dim=1)
 
-    # The direction does not depend on the length, so a constant may scale it: its square then neither over- nor
-    # underflows, and the gradient is that of the plain formula.
+    # Scaling by a constant does not change the direction or its gradient, and keeps the square from over- or underflow.
     area = normal.detach().abs().amax(dim=1, keepdim=True)
     defined = whole & (area > _MIN_AREA)
     normal = fill_outside(normal, defined) / fill_outside(area, defined, 1.0)

@@ -1,7 +1,7 @@
-"""Cameras that look at a scene again: turned about their own centre or about the scene's, and how much they may see.
+"""Cameras of novel views, rotated about their own centre or about a pivot in the scene, and their zoom.
 
-A view is a rotation ``R_view_source``, the map of points ``T_view_source`` and its own intrinsics. Yaw turns about the
-y axis (down), pitch about the x axis (right).
+A view has a rotation ``R_view_source``, a transform of points ``T_view_source`` and intrinsics. Yaw is a rotation about
+the y axis (down), pitch about the x axis (right).
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Views(NamedTuple):
 
 
 def rotation_from_yaw_pitch(yaw: Tensor, pitch: Tensor) -> Tensor:
-    """``R_view_source`` of a camera that turns: points turn the other way.
+    """``R_view_source`` of a rotated camera.
 
     With a positive yaw the camera looks to the right (x), with a positive pitch down (y): the point on the optical axis
     of the *view* has the direction ``(sin(yaw) cos(pitch), sin(pitch), cos(yaw) cos(pitch))`` in the source's frame.
@@ -46,14 +46,15 @@ def rotation_from_yaw_pitch(yaw: Tensor, pitch: Tensor) -> Tensor:
 
 
 def turn_direction(yaw: Tensor, pitch: Tensor, *, K: Tensor, size: tuple[int, int]) -> Tensor:
-    """``sin(yaw) x / f + sin(pitch) y / f``: the direction in the image in which a turn changes z.
+    """``sin(yaw) x / f + sin(pitch) y / f``: relative change of z of the pixels under a rotation, to first order.
 
-    ``z' / z`` is about one minus this, so a depth with a constant too much disagrees with its turned self along it.
+    ``z' / z`` is about one minus this. The depth of a rotated view differs from the rotated depth in proportion to it
+    if the depth has a constant error.
 
     Args:
         yaw: ``(B,)``, radians.
         pitch: ``(B,)``, radians.
-        K: ``(B, 3, 3)``, pixels of the turned view; the skew is not looked at.
+        K: ``(B, 3, 3)``, pixels of the rotated view; the skew is ignored.
         size: height and width of the view.
 
     Returns:
@@ -66,11 +67,11 @@ def turn_direction(yaw: Tensor, pitch: Tensor, *, K: Tensor, size: tuple[int, in
 
 
 def turn_about(R_view_source: Tensor, *, pivot: Tensor, translation: Tensor) -> Tensor:
-    """The map ``X' = R (X - c) + c + t`` of a scene that turns about a pivot and moves.
+    """Transform ``X' = R (X - c) + c + t``: a rotation about a pivot, then a translation.
 
     Args:
         R_view_source: ``(B, 3, 3)``.
-        pivot: ``(B, 3)``, the point c that stays where it is when t is zero; the origin is the camera's own centre.
+        pivot: ``(B, 3)``, the fixed point c for t = 0; the origin is the camera centre.
         translation: ``(B, 3)``, t, in the unit of the pivot.
 
     Returns:
@@ -82,26 +83,27 @@ def turn_about(R_view_source: Tensor, *, pivot: Tensor, translation: Tensor) -> 
 
 
 def zoomed_intrinsics(K: Tensor, zoom: Tensor) -> Tensor:
-    """Intrinsics with focal lengths times a factor ``(B,)`` and the principal point where it was."""
+    """Intrinsics with focal lengths multiplied by a factor ``(B,)`` and the same principal point."""
     factors = torch.ones_like(K)
     factors[:, 0, 0] = factors[:, 1, 1] = factors[:, 0, 1] = zoom
     return K * factors
 
 
 def inner_zoom(K: Tensor, R_view_source: Tensor, *, height: int, width: int) -> Tensor:
-    """Smallest factor on the focal length with which a turned camera sees nothing but the photo.
+    """Smallest factor of the focal length for which the view of a rotated camera lies inside the photo.
 
-    A view whose four corners lie in the photo lies in it as a whole, since a homography keeps it convex. A corner
-    ``(x u, y u, 1)`` with ``u = 1 / zoom`` maps to ``p = R^T (x u, y u, 1)``; that p is inside is linear in u.
+    A view lies inside the photo if its four corners do, since a homography preserves convexity. A corner
+    ``(x u, y u, 1)`` with ``u = 1 / zoom`` maps to ``p = R^T (x u, y u, 1)``; the condition that p is inside is linear
+    in u.
 
     Args:
-        K: ``(B, 3, 3)``, pixels of the photo; the skew is not looked at.
+        K: ``(B, 3, 3)``, pixels of the photo; the skew is ignored.
         R_view_source: ``(B, 3, 3)``.
         height: rows of the photo.
         width: columns of the photo.
 
     Returns:
-        ``(B,)``, at least 1; infinite where the view's axis leaves the photo, so that no zoom helps.
+        ``(B,)``, at least 1; infinite where the optical axis of the view is outside the photo.
     """
     left, right = -K[:, 0, 2] / K[:, 0, 0], (width - K[:, 0, 2]) / K[:, 0, 0]
     top, bottom = -K[:, 1, 2] / K[:, 1, 1], (height - K[:, 1, 2]) / K[:, 1, 1]

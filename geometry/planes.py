@@ -1,7 +1,7 @@
-"""Planes through segments of a map of points, and the depth that a camera sees of them.
+"""Least-squares planes of the segments of a point map, and the depth of these planes.
 
 A plane is the vector a with ``a^T X = 1`` for its points X: its normal divided by its distance from the camera. Sums
-run over all segments of all images at once.
+are computed for all segments of all images at once.
 """
 
 import torch
@@ -20,13 +20,13 @@ def _check_segments(segments: Tensor, shape: tuple[int, ...]) -> None:
 def fit_planes(points: Tensor, segments: Tensor, *, ridge: float = 0.01, n_segments: int | None = None) -> Tensor:
     """Regularised least-squares planes, differentiable: ``a = (sum X X^T + ridge I)^-1 sum X`` (P2Net, StructDepth).
 
-    Sums and inverse are taken in double precision: a small segment far away leaves a badly conditioned matrix.
+    Sums and inverse are computed in double precision, since the matrix of a small distant segment is ill-conditioned.
 
     Args:
-        points: ``(B, 3, H, W)`` in the camera frame, metres; may hold anything, NaN included, outside the segments.
-        segments: int64 ``(B, H, W)``: segments of each image from 1; 0 belongs to none.
+        points: ``(B, 3, H, W)`` in the camera frame, metres; arbitrary, also NaN, outside the segments.
+        segments: int64 ``(B, H, W)``: segments of each image from 1; 0 means no segment.
         ridge: added to the diagonal, square metres; positive.
-        n_segments: S, at least the largest id. By default the largest id, for which a GPU has to be waited for.
+        n_segments: S, at least the largest id. By default the largest id, which synchronises a GPU.
 
     Returns:
         ``(B, S, 3)`` in at least float32, 1 / metres: row i is the plane of segment i + 1, zero where it is empty.
@@ -61,12 +61,12 @@ def fit_planes(points: Tensor, segments: Tensor, *, ridge: float = 0.01, n_segme
 def planar_depth(planes: Tensor, segments: Tensor, K: Tensor, *, min_depth_m: float, max_depth_m: float) -> Tensor:
     """Depth at which the ray of each pixel meets the plane of its segment, ``1 / (a^T K^-1 (x, y, 1))``.
 
-    Limits apply to the inverse depth, so that a ray along the plane has a gradient of zero instead of none. A ray that
-    meets the plane behind the camera is beyond its horizon and gets the largest depth, as the rays just before it do.
+    The inverse depth is clamped, so that the gradient of a ray parallel to the plane is zero instead of NaN. A ray that
+    meets the plane behind the camera gets the largest depth, as rays close to the horizon of the plane do.
 
     Args:
-        planes: ``(B, S, 3)`` as :func:`fit_planes` gives them.
-        segments: int64 ``(B, H, W)``: segments from 1 to S; 0 belongs to none.
+        planes: ``(B, S, 3)``, see :func:`fit_planes`.
+        segments: int64 ``(B, H, W)``: segments from 1 to S; 0 means no segment.
         K: ``(B, 3, 3)``, pixels.
         min_depth_m: smallest depth, metres.
         max_depth_m: largest depth, metres.

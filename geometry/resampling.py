@@ -5,18 +5,18 @@ from torch.nn import functional as F
 
 
 def aligned_bilinear(maps: Tensor, factor: int) -> Tensor:
-    """Enlarge a map so that its value ``j`` becomes the value ``factor j + floor(factor / 2)`` of the result.
+    """Bilinear upsampling that moves the value ``j`` of a map to position ``factor j + floor(factor / 2)``.
 
-    The upsampling of CondInst. In between values are linear; before the first and behind the last one the nearest is
-    repeated. A map of stride ``s`` that is enlarged ``s`` times thus has its values at the pixels ``floor(s / 2) +
-    s j``, where the locations of FCOS are. Torch's ``align_corners=False`` keeps the corners of the cells instead:
-    there the value ``j`` would lie half a pixel of the result before.
+    The upsampling of CondInst. Values are interpolated linearly; before the first and behind the last one the nearest
+    is repeated. A map of stride ``s`` that is upsampled ``s`` times has its values at the pixels
+    ``floor(s / 2) + s j``, which are the locations of FCOS. With torch's ``align_corners=False`` the value ``j`` would
+    be half a pixel of the result before.
 
     Tian et al. 2020, https://arxiv.org/abs/2003.05664.
 
     Args:
         maps: ``(N, C, h, w)`` floating point; N may be zero.
-        factor: whole factor of enlargement, at least 1.
+        factor: integer upsampling factor, at least 1.
 
     Returns:
         ``(N, C, factor * h, factor * w)``.
@@ -31,9 +31,9 @@ def aligned_bilinear(maps: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return maps
     height, width = maps.shape[-2:]
-    if maps.shape[0] == 0:  # torch pads no empty batch
+    if maps.shape[0] == 0:  # torch cannot pad an empty batch
         return maps.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
-    # One more row and column, so that the corner-to-corner grid has exactly `factor` steps from value to value.
+    # With one more row and column, the align_corners grid has exactly `factor` steps between values.
     grid = F.interpolate(
         F.pad(maps, (0, 1, 0, 1), mode="replicate"),
         size=(factor * height + 1, factor * width + 1),

@@ -1,4 +1,4 @@
-"""Rotations and rigid transforms, with products written out: autocast and TF32 would round a ``matmul``.
+"""Rotations and rigid transforms. Products are written out, because autocast and TF32 would round a ``matmul``.
 
 ``T_a_b`` maps points of frame b into frame a; points are columns. Angles are radians.
 """
@@ -11,12 +11,12 @@ from torch import Tensor
 from geometry.stencils import at_least_float32
 
 _SERIES_BELOW = 0.25
-"""Squared angle below which sin(x) / x is its series; 7 terms are exact in float64 there."""
+"""Squared angle below which sin(x) / x is computed from its series; 7 terms are exact in float64 there."""
 _SERIES = [(-1) ** k / math.factorial(2 * k + 1) for k in range(7)]
 
 
 def _sinc_of_square(square: Tensor) -> Tensor:
-    """``sin(x) / x`` from ``x^2``: even in x, so smooth in ``x^2``, and no derivative divides by a zero angle."""
+    """``sin(x) / x`` as a function of ``x^2``, in which it is smooth: no derivative divides by a zero angle."""
     small = square < _SERIES_BELOW
     near = torch.where(small, square, torch.zeros_like(square))
     series = torch.full_like(square, _SERIES[-1])
@@ -27,7 +27,7 @@ def _sinc_of_square(square: Tensor) -> Tensor:
 
 
 def matrix_product(first: Tensor, second: Tensor) -> Tensor:
-    """Product of small matrices in the precision of its factors, whatever autocast and TF32 are set to.
+    """Product of small matrices in the precision of its factors, independent of autocast and TF32.
 
     Args:
         first: ``(..., M, N)``.
@@ -48,7 +48,7 @@ def rotation_from_axis_angle(axis_angle: Tensor) -> Tensor:
     """Rotation matrices of rotation vectors (Rodrigues): ``I + a [v]x + b (v v^T - |v|^2 I)``.
 
     ``a = sin(x) / x`` and ``b = (1 - cos(x)) / x^2 = (sin(x / 2) / (x / 2))^2 / 2`` for the angle ``x = |v|``. All
-    derivatives are right at zero rotation too, and nothing cancels near it.
+    derivatives are correct at zero rotation, and there is no cancellation near it.
 
     Args:
         axis_angle: ``(..., 3)``, axis times angle in radians.
@@ -97,7 +97,7 @@ def transform_from_rotation(R: Tensor, translation: Tensor) -> Tensor:
 
 
 def transform_from_axis_angle(axis_angle: Tensor, translation: Tensor) -> Tensor:
-    """``Trans(t) Rot(v)`` of a rotation vector and a translation, as pose networks give them.
+    """``Trans(t) Rot(v)`` of a rotation vector and a translation, the output of pose networks.
 
     Args:
         axis_angle: ``(..., 3)``, axis times angle in radians.
@@ -149,7 +149,7 @@ def compose_transforms(T_a_b: Tensor, T_b_c: Tensor) -> Tensor:
 
 
 def apply_transform(T: Tensor, points: Tensor) -> Tensor:
-    """Move a map of points: ``R X + t``.
+    """Transformed point map: ``R X + t``.
 
     Args:
         T: ``(B, 4, 4)``.
@@ -173,7 +173,7 @@ def apply_transform(T: Tensor, points: Tensor) -> Tensor:
 
 
 def rotation_angle(R: Tensor) -> Tensor:
-    """Angle of rotation matrices, from sine and cosine together: the arc cosine alone loses half the digits near 0.
+    """Angle of rotation matrices, from sine and cosine, since the arc cosine alone loses half the digits near 0.
 
     Args:
         R: ``(..., 3, 3)``.

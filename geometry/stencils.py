@@ -1,6 +1,6 @@
-"""Masked averages, finite differences and strided pyramids: the small operations under losses and metrics.
+"""Masked averages, finite differences and strided pyramids, used by losses and metrics.
 
-Every function treats what lies outside a mask as absent: it never reaches a result or a gradient, not even as a NaN.
+Values outside a mask never affect a result or a gradient, not even if they are NaN.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Raise half-precision values to float32; float32 and float64 pass unchanged.
+    """Half-precision values converted to float32; float32 and float64 are returned unchanged.
 
-    Sums over an image overflow in float16 (65504) and stall in bfloat16 (8 bits), autocast or not.
+    Sums over an image overflow in float16 (65504) and stagnate in bfloat16 (8 bits).
 
     Args:
         values: any shape, floating point.
@@ -24,12 +24,12 @@ def at_least_float32(values: Tensor) -> Tensor:
 
 
 def fill_outside(values: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
-    """Replace what lies outside the mask, so that a NaN there meets no arithmetic (0 * NaN is NaN, also in a gradient).
+    """Values with a constant outside the mask, so that a NaN there enters no arithmetic (0 * NaN is NaN).
 
     Args:
         values: any shape.
         mask: bool, broadcastable to ``values``.
-        fill: the value to put there.
+        fill: the constant.
 
     Returns:
         The shape of ``values``; the gradient with respect to a replaced value is exactly zero.
@@ -41,7 +41,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over all masked elements.
 
     Args:
-        values: any shape; may hold anything, NaN included, outside the mask.
+        values: any shape; arbitrary, also NaN, outside the mask.
         mask: bool, the shape of ``values``.
 
     Returns:
@@ -55,7 +55,7 @@ def masked_mean_per_image(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over the masked elements of each image.
 
     Args:
-        values: ``(B, ...)``; may hold anything, NaN included, outside the mask.
+        values: ``(B, ...)``; arbitrary, also NaN, outside the mask.
         mask: bool, the shape of ``values``.
 
     Returns:
@@ -66,7 +66,7 @@ def masked_mean_per_image(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def sums_per_image(columns: Sequence[Tensor]) -> Tensor:
-    """Sum several maps over each image, in double precision.
+    """Sums of several maps over each image, in double precision.
 
     Args:
         columns: maps of shape ``(B, ...)``, floating point or bool (counted).
@@ -85,51 +85,56 @@ def sums_per_image(columns: Sequence[Tensor]) -> Tensor:
 def masked_median_per_image(values: Tensor, mask: Tensor) -> Tensor:
     """Median over the masked elements of each image, with numpy's convention for even counts.
 
-    ``torch.median`` gives the lower of the two middle values; this one averages them, as ``numpy.median`` and the
-    evaluation scripts of the depth literature do.
+    ``torch.median`` returns the lower of the two middle values; this function averages them, as ``numpy.median`` and
+    published evaluation scripts do.
 
     Args:
-        values: ``(B, ...)``; may hold anything, NaN included, outside the mask.
+        values: ``(B, ...)``; arbitrary, also NaN, outside the mask.
         mask: bool, the shape of ``values``.
 
     Returns:
         ``(B,)`` in at least float32; zero where an image has no masked element.
     """
     count = mask.flatten(1).sum(dim=1, keepdim=True)
-    # Infinity sorts behind every measurement, so the first `count` entries of a row are the masked ones.
+    # Infinity is sorted last, so that the first `count` entries of a row are the masked ones.
     ordered = at_least_float32(fill_outside(values, mask, float("inf"))).flatten(1).sort(dim=1).values
     lower = ordered.gather(1, ((count - 1) // 2).clamp(min=0))
     upper = ordered.gather(1, (count // 2).clamp(max=ordered.shape[1] - 1))
     return fill_outside((lower + upper) / 2, count > 0).squeeze(1)
 
 
-def forward_differences(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Differences to the right and to the lower neighbour.
+def forward_differences(image: Tensor, *, spacing: int = 1) -> tuple[Tensor, Tensor]:
+    """Differences to the neighbour on the right and to the one below.
 
     Args:
         image: ``(..., H, W)``.
+        spacing: ``s``, distance of the neighbour in pixels.
 
     Returns:
-        ``image[..., x + 1] - image[..., x]`` of shape ``(..., H, W - 1)`` and
-        ``image[..., y + 1, :] - image[..., y, :]`` of shape ``(..., H - 1, W)``.
+        ``image[..., x + s] - image[..., x]`` of shape ``(..., H, W - s)`` and
+        ``image[..., y + s, :] - image[..., y, :]`` of shape ``(..., H - s, W)``.
     """
-    return image[..., :, 1:] - image[..., :, :-1], image[..., 1:, :] - image[..., :-1, :]
+    return (
+        image[..., :, spacing:] - image[..., :, :-spacing],
+        image[..., spacing:, :] - image[..., :-spacing, :],
+    )
 
 
-def neighbour_masks(mask: Tensor) -> tuple[Tensor, Tensor]:
+def neighbour_masks(mask: Tensor, *, spacing: int = 1) -> tuple[Tensor, Tensor]:
     """Where both ends of a forward difference are masked.
 
     Args:
         mask: bool ``(..., H, W)``.
+        spacing: ``s``, distance of the neighbour in pixels.
 
     Returns:
-        Bool ``(..., H, W - 1)`` and ``(..., H - 1, W)``, matching :func:`forward_differences`.
+        Bool ``(..., H, W - s)`` and ``(..., H - s, W)``, matching :func:`forward_differences`.
     """
-    return mask[..., :, 1:] & mask[..., :, :-1], mask[..., 1:, :] & mask[..., :-1, :]
+    return mask[..., :, spacing:] & mask[..., :, :-spacing], mask[..., spacing:, :] & mask[..., :-spacing, :]
 
 
 def strided_pyramid(image: Tensor, levels: int) -> list[Tensor]:
-    """Take every ``2^k``-th row and column for ``k = 0 .. levels - 1``, without blur (so that masks stay exact).
+    """Every ``2^k``-th row and column for ``k = 0 .. levels - 1``, without blur (so that masks stay exact).
 
     Args:
         image: ``(..., H, W)`` of any type.
@@ -147,10 +152,10 @@ def strided_pyramid(image: Tensor, levels: int) -> list[Tensor]:
 
 
 def masked_deviation_per_image(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute deviation from the median of the masked elements of each image: a spread that outliers bend little.
+    """Mean absolute deviation from the median of the masked elements of each image, a spread robust to outliers.
 
     Args:
-        values: ``(B, ...)``; may hold anything, NaN included, outside the mask.
+        values: ``(B, ...)``; arbitrary, also NaN, outside the mask.
         mask: bool, the shape of ``values``.
 
     Returns:
@@ -161,19 +166,19 @@ def masked_deviation_per_image(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def smallest_sum_per_image(values: Tensor, mask: Tensor, *, drop: float) -> tuple[Tensor, Tensor]:
-    """Sum of what is left of each image's masked elements when its largest ones are dropped.
+    """Sum of the masked elements of each image without the largest ones.
 
     Args:
-        values: ``(B, ...)``; may hold anything, NaN included, outside the mask.
+        values: ``(B, ...)``; arbitrary, also NaN, outside the mask.
         mask: bool, the shape of ``values``.
-        drop: share of the ``n`` masked elements to drop, at least 0 and below 1; ``floor((1 - drop) n)`` stay.
+        drop: fraction of the ``n`` masked elements to drop, at least 0 and below 1; ``floor((1 - drop) n)`` are kept.
 
     Returns:
-        The sum, ``(B,)`` in at least float32, and how many elements it has, int64 ``(B,)``. The gradient goes to these
-        elements only; of equal values at the limit some stay and some go.
+        The sum, ``(B,)`` in at least float32, and the number of its elements, int64 ``(B,)``. Only these elements
+        receive a gradient; which of equal values at the limit are kept is arbitrary.
 
     Raises:
-        ValueError: if ``drop`` is outside of its range.
+        ValueError: if ``drop`` is out of range.
     """
     if not 0 <= drop < 1:
         raise ValueError(f"The share to drop is {drop}, but it must be at least 0 and below 1.")
@@ -187,17 +192,17 @@ def trimmed_moments_per_image(values: Tensor, mask: Tensor, *, trim: float) -> t
     """Mean and unbiased standard deviation of each image's masked elements without the smallest and largest ones.
 
     Args:
-        values: ``(B, ...)``; may hold anything, NaN included, outside the mask.
+        values: ``(B, ...)``; arbitrary, also NaN, outside the mask.
         mask: bool, the shape of ``values``.
-        trim: share of the ``n`` masked elements to leave out *at each end*, at least 0 and below one half;
-            ``floor(trim n)`` elements go there.
+        trim: fraction of the ``n`` masked elements to leave out *at each end*, at least 0 and below one half;
+            ``floor(trim n)`` elements are left out at each.
 
     Returns:
-        ``(B,)`` mean and ``(B,)`` standard deviation, divided by the number less one, in at least float32; zeros where
-        nothing is left, and a deviation of zero (with zero gradient) where all that is left is equal.
+        ``(B,)`` mean and ``(B,)`` unbiased standard deviation in at least float32; zeros where no element remains, and
+        a deviation of zero (with zero gradient) where all remaining elements are equal.
 
     Raises:
-        ValueError: if ``trim`` is outside of its range.
+        ValueError: if ``trim`` is out of range.
     """
     if not 0 <= trim < 0.5:
         raise ValueError(f"The share to trim is {trim}, but it must be at least 0 and below 0.5.")

@@ -1,4 +1,4 @@
-"""Comparing camera paths: similarity alignment (Umeyama 1991), absolute trajectory error, relative rotation error."""
+"""Errors of camera trajectories: similarity alignment (Umeyama 1991), absolute trajectory error, rotation error."""
 
 import math
 
@@ -13,11 +13,11 @@ def align_similarity(points: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Te
 
     Args:
         points: ``(N, 3)``, positions p.
-        target: ``(N, 3)``, the positions q that belong to them.
+        target: ``(N, 3)``, the corresponding positions q.
 
     Returns:
-        float64 scale ``()``, rotation ``(3, 3)`` and translation ``(3,)``. Points that all coincide leave the scale
-        open, which is then 1; points on a line leave a turn about it open.
+        float64 scale ``()``, rotation ``(3, 3)`` and translation ``(3,)``. If all points coincide the scale is
+        undetermined and set to 1; if they lie on a line the rotation about it is undetermined.
 
     Raises:
         ValueError: if the shapes are not the same ``(N, 3)`` with N of at least 2.
@@ -35,7 +35,7 @@ def align_similarity(points: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Te
     sign = torch.ones_like(singular)
     sign[2] = torch.where(torch.linalg.det(U @ Vt) < 0, -1.0, 1.0)
     R = (U * sign) @ Vt
-    # Rounding leaves coinciding points with a variance of (eps * value)^2 each.
+    # Due to rounding, coinciding points have a variance of (eps * value)^2 each.
     rounding = (10 * torch.finfo(torch.float64).eps) ** 2 * points.square().sum()
     moves = variance > rounding
     scale = torch.where(moves, (singular * sign).sum() / torch.where(moves, variance, 1.0), 1.0)

@@ -1,10 +1,10 @@
-"""Depth from numbers as networks and files give them: in some unit, in none, or the inverse of depth."""
+"""Depth from the values of networks and files: in a unit, up to scale, or inverse depth."""
 
 import torch
 from torch import Tensor
 
 MIN_INVERSE_FRACTION = 1e-3
-"""Inverse depth below this part of an image's largest counts as this much."""
+"""Smallest inverse depth, as a fraction of the largest in its image; smaller values are clamped."""
 
 
 def depth_from_inverse(inverse: Tensor, *, common_unit: bool = False) -> Tensor:
@@ -12,7 +12,7 @@ def depth_from_inverse(inverse: Tensor, *, common_unit: bool = False) -> Tensor:
 
     Args:
         inverse: (B, 1, H, W), not negative, larger is nearer.
-        common_unit: whether depth is the inverse as it is, in one unit for all images.
+        common_unit: whether depth is ``1 / inverse``, in one unit for all images, instead of relative to each image.
 
     Returns:
         (B, 1, H, W), from 1 where an image is nearest to 1 / `MIN_INVERSE_FRACTION` (times the inverse of its largest
@@ -28,11 +28,11 @@ def depth_from_inverse(inverse: Tensor, *, common_unit: bool = False) -> Tensor:
 def depth_from_values(
     values: Tensor, *, units_per_metre: float | None, inverse: bool = False, common_unit: bool = False
 ) -> Tensor:
-    """Depth from written numbers; what cannot be a depth becomes 0, no measurement.
+    """Depth from the values of a file or a network; values that cannot be a depth become 0, no measurement.
 
     With a unit u, a value v is v / u metres, or of inverse depth u / v metres; values that are not positive are
-    unknown. Without one, depth keeps its numbers, and the inverse of relative inverse depth is taken by
-    :func:`depth_from_inverse`, where zero and negative values are no gaps but the far end.
+    unknown. Without a unit, depth is returned unchanged, and relative inverse depth is inverted by
+    :func:`depth_from_inverse`, where zero and negative values are not missing but the farthest depth.
 
     Args:
         values: float (B, 1, H, W).
@@ -41,7 +41,7 @@ def depth_from_values(
         common_unit: see :func:`depth_from_inverse`.
 
     Returns:
-        float32 (B, 1, H, W), never negative, finite; 0 where a value is NaN or infinite too.
+        float32 (B, 1, H, W), not negative, finite; 0 also where a value is NaN or infinite.
 
     Raises:
         ValueError: another shape, or a unit that is not positive.

@@ -1,4 +1,4 @@
-"""Learning-rate schedules that need no second copy of the number of steps."""
+"""Schedules of loss weights and of the learning rate that need no second copy of the number of steps."""
 
 import math
 from bisect import bisect_right
@@ -6,6 +6,25 @@ from collections.abc import Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+
+def linear_ramp(progress: float, *, start: float = 0.0, length: float) -> float:
+    """Factor of a loss weight: 0 before ``start``, then rising linearly to 1 over ``length``.
+
+    Args:
+        progress: Fraction of the training that is done, 0 to 1.
+        start: Fraction at which the rise begins.
+        length: Fraction over which it takes place; 0 switches from 0 to 1 at ``start``.
+
+    >>> [linear_ramp(progress, start=0.5, length=0.25) for progress in (0.0, 0.5, 0.625, 0.75, 1.0)]
+    [0.0, 0.0, 0.5, 1.0, 1.0]
+    >>> [linear_ramp(progress, start=0.5, length=0.0) for progress in (0.25, 0.5)]
+    [0.0, 1.0]
+    """
+    after = progress - start
+    if after < 0:
+        return 0.0
+    return 1.0 if length == 0 else min(after / length, 1.0)
 
 
 class WarmupCosine(LambdaLR):

@@ -1,8 +1,8 @@
-"""Losses of MiDaS (Ranftl et al. 2020, https://arxiv.org/abs/1907.01341): blind to scale and shift of each image.
+"""Losses of MiDaS (Ranftl et al. 2020, https://arxiv.org/abs/1907.01341), invariant to scale and shift of each image.
 
-The paper applies them to inverse depth; nothing here depends on that. The two of the authors' training code reduce over
-the batch: sums over all images are divided by the number of masked pixels of all images, so that an image with few
-measurements weighs little. The trimmed loss averages images.
+The paper applies them to inverse depth; nothing here depends on that. The squared and the gradient loss reduce over
+the batch, as the authors' training code does: sums over all images are divided by the number of masked pixels of all
+images, so that an image with few measurements weighs little. The trimmed loss averages images.
 """
 
 import torch
@@ -11,16 +11,48 @@ from torch import Tensor
 from geometry.alignment import scale_and_shift
 from geometry.stencils import (
     fill_outside,
-    forward_differences,
     masked_deviation_per_image,
     masked_mean,
     masked_mean_per_image,
     masked_median_per_image,
-    neighbour_masks,
     smallest_sum_per_image,
-    strided_pyramid,
 )
+from losses.gradient_matching import gradient_matching
 from losses.inputs import prepare
+
+TRIM = 0.2
+"""Fraction of the largest residuals that the trimmed loss drops."""
+
+
+def rounding_spread(values: Tensor, mask: Tensor) -> Tensor:
+    """Spread ``(B,)`` up to which an image counts as constant: that of the rounding of its values."""
+    return 100 * torch.finfo(values.dtype).eps * masked_mean_per_image(values.detach().abs(), mask)
+
+
+def robust_scale_and_shift(prediction: Tensor, *, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and shift that give each prediction the median and the mean absolute deviation of its target.
+
+    Outliers, which the trimmed loss is to drop, have little influence on either.
+
+    Args:
+        prediction: ``(B, 1, H, W)``.
+        target: ``(B, 1, H, W)``.
+        mask: bool ``(B, 1, H, W)``.
+
+    Returns:
+        ``scale``, not negative, and ``shift``, each ``(B,)``; a scale of 0 for a constant prediction.
+    """
+    deviation = masked_deviation_per_image(prediction, mask)
+    varies = deviation > rounding_spread(prediction, mask)
+    scale = masked_deviation_per_image(target, mask) / fill_outside(deviation, varies, 1.0)
+    scale = fill_outside(scale, varies)
+    return scale, masked_median_per_image(target, mask) - scale * masked_median_per_image(prediction, mask)
+
+
+def trimmed_mean_per_image(residual: Tensor, mask: Tensor, *, trim: float = TRIM) -> Tensor:
+    """Mean of the smallest ``1 - trim`` of the masked residuals of each image, ``(B,)``."""
+    total, kept = smallest_sum_per_image(residual, mask, drop=trim)
+    return total / kept.clamp(min=1)
 
 
 def _aligned_residual(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -50,36 +82,39 @@ def scale_and_shift_invariant(prediction: Tensor, *, target: Tensor, mask: Tenso
 
 
 def _normalised(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Values less the median over the mean absolute deviation of each image (MiDaS, eq. 5 and 6); where there is any.
+    """Values minus the median, divided by the mean absolute deviation of each image (MiDaS, eq. 5 and 6).
 
-    Constant images have a deviation of nothing but rounding and stay as they are less their median.
+    Returns the normalised values ``(B, 1, H, W)``, in constant images only minus the median, and bool ``(B,)``, whether
+    an image is not constant.
     """
     deviation = masked_deviation_per_image(values, mask)
-    rounding = 100 * torch.finfo(values.dtype).eps * masked_mean_per_image(values.detach().abs(), mask)
-    constant = deviation <= rounding  # False for a NaN, which has to stay visible
+    constant = deviation <= rounding_spread(values, mask)  # False for a NaN, which has to stay visible
     median = masked_median_per_image(values, mask).view(-1, 1, 1, 1)
     divisor = fill_outside(deviation, ~constant, 1.0).view(-1, 1, 1, 1)
     return fill_outside((values - median) / divisor, mask), ~constant
 
 
-def trimmed_scale_and_shift_invariant(prediction: Tensor, *, target: Tensor, mask: Tensor, trim: float = 0.2) -> Tensor:
-    """MiDaS's trimmed loss (eq. 7): both normalised robustly, the largest residuals of each image dropped.
+def trimmed_scale_and_shift_invariant(
+    prediction: Tensor, *, target: Tensor, mask: Tensor, trim: float = TRIM
+) -> Tensor:
+    """MiDaS's trimmed loss (eq. 7): both sides are normalised robustly, and the largest residuals are dropped.
 
-    ``sum |p - g| / (2 n)`` of the smallest ``1 - trim`` of the residuals, ``n`` the number of masked pixels, of values
-    less their median and divided by their mean absolute deviation from it. Averaged over images. Unlike the
-    least-squares loss it never aligns with a negative scale, so a reversed prediction is a large error.
+    ``sum |p - g| / (2 n)`` over the smallest ``1 - trim`` of the residuals, ``n`` the number of masked pixels; ``p``
+    and ``g`` are the prediction and the target minus their median, divided by their mean absolute deviation from it.
+    Averaged over images. Unlike the least-squares loss it never aligns with a negative scale, so a reversed prediction
+    has a large error.
 
     Args:
         prediction: ``(B, 1, H, W)``, up to an unknown positive scale and a shift of each image.
-        target: ``(B, 1, H, W)``; images in which it is constant say nothing and do not count.
+        target: ``(B, 1, H, W)``; images in which it is constant do not count.
         mask: bool ``(B, 1, H, W)``.
-        trim: share of the residuals that is dropped, the paper's 0.2; at least 0 and below 1.
+        trim: fraction of the residuals that is dropped, the paper's 0.2; at least 0 and below 1.
 
     Returns:
         Scalar, without unit. An empty mask gives a zero that stays in the graph.
 
     Raises:
-        ValueError: if the shapes differ, the mask is not bool, or ``trim`` is outside of its range.
+        ValueError: if the shapes differ, the mask is not bool, or ``trim`` is out of range.
     """
     prediction, target = prepare(prediction, target, mask)
     normalised_target, usable = _normalised(target, mask)
@@ -93,8 +128,8 @@ def multi_scale_gradient_matching(
 ) -> Tensor:
     """Absolute gradients of the aligned residual at several scales (MiDaS, eq. 11), summed over the scales.
 
-    At scale ``k`` every ``2^k``-th pixel is kept; forward differences count where both ends are masked; their sum is
-    divided by the number of masked pixels (not of pairs) of that scale, as in the authors' training loss.
+    The sum of each scale is divided by the number of its masked pixels (not of pairs), as in the authors' training
+    loss; see :func:`losses.gradient_matching.gradient_matching_per_image`.
 
     Args:
         prediction: ``(B, 1, H, W)``.
@@ -114,10 +149,4 @@ def multi_scale_gradient_matching(
     else:
         prediction, target = prepare(prediction, target, mask)
         residual = prediction - target
-    loss = residual.new_zeros(())
-    for level, level_mask in zip(strided_pyramid(residual, scales), strided_pyramid(mask, scales), strict=True):
-        differences_x, differences_y = forward_differences(level)
-        mask_x, mask_y = neighbour_masks(level_mask)
-        total = fill_outside(differences_x.abs(), mask_x).sum() + fill_outside(differences_y.abs(), mask_y).sum()
-        loss = loss + total / level_mask.sum().clamp(min=1)
-    return loss
+    return gradient_matching(residual, mask, scales=scales)

@@ -1,4 +1,4 @@
-"""The depth losses that a YAML may name; a composite is a mapping of these names to weights."""
+"""Depth losses by name, as YAML files select them; a composite is a mapping of these names to weights."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -41,8 +41,8 @@ DEPTH_LOSSES: dict[str, DepthLoss] = {
 }
 """Every depth loss by name, with its default constants.
 
-The two ``ilnr`` losses compare the prediction with the *normalised* truth of each image, which is negative where the
-scene is nearer than its mean: they belong together and to networks whose output is free to be negative.
+The two ``ilnr`` losses compare the prediction with the *normalised* ground truth of each image, which is negative where
+the scene is nearer than its mean. They are meant for each other and for networks whose output may be negative.
 """
 
 

@@ -1,8 +1,8 @@
-"""How well a depth and a picture agree with what was rendered from another view, and which way they disagree.
+"""Consistency of predicted depth and images with renderings from another view, and the sign of the disagreement.
 
-The terms of render consistency (arXiv 2309.09724). The paper gives no formulas: the relative difference is SC-Depth's,
-which is bounded, and the signed estimator is this project's. Align with one *scale* per image before, never with a
-shift, because a shift is what the disagreement is to show.
+These are the terms of render consistency (arXiv 2309.09724). The paper gives no formulas: the relative difference is
+SC-Depth's, which is bounded, and the signed estimator is this project's. Inputs are to be aligned by one *scale* per
+image, not by a shift, because the shift is the error that the terms measure.
 """
 
 import torch
@@ -24,8 +24,8 @@ from losses.ssim import ssim_loss
 def relative_difference(a: Tensor, b: Tensor, *, mask: Tensor) -> Tensor:
     """Mean of ``|a - b| / (a + b)`` over the masked pixels of the batch (SC-Depth, Bian et al. 2021, eq. 3).
 
-    Bounded and symmetric. It falls when a constant is added to both, so it has no minimum at a true shift where the
-    two differ for other reasons as well.
+    Bounded and symmetric. It decreases when a constant is added to both arguments, so that it has no minimum at the
+    correct shift if the two differ for other reasons as well.
 
     Args:
         a: ``(B, 1, H, W)``, positive inside the mask.
@@ -43,11 +43,12 @@ def relative_difference(a: Tensor, b: Tensor, *, mask: Tensor) -> Tensor:
 
 
 def spread_difference(a: Tensor, b: Tensor, *, mask: Tensor) -> Tensor:
-    """Mean ``|a - b|`` over the spread of ``b``, both in medians of ``b``: no constant added to both makes it smaller.
+    """Mean ``|a - b|`` divided by the spread of ``b``, which does not change when a constant is added to both.
 
-    The spread is the mean absolute deviation from the median. Sums over the batch are divided, not those of each image,
-    since a picture of a single wall has next to no spread. All units keep their gradient: with constant ones a smaller
-    depth everywhere would lower the loss for nothing.
+    The spread is the mean absolute deviation from the median; it and the error of each image are in units of the median
+    of ``b``. Sums over the batch are divided, not those of each image, since an image of a single wall has almost no
+    spread. Gradients flow through median and spread: otherwise predicting a smaller depth everywhere would reduce the
+    loss.
 
     Args:
         a: ``(B, 1, H, W)``.
@@ -72,10 +73,9 @@ def spread_difference(a: Tensor, b: Tensor, *, mask: Tensor) -> Tensor:
 def image_consistency(
     rendered: Tensor, *, image: Tensor, mask: Tensor, ssim_weight: float = 0.85, window_size: int = 3
 ) -> Tensor:
-    """``w (1 - SSIM) / 2 + (1 - w) |x - y|`` between a rendered picture with holes and the real one.
+    """``w (1 - SSIM) / 2 + (1 - w) |x - y|`` between a rendered image with holes and the photo.
 
-    The absolute difference is the mean over the mask. SSIM is the mean over the windows that lie wholly inside it: a
-    window that touches a hole would compare what was never rendered.
+    The absolute difference is the mean over the mask. SSIM is the mean over the windows that lie entirely inside it.
 
     Args:
         rendered: ``(B, C, H, W)``, values in [0, 1]; anything in holes.
@@ -107,17 +107,17 @@ def image_consistency(
 
 
 def signed_slope(residual: Tensor, *, regressor: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Least-squares slope (beside an intercept) of a residual on a regressor over each image, in closed form.
+    """Slope of the linear least-squares fit of a residual to a regressor, with intercept, in each image.
 
-    A depth that is too large by ``s`` everywhere and seen again after a yaw of ``phi`` disagrees by about
-    ``s sin(phi) x / f`` once the scale is aligned. Regressed on ``sin(phi) x / f``, the slope is an estimate of ``s``
-    with its sign, whichever way the camera turned. Gradients flow through the solution.
+    If depth is too large by ``s`` everywhere, the predictions for two views that differ by a yaw of ``phi`` differ by
+    about ``s sin(phi) x / f`` once the scale is aligned. With the regressor ``sin(phi) x / f`` the slope is an estimate
+    of ``s`` with its sign, for either direction of the rotation. Gradients flow through the solution.
 
     Args:
         residual: ``(B, 1, H, W)``, for instance aligned prediction minus rendered depth.
         regressor: ``(B, 1, H, W)``, for instance ``sin(phi) (x - cx) / f``.
         mask: bool ``(B, 1, H, W)``.
-        weight: ``(B, 1, H, W)``, not negative, how much a pixel counts; None weighs all alike.
+        weight: ``(B, 1, H, W)``, not negative, weight of each pixel; None gives all the same weight.
 
     Returns:
         ``(B,)``, unit of the residual per unit of the regressor, in at least float32; 0 (in the graph) where the mask
@@ -141,27 +141,28 @@ def signed_slope(residual: Tensor, *, regressor: Tensor, mask: Tensor, weight: T
     centred_regressor = regressor - mean(regressor).view(-1, 1, 1, 1)
     centred_residual = residual - mean(residual).view(-1, 1, 1, 1)
     variance = mean(centred_regressor.square())
-    # The variance that rounding alone leaves of a constant, as in scale_and_shift.
+    # The variance of a constant regressor due to rounding, as in scale_and_shift.
     rounding = (100 * torch.finfo(regressor.dtype).eps) ** 2 * mean(regressor.detach().square())
     constant = variance <= rounding
     return fill_outside(mean(centred_regressor * centred_residual) / fill_outside(variance, ~constant, 1.0), ~constant)
 
 
 def signed_inconsistency(slopes: Tensor, *, limit: float = 2.0) -> Tensor:
-    """Square of the mean slope over images, without the part that noise adds: zero where the shift is right.
+    """Unbiased estimate of the squared mean slope over images; zero if the shift is correct.
 
-    What a network gets wrong in every view alike (it regresses to the mean on rendered pictures, say) tilts the
-    residual the same way for ``+phi`` and ``-phi``. With a sign of the turn in it, that part of the slope changes its
-    sign between the two and cancels in the mean over the views of an image.
+    An error that a network makes in every view (regression to the mean on rendered images, for instance) gives the
+    residual the same slope for ``+phi`` and ``-phi``. The regressor contains the sign of the rotation, so that this
+    part of the slope changes its sign between the two views and cancels in their mean.
 
-    The square of the mean of n noisy slopes is too large by their variance / n, and a network can lower that variance
-    by saying less: by flattening its depth, the very error that is to be removed. The mean product of *different*
-    images, ``(sum(s)^2 - sum(s^2)) / (n (n - 1))``, estimates the same square without that part; it may be negative.
+    The square of the mean of n noisy slopes is too large by their variance / n, and a network can reduce that variance
+    by flattening its depth, which is an error too. The mean product of slopes of *different* images,
+    ``(sum(s)^2 - sum(s^2)) / (n (n - 1))``, is an unbiased estimate of the same square; it may be negative.
 
     Args:
         slopes: ``(V, N)``, of V views of N images, both directions in equal number, each regressed on
             ``sin(phi) x / f`` (or multiplied by the sign of ``phi`` afterwards).
-        limit: slopes are squashed to ``limit tanh(s / limit)``, since an image of a single wall may give any number.
+        limit: slopes are bounded by ``limit tanh(s / limit)``, since the slope of an image of a single wall is
+            arbitrary.
 
     Returns:
         Scalar, in the squared unit of the slopes; differentiable. The plain square for a single image.

@@ -96,7 +96,7 @@ def berhu(prediction: Tensor, *, target: Tensor, mask: Tensor, threshold_fractio
     prediction, target = prepare(prediction, target, mask)
     residual = (prediction - target).abs()
     threshold = threshold_fraction * residual.detach().max() if residual.numel() else residual.new_zeros(())
-    # With c = 0 every residual is 0 and takes the linear branch; the divisor must not turn its gradient into NaN.
+    # With c = 0 every residual is 0 and in the linear branch; a divisor of 0 would still make its gradient NaN.
     divisor = 2 * fill_outside(threshold, threshold > 0, 1.0)
     quadratic = (residual.square() + threshold.square()) / divisor
     return masked_mean(torch.where(residual <= threshold, residual, quadratic), mask)
@@ -126,7 +126,7 @@ def gradient_l1(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def _log_extended(values: Tensor, eps: float) -> Tensor:
-    """``log`` above ``eps``, and its tangent at ``eps`` below: one smooth function on all reals, slope never zero."""
+    """``log`` above ``eps``, and its tangent at ``eps`` below: differentiable on all reals, with a positive slope."""
     above = values >= eps
     tangent = torch.log(values.new_tensor(eps)) + (values - eps) / eps
     return torch.where(above, fill_outside(values, above, eps).log(), tangent)
@@ -139,10 +139,10 @@ def scale_invariant_log(
 
     Both means run over the masked pixels of one image; the result is the average over the images that have any.
 
-    A network's output may be zero or negative, where the logarithm is undefined. Clamping there would also switch off
-    the gradient, and such a pixel could never recover. Instead the logarithm of the *prediction* is continued below
-    ``eps`` by its tangent, ``log(eps) + (p - eps) / eps``: above ``eps`` the loss is exactly Eigen's, below it keeps
-    growing and its gradient leads back up. Target pixels that are not positive have no logarithm and are left out.
+    The output of a network may be zero or negative, where the logarithm is undefined. Clamping it would make the
+    gradient zero there. Instead the logarithm of the *prediction* is continued below ``eps`` by its tangent,
+    ``log(eps) + (p - eps) / eps``: above ``eps`` the loss is Eigen's, below it has a non-zero gradient. Target pixels
+    that are not positive are left out.
 
     Args:
         prediction: ``(B, 1, H, W)``, any real values.

@@ -14,7 +14,7 @@ def depth_regression_loss(depth_probability: Tensor, *, pseudo_depth: Tensor, bo
     Args:
         depth_probability: ``(N, 1, h, w)`` in [0, 1], after the sigmoid.
         pseudo_depth: ``(N, 1, h, w)`` inverse depth stretched to [0, 1], near = 1, of each instance's image.
-        box_masks: bool ``(N, 1, h, w)``, the pixels of each instance's box; take out those without pseudo depth.
+        box_masks: bool ``(N, 1, h, w)``, the pixels of each instance's box with pseudo depth.
 
     Returns:
         Scalar in [0, 1], in at least float32. A box without a pixel counts as 0; without instances it is a zero that

@@ -1,8 +1,9 @@
 """Losses of FCOS (Tian et al. 2019, https://arxiv.org/abs/1904.01355) as CondInst and BoxInst train with them.
 
-All take every location of the batch, of whatever shape ``(...)``, and leave out by masks or weights what is no
-positive, so that nothing waits for a GPU to count. A box is given by the distances ``(left, top, right, bottom)`` from
-the location to its sides, in units of the level's stride. A normaliser is a scalar tensor: processes average theirs.
+Arguments hold all locations of the batch, in any shape ``(...)``. Locations that are not positive are excluded by masks
+or weights instead of indexing, which would synchronise the GPU. A box is given by the distances
+``(left, top, right, bottom)`` from the location to its sides, in units of the level's stride. A normaliser is a scalar
+tensor, which is averaged over processes.
 """
 
 import torch
@@ -17,17 +18,17 @@ LEAST_SUM = 1e-6
 
 
 def focal_loss(logits: Tensor, *, labels: Tensor, n_positives: Tensor, alpha: float = 0.25, gamma: float = 2) -> Tensor:
-    """Focal loss of each class's own sigmoid (Lin et al. 2017, https://arxiv.org/abs/1708.02002, eq. 5).
+    """Sigmoid focal loss of each class (Lin et al. 2017, https://arxiv.org/abs/1708.02002, eq. 5).
 
     Args:
         logits: ``(..., C)``.
         labels: int64 ``(...)``, 1 to C, 0 for background.
-        n_positives: scalar, number of positive locations; at least 1 is taken.
+        n_positives: scalar, number of positive locations; clamped to at least 1.
         alpha: weight of positives; negatives have ``1 - alpha``.
-        gamma: exponent of the error that weighs easy examples down.
+        gamma: exponent of the error, which reduces the weight of easy examples.
 
     Returns:
-        Scalar, sum over locations and classes by ``n_positives``, in at least float32.
+        Scalar in at least float32: sum over locations and classes, divided by ``n_positives``.
 
     Raises:
         ValueError: if the shapes do not fit.
@@ -45,11 +46,11 @@ def focal_loss(logits: Tensor, *, labels: Tensor, n_positives: Tensor, alpha: fl
 
 
 def box_overlaps(ltrb: Tensor, *, target: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and GIoU of two boxes about one location, as the released FCOS computes them.
+    """IoU and GIoU of two boxes around one location, as the released FCOS computes them.
 
     With the intersection ``I``, union ``U`` and the smallest box around both ``C``: ``IoU = (I + 1) / (U + 1)`` and
-    ``GIoU = IoU - (C - U) / C``. The ones are areas in squared strides: they lift the IoU of boxes as small as a cell,
-    which the exact ``I / U`` of torchvision does not. Both agree for large boxes.
+    ``GIoU = IoU - (C - U) / C``. The ones are areas in squared strides; they increase the IoU of boxes as small as a
+    cell, compared with the exact ``I / U`` of torchvision. Both agree for large boxes.
 
     Args:
         ltrb: ``(..., 4)``, not negative.
@@ -65,7 +66,7 @@ def box_overlaps(ltrb: Tensor, *, target: Tensor) -> tuple[Tensor, Tensor]:
     if ltrb.shape != target.shape:
         raise ValueError(f"The boxes have the shapes {tuple(ltrb.shape)} and {tuple(target.shape)}, but need the same.")
     ltrb, target = at_least_float32(ltrb), at_least_float32(target)
-    # The location is inside of both, so that the nearer side bounds the intersection and the farther one the hull.
+    # The location is inside both, so that the nearer side bounds the intersection and the farther one the hull.
     intersection = _area(torch.minimum(ltrb, target))
     union = _area(ltrb) + _area(target) - intersection
     hull = _area(torch.maximum(ltrb, target))
@@ -78,13 +79,14 @@ def giou_loss(ltrb: Tensor, *, target: Tensor, weights: Tensor, normaliser: Tens
 
     Args:
         ltrb: ``(..., 4)``, not negative.
-        target: ``(..., 4)``, positive where there is a weight; anything elsewhere.
-        weights: ``(...)``: of positives their centerness, or 1 if the box quality is the IoU; 0 of all others.
+        target: ``(..., 4)``, positive where the weight is; arbitrary elsewhere.
+        weights: ``(...)``: for positive locations their centerness, or 1 if the box quality is the IoU; 0 for all
+            others.
         normaliser: scalar, the sum of the weights averaged over processes, or the number of positives; None is the sum
-            of these weights. At least 1e-6 is taken.
+            of these weights. Clamped to at least 1e-6.
 
     Returns:
-        Scalar in at least float32; without a weight it is a zero that stays in the graph.
+        Scalar in at least float32; if all weights are 0, a zero that stays in the graph.
 
     Raises:
         ValueError: if the shapes do not fit.
@@ -109,13 +111,13 @@ def quality_loss(logits: Tensor, *, target: Tensor, positive: Tensor, n_positive
 
     Args:
         logits: ``(...)``.
-        target: ``(...)`` in [0, 1], the centerness (``losses/fcos_targets.py``) or the IoU of :func:`box_overlaps`; it
-            gets no gradient.
+        target: ``(...)`` in [0, 1], the centerness (``losses/fcos_targets.py``) or the IoU of :func:`box_overlaps`; no
+            gradient flows to it.
         positive: bool ``(...)``.
-        n_positives: scalar, number of positive locations; at least 1 is taken.
+        n_positives: scalar, number of positive locations; clamped to at least 1.
 
     Returns:
-        Scalar, sum by ``n_positives``, in at least float32; without positives it is a zero that stays in the graph.
+        Scalar in at least float32: sum divided by ``n_positives``; without positives a zero that stays in the graph.
 
     Raises:
         ValueError: if the shapes differ or ``positive`` is not bool.

@@ -1,4 +1,4 @@
-"""What each location of an FCOS head should say, and which locations learn a mask."""
+"""Targets of the FCOS head at each location, and the locations whose masks are trained."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from geometry.boxes import has_area
 from geometry.stencils import fill_outside
 
 BACKGROUND = 0
-"""Label of a location without instance."""
+"""Label of a location without an instance."""
 NO_INSTANCE = -1
 """Index of the instance of such a location."""
 
@@ -47,12 +47,12 @@ def assign(
     centres: Tensor | None = None,
     radius: float = 1.5,
 ) -> FCOSTargets:
-    """Give every location the smallest instance that it is responsible for.
+    """Assign to every location the smallest instance that it is responsible for.
 
-    A location takes an instance if it lies within `radius` strides of the instance's centre (in x and in y) and
-    strictly inside of the box, and if the largest of its distances to the four edges is in the range of its level.
-    FCOS, https://arxiv.org/abs/1904.01355, with centre sampling. Of several instances the one whose box has the
-    smallest area wins; of equal areas the first.
+    A location is positive for an instance if it lies within `radius` strides of the instance's centre (in x and in y)
+    and strictly inside the box, and if the largest of its distances to the four edges is in the range of its level
+    (FCOS with centre sampling, https://arxiv.org/abs/1904.01355). Of several instances the one with the smallest box is
+    assigned; of boxes of equal area the first.
 
     Args:
         locations: (L, 2) image positions (x, y), pixels.
@@ -60,7 +60,7 @@ def assign(
         size_ranges: (L, 2) smallest and largest distance of each location's level, inclusive, pixels.
         boxes: (B, N, 4) xyxy, pixels, padded.
         labels: int64 (B, N), from 1; 0 = padding.
-        centres: (B, N, 2) centres (x, y) around which locations are sampled; None takes those of the boxes. CondInst
+        centres: (B, N, 2) centres (x, y) around which locations are positive; None takes those of the boxes. CondInst
             and BoxInst use the centroid of a mask, see `mask_centres` and `raster_centres`.
         radius: half the side of the sampling window, in strides.
 
@@ -74,14 +74,14 @@ def assign(
     if not radius > 0:
         raise ValueError(f"The radius is {radius}, but it must be positive.")
     boxes = boxes.detach()
-    if boxes.shape[1] == 0:  # no minimum over nothing: one instance of padding changes nothing
+    if boxes.shape[1] == 0:  # a minimum needs at least one element, so one padding instance is added
         boxes, labels = F.pad(boxes, (0, 0, 0, 1)), F.pad(labels, (0, 1))
         centres = None
     if centres is None:
         centres = (boxes[..., :2] + boxes[..., 2:]) / 2
     place, near, far = locations[None, :, None], boxes[:, None, :, :2], boxes[:, None, :, 2:]  # (B, L, N, 2)
     reach = radius * strides[None, :, None, None]
-    # Inside of the window cut to the box is inside of both.
+    # Inside the window clipped to the box is inside both.
     inside = (place > torch.maximum(centres[:, None] - reach, near)).all(dim=-1)
     inside &= (place < torch.minimum(centres[:, None] + reach, far)).all(dim=-1)
     largest = torch.maximum(place - near, far - place).amax(dim=-1)
@@ -118,7 +118,7 @@ def centerness(ltrb: Tensor) -> Tensor:
 def mask_centres(masks: Tensor) -> Tensor:
     """Centroids of masks, corner convention: the pixel (0, 0) alone has the centroid (0.5, 0.5).
 
-    The released code of CondInst counts from pixel centres here, half a pixel less.
+    The released code of CondInst uses pixel-centre coordinates here, which are half a pixel smaller.
 
     Args:
         masks: bool (..., H, W).
@@ -140,7 +140,7 @@ def raster_centres(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
     Args:
         boxes: (..., 4) xyxy, pixels.
-        size: height and width of the image that the rasters are cut to.
+        size: height and width of the image that the rasters are clipped to.
 
     Returns:
         (..., 2) (x, y), pixels; 0 where a box has no area or nothing of it is in the image.
@@ -153,19 +153,19 @@ def raster_centres(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def select_for_masks(instance: Tensor, scores: Tensor, *, per_image: int = 64) -> SelectedLocations:
-    """Choose the positive locations whose masks are trained: for each instance its best-scored ones.
+    """Positive locations whose masks are trained: the ones with the highest scores of each instance.
 
-    An image with k distinct instances among its positives keeps ``max(floor(per_image / k), 1)`` locations of each, as
-    far as there are so many (TOPK_PROPOSALS_PER_IM of the released CondInst).
+    An image with k distinct instances among its positives keeps up to ``max(floor(per_image / k), 1)`` locations of
+    each (TOPK_PROPOSALS_PER_IM of the released CondInst).
 
     Args:
         instance: int64 (B, L) of the targets, -1 at background.
-        scores: (B, L) what "best" means: the largest class probability times the predicted quality.
-        per_image: how many locations an image may have, roughly.
+        scores: (B, L) largest class probability times the predicted quality.
+        per_image: approximate maximum number of locations of an image.
 
     Returns:
-        The locations, ordered by image, then instance, then falling score. Their number varies, so that the host waits
-        for the device once.
+        The locations, ordered by image, then instance, then decreasing score. Their number varies, which synchronises
+        the device once.
 
     Raises:
         ValueError: the shapes differ or the number is not positive.
@@ -177,7 +177,7 @@ def select_for_masks(instance: Tensor, scores: Tensor, *, per_image: int = 64) -
         )
     if per_image < 1:
         raise ValueError(f"per_image is {per_image}, but at least 1 location has to be kept.")
-    # Sorted by score, then stably by instance: background first, then run after run of one instance each.
+    # Sorted by score, then stably by instance: background first, then one run of locations for each instance.
     by_score = scores.detach().argsort(dim=1, descending=True, stable=True)
     runs, by_instance = instance.gather(1, by_score).sort(dim=1, stable=True)
     order = by_score.gather(1, by_instance)

@@ -1,7 +1,8 @@
 """Photometric and geometric consistency of two views whose depths are both predicted (SC-Depth, Bian et al. 2021).
 
-The depth of a target's point as a source's camera sees it is compared with the depth predicted for that source. The
-disagreement is a loss of its own, and where it is large (moving objects, occlusions) the photometric error counts less.
+The depth of a point of the target in the camera of a source is compared with the depth predicted for that source. Their
+relative difference is a loss of its own, and reduces the weight of the photometric error where it is large (moving
+objects, occlusions).
 """
 
 from typing import NamedTuple
@@ -19,22 +20,22 @@ class ViewErrors(NamedTuple):
     photometric: Tensor
     """Between 0 and 1, already times the weight mask."""
     color: Tensor
-    """Mean absolute colour difference, without gradient: what chooses among sources."""
+    """Mean absolute colour difference, without gradient, by which the source is chosen."""
     depth: Tensor
     """``|D_c - D_p| / (D_c + D_p)``, between 0 and 1; 0 where the warp is not valid."""
     mask: Tensor
-    """bool: the warp is valid and, with the auto-mask, explains the pixel better than no motion."""
+    """bool: the warp is valid and, with the auto-mask, its colour difference is smaller than without motion."""
 
 
 class BestView(NamedTuple):
-    """Errors of each pixel under the source that fits best there; all ``(B, H, W)``."""
+    """Errors of each pixel for the source with the smallest colour difference; all ``(B, H, W)``."""
 
     photometric: Tensor
     """0 (in the graph) outside of the mask."""
     depth: Tensor
     """0 (in the graph) outside of the mask."""
     mask: Tensor
-    """bool: some source is in the mask of :class:`ViewErrors`. A mean over these pixels is the loss."""
+    """bool: the mask of :class:`ViewErrors` is True for at least one source. The loss is a mean over these pixels."""
 
 
 def _check(warped: Tensor, target: Tensor, sources: Tensor, depths: tuple[Tensor, Tensor], valid: Tensor) -> None:
@@ -64,24 +65,24 @@ def geometry_consistency(
     auto_mask: bool = True,
     weight_mask: bool = True,
 ) -> ViewErrors:
-    """Compare warped sources with the target, in colour and in depth.
+    """Photometric and depth errors of warped sources against the target.
 
     Per pixel, ``diff = |D_c - D_p| / (D_c + D_p)``; the photometric error ``w (1 - SSIM) / 2 + (1 - w) |x - y|``,
-    averaged over the channels, counts ``1 - diff``, without gradient through this weight. For the paper's symmetric
-    loss call it once in each direction. Validity is the camera's (in front of it, inside the image); the released
-    code instead takes black pixels as invalid.
+    averaged over the channels, is multiplied by ``1 - diff``, without gradient through this weight. The paper's
+    symmetric loss takes the sum over both directions. A pixel is valid if its point is in front of the source's camera
+    and inside its image; the released code takes black pixels as invalid instead.
 
     Args:
         warped: ``(B, S, C, H, W)``, the sources seen from the target, values in [0, 1].
         target: ``(B, C, H, W)``.
-        sources: ``(B, S, C, H, W)``, as they are, for the auto-mask.
+        sources: ``(B, S, C, H, W)``, unwarped, for the auto-mask.
         projected_depth_m: ``(B, S, 1, H, W)``, ``D_c``: z of the target's points in the sources' cameras, metres.
         sampled_depth_m: ``(B, S, 1, H, W)``, ``D_p``: the depth predicted for the sources, sampled at these points.
-        valid: bool ``(B, S, 1, H, W)``, where there is something to compare; both depths must be positive there.
-        ssim_weight: ``w``, the released code's 0.85; 0 leaves the absolute difference alone.
+        valid: bool ``(B, S, 1, H, W)``, pixels that are compared; both depths must be positive there.
+        ssim_weight: ``w``, the released code's 0.85; 0 omits SSIM.
         ssim_window: odd side of the box window in pixels; the released code's 7, Monodepth2's is 3.
-        auto_mask: take out pixels whose unwarped colour difference is not larger than the warped one.
-        weight_mask: False leaves the weight ``1 - diff`` out.
+        auto_mask: whether to exclude pixels whose unwarped colour difference is not larger than the warped one.
+        weight_mask: whether to apply the weight ``1 - diff``.
 
     Returns:
         :class:`ViewErrors` in at least float32.
@@ -119,10 +120,10 @@ def geometry_consistency(
 
 
 def best_view(errors: ViewErrors) -> BestView:
-    """Take both errors of each pixel from the one source whose colours fit best there.
+    """Both errors of each pixel for the source with the smallest colour difference.
 
-    The source is chosen among those in the mask. (The released code chooses among all, then applies the mask, and puts
-    both directions of a pair into one choice although their pixels differ.)
+    The source is chosen among those in the mask. (The released code chooses among all sources, then applies the mask,
+    and chooses among both directions of a pair although their pixels differ.)
 
     Args:
         errors: of all sources of one target.

@@ -1,7 +1,7 @@
-"""Segments of the pixel grid by graph merging (Felzenszwalb & Huttenlocher 2004), from given costs between neighbours.
+"""Graph-based segmentation of the pixel grid (Felzenszwalb & Huttenlocher 2004) from given costs between neighbours.
 
-Compiled with numba: the merging is a loop over sorted edges in which every step depends on the last, and no tensor
-maths. No gradient flows through it.
+Compiled with numba: merging is a sequential loop over sorted edges, which tensor operations cannot express. No gradient
+flows through it.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Costs = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 SCALE_UNIT = 255.0
-"""The constant ``k`` of the paper is ``scale / SCALE_UNIT``: costs lie in [0, 1], as scikit-image counts them."""
+"""The constant ``k`` of the paper is ``scale / SCALE_UNIT``: costs lie in [0, 1], as in scikit-image."""
 
 _DIGIT_BITS = 11
 _DIGITS = 1 << _DIGIT_BITS
@@ -25,7 +25,7 @@ _PASSES = 3
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``numba.njit`` whose machine code is kept on disk, or only in memory where numba finds no folder for it."""
+    """``numba.njit`` with its machine code cached on disk, or only in memory where no folder is writable."""
     try:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:
@@ -34,7 +34,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_compiled
 def _sorted_edges(costs: npt.NDArray[np.uint32]) -> npt.NDArray[np.int32]:
-    """Order of the edges by cost, equal ones as they stand: radix sort of the bits, which order floats from 0 up."""
+    """Stable order of the edges by cost: radix sort of the bits, which are ordered like the floats from 0 up."""
     n = costs.size
     order = np.arange(n).astype(np.int32)
     other = np.empty(n, np.int32)
@@ -98,7 +98,7 @@ def _segment(
                 a, b = b, a
             parents[b] = a
             sizes[a] += sizes[b]
-            limits[a] = cost + k / sizes[a]  # edges come in rising order, so this one is the largest inside
+            limits[a] = cost + k / sizes[a]  # edges are sorted, so this one is the largest inside
     for edge in order:
         a, b = _root(parents, first[edge]), _root(parents, second[edge])
         if a != b and (sizes[a] < min_size or sizes[b] < min_size):
@@ -130,20 +130,20 @@ def segment_grid(
 ) -> Labels:
     """Segment images whose 4-connected neighbours have the given costs (Felzenszwalb & Huttenlocher 2004, section 4).
 
-    Edges are visited by rising cost, equal ones in raster order (down before right). Two segments merge if the cost
-    is below ``min(Int(a) + k / |a|, Int(b) + k / |b|)``, where ``Int`` is the largest cost inside a segment, ``|a|``
-    its number of pixels and ``k = scale / 255``. A second pass merges across every edge beside which a segment has
-    fewer than ``min_size`` pixels.
+    Edges are visited in order of increasing cost, equal ones in raster order (down before right). Two segments merge if
+    the cost is below ``min(Int(a) + k / |a|, Int(b) + k / |b|)``, where ``Int`` is the largest cost inside a segment,
+    ``|a|`` its number of pixels and ``k = scale / 255``. A second pass merges across every edge of a segment with fewer
+    than ``min_size`` pixels.
 
     Args:
-        cost_down: float32 ``(B, H - 1, W)``, at least 0, between a pixel and the one below. NaN or infinite is no
-            edge: nothing merges across it.
+        cost_down: float32 ``(B, H - 1, W)``, at least 0, between a pixel and the one below. A NaN or infinite cost
+            means that there is no edge.
         cost_right: float32 ``(B, H, W - 1)``, between a pixel and its right neighbour.
-        valid: bool ``(B, H, W)``, or None for all; the others belong to no segment and have no edges.
+        valid: bool ``(B, H, W)``, or None for all; invalid pixels belong to no segment and have no edges.
         scale: larger values give larger segments. As ``k`` is divided by pixels, it has to grow with the image's area
             for the same segments at another resolution.
         min_size: pixels; smaller segments remain only where no edge leaves them.
-        threads: images are shared out among that many threads; the result does not depend on it.
+        threads: number of threads that process images; the result does not depend on it.
 
     Returns:
         int64 ``(B, H, W)``: segments 1 to S of each image in the order of their first pixels, 0 where not valid.

@@ -1,26 +1,21 @@
 """Image-level normalised regression and its multi-scale gradients (LeReS, Yin et al. 2021, arXiv 2012.09365, eq. 3).
 
-The truth of each image is normalised by statistics that outliers do not reach; the *prediction is taken as it is*, so
-the network learns the normalised depth itself and its output must be free to be negative. For a network that predicts
-positive depth see ``losses/by_kind.py``. Constants as in the released training code.
+The ground truth of each image is normalised by trimmed statistics, which ignore outliers. The *prediction is compared
+as it is*: the network learns the normalised depth itself, so its output must be allowed to be negative. For a network
+that predicts positive depth see ``losses/by_kind.py``. The constants are those of the released training code.
 """
 
 import torch
 from torch import Tensor
 
-from geometry.stencils import (
-    fill_outside,
-    masked_mean,
-    masked_mean_per_image,
-    strided_pyramid,
-    trimmed_moments_per_image,
-)
+from geometry.stencils import fill_outside, masked_mean, masked_mean_per_image, trimmed_moments_per_image
+from losses.gradient_matching import gradient_matching
 from losses.inputs import prepare
 
 TRIM = 0.1
-"""Share of the truth that is left out at each end before its mean and deviation are taken."""
+"""Fraction of the ground truth that is left out at each end before its mean and deviation are taken."""
 SQUASH = 0.01
-"""Factor inside the hyperbolic tangent of the second term, in which far outliers count less."""
+"""Factor inside the hyperbolic tangent of the second term, which limits the influence of outliers."""
 MIN_PIXELS = 100
 """An image needs more measured pixels than this."""
 _EPS = 1e-8
@@ -28,18 +23,18 @@ _EPS = 1e-8
 
 
 def normalise_truth(target: Tensor, mask: Tensor, *, trim: float = TRIM) -> Tensor:
-    """Truth of each image less its trimmed mean, over its trimmed unbiased standard deviation.
+    """Ground truth minus the trimmed mean of its image, divided by its trimmed unbiased standard deviation.
 
-    The statistics are those of the *positive* truth in the mask, so that a sky of disparity 0 does not count in them.
+    The statistics are those of the *positive* values in the mask, so that a sky of disparity 0 does not enter them.
 
     Args:
         target: ``(B, 1, H, W)``, depth or disparity in any unit.
         mask: bool ``(B, 1, H, W)``.
-        trim: share left out at each end.
+        trim: fraction left out at each end.
 
     Returns:
-        ``(B, 1, H, W)`` in at least float32, 0 outside the mask. Where all that is left is equal, the truth is only
-        centred (the released code divides by 1e-8).
+        ``(B, 1, H, W)`` in at least float32, 0 outside the mask. Where all remaining values are equal, they are
+        only centred (the released code divides by 1e-8).
 
     Raises:
         ValueError: if ``trim`` is not at least 0 and below 0.5.
@@ -49,6 +44,22 @@ def normalise_truth(target: Tensor, mask: Tensor, *, trim: float = TRIM) -> Tens
     mean, deviation = trimmed_moments_per_image(target, mask & ~(target <= 0), trim=trim)
     divisor = torch.where(deviation == 0, 1.0, deviation + _EPS)
     return fill_outside((target - mean.view(-1, 1, 1, 1)) / divisor.view(-1, 1, 1, 1), mask)
+
+
+def ilnr_per_image(prediction: Tensor, normalised: Tensor, mask: Tensor, *, squash: float = SQUASH) -> Tensor:
+    """``mean |g - p| + mean |tanh(c g) - tanh(c p)|`` of each image, with ground truth that is already normalised.
+
+    Args:
+        prediction: ``(B, 1, H, W)``.
+        normalised: ``(B, 1, H, W)``, ``g``.
+        mask: bool ``(B, 1, H, W)``.
+        squash: ``c``.
+
+    Returns:
+        ``(B,)``, without unit; 0 where the mask is empty.
+    """
+    squashed = ((squash * normalised).tanh() - (squash * prediction).tanh()).abs()
+    return masked_mean_per_image((normalised - prediction).abs() + squashed, mask)
 
 
 def ilnr(
@@ -66,7 +77,7 @@ def ilnr(
         prediction: ``(B, 1, H, W)``, any real values.
         target: ``(B, 1, H, W)``, depth or disparity in any unit.
         mask: bool ``(B, 1, H, W)``.
-        trim: share of the truth left out of its statistics at each end, LeReS's 0.1.
+        trim: fraction of the ground truth left out of its statistics at each end, LeReS's 0.1.
         squash: ``c``, LeReS's 0.01.
         min_pixels: images with this many measured pixels or fewer do not count, LeReS's 100.
 
@@ -74,42 +85,34 @@ def ilnr(
         Scalar, without unit. If no image counts, a zero that stays in the graph.
 
     Raises:
-        ValueError: if the shapes differ, the mask is not bool, or ``trim`` is outside of its range.
+        ValueError: if the shapes differ, the mask is not bool, or ``trim`` is out of range.
     """
     prediction, target = prepare(prediction, target, mask)
-    target = normalise_truth(target, mask, trim=trim)
-    squashed = ((squash * target).tanh() - (squash * prediction).tanh()).abs()
-    per_image = masked_mean_per_image((target - prediction).abs() + squashed, mask)
+    per_image = ilnr_per_image(prediction, normalise_truth(target, mask, trim=trim), mask, squash=squash)
     return masked_mean(per_image, mask.flatten(1).sum(dim=1) > min_pixels)
 
 
 def multi_scale_gradient_ilnr(
     prediction: Tensor, *, target: Tensor, mask: Tensor, scales: int = 4, trim: float = TRIM
 ) -> Tensor:
-    """Differences over two pixels of the residual to the normalised truth, at several scales, summed over the scales.
+    """Absolute differences, over two pixels, of the residual to the normalised truth, summed over several scales.
 
-    At scale ``k`` every ``2^k``-th pixel is kept. A difference counts where both its ends are masked; the sum of both
-    directions is divided by the number of such differences in the whole batch.
+    The sum of each scale is divided by the number of its differences in the whole batch; see
+    :func:`losses.gradient_matching.gradient_matching_per_image`.
 
     Args:
         prediction: ``(B, 1, H, W)``, any real values.
         target: ``(B, 1, H, W)``, depth or disparity in any unit.
         mask: bool ``(B, 1, H, W)``.
         scales: number of scales, LeReS's 4.
-        trim: share of the truth left out of its statistics at each end, LeReS's 0.1.
+        trim: fraction of the ground truth left out of its statistics at each end, LeReS's 0.1.
 
     Returns:
         Scalar, without unit; LeReS weighs it by 0.5. An empty mask gives a zero that stays in the graph.
 
     Raises:
-        ValueError: if the shapes differ, the mask is not bool, ``scales`` is below 1 or ``trim`` outside of its range.
+        ValueError: if the shapes differ, the mask is not bool, ``scales`` is below 1 or ``trim`` is out of range.
     """
     prediction, target = prepare(prediction, target, mask)
     residual = prediction - normalise_truth(target, mask, trim=trim)
-    loss = residual.new_zeros(())
-    for level, both in zip(strided_pyramid(residual, scales), strided_pyramid(mask, scales), strict=True):
-        mask_x, mask_y = both[..., 2:] & both[..., :-2], both[..., 2:, :] & both[..., :-2, :]
-        total_x = fill_outside((level[..., 2:] - level[..., :-2]).abs(), mask_x).sum()
-        total_y = fill_outside((level[..., 2:, :] - level[..., :-2, :]).abs(), mask_y).sum()
-        loss = loss + (total_x + total_y) / (mask_x.sum() + mask_y.sum()).clamp(min=1)
-    return loss
+    return gradient_matching(residual, mask, scales=scales, spacing=2, per_pair=True)

@@ -1,4 +1,4 @@
-"""What every dense loss does to its inputs before any arithmetic."""
+"""Validation and masking of the inputs of dense losses."""
 
 import torch
 from torch import Tensor
@@ -7,16 +7,16 @@ from geometry.stencils import at_least_float32, fill_outside
 
 
 def prepare(prediction: Tensor, target: Tensor, mask: Tensor, *, fill: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Check the shapes, raise half precision to float32 and take out what lies outside the mask.
+    """Prediction and target in at least float32, with a constant outside the mask; shapes are checked.
 
-    The values have to go *before* the first subtraction: a NaN in an unmeasured pixel would otherwise come back
-    through the gradient, where it is multiplied by zero.
+    Unmeasured values have to be replaced *before* the first subtraction: a NaN would otherwise reach the gradient, as
+    zero times NaN.
 
     Args:
         prediction: ``(B, C, H, W)``.
         target: the shape of ``prediction``.
         mask: bool, the shape of ``prediction``.
-        fill: what both tensors hold outside the mask.
+        fill: value of both tensors outside the mask.
 
     Returns:
         ``prediction`` and ``target`` in at least float32; outside the mask both are ``fill``, with zero gradient.

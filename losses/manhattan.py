@@ -1,4 +1,4 @@
-"""Normals of a Manhattan world: alignment with its six directions, and the loss that pulls normals onto them.
+"""Normals of a Manhattan world: alignment with its six directions, and the normal loss.
 
 From StructDepth (Li et al. 2021, https://arxiv.org/abs/2108.08574, section 3.2) as used by GAM-Depth (2024,
 https://arxiv.org/abs/2402.14354).
@@ -16,10 +16,10 @@ STRICT_COSINE = 0.98
 
 
 def cosine_threshold(progress: float, *, start: float = LOOSE_COSINE, end: float = STRICT_COSINE) -> float:
-    """Smallest cosine between a normal and its Manhattan direction at a point of training; it grows linearly.
+    """Smallest cosine between an aligned normal and its Manhattan direction, which increases linearly during training.
 
     Args:
-        progress: share of training that is done, 0 to 1.
+        progress: fraction of the training that is done, 0 to 1.
         start: cosine at 0.
         end: cosine at 1.
 
@@ -47,17 +47,16 @@ def align_normals(
 
     Args:
         normals: ``(B, 3, H, W)`` unit vectors in the camera frame, 0 where undefined.
-        vanishing: ``(B, 3, 3)``, rows are unit vectors in the camera frame, of either sign; all zero where none are
-            known.
-        min_cosine: cosine between normal and direction from which on a pixel is masked in.
-        border: pixels at the left, right and bottom that are masked out (the paper's, at 384x288).
-        border_top: pixels at the top that are masked out (the paper's, at 384x288).
+        vanishing: ``(B, 3, 3)``, rows are unit vectors in the camera frame, of either sign; all zero where unknown.
+        min_cosine: smallest cosine between normal and direction of a pixel in the mask.
+        border: pixels at the left, right and bottom that are not in the mask (the paper's, at 384x288).
+        border_top: pixels at the top that are not in the mask (the paper's, at 384x288).
 
     Returns:
-        ``(B, 3, H, W)`` aligned normals in at least float32, whatever their cosine: segmentation takes them all. They
-        are the normals themselves where the image has no vanishing directions, 0 where a normal is undefined (0 or not
-        finite), and carry no gradient. And bool ``(B, 1, H, W)``: the normal is defined, close enough to its direction
-        and off the border. It is False in all of an image without vanishing directions.
+        ``(B, 3, H, W)`` aligned normals in at least float32, for any cosine, since segmentation uses all of them. They
+        are the normals themselves in an image without vanishing directions, 0 where a normal is undefined (0 or not
+        finite), and have no gradient. And the mask, bool ``(B, 1, H, W)``: the normal is defined, close enough to its
+        direction and not in the border. It is False everywhere in an image without vanishing directions.
 
     Raises:
         ValueError: if a shape does not fit or a border is negative.
@@ -94,7 +93,7 @@ def normal_alignment_loss(normals: Tensor, *, aligned: Tensor, mask: Tensor) -> 
     """Mean of ``(1 - cos(n, n_aligned)) mask`` over *all* pixels of the batch (StructDepth, eq. 8).
 
     Args:
-        normals: ``(B, 3, H, W)`` unit vectors; may hold anything, NaN included, outside the mask.
+        normals: ``(B, 3, H, W)`` unit vectors; arbitrary, also NaN, outside the mask.
         aligned: ``(B, 3, H, W)`` unit vectors, taken as constants.
         mask: bool ``(B, 1, H, W)``, e.g. aligned and planar.
 

@@ -1,8 +1,8 @@
-"""Pairs of neighbours that look alike, or lie at one depth, belong to one side of the mask's edge.
+"""Pairwise loss of BoxInst: neighbouring pixels of similar colour or depth should have the same mask label.
 
 The pairwise term of BoxInst (Tian et al. 2021, https://arxiv.org/abs/2012.02310, section 3.2) and its depth-consistency
-variant (arXiv 2403.01214). Every pixel has 8 neighbours, in the order of ``geometry.boxes.NEIGHBOUR_OFFSETS``. The term
-only ever attracts: on an edge that the colours do not show, it pulls the wrong way.
+variant (arXiv 2403.01214). Every pixel has 8 neighbours, in the order of ``geometry.boxes.NEIGHBOUR_OFFSETS``. The loss
+only penalises different labels: at an edge of an object that has no edge in the image, its gradient is wrong.
 """
 
 from typing import Any, Literal
@@ -20,11 +20,11 @@ PairGate = Literal["colour", "depth", "both"]
 DILATION = 2
 N_NEIGHBOURS = len(NEIGHBOUR_OFFSETS)
 CHUNK_PIXELS = 2**22
-"""Pixels of as many instances as are worked on at once, which bounds the memory."""
+"""Pixels of the instances that are processed at once, which limits the memory."""
 CPU_CHUNK_PIXELS = 2**20
-"""The same on a CPU: fewer would fit its cache better, but make the threads of a busy machine wait more often."""
+"""The same on a CPU: fewer would fit its cache better, but threads synchronise after every chunk."""
 
-# IEC 61966-2-1 (sRGB) and the white of daylight D65 as seen by the observer of 1931.
+# IEC 61966-2-1 (sRGB), and the white point D65 for the CIE 1931 standard observer.
 XYZ_FROM_RGB = (
     (0.412453, 0.357580, 0.180423),
     (0.212671, 0.715160, 0.072169),
@@ -34,7 +34,7 @@ WHITE_XYZ = (0.95047, 1.0, 1.08883)
 
 
 def rgb_to_lab(image: Tensor) -> Tensor:
-    """Turn sRGB into CIE L*a*b* with the white point D65.
+    """CIE L*a*b* values of an sRGB image, with the white point D65.
 
     Args:
         image: ``(B, 3, H, W)`` RGB in [0, 1].
@@ -43,7 +43,7 @@ def rgb_to_lab(image: Tensor) -> Tensor:
         ``(B, 3, H, W)`` in at least float32: L in [0, 100], a and b about [-110, 100].
 
     Raises:
-        ValueError: if the shape is another.
+        ValueError: if the shape is wrong.
     """
     _check_image(image)
     image = at_least_float32(image)
@@ -57,12 +57,11 @@ def rgb_to_lab(image: Tensor) -> Tensor:
 
 
 def without_bottom(image_mask: Tensor, *, rows: Tensor) -> Tensor:
-    """Take the lowest rows out of the real part of each image, as BoxInst does with 10 rows of the original image.
+    """Image mask without the lowest rows of each image; BoxInst excludes 10 rows of the original image.
 
     Args:
-        image_mask: bool ``(B, 1, H, W)``, True on the image and False on what pads it at the right and the bottom.
-        rows: ``(B,)`` rows of the resized image to take out, for BoxInst 10 times the factor of the resizing; rounded
-            down.
+        image_mask: bool ``(B, 1, H, W)``, True on the image and False on the padding at the right and the bottom.
+        rows: ``(B,)`` rows of the resized image to exclude, for BoxInst 10 times the resize factor; rounded down.
 
     Returns:
         Bool ``(B, 1, H, W)``.
@@ -73,20 +72,20 @@ def without_bottom(image_mask: Tensor, *, rows: Tensor) -> Tensor:
 
 @torch.no_grad()
 def colour_similarity(image: Tensor, *, image_mask: Tensor, stride: int = 4, dilation: int = DILATION) -> Tensor:
-    """``exp(-|LAB_i - LAB_j| / 2)`` between the pixels of the reduced image and their 8 neighbours.
+    """``exp(-|LAB_i - LAB_j| / 2)`` between the pixels of the downsampled image and their 8 neighbours.
 
-    The image is taken in 256 levels, averaged over ``stride x stride`` pixels and rounded down to a level, as in the
-    released code, but without a trip to the CPU. No gradient flows through it.
+    The image is quantised to 256 levels, averaged over ``stride x stride`` pixels and rounded down to a level, as in
+    the released code, but on the device. No gradient flows through it.
 
     Args:
         image: ``(B, 3, H, W)`` RGB in [0, 1], not normalised; H and W are multiples of ``stride``.
         image_mask: bool ``(B, 1, H, W)``, True on real pixels.
-        stride: factor of the reduction. The mask is sampled at every ``stride``-th pixel from ``stride // 2`` on.
-        dilation: distance to the neighbours, in pixels of the reduced image.
+        stride: downsampling factor. The mask is sampled at every ``stride``-th pixel from ``stride // 2`` on.
+        dilation: distance to the neighbours, in pixels of the downsampled image.
 
     Returns:
-        ``(B, 8, H / stride, W / stride)`` in [0, 1], in at least float32: 0 where the *neighbour* is no real pixel or
-        outside of the image; the pixel itself is not looked at.
+        ``(B, 8, H / stride, W / stride)`` in [0, 1], in at least float32: 0 where the *neighbour* is padding or outside
+        the image; the pixel itself may be padding.
 
     Raises:
         ValueError: if the shapes do not fit, the mask is not bool, or the stride does not divide the image.
@@ -100,7 +99,7 @@ def colour_similarity(image: Tensor, *, image_mask: Tensor, stride: int = 4, dil
         )
     if stride < 1 or height % stride or width % stride:
         raise ValueError(f"The stride is {stride}, but it must be at least 1 and divide the image of {height}x{width}.")
-    # Whole levels first: what arithmetic has left a rounding below v / 255 would fall to v - 1.
+    # Rounded to levels first: a value slightly below v / 255 due to rounding would be floored to v - 1.
     levels = (255 * at_least_float32(image)).round_().clamp_(0, 255)
     lab = rgb_to_lab(F.avg_pool2d(levels, stride).floor_() / 255)
     return _similarity(lab, image_mask[:, 0, stride // 2 :: stride, stride // 2 :: stride], 0.5, dilation, both=False)
@@ -112,19 +111,19 @@ def depth_similarity(
 ) -> Tensor:
     """``exp(-depth_scale |d_i - d_j|)`` between pixels and their 8 neighbours (arXiv 2403.01214).
 
-    The paper keeps pairs above 0.5 but does not give the unit of its depth. In [0, 1] and with a scale of 1 no pair is
-    below 0.37, and the threshold would select next to nothing: the scale is what gives it a meaning. A scale of ``s``
-    and a threshold of 0.5 keep pairs closer than ``0.69 / s``. No gradient flows through it.
+    The paper keeps pairs above 0.5 but does not give the unit of its depth. For depth in [0, 1] and a scale of 1 the
+    similarity is at least 0.37, and the threshold would keep almost every pair; hence the scale. A scale of ``s`` and a
+    threshold of 0.5 keep pairs that differ by less than ``0.69 / s``. No gradient flows through it.
 
     Args:
-        depth: ``(B, 1, h, w)`` inverse depth, near = 1 (or in another unit that the scale goes with).
+        depth: ``(B, 1, h, w)`` inverse depth, near = 1 (or in another unit that the scale refers to).
         depth_scale: factor on the differences, per unit of ``depth``, positive.
         depth_mask: bool ``(B, 1, h, w)``, False where there is no depth; None takes all.
         dilation: distance to the neighbours, in pixels of ``depth``.
 
     Returns:
         ``(B, 8, h, w)`` in [0, 1], in at least float32: 0 where the pixel or its neighbour has no depth, and where the
-        neighbour is outside of the image.
+        neighbour is outside the image.
 
     Raises:
         ValueError: if the shapes do not fit, the mask is not bool, or the scale is not positive.
@@ -144,11 +143,11 @@ def depth_similarity(
 
 
 def _similarity(values: Tensor, mask: Tensor, scale: float, dilation: int, *, both: bool) -> Tensor:
-    """``exp(-scale * Euclidean distance)``, zero where the neighbour, or one of both, is outside of the mask."""
+    """``exp(-scale * Euclidean distance)``, zero where the neighbour, or either of the two, is outside the mask."""
     result = values.new_zeros(values.shape[0], N_NEIGHBOURS, *values.shape[2:])
     for i in range(N_NEIGHBOURS // 2):
         here, there = neighbours(values, i, dilation=dilation)
-        # Far faster than a norm over the three channels, which lie far apart in memory.
+        # Much faster than torch's norm over the channels, which are far apart in memory.
         alike = torch.exp(-scale * (here - there).square().sum(dim=1).sqrt())
         masked_here, masked_there = neighbours(mask, i, dilation=dilation)
         if both:
@@ -167,17 +166,17 @@ def pair_weights(
     colour_threshold: float = 0.3,
     depth_threshold: float = 0.5,
 ) -> Tensor:
-    """Which pairs a pairwise term pulls together.
+    """Pairs of neighbours that the pairwise loss applies to.
 
     ``colour`` is BoxInst, ``depth`` the depth-consistency term of arXiv 2403.01214. ``both`` is this project's own: a
-    pair has to be alike in both, since colour alone pulls the wrong way at the edge of a camouflaged object.
+    pair has to be similar in both, since the colours at the edge of a camouflaged object are similar on both sides.
 
     Args:
-        pair_gate: what to look at.
+        pair_gate: which similarity decides.
         colour: ``(B, 8, h, w)`` of :func:`colour_similarity`, needed for ``colour`` and ``both``.
         depth: ``(B, 8, h, w)`` of :func:`depth_similarity`, needed for ``depth`` and ``both``.
-        colour_threshold: least colour similarity, BoxInst's 0.3.
-        depth_threshold: depth similarity that has to be exceeded, the paper's 0.5.
+        colour_threshold: smallest colour similarity of a pair, BoxInst's 0.3.
+        depth_threshold: depth similarity that a pair has to exceed, the paper's 0.5.
 
     Returns:
         Bool ``(B, 8, h, w)``. Without a threshold of 0 it is False where a similarity is 0.
@@ -292,7 +291,7 @@ def _pair_losses(logits: Tensor, weights: Tensor, gradient: Tensor | None, dilat
     """Weighted sum over the pairs of ``(n, h, w)`` logits; adds its gradient to ``gradient``, which has their shape."""
     total = logits.new_zeros(())
     log_inside = F.logsigmoid(logits)
-    log_outside = F.logsigmoid(-logits)  # not by a subtraction, whose rounding would outweigh a confident pair
+    log_outside = F.logsigmoid(-logits)  # a subtraction would lose the digits of confident pixels
     inside = logits.sigmoid()
     for i in range(N_NEIGHBOURS // 2):
 

@@ -1,52 +1,46 @@
-"""Pair-wise normal loss (LeReS, Yin et al. 2021, arXiv 2012.09365, eq. 1 and 2): angles across edges, and flat planes.
+"""Pair-wise normal loss (LeReS, Yin et al. 2021, arXiv 2012.09365, eq. 1): angles between surfaces across edges.
 
-Both forms need metric truth with a known camera: angles mean nothing while the shift of the depth is unknown. As in
-LeReS the prediction is first aligned to the truth by least-squares scale and shift, with gradients through the
-solution; ``align=False`` leaves it as it is, which a scale of the prediction does not change, but a shift does.
+It needs metric ground truth with known intrinsics, since angles depend on the shift of the depth and on the camera. As
+in LeReS, the prediction is first aligned to the ground truth by least-squares scale and shift, with gradients through
+the solution.
 
-Deviations from the released code: the normals are those of ``geometry/normals.py`` (no box filter before, undefined
-instead of zero where a neighbour is missing) and so validity needs no separate erosion; the number of anchors is fixed;
-random triplets of a plane are drawn again at every call; images are averaged over those with something to compare.
-Which triplets span a plane is judged by the true points in space; the released code judges by pixel coordinates alone
-(divided by half the width), where sides may be parallel that are not so in space, and the reverse. It also drops a
-triplet of which any two points are near in x and any two, perhaps others, in y; here it has to be the same two.
+Deviations from the released code: the normals are those of ``geometry/normals.py`` (no box filter before; undefined,
+instead of zero, where a neighbour is missing), so that validity needs no separate erosion; the number of anchors is
+fixed; the image gradient is that of the mean of the channels, not of the red one; a depth discontinuity is a relative
+jump, instead of a gradient above a tenth of the image's largest, which a wall seen at an angle has everywhere; images
+are averaged over those with pairs that count. LeReS's second form, on triplets of points of known planes, is not
+implemented: mixed training data have no plane masks.
 """
 
-from typing import NamedTuple
+import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from geometry.alignment import scale_and_shift
 from geometry.camera import unproject
+from geometry.masks import erode
 from geometry.normals import normals_from_points
 from geometry.stencils import at_least_float32, fill_outside, masked_mean, masked_mean_per_image
 from losses.inputs import prepare
-from losses.pixel_pairs import PixelPairs, uniform_numbers, values_at
+from losses.pixel_pairs import PixelPairs, edge_pairs, join, random_pairs, values_at
 
 STEEP_COSINE = 0.3
-"""Below this absolute cosine of the true normals the two pixels of a pair lie on different faces."""
+"""Below this absolute cosine of the true normals the two pixels of a pair are on different surfaces."""
 FLAT_COSINE = 0.95
-"""Above it they lie on one."""
-COLLINEAR_COSINE = 0.867
-"""Sides of a triplet at an angle of less than 30 degrees span no reliable normal."""
-NEAR = 0.007
-"""Two points of a triplet nearer than this in x / z and in y / z are too near to each other."""
-_FLAT_TRIPLET = 1e-6
-"""A predicted triplet whose area is a smaller share of the product of its sides has no direction but rounding's."""
-
-
-class PixelTriplets(NamedTuple):
-    """Triplets of pixels on each plane of each image."""
-
-    pixels: Tensor
-    """int64 ``(B, N, T, 3)``, into the flattened ``H * W``."""
-    valid: Tensor
-    """bool ``(B, N, T)``; the others hold any index inside the image and must not be used."""
+"""Above it they are on the same one."""
+ANCHORS = 1000
+"""Edge pixels drawn in each image, once from the edges of the image and once from those of the true normals."""
+NEAREST_PX, FARTHEST_PX = 3, 19
+"""Distances of the pixels of a pair from the edge, for images of 448 pixels (LeReS)."""
+REFERENCE_WIDTH_PX = 448
+DEPTH_JUMP = 0.1
+"""Relative difference of depth between neighbouring pixels that makes a discontinuity."""
 
 
 def _aligned(prediction: Tensor, target: Tensor, mask: Tensor, align: bool) -> tuple[Tensor, Tensor]:
-    """Prediction and truth in float32 with 0 outside the mask, the prediction aligned if wanted."""
+    """Prediction and ground truth in float32 with 0 outside the mask, the prediction aligned if wanted."""
     prediction, target = prepare(prediction, target, mask)
     if align:
         scale, shift = scale_and_shift(prediction, target=target, mask=mask)
@@ -59,6 +53,91 @@ def _absolute_cosine(normals: Tensor, pairs: PixelPairs) -> Tensor:
     return (values_at(normals, pairs.first) * values_at(normals, pairs.second)).sum(dim=1).abs()
 
 
+def pairwise_normal(
+    prediction: Tensor,
+    *,
+    target: Tensor,
+    mask: Tensor,
+    K: Tensor,
+    image: Tensor,
+    anchors: int = ANCHORS,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Pair-wise normal loss over pairs across edges and as many random pairs: the term of mixed training.
+
+    Args:
+        prediction: ``(B, 1, H, W)``, depth up to scale and shift.
+        target: ``(B, 1, H, W)``, depth in metres, positive inside the mask.
+        mask: bool ``(B, 1, H, W)``; False all over an image whose depth is not metric or whose intrinsics are unknown.
+        K: ``(B, 3, 3)``, pixels.
+        image: ``(B, 3, H, W)``, RGB.
+        anchors: see :data:`ANCHORS`.
+        generator: random generator; None takes torch's default one.
+
+    Returns:
+        Scalar between 0 and 3, mean over the images with a pair that counts; without one, a zero that stays in the
+        graph.
+
+    Raises:
+        ValueError: if a shape is wrong, the mask is not bool, or ``anchors`` is below 1.
+    """
+    edges = normal_edge_pairs(image, target=target, mask=mask, K=K, anchors=anchors, generator=generator)
+    others = random_pairs(mask, edges.first.shape[1], generator=generator)
+    return pairwise_normal_edge(prediction, target=target, mask=mask, K=K, edge_pairs=edges, other_pairs=others)
+
+
+def _continuous(depth: Tensor, mask: Tensor) -> Tensor:
+    """Where measured depths of the 3x3 neighbourhood differ by at most :data:`DEPTH_JUMP`, bool ``(B, 1, H, W)``."""
+    log_depth = fill_outside(depth, mask, 1.0).log()
+    largest, negative_smallest = (
+        F.max_pool2d(fill_outside(values, mask, float("-inf")), 3, stride=1, padding=1)
+        for values in (log_depth, -log_depth)
+    )
+    return largest + negative_smallest <= math.log1p(DEPTH_JUMP)
+
+
+@torch.no_grad()
+def normal_edge_pairs(
+    image: Tensor,
+    *,
+    target: Tensor,
+    mask: Tensor,
+    K: Tensor,
+    anchors: int = ANCHORS,
+    normal_radius: int = 2,
+    generator: torch.Generator | None = None,
+) -> PixelPairs:
+    """Pairs across the edges of an image and of its true normals, away from depth discontinuities (LeReS).
+
+    Args:
+        image: ``(B, 3, H, W)``, RGB.
+        target: ``(B, 1, H, W)``, depth in metres, positive inside the mask.
+        mask: bool ``(B, 1, H, W)``.
+        K: ``(B, 3, 3)``, pixels.
+        anchors: see :data:`ANCHORS`.
+        normal_radius: distance in pixels of the neighbours a normal is computed from.
+        generator: random generator; None takes torch's default one.
+
+    Returns:
+        ``6 * anchors`` pairs in each image.
+
+    Raises:
+        ValueError: if a shape is wrong or ``anchors`` is below 1.
+    """
+    target = fill_outside(at_least_float32(target), mask)
+    normals, defined = normals_from_points(unproject(target, at_least_float32(K)), radius=normal_radius)
+    # A normal next to an edge mixes both sides: anchors and pairs keep farther away than the radius at any image size.
+    discontinuity = ~erode(_continuous(target, mask), normal_radius + 1)
+    nearest = max(NEAREST_PX, normal_radius + 1)
+    farthest = max(nearest + 1, round(FARTHEST_PX * image.shape[-1] / REFERENCE_WIDTH_PX))
+    options = {"mask": mask, "nearest": nearest, "farthest": farthest, "generator": generator}
+    from_image = edge_pairs(image, anchors, exclude=discontinuity, **options)
+    # Normals are 0 where they are undefined, which is not an edge of a surface.
+    undefined = ~erode(defined, 1)
+    from_normals = edge_pairs(normals, anchors, exclude=discontinuity | undefined, strongest_channel=True, **options)
+    return join(from_image, from_normals)
+
+
 def pairwise_normal_edge(
     prediction: Tensor,
     *,
@@ -66,31 +145,31 @@ def pairwise_normal_edge(
     mask: Tensor,
     K: Tensor,
     edge_pairs: PixelPairs,
-    random_pairs: PixelPairs | None = None,
+    other_pairs: PixelPairs | None = None,
     align: bool = True,
     normal_radius: int = 2,
 ) -> Tensor:
-    """Difference of ``|n_a . n_b|`` between prediction and truth over pairs of pixels (LeReS, eq. 1).
+    """Absolute difference of ``|n_a . n_b|`` between prediction and ground truth over pairs of pixels (LeReS, eq. 1).
 
-    Three means of each image are added: over the edge pairs that lie on different faces, over those that lie on one
-    face, and over the random pairs. Pairs in between (a curved surface, a doubtful normal) do not count.
+    The sum of three means over each image: edge pairs whose true normals are nearly orthogonal, edge pairs whose true
+    normals are nearly parallel, and random pairs. Edge pairs in between (curved surfaces, noisy normals) do not count.
 
     Args:
         prediction: ``(B, 1, H, W)``, depth.
         target: ``(B, 1, H, W)``, depth in metres, positive inside the mask.
         mask: bool ``(B, 1, H, W)``.
         K: ``(B, 3, 3)``, pixels.
-        edge_pairs: pairs across edges of the image or of the true normals (``losses.pixel_pairs.edge_pairs`` with
-            distances of 3 to 19 pixels, away from depth edges).
-        random_pairs: pairs anywhere; None leaves that mean out.
-        align: whether to align by scale and shift first.
-        normal_radius: distance in pixels of the neighbours that make a normal; LeReS spans 5 pixels, hence 2.
+        edge_pairs: pairs across edges of the image or of the true normals, see :func:`normal_edge_pairs`.
+        other_pairs: pairs at random positions; None leaves that mean out.
+        align: whether to align the prediction by least-squares scale and shift first.
+        normal_radius: distance in pixels of the neighbours a normal is computed from; 2 spans 5 pixels as LeReS does.
 
     Returns:
-        Scalar between 0 and 3, mean over the images with a pair that counts; without one, a zero in the graph.
+        Scalar between 0 and 3, mean over the images with a pair that counts; without one, a zero that stays in the
+        graph.
 
     Raises:
-        ValueError: if shapes do not fit or the mask is not bool.
+        ValueError: if a shape is wrong or the mask is not bool.
     """
     prediction, target = _aligned(prediction, target, mask, align)
     K = at_least_float32(K)
@@ -99,7 +178,7 @@ def pairwise_normal_edge(
     defined = valid_p & valid_g
     loss = prediction.new_zeros(len(prediction))
     counts = torch.zeros_like(loss, dtype=torch.bool)
-    for pairs in (edge_pairs, random_pairs):
+    for pairs in (edge_pairs, other_pairs):
         if pairs is None:
             continue
         valid = pairs.valid & (values_at(defined, pairs.first) & values_at(defined, pairs.second)).squeeze(1)
@@ -110,118 +189,3 @@ def pairwise_normal_edge(
             loss = loss + masked_mean_per_image(difference, valid & group)
             counts = counts | (valid & group).any(dim=1)
     return masked_mean(loss, counts)
-
-
-def plane_triplets(
-    planes: Tensor, count: int, *, number_of_planes: int, generator: torch.Generator | None = None
-) -> PixelTriplets:
-    """Draw triplets uniformly among the pixels of each plane.
-
-    Args:
-        planes: int64 ``(B, 1, H, W)``, planes from 1, 0 = none; labels above ``number_of_planes`` count as none.
-        count: triplets a plane, at least 1; LeReS draws 5000.
-        number_of_planes: ``N``, so that shapes do not depend on what an image shows.
-        generator: source of randomness; None takes torch's own.
-
-    Returns:
-        ``count`` triplets for each of the ``N`` planes, invalid where an image has no such plane or pixels coincide.
-
-    Raises:
-        ValueError: if ``count`` or ``number_of_planes`` is below 1 or ``planes`` is not int64.
-    """
-    if count < 1 or number_of_planes < 1:
-        raise ValueError(f"count is {count} and number_of_planes {number_of_planes}, but both must be at least 1.")
-    if planes.dtype is not torch.int64:
-        raise ValueError(f"planes are {planes.dtype}, but torch.int64 is needed.")
-    labels = planes.flatten(1)
-    labels = torch.where((labels > 0) & (labels <= number_of_planes), labels, 0)
-    sizes = labels.new_zeros(len(labels), number_of_planes + 1).scatter_add_(1, labels, torch.ones_like(labels))
-    # Sorted by plane, the pixels of one follow one another from `start` on.
-    order = labels.argsort(dim=1, stable=True)
-    start = (sizes.cumsum(dim=1) - sizes)[:, 1:, None, None]
-    size = sizes[:, 1:, None, None]
-    position = uniform_numbers((len(labels), number_of_planes, count, 3), planes, generator).to(torch.float64)
-    rank = (position * size).floor().to(torch.int64)
-    index = order.gather(1, (start + rank).clamp(max=labels.shape[1] - 1).flatten(1)).view_as(rank)
-    first, second, third = index.unbind(dim=-1)
-    distinct = (first != second) & (second != third) & (third != first)
-    return PixelTriplets(index, distinct & (size > 0).squeeze(-1))
-
-
-def _sides(points: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """First corner and the three sides of each triplet, ``(B, 3, N, T)``."""
-    corners = values_at(points, index.flatten(1)).unflatten(2, index.shape[1:])
-    first, second, third = corners.unbind(dim=-1)
-    return first, second - first, third - first, third - second
-
-
-def _dot(u: Tensor, v: Tensor) -> Tensor:
-    return (u * v).sum(dim=1)
-
-
-def _well_shaped(target_points: Tensor, index: Tensor) -> Tensor:
-    """Triplets of the truth that span a plane: bool ``(B, N, T)``.
-
-    No two sides may be nearly parallel in space and no two points near each other in x / z as well as in y / z. The
-    released code takes other coordinates and another rule for near points, see the head of the module.
-    """
-    first, *sides = _sides(target_points, index)
-    corners = (first, first + sides[0], first + sides[1])
-    x, y = (
-        [corner[:, axis] / fill_outside(corner[:, 2], corner[:, 2] > 0, 1.0) for corner in corners] for axis in (0, 1)
-    )
-    good = torch.ones_like(index[..., 0], dtype=torch.bool)
-    for i, j in ((0, 1), (1, 2), (2, 0)):
-        product = (_dot(sides[i], sides[i]) * _dot(sides[j], sides[j])).sqrt()
-        good = good & (_dot(sides[i], sides[j]).abs() <= COLLINEAR_COSINE * product)
-        good = good & ~(((x[i] - x[j]).abs() < NEAR) & ((y[i] - y[j]).abs() < NEAR))
-    return good
-
-
-def _unit(vectors: Tensor, valid: Tensor) -> Tensor:
-    """Vectors ``(B, 3, ...)`` of length 1, zero where not valid."""
-    # A constant factor does not change the direction and keeps the square from under- and overflow.
-    size = vectors.detach().abs().amax(dim=1)
-    vectors = fill_outside(vectors, valid.unsqueeze(1)) / fill_outside(size, valid, 1.0).unsqueeze(1)
-    return vectors * fill_outside(_dot(vectors, vectors), valid, 1.0).rsqrt().unsqueeze(1)
-
-
-def pairwise_normal_plane(
-    prediction: Tensor, *, target: Tensor, mask: Tensor, K: Tensor, triplets: PixelTriplets, align: bool = True
-) -> Tensor:
-    """``1 - cos`` between the normals of triplets of points of a plane and their mean normal (LeReS, eq. 2).
-
-    A region that is known to be flat must come out flat, whichever way it faces. Triplets whose true points are nearly
-    on one line or very near to each other are left out.
-
-    Args:
-        prediction: ``(B, 1, H, W)``, depth.
-        target: ``(B, 1, H, W)``, depth in metres, positive inside the mask.
-        mask: bool ``(B, 1, H, W)``.
-        K: ``(B, 3, 3)``, pixels.
-        triplets: see :func:`plane_triplets`; those with a point outside the mask do not count.
-        align: whether to align by scale and shift first.
-
-    Returns:
-        Scalar between 0 and 2, mean over all triplets that count; without one, a zero in the graph.
-
-    Raises:
-        ValueError: if shapes do not fit or the mask is not bool.
-    """
-    prediction, target = _aligned(prediction, target, mask, align)
-    K = at_least_float32(K)
-    measured = values_at(mask, triplets.pixels.flatten(1)).squeeze(1).view_as(triplets.pixels).all(dim=-1)
-    valid = triplets.valid & measured & _well_shaped(unproject(target, K), triplets.pixels)
-    first, u, v, _ = _sides(unproject(prediction, K), triplets.pixels)
-    normal = torch.stack(
-        [u[:, i] * v[:, j] - u[:, j] * v[:, i] for i, j in ((1, 2), (2, 0), (0, 1))],
-        dim=1,
-    )
-    area, sides = (part.detach() for part in (_dot(normal, normal), _dot(u, u) * _dot(v, v)))
-    valid = valid & ~(area <= _FLAT_TRIPLET**2 * sides)  # a NaN has to stay visible
-    # All normals of a plane have to point to the same side: away from the camera.
-    away = torch.where(_dot(normal, first).detach() < 0, -1.0, 1.0).unsqueeze(1)
-    normal = _unit(away * normal, valid)
-    total = normal.sum(dim=-1, keepdim=True)
-    mean = _unit(total, valid.any(dim=-1, keepdim=True) & (total.detach().abs().amax(dim=1) > 0))
-    return masked_mean(1 - _dot(normal, mean), valid)

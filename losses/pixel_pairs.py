@@ -1,11 +1,11 @@
-"""Which pixels to compare with which: pairs at random and across the edges of a picture.
+"""Pairs of pixels for ranking and normal losses: at random positions and across the edges of an image.
 
-For losses on pairs (Xian et al. 2020, "Structure-Guided Ranking Loss"; LeReS, Yin et al. 2021). The numbers of pairs
-are fixed, so that shapes never depend on what an image shows and nothing waits for the GPU.
+After Xian et al. 2020, "Structure-Guided Ranking Loss", and LeReS (Yin et al. 2021). The numbers of pairs are fixed, so
+that no tensor shape depends on the content of an image and the GPU is never synchronised.
 
-Deviation: the line of an edge pair runs along the gradient of the picture. In the released code of LeReS the Sobel
-filter of the rows points up while rows count down, so that its lines run along the gradient mirrored in the horizontal:
-across upright and level edges alike, but not across a slanted one (along it, where it slants by 45 degrees).
+Deviation: the line of an edge pair runs along the image gradient. In the released code of LeReS the vertical Sobel
+filter has the opposite sign, so that its lines run along the mirrored gradient: across vertical and horizontal edges,
+but not across diagonal ones (along them at 45 degrees).
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from geometry.stencils import at_least_float32
 
 EDGE_FRACTION = 0.1
-"""An edge pixel has at least this share of the image's largest gradient (LeReS)."""
+"""An edge pixel has at least this fraction of the image's longest gradient (LeReS)."""
 
 
 class PixelPairs(NamedTuple):
@@ -28,16 +28,16 @@ class PixelPairs(NamedTuple):
     second: Tensor
     """int64 ``(B, P)``."""
     valid: Tensor
-    """bool ``(B, P)``; the others hold any index inside the image and must not be used."""
+    """bool ``(B, P)``; invalid pairs hold arbitrary indices inside the image and must not be used."""
 
 
 def join(*pairs: PixelPairs) -> PixelPairs:
-    """Put the pairs of each image together."""
+    """Concatenate the pairs of each image."""
     return PixelPairs(*(torch.cat(fields, dim=1) for fields in zip(*pairs, strict=True)))
 
 
 def values_at(values: Tensor, index: Tensor) -> Tensor:
-    """Take values at pixels.
+    """Values of a map at pixels.
 
     Args:
         values: ``(B, C, H, W)``.
@@ -66,12 +66,12 @@ def pixels_by_rank(mask: Tensor, position: Tensor) -> Tensor:
 
 
 def uniform_numbers(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw numbers in [0, 1) on the generator's device and bring them to where they are used.
+    """Uniform random numbers in [0, 1), drawn on the generator's device and moved to that of ``like``.
 
     Args:
-        shape: of the result.
-        like: gives the device.
-        generator: source of randomness; None takes torch's own.
+        shape: shape of the result.
+        like: a tensor on the wanted device.
+        generator: random generator; None takes torch's default one.
 
     Returns:
         float32 of the shape.
@@ -81,15 +81,15 @@ def uniform_numbers(shape: tuple[int, ...], like: Tensor, generator: torch.Gener
 
 
 def random_pairs(mask: Tensor, count: int, *, generator: torch.Generator | None = None) -> PixelPairs:
-    """Draw both pixels of every pair uniformly among the masked pixels of the image.
+    """Random pairs of pixels, both drawn uniformly among the masked pixels of the image.
 
     Args:
         mask: bool ``(B, 1, H, W)``.
-        count: pairs an image, at least 1.
-        generator: source of randomness; None takes torch's own.
+        count: number of pairs in each image, at least 1.
+        generator: random generator; None takes torch's default one.
 
     Returns:
-        ``count`` pairs an image, invalid where the mask is empty or both pixels are the same.
+        ``count`` pairs in each image, invalid where the mask is empty or both pixels are the same.
 
     Raises:
         ValueError: if ``count`` is below 1.
@@ -101,15 +101,28 @@ def random_pairs(mask: Tensor, count: int, *, generator: torch.Generator | None 
     return PixelPairs(first, second, mask.flatten(1).any(dim=1, keepdim=True) & (first != second))
 
 
-def _sobel(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over the channels of the Sobel gradient to the right and down, zero on the border of one pixel (LeReS)."""
-    grey = image.mean(dim=1, keepdim=True)
-    if min(grey.shape[-2:]) < 3:
-        return torch.zeros_like(grey), torch.zeros_like(grey)
-    down = grey[..., :-2, :] + 2 * grey[..., 1:-1, :] + grey[..., 2:, :]
-    right = grey[..., :-2] + 2 * grey[..., 1:-1] + grey[..., 2:]
+def image_gradient(image: Tensor, *, strongest_channel: bool = False) -> tuple[Tensor, Tensor]:
+    """Sobel gradient to the right and down, zero on the border of one pixel (LeReS).
+
+    Args:
+        image: ``(B, C, H, W)``.
+        strongest_channel: whether to take, at each pixel, the channel with the longest gradient instead of the gradient
+            of the mean of the channels, in which opposite changes cancel.
+
+    Returns:
+        Two maps ``(B, 1, H, W)``.
+    """
+    values = image if strongest_channel else image.mean(dim=1, keepdim=True)
+    if min(values.shape[-2:]) < 3:
+        return torch.zeros_like(values[:, :1]), torch.zeros_like(values[:, :1])
+    down = values[..., :-2, :] + 2 * values[..., 1:-1, :] + values[..., 2:, :]
+    right = values[..., :-2] + 2 * values[..., 1:-1] + values[..., 2:]
     inner = (down[..., 2:] - down[..., :-2], right[..., 2:, :] - right[..., :-2, :])
-    return F.pad(inner[0], (1, 1, 1, 1)), F.pad(inner[1], (1, 1, 1, 1))
+    x, y = F.pad(inner[0], (1, 1, 1, 1)), F.pad(inner[1], (1, 1, 1, 1))
+    if not strongest_channel:
+        return x, y
+    strongest = torch.hypot(x, y).argmax(dim=1, keepdim=True)
+    return x.gather(1, strongest), y.gather(1, strongest)
 
 
 @torch.no_grad()
@@ -122,30 +135,32 @@ def edge_pairs(
     farthest: int = 30,
     edge_fraction: float = EDGE_FRACTION,
     exclude: Tensor | None = None,
+    strongest_channel: bool = False,
     generator: torch.Generator | None = None,
 ) -> PixelPairs:
-    """Pairs along the gradient of a picture, across its edges and beside them (Xian et al. 2020; LeReS).
+    """Pairs of pixels along the image gradient, across edges and on either side of them (Xian et al. 2020; LeReS).
 
-    Anchors are drawn among the edge pixels, of which the border of one pixel has none. On a line through each along the
-    gradient lie four points, a and b before and c and d behind the edge, at whole distances of ``nearest`` to
+    Anchors are drawn among the edge pixels; the border of one pixel has none. Four points lie on the line through each
+    anchor along the gradient, a and b before and c and d behind the edge, at integer distances of ``nearest`` to
     ``farthest`` pixels, moved onto the border where they would leave the image. The pairs are (a, b), (b, c) and
     (c, d).
 
     Args:
-        image: ``(B, C, H, W)``; the gradient is that of the mean of the channels (LeReS takes the red one).
-        count: anchors an image, at least 1; LeReS takes as many as there are edge pixels.
+        image: ``(B, C, H, W)``; by default the gradient is that of the mean of the channels (LeReS takes the red one).
+        count: number of anchors in each image, at least 1; LeReS takes as many as there are edge pixels.
         mask: bool ``(B, 1, H, W)``, where both pixels of a valid pair must lie.
         nearest: smallest distance, at least 1; 2 for ranking and 3 for normals.
         farthest: largest distance; 30 for ranking and 19 for normals.
-        edge_fraction: share of the image's largest gradient from which on a pixel is an edge.
-        exclude: bool ``(B, 1, H, W)``, pixels that are no anchors, such as the depth edges when normals are compared.
-        generator: source of randomness; None takes torch's own.
+        edge_fraction: a pixel is an edge pixel if its gradient has at least this fraction of the image's longest.
+        exclude: bool ``(B, 1, H, W)``, pixels that cannot be anchors, such as depth edges when normals are compared.
+        strongest_channel: see :func:`image_gradient`; for maps of normals.
+        generator: random generator; None takes torch's default one.
 
     Returns:
-        ``3 * count`` pairs an image, those of one anchor ``count`` apart.
+        ``3 * count`` pairs in each image, those of one anchor ``count`` apart.
 
     Raises:
-        ValueError: if the count, the distances or the share are out of range or shapes do not fit.
+        ValueError: if the count, the distances or the fraction are out of range or a shape is wrong.
     """
     if count < 1:
         raise ValueError(f"The number of anchors is {count}, but at least 1 is needed.")
@@ -159,7 +174,7 @@ def edge_pairs(
             "(B, C, H, W) and (B, 1, H, W)."
         )
     height, width = image.shape[-2:]
-    right, down = _sobel(at_least_float32(image))
+    right, down = image_gradient(at_least_float32(image), strongest_channel=strongest_channel)
     magnitude = torch.hypot(right, down)
     edge = (magnitude > 0) & (magnitude >= edge_fraction * magnitude.flatten(1).amax(dim=1).view(-1, 1, 1, 1))
     if exclude is not None:

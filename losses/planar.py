@@ -1,4 +1,4 @@
-"""Planar regions of an image and the loss that pulls its depth onto their planes.
+"""Segmentation of an image into planar regions, and the planar loss between depth and the planes of the regions.
 
 From StructDepth (Li et al. 2021, https://arxiv.org/abs/2108.08574, sections 3.3 and 3.4) as used by GAM-Depth (2024,
 https://arxiv.org/abs/2402.14354).
@@ -12,7 +12,7 @@ from losses.graph_segmentation import segment_grid
 
 
 def _normalised(values: Tensor, mask: Tensor) -> Tensor:
-    """Stretch the masked values of each image to [0, 1]; equal ones become 0, and what is not masked 0 too."""
+    """Min-max normalisation of the masked values of each image; 0 where all are equal and outside the mask."""
     flat, keep = values.flatten(1), mask.flatten(1)
     low = torch.where(keep, flat, torch.inf).amin(dim=1, keepdim=True)
     high = torch.where(keep, flat, -torch.inf).amax(dim=1, keepdim=True)
@@ -24,12 +24,12 @@ def _costs(image: Tensor, normals: Tensor, distance: Tensor, mask: Tensor, dim: 
     """Costs ``(B, H - 1, W)`` or ``(B, H, W - 1)`` between neighbours along a dimension, in [0, 1]."""
     size = image.shape[dim] - 1
     colour, normal, offset = (
-        (values.narrow(dim, 1, size) - values.narrow(dim, 0, size)).square().sum(dim=1).sqrt()  # far faster than a norm
+        (values.narrow(dim, 1, size) - values.narrow(dim, 0, size)).square().sum(dim=1).sqrt()  # faster than a norm
         for values in (image, normals, distance)
     )
     geometry = _normalised(_normalised(offset, mask) + _normalised(normal, mask), mask)
     cost = _normalised(torch.maximum(_normalised(colour, mask), geometry), mask)
-    # Between a pixel that is valid and one that is not there is no edge.
+    # There is no edge to an invalid pixel.
     return cost.masked_fill(~mask, torch.inf)
 
 
@@ -43,20 +43,21 @@ def segment_planes(
     scale: float = 1.0,
     min_size: int = 50,
 ) -> Tensor:
-    """Segment an image into regions of one colour, one normal and one distance of their plane from the camera.
+    """Segments of similar colour, normal and distance of the plane from the camera.
 
     Between neighbours, for each of the directions down and right, with ``N`` the min-max normalisation over an
     image's valid pairs: ``cost = N(max(N(|colour|), N(N(|distance|) + N(|normal|))))``, Euclidean norms of the
-    differences. The costs go to graph segmentation (StructDepth, section 3.3). No gradient flows through this, and a
-    tensor on a GPU makes a round trip to the CPU.
+    differences. The costs are the input of graph segmentation (StructDepth, section 3.3), which runs on the CPU. No
+    gradient flows through it.
 
     Args:
         image: ``(B, 3, H, W)``, any range.
         normals_aligned: ``(B, 3, H, W)`` unit vectors, stored at their own pixel.
         plane_distance: ``(B, 1, H, W)`` or ``(B, H, W)``: normal times point, in any unit.
-        valid: bool ``(B, 1, H, W)``, where normals and distance are defined. What is not finite is left out as well.
+        valid: bool ``(B, 1, H, W)``, where normals and distance are defined. Pixels that are not finite are excluded
+            too.
         scale: size of the segments, see :func:`losses.graph_segmentation.segment_grid`; the paper's 1 is for 384x288.
-        min_size: pixels of the given image (50 of the paper's 384x288) below which a segment joins a neighbour.
+        min_size: smaller segments are merged with a neighbour, pixels; the paper's 50 are for 384x288.
 
     Returns:
         int64 ``(B, H, W)`` on the device of ``image``: segments from 1, 0 where not valid.
@@ -95,13 +96,14 @@ def segment_planes(
 
 
 def planar_mask(segments: Tensor, *, min_area: int = 200, border: int = 8) -> Tensor:
-    """Pixels of segments that are large enough to be taken for planes, away from the image's border.
+    """Mask of the segments that are large enough to count as planes, without the border of the image.
 
     Args:
         segments: int64 ``(B, H, W)``, 0 = none.
-        min_area: pixels; a segment counts if it has more, those in the border included. The default is the paper's
-            for 384x288 pixels: it scales with the area of the image.
-        border: pixels on each side that never count; the paper's 8 are for 384x288 and scale with its width.
+        min_area: pixels; a segment counts if it has more, those in the border included. The default is the paper's for
+            384x288 pixels and should be scaled with the area of the image.
+        border: pixels at each side that are excluded; the paper's 8 are for 384x288 and should be scaled with the
+            width.
 
     Returns:
         bool ``(B, 1, H, W)``.
@@ -115,7 +117,7 @@ def planar_mask(segments: Tensor, *, min_area: int = 200, border: int = 8) -> Te
         raise ValueError(f"min_area is {min_area} and border {border} pixels, but neither must be negative.")
     height, width = segments.shape[1:]
     flat = segments.flatten(1)
-    # A segment has at least one pixel, so H * W + 1 numbers do; asking for the largest would stop a GPU.
+    # There are at most H * W segments; reading the largest id would synchronise the GPU.
     areas = torch.zeros(len(segments), height * width + 1, dtype=torch.int64, device=segments.device)
     areas.scatter_add_(1, flat, torch.ones_like(flat))
     large = (areas.gather(1, flat) > min_area) & (flat > 0)
@@ -129,13 +131,12 @@ def planar_loss(
 ) -> Tensor:
     """Mean absolute difference of depth and the depth of its planes, ``<|D - D_planar| M>`` over *all* pixels.
 
-    ``M`` is :func:`planar_mask`, and pixels where either depth is not finite are left out as well. Because the mean
-    runs over all pixels, as in StructDepth (eq. 9), images without large segments weigh less. Gradients flow into both
-    depths.
+    ``M`` is :func:`planar_mask` without the pixels where either depth is not finite. Because the mean is taken over all
+    pixels, as in StructDepth (eq. 9), images without large segments have less weight. Gradients flow to both depths.
 
     Args:
         depth: ``(B, 1, H, W)``, metres.
-        planar_depth_m: ``(B, 1, H, W)``, metres, of the planes that were fitted to the segments.
+        planar_depth_m: ``(B, 1, H, W)``, depth of the planes fitted to the segments, metres.
         segments: int64 ``(B, H, W)``, 0 = none.
         min_area: pixels, see :func:`planar_mask`.
         border: pixels, see :func:`planar_mask`.

@@ -19,7 +19,7 @@ class PixelConstants(NamedTuple):
     """Sizes in pixels of the structural terms; the defaults are StructDepth's for images of 384x288."""
 
     normal_radius: int = 3
-    """Distance of the neighbours that a normal is taken from."""
+    """Distance of the neighbours that a normal is computed from."""
     segment_scale: float = 1.0
     """Size of the planar segments, which scales with the area of the image."""
     min_segment: int = 50
@@ -33,7 +33,7 @@ class PixelConstants(NamedTuple):
 
 
 class PlanarStructure(NamedTuple):
-    """What the planar and the normal term compare."""
+    """Inputs of the planar and the normal loss."""
 
     normals: Tensor
     """``(B, 3, H, W)`` unit vectors of the depth, with gradient."""

@@ -1,4 +1,4 @@
-"""Projection loss of BoxInst (Tian et al. 2021, https://arxiv.org/abs/2012.02310, eq. 3): a mask as wide as its box."""
+"""Projection loss of BoxInst (Tian et al. 2021, https://arxiv.org/abs/2012.02310, eq. 3) between mask and box."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ from losses.dice import dice_loss
 
 
 def projection_loss(logits: Tensor, *, box_masks: Tensor) -> Tensor:
-    """Dice loss between mask and box, both projected by the maximum onto the x axis and onto the y axis.
+    """Dice loss between mask and box, both projected onto the x axis and onto the y axis by the maximum.
 
-    The whole image takes part, not only the box. The gradient reaches one pixel of each row and of each column: its
-    largest. The mean over the instances of the sum of the two axes is taken.
+    The whole image is projected, not only the box. Only the largest pixel of each row and of each column receives a
+    gradient. The loss is the mean over the instances of the sum of both axes.
 
     Args:
         logits: ``(N, 1, h, w)`` mask logits.
@@ -29,7 +29,7 @@ def projection_loss(logits: Tensor, *, box_masks: Tensor) -> Tensor:
             "must be (N, 1, h, w), the masks bool."
         )
     logits = at_least_float32(logits)
-    # The sigmoid grows with its argument, so that it may follow the maximum: it then sees h + w values, not h * w.
+    # The sigmoid is monotonic and can be applied after the maximum, to h + w instead of h * w values.
     columns, rows = (
         dice_loss(logits.max(dim=dim).values.sigmoid(), target=box_masks.any(dim=dim)).sum() for dim in (2, 3)
     )

@@ -1,6 +1,6 @@
 """Ranking loss on pairs of pixels (Chen et al. 2016, "Single-Image Depth Perception in the Wild"; Xian et al. 2020).
 
-It needs no more than which of two pixels is farther. The pairs come from ``losses/pixel_pairs.py``.
+It needs only the order of the depths of pairs of pixels, which come from ``losses/pixel_pairs.py``.
 """
 
 import torch
@@ -12,13 +12,13 @@ from losses.inputs import prepare
 from losses.pixel_pairs import PixelPairs, values_at
 
 EQUAL_RATIO = 1.03
-"""Two depths whose ratio is nearer to 1 count as equal (LeReS)."""
+"""Two depths count as equal if their ratio is below this, either way (LeReS)."""
 _RATIO_FLOOR = 1e-6
 """Added to both depths of a ratio, so that zeros (the disparity of the sky) are equal (LeReS)."""
 
 
 def _order(first: Tensor, second: Tensor, equal_ratio: float) -> tuple[Tensor, Tensor]:
-    """Where the first is the larger and where the second is."""
+    """Bool masks: the first value is larger, the second value is larger."""
     if equal_ratio > 1:
         first, second = first + _RATIO_FLOOR, second + _RATIO_FLOOR
     return first > equal_ratio * second, second > equal_ratio * first
@@ -55,8 +55,8 @@ def ranking(
 ) -> Tensor:
     """``log(1 + exp(-l (p_a - p_b)))`` where the order ``l`` of two pixels is known, ``(p_a - p_b)^2`` where equal.
 
-    Each image is averaged over its valid pairs, then the images that have any. (LeReS divides by all pairs, valid or
-    not, and so weighs an image by how much of it was measured.)
+    The loss is averaged over the valid pairs of each image, then over the images that have any. (LeReS divides by the
+    number of all pairs, valid or not, so that images with few measurements have less weight.)
 
     Args:
         prediction: ``(B, 1, H, W)``, any real values; for a positive depth its logarithm.
@@ -64,8 +64,8 @@ def ranking(
             be negative.
         mask: bool ``(B, 1, H, W)``; pairs with a pixel outside do not count.
         pairs: which pixels to compare.
-        equal_ratio: two target values whose ratio is at most this, either way, count as equal, LeReS's 1.03; 1 lets
-            only equal values be equal, for a target of which nothing but the order is known.
+        equal_ratio: two target values whose ratio is at most this, either way, count as equal, LeReS's 1.03; with 1
+            only equal values count as equal, for a target of which only the order is known.
 
     Returns:
         Scalar, without unit. No valid pair gives a zero that stays in the graph.

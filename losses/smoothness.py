@@ -5,21 +5,21 @@ from torch import Tensor
 from geometry.stencils import at_least_float32, forward_differences
 
 MEAN_OFFSET = 1e-7
-"""Added to the mean, as in the released code of Monodepth2: a network that saturates may give a mean of 1e-30, whose
-square, in the gradient, is 0."""
+"""Added to the mean, as in the released code of Monodepth2: the square of a very small mean (1e-30), which the gradient
+contains, would be 0."""
 
 
 def edge_aware_smoothness(disparity: Tensor, *, image: Tensor, normalise: bool = True) -> Tensor:
     """Mean absolute disparity gradient, damped where the image has an edge (Godard et al. 2019, eq. 3).
 
     ``mean(|dx d*| exp(-|dx I|)) + mean(|dy d*| exp(-|dy I|))`` with ``d* = d / (mean(d) + 1e-7)``, forward
-    differences, and image gradients averaged over the channels. The division, by the mean of each image on its own,
-    takes away the reward for shrinking the whole disparity.
+    differences, and image gradients averaged over the channels. Dividing by the mean of each image makes the loss
+    invariant to the scale of the disparity, which it would otherwise reduce.
 
     Args:
-        disparity: ``(B, 1, H, W)``, not negative, any unit; depth may stand in for it. At least 2x2 pixels.
+        disparity: ``(B, 1, H, W)``, not negative, any unit; may also be depth. At least 2x2 pixels.
         image: ``(B, C, H, W)``, values in [0, 1], without colour jitter; no gradient flows to it.
-        normalise: False takes the disparity as it is.
+        normalise: whether to divide by the mean.
 
     Returns:
         Scalar in at least float32; zero for an image whose disparity is zero everywhere.

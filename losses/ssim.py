@@ -1,4 +1,4 @@
-"""Structural similarity (Wang et al. 2004) and the loss made of it, with masks that do not leak."""
+"""Structural similarity (Wang et al. 2004) and the loss based on it, over masked images."""
 
 from typing import Literal
 
@@ -24,7 +24,7 @@ def _window_weights(size: int, window: str, sigma: float) -> list[float]:
 
 
 def _filter(image: Tensor, weights: list[float]) -> Tensor:
-    """Separable weighted mean without padding, as sums of shifted views: no convolution that autocast would round."""
+    """Separable weighted mean without padding, as sums of shifted views, since autocast would round a convolution."""
     size = len(weights)
     height, width = image.shape[-2] - size + 1, image.shape[-1] - size + 1
     rows = sum(
@@ -106,11 +106,10 @@ def ssim_loss(
     sigma: float = 1.5,
     data_range: float = 1.0,
 ) -> Tensor:
-    """Mean of ``(1 - SSIM) / 2`` over the windows that lie wholly inside the image and wholly inside the mask.
+    """Mean of ``(1 - SSIM) / 2`` over the windows that lie entirely inside the image and the mask.
 
-    A window that touches one unmeasured pixel is left out as a whole, so no made-up depth enters and every value that
-    counts is the true SSIM. The price: a hole costs a border of half a window around it, and scattered measurements
-    (a lidar) leave no window at all and hence a zero loss.
+    A window with an unmeasured pixel is left out, so that no fill value enters. A hole therefore removes a margin of
+    half a window around it, and sparse measurements (lidar) leave no window at all, which gives a loss of zero.
 
     Args:
         prediction: ``(B, 1, H, W)``.

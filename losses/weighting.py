@@ -1,7 +1,7 @@
-"""How the photometric error of a pixel is weighed: evenly, at key points, or by the image gradient (GAM-Depth).
+"""Weights of the photometric error of each pixel: uniform, at key points, or by the image gradient (GAM-Depth).
 
-The three are modules without parameters, so that a YAML can name one by its class path. All take the same arguments
-and give a scalar; each reads what it needs.
+The three are modules without parameters, so that a YAML file can select one by its class path. All take the same
+arguments and return a scalar; each uses those it needs.
 
 >>> round(GradientAwareMask().curve(torch.tensor(400.0)).item(), 3)  # half-way at gamma2 / gamma1
 0.55
@@ -18,7 +18,7 @@ from geometry.stencils import at_least_float32, masked_mean
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the grey value (ITU-R BT.601), as OpenCV's RGB to grey."""
 BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
-"""The 5-tap Gaussian that OpenCV takes when no sigma is given; its nominal sigma is 1.1 pixels."""
+"""OpenCV's 5-tap Gaussian without a given sigma; its nominal sigma is 1.1 pixels."""
 SOBEL_SMOOTHING = (1.0, 2.0, 1.0)
 SOBEL_DIFFERENCE = (-1.0, 0.0, 1.0)
 GREY_LEVELS = 255.0
@@ -36,7 +36,7 @@ def _filter(image: Tensor, rows: tuple[float, ...], columns: tuple[float, ...]) 
 
 @torch.no_grad()
 def gradient_magnitude(image: Tensor) -> Tensor:
-    """Length of the Sobel gradient of the blurred grey image, as the mask of GAM-Depth takes it.
+    """Length of the Sobel gradient of the blurred grey image, the input of GAM-Depth's mask.
 
     Grey values of ITU-R BT.601 in 8-bit levels, a 5x5 Gaussian, then the 3x3 Sobel filters without normalisation: a
     ramp of one grey level per pixel gives 8, the largest possible value is 1442. Nothing is rounded to 8 bits. The
@@ -49,7 +49,7 @@ def gradient_magnitude(image: Tensor) -> Tensor:
         ``(B, 1, H, W)`` in at least float32, grey levels times 8 per pixel. No gradient flows through it.
 
     Raises:
-        ValueError: if the shape is not as said.
+        ValueError: if the shape is wrong.
     """
     if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < 3:
         raise ValueError(
@@ -64,11 +64,11 @@ def gradient_magnitude(image: Tensor) -> Tensor:
 
 
 class PhotometricWeighting(nn.Module, ABC):
-    """What every weighting of the photometric error looks like."""
+    """Interface of the weightings of the photometric error."""
 
     @abstractmethod
     def weights(self, image: Tensor, keypoints: Tensor | None = None) -> Tensor:
-        """Weight of each pixel, also for pictures.
+        """Weight of each pixel; used for pictures, too.
 
         Args:
             image: ``(B, 3, H, W)``, the clean target, RGB in [0, 1].
@@ -82,24 +82,24 @@ class PhotometricWeighting(nn.Module, ABC):
     def forward(
         self, error: Tensor, *, image: Tensor, keypoints: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Weigh and average.
+        """Weighted mean of the photometric error.
 
         Args:
             error: ``(B, H, W)``, the photometric error.
             image: ``(B, 3, H, W)``, the clean target, RGB in [0, 1].
             keypoints: bool ``(B, 1, H, W)``, or None where there are none.
-            mask: bool ``(B, H, W)``, pixels that have an error at all; None takes every one.
+            mask: bool ``(B, H, W)``, pixels with an error; None takes all.
 
         Returns:
             Scalar in at least float32.
 
         Raises:
-            ValueError: if the shapes do not fit, or something needed is missing.
+            ValueError: if a shape is wrong, or a needed argument is None.
         """
 
 
 def _check(error: Tensor, image: Tensor, mask: Tensor | None) -> Tensor:
-    """Refuse what does not fit, and return the mask, of all pixels where there is none."""
+    """Check the shapes, and return the mask; all True if it is None."""
     if error.ndim != 3 or image.ndim != 4 or (image.shape[0], *image.shape[2:]) != tuple(error.shape):
         raise ValueError(
             f"error has the shape {tuple(error.shape)} and image {tuple(image.shape)}, but they must be (B, H, W) and "
@@ -127,7 +127,7 @@ class Averaging(PhotometricWeighting):
 
 
 class KeypointWeighting(PhotometricWeighting):
-    """The mean over the key points of the batch, as P2Net; a zero in the graph where there is not one."""
+    """The mean over the key points of the batch, as P2Net; without any, a zero that stays in the graph."""
 
     def weights(self, image: Tensor, keypoints: Tensor | None = None) -> Tensor:
         """1 at the key points, 0 elsewhere."""
@@ -154,24 +154,23 @@ class KeypointWeighting(PhotometricWeighting):
 
 
 class GradientAwareMask(PhotometricWeighting):
-    """GAM-Depth's mask: an error counts by a sigmoid of the image gradient (arXiv 2402.14354, eq. 5).
+    """GAM-Depth's mask: errors are weighted by a sigmoid of the image gradient (arXiv 2402.14354, eq. 5).
 
     ``M(m) = beta + (1 - beta) / (1 + exp(-gamma1 m + gamma2))`` with :func:`gradient_magnitude` ``m``; the loss is the
     mean of ``factor e M`` over pixels and images, each image under its own mask.
 
     The defaults are the paper's for 288x384 pixels: half-way at ``gamma2 / gamma1 = 400`` and 0.1 in plain regions.
-    How the threshold goes with the image size: ``m`` is a difference per *pixel*. An edge that is sharper than the
-    blur keeps its magnitude at any size, so no change is needed for it; shading and soft edges, spread over k times
-    fewer pixels in an image k times smaller, are k times steeper per pixel, so more of them pass. To select the same
-    soft structures scale ``gamma2 / gamma1`` by the inverse of the size, keeping ``gamma2`` (which sets the floor
-    ``M(0)`` and the relative softness): ``gamma1`` times the ratio of the widths, new to old. For sharp-edged images
-    keep the paper's numbers.
+    Other image sizes: ``m`` is a difference per *pixel*. An edge that is sharper than the blur has the same magnitude
+    at any size. Shading and soft edges are k times steeper per pixel in an image k times smaller, so that more of them
+    exceed the threshold. To select the same soft structures, keep ``gamma2`` (which determines ``M(0)`` and the
+    relative width of the sigmoid) and multiply ``gamma1`` by the ratio of the widths, new to old. For images with sharp
+    edges keep the paper's numbers.
 
     Args:
-        beta: weight of a region without gradient, in [0, 1].
+        beta: weight of textureless regions, in [0, 1].
         gamma1: steepness of the sigmoid, per unit of ``m``; positive.
         gamma2: the sigmoid's threshold times ``gamma1``.
-        factor: the released code's 10, in place of a larger weight of the term.
+        factor: factor of the loss, the released code's 10.
 
     Raises:
         ValueError: if a constant lies outside its range.

@@ -1,10 +1,10 @@
-"""Errors of what a calibration finds: the focal length, and the shift that the depth of a network lacks.
+"""Errors of calibration results: the focal length, and the shift of the depth of a network.
 
     focal_rel         |f - f*| / f*, without a unit            focal_fov_deg    |FOV - FOV*|, degrees
     shift_rel         |s - s*| / med, in median depths         residual_shift   t / med, in median depths, signed
 
-Focal errors and ``shift_rel`` are reported as medians over images: one image that cannot be calibrated, because it
-shows a flat wall say, is not to outweigh the others.
+Focal errors and ``shift_rel`` are reported as medians over images, since single images (of a flat wall, for instance)
+cannot be calibrated and have arbitrarily large errors.
 """
 
 import torch
@@ -22,8 +22,8 @@ FOCAL_ERRORS = ("focal_rel", "focal_fov_deg")
 def _check_same(named: dict[str, Tensor]) -> None:
     shapes = {name: tuple(value.shape) for name, value in named.items()}
     if any(len(shape) != 1 for shape in shapes.values()) or len(set(shapes.values())) > 1:
-        said = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(f"The shapes are {said}, but all must be the same (B,).")
+        described = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"The shapes are {described}, but all must be the same (B,).")
 
 
 def focal_errors(focal_px: Tensor, *, true_focal_px: Tensor, width_px: int) -> dict[str, Tensor]:
@@ -68,11 +68,11 @@ def shift_errors(shift: Tensor, *, true_shift: Tensor, median_depth: Tensor) -> 
 
 
 def residual_shift(prediction: Tensor, *, target_m: Tensor, mask: Tensor) -> Tensor:
-    """Shift that a prediction lacks, from the least-squares fit ``s * prediction + t`` to the truth of each image.
+    """Shift ``t`` of the least-squares fit ``s * prediction + t`` to the ground truth of each image, in median depths.
 
-    It is positive where something would have to be added to the prediction. Errors of a prediction that are not an
-    affine function of the truth flatten the fit: s becomes smaller and t larger, so that the mean over images of a
-    network without any shift is somewhat above zero.
+    It is positive if a constant would have to be added to the prediction. Errors of a prediction that are not an affine
+    function of the ground truth make s smaller and t larger (regression dilution), so that the mean over images is
+    somewhat above zero even for a network without a shift.
 
     Args:
         prediction: depth of any scale, ``(B, 1, H, W)``.
@@ -80,7 +80,7 @@ def residual_shift(prediction: Tensor, *, target_m: Tensor, mask: Tensor) -> Ten
         mask: bool ``(B, 1, H, W)``, with measured, positive depth.
 
     Returns:
-        float64 ``(B,)``: ``t`` in units of the median of the truth; NaN where the mask is empty.
+        float64 ``(B,)``: ``t`` in units of the median of the ground truth; NaN where the mask is empty.
     """
     _, shift = scale_and_shift(prediction.detach().double(), target=target_m.double(), mask=mask)
     median = masked_median_per_image(target_m.double(), mask)

@@ -1,8 +1,8 @@
-"""Errors of metric depth: one formula, as a function and as a torchmetrics class.
+"""Depth errors, as a function and as a torchmetrics class.
 
-Every error of an image is made of a few sums over its valid pixels. ``average="image"`` turns the sums of each image
-into errors and averages those over the images that have a valid pixel; ``average="pixel"`` adds the sums over all
-images first. Accumulators are float64 sums, so batches and ranks may have any sizes.
+Every error is computed from sums over valid pixels. ``average="image"`` turns the sums of each image into errors and
+averages those over the images that have a valid pixel; ``average="pixel"`` adds the sums over all images first.
+Accumulators are float64 sums, so that batches and ranks may have different sizes.
 
 With g the target, p the aligned and clamped prediction, d = log p - log g and means over valid pixels:
 
@@ -26,7 +26,8 @@ from torchmetrics import Metric
 
 from geometry.stencils import at_least_float32, fill_outside, sums_per_image
 from metrics.edges import EDGE_SCORES, edge_scores, edge_sums
-from metrics.protocol import EIGEN_CROP, Alignment, Average, Crop, DepthProtocol
+from metrics.protocol import EIGEN_CROP, Crop, DepthProtocol
+from structures.choices import Alignment, Average
 
 __all__ = ["DEPTH_ERRORS", "EIGEN_CROP", "DepthMetrics", "depth_errors"]
 
@@ -93,14 +94,14 @@ def _errors_from_sums(sums: Tensor) -> Tensor:
     """Errors ``(..., 11)`` in the order of ``DEPTH_ERRORS`` from the sums ``(..., 12)``; NaN where the count is 0."""
     means = sums[..., 1:] / sums[..., :1]
     abs_rel, sq_rel, squared, log_residual, log_squared, log10, delta1, delta2, delta3, l1, mse = means.unbind(dim=-1)
-    # Rounding can leave a variance of exactly scaled predictions a little below zero.
+    # The variance of exactly scaled predictions may be slightly negative due to rounding.
     silog = 100 * (log_squared - log_residual.square()).clamp(min=0).sqrt()
     errors = (abs_rel, sq_rel, squared.sqrt(), log_squared.sqrt(), log10, silog, delta1, delta2, delta3, l1, mse)
     return torch.stack(errors, dim=-1)
 
 
 def _total(sums: Tensor, counts: Tensor, errors: Tensor, average: Average) -> tuple[Tensor, Tensor]:
-    """What a batch adds to the state: the sums themselves, or the errors of its images; and how many images had any."""
+    """Contribution of a batch to the state: its sums or the errors of its images, and the number of counted images."""
     counted = counts > 0
     rows = sums if average == "pixel" else fill_outside(errors, counted.unsqueeze(1))
     return rows.sum(dim=0), counted.sum().to(torch.float64)
@@ -115,7 +116,7 @@ def _update(
     valid = protocol.valid(target_m, mask)
     target_m = fill_outside(target_m, valid, protocol.min_depth_m)
     aligned = protocol.align(prediction_m.detach(), target_m, valid)
-    # An infinite prediction has to stay visible, and clamping would make a plausible number of it.
+    # An infinite prediction has to stay visible as NaN; clamping would turn it into a plausible value.
     aligned = torch.where(aligned.isfinite(), aligned, torch.nan)
     clamped = aligned.clamp(protocol.min_depth_m, protocol.max_depth_m)
     sums = _pixel_sums(clamped, aligned, target_m, valid, at_least_float32(depth_scale_m))
@@ -186,7 +187,7 @@ def depth_errors(
         edges: whether to take the edge scores.
 
     Returns:
-        float64 scalars by name, as :meth:`DepthMetrics.compute` gives them.
+        float64 scalars by name, as :meth:`DepthMetrics.compute` returns them.
 
     Raises:
         ValueError: if an argument is out of range, a shape wrong, or the mask not bool.
@@ -199,8 +200,8 @@ class DepthMetrics(Metric):
     """Errors of metric depth, accumulated over batches and ranks.
 
     Valid pixels are those with a measurement, a target between the two caps, and a centre inside the crop. The
-    prediction is aligned over the valid pixels, then clamped to the caps. Images without a valid pixel (the samples
-    that only pad a rank's share) are ignored; images without a true edge are ignored by the edge scores.
+    prediction is aligned over the valid pixels, then clamped to the caps. Images without a valid pixel (such as the
+    padding samples of a rank) are ignored; images without a true edge are ignored by the edge scores.
 
     Args:
         alignment: none, ratio of medians, or least-squares scale and shift, for each image.
@@ -258,7 +259,7 @@ class DepthMetrics(Metric):
 
         Args:
             prediction_m: ``(B, 1, H, W)``, metres (any scale if an alignment follows), half precision allowed.
-            target_m: ``(B, 1, H, W)``, metres; may hold anything outside the mask.
+            target_m: ``(B, 1, H, W)``, metres; arbitrary outside the mask.
             mask: bool ``(B, 1, H, W)``, True where depth was measured.
             depth_scale_m: ``(B,)``, metres that the scaled depth 1.0 stands for.
 
@@ -272,7 +273,7 @@ class DepthMetrics(Metric):
         """Errors over everything added so far.
 
         Returns:
-            float64 scalars; each name carries the average (``_img`` or ``_px``), then the alignment (``_median`` or
-            ``_lsq``). NaN where nothing could be measured: no valid pixel at all, or no true edge.
+            float64 scalars; each name ends in the average (``_img`` or ``_px``) and the alignment (``_median`` or
+            ``_lsq``). NaN without a valid pixel or, for edge scores, without a true edge.
         """
         return _compute({name: getattr(self, name) for name in self.state_names}, self.protocol)

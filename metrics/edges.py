@@ -1,9 +1,9 @@
-"""Quality of depth edges: how near predicted edges are to true ones, how near true ones to predicted ones, and F1.
+"""Quality of depth edges: accuracy and completeness as distances between predicted and true edges, and F1.
 
 Accuracy and completeness follow the depth boundary error of Koch et al. 2018 (iBims-1,
 https://arxiv.org/abs/1805.01328): mean distances to the nearest edge of the other map, truncated at 10 pixels.
-Two deviations: edges of prediction and truth come from the one detector below, and a predicted edge beyond the
-truncation distance counts with that distance instead of being left out, so that spurious edges are not free.
+Two deviations: edges of prediction and ground truth are found by the same detector, and a predicted edge beyond the
+truncation distance counts with that distance instead of being left out, so that spurious edges are penalised.
 """
 
 import math
@@ -22,8 +22,8 @@ def depth_edges(depth: Tensor, mask: Tensor, *, relative_jump: float = 0.1) -> T
     """Occluding pixels: the nearer one of two 4-neighbours whose depths differ by more than a ratio.
 
     A jump is relative, ``max / min > 1 + relative_jump``, so the detector does not depend on the unit or the scale of
-    the depth. Only pairs with both pixels masked are looked at. A blurred edge spreads one jump over many pixels and
-    is lost once no single step reaches the threshold: this is what the score is there to show.
+    the depth. Only pairs of masked pixels are compared. A blurred edge spreads the jump over many pixels and is not
+    detected if no single step reaches the threshold: blur reduces the score.
 
     Args:
         depth: ``(B, 1, H, W)``, positive inside the mask.
@@ -54,8 +54,8 @@ def depth_edges(depth: Tensor, mask: Tensor, *, relative_jump: float = 0.1) -> T
 def truncated_distance(edges: Tensor, *, max_distance_px: float = 10.0) -> Tensor:
     """Exact Euclidean distance of every pixel to the nearest edge pixel, truncated.
 
-    The squared distance separates: first the nearest edge in each column, then the minimum over columns of its square
-    plus the squared horizontal offset. Offsets beyond the truncation cannot matter, so a few shifts suffice.
+    The squared distance is separable: first the distance to the nearest edge in each column, then the minimum over
+    columns of its square plus the squared horizontal offset. Only offsets up to the truncation are needed.
 
     Args:
         edges: bool ``(B, 1, H, W)``.
@@ -89,26 +89,26 @@ def edge_sums(
     tolerance_px: float = 1.0,
     max_distance_px: float = 10.0,
 ) -> Tensor:
-    """Everything that the edge scores of an image, or of a sum of images, are made of.
+    """Counts and sums of distances from which the edge scores are computed; they may be added over images.
 
     Args:
         prediction: ``(B, 1, H, W)``, positive inside the mask.
         target: ``(B, 1, H, W)``, positive inside the mask.
-        mask: bool ``(B, 1, H, W)``; edges are looked for between masked pixels, in both maps.
+        mask: bool ``(B, 1, H, W)``; edges are detected between masked pixels, in both maps.
         relative_jump: see :func:`depth_edges`.
         tolerance_px: distance up to which an edge pixel counts as found.
         max_distance_px: truncation of distances, the paper's 10 pixels.
 
     Returns:
-        float64 ``(B, 6)``: number of predicted edge pixels, sum of their truncated distances to the truth, how many
-        are within the tolerance; then the same three for the true edge pixels and the prediction.
+        float64 ``(B, 6)``: number of predicted edge pixels, sum of their truncated distances to true edges, number
+        within the tolerance; then the same three for the true edge pixels and predicted edges.
     """
     predicted = depth_edges(prediction, mask, relative_jump=relative_jump)
     true = depth_edges(target, mask, relative_jump=relative_jump)
     columns = []
     for here, there in ((predicted, true), (true, predicted)):
         distance = truncated_distance(there, max_distance_px=max_distance_px)
-        # An image without edges is at max_distance_px everywhere; a tolerance that large must still find nothing.
+        # Distances in an image without edges are max_distance_px, which must not count as found at a large tolerance.
         found = here & (distance <= tolerance_px) & there.flatten(1).any(dim=1).view(-1, 1, 1, 1)
         columns += [here, distance * here, found]
     return sums_per_image(columns)
@@ -123,7 +123,7 @@ def edge_scores(sums: Tensor, *, max_distance_px: float = 10.0) -> Tensor:
 
     Args:
         sums: float64 ``(..., 6)``.
-        max_distance_px: what was given to :func:`edge_sums`.
+        max_distance_px: the value passed to :func:`edge_sums`.
 
     Returns:
         float64 ``(..., 3)`` in the order of :data:`EDGE_SCORES`; NaN where there is no true edge.

@@ -1,7 +1,7 @@
-"""Means over images of named numbers: the state that all shape metrics share.
+"""Means over images of named values: the base of all shape metrics.
 
-Accumulators are float64 sums with a count for each name, so that batches and ranks may have any sizes and an image may
-count for one number and not for another.
+Accumulators are float64 sums with a count for each name, so that batches and ranks may have different sizes and an
+image may count for one value and not for another.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ class ImageValues(NamedTuple):
     """One number of each image of a batch."""
 
     values: Tensor
-    """float64 ``(B,)``; may hold anything where not counted. A NaN that counts stays visible in the mean."""
+    """float64 ``(B,)``; arbitrary where not counted. A NaN that counts makes the mean NaN."""
     counted: Tensor
-    """bool ``(B,)``, True where the image has what the number is about."""
+    """bool ``(B,)``, True where the value is defined for the image."""
 
     def or_nan(self) -> Tensor:
         """float64 ``(B,)`` with NaN where the image does not count."""
@@ -28,10 +28,10 @@ class ImageValues(NamedTuple):
 
 
 class MeanOverImages(Metric):
-    """Base of metrics that are means over images; a subclass names its numbers and calls :meth:`add` in ``update``.
+    """Base of metrics that are means over images; a subclass names its values and calls :meth:`add` in ``update``.
 
     Args:
-        names: names of the numbers, in the order of the result.
+        names: names of the values, in the order of the result.
     """
 
     is_differentiable = False
@@ -47,7 +47,7 @@ class MeanOverImages(Metric):
             self.add_state(state, torch.zeros(len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
 
     def add(self, numbers: Mapping[str, ImageValues]) -> None:
-        """Add a batch; a name without numbers gets nothing from it."""
+        """Add a batch; names that are missing are left unchanged."""
         totals, counts = torch.zeros_like(self.totals), torch.zeros_like(self.n_images)
         for position, name in enumerate(self.names):
             if name in numbers:
@@ -58,5 +58,5 @@ class MeanOverImages(Metric):
         self.n_images = self.n_images + counts
 
     def compute(self) -> dict[str, Tensor]:
-        """Means over everything added so far, float64 scalars by name; NaN where no image counted."""
+        """Means over all images added so far, float64 scalars by name; NaN where no image counted."""
         return dict(zip(self.names, (self.totals / self.n_images).unbind(), strict=True))

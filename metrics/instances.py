@@ -1,18 +1,18 @@
-"""Scores of an instance segmentation: COCO's average precision, and how good masks are inside of true boxes.
+"""Scores of instance segmentation: COCO's average precision, and mask quality inside the true boxes.
 
     {mask,box}_ap            mean over classes and over the IoU thresholds 0.50, 0.55, ..., 0.95 of the average
                              precision, as pycocotools computes it (at most 100 detections an image)
     {mask,box}_ap50, _ap75   the same at one threshold
     {mask,box}_ap_small, _medium, _large   the same over objects of up to 32^2, up to 96^2 and more pixels
-    {mask,box}_ap_SUBSET     the same over flagged objects; the others need not be found and are no mistakes
-    mask_iou                 mean over true objects of the best IoU that any detection's mask reaches inside of the true
-                             box, whatever its class and score: the quality of masks apart from detection
+    {mask,box}_ap_SUBSET     the same over flagged objects; the others are ignored objects of COCO
+    mask_iou                 mean over true objects of the best IoU of any detection's mask inside the true box, for any
+                             class and score: mask quality independent of detection
     boundary_f               mean over true objects of F1 of the boundary of that best mask, within a distance
     mask_iou_SUBSET, boundary_f_SUBSET     the means over flagged objects
 
-All are better when higher and NaN where there is nothing true to find. Crowds and ignored objects count for average
-precision as COCO has it, in nothing else. An object or crowd whose mask is not known is, for masks, a crowd that fills
-its box: it need not be found, and a mask in there is no mistake.
+All are better when higher and NaN without true objects. Crowds and ignored objects enter average precision only, as
+COCO defines it. For masks, an object or crowd without a known mask is a crowd that fills its box: missing it is no
+false negative, and a mask inside it is no false positive.
 """
 
 import json
@@ -32,18 +32,18 @@ AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**
 """COCO's sizes of objects, in pixels."""
 
 PADDING_ID = -1
-"""``image_id`` of a sample that only fills up a rank's share."""
+"""``image_id`` of a padding sample of a rank."""
 
 _LENGTH_BYTES = 8
 _IGNORED_AREA = -1.0
-"""Area of objects that need not be found: COCO ignores objects outside of the range of sizes that it scores."""
+"""Area of ignored objects: COCO ignores objects outside the scored range of sizes."""
 
 Record = dict[str, Any]
-"""What average precision needs of one image, of plain JSON types."""
+"""The data of one image that average precision is computed from, of plain JSON types."""
 
 
 def best_masks_in_boxes(candidates: Tensor, *, target: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """For each true object the candidate with the best IoU inside of the true box.
+    """For each true object the candidate with the best IoU inside the true box.
 
     Args:
         candidates: bool ``(M, H, W)``.
@@ -51,7 +51,8 @@ def best_masks_in_boxes(candidates: Tensor, *, target: Tensor, boxes: Tensor) ->
         boxes: ``(N, 4)`` xyxy pixels; a box covers every pixel that it touches.
 
     Returns:
-        float64 ``(N,)`` IoU of both masks cut to the box, and int64 ``(N,)`` which candidate; 0 and -1 without any.
+        float64 ``(N,)`` IoU of both masks inside the box, and int64 ``(N,)`` index of the candidate; 0 and -1 without
+        any.
 
     Raises:
         ValueError: if the sizes of the masks or the numbers of objects differ.
@@ -75,24 +76,24 @@ def best_masks_in_boxes(candidates: Tensor, *, target: Tensor, boxes: Tensor) ->
 
 
 def boundary_f(prediction: Tensor, *, target: Tensor, boxes: Tensor, tolerance_px: float = 2.0) -> Tensor:
-    """F1 of the boundaries of pairs of masks, both cut to the box of the true object.
+    """F1 of the boundaries of pairs of masks, both restricted to the box of the true object.
 
-    A boundary pixel belongs to its mask and has a 4-neighbour that does not; the border of the image makes no boundary,
-    that of the box does. A pixel is found if the other boundary has one within the tolerance (Euclidean).
+    A boundary pixel belongs to its mask and has a 4-neighbour that does not; the border of the image is no boundary,
+    that of the box is. A pixel counts as found if the other boundary has one within the tolerance (Euclidean).
 
     Args:
         prediction: bool ``(N, H, W)``.
         target: bool ``(N, H, W)``.
         boxes: ``(N, 4)`` xyxy pixels.
-        tolerance_px: largest distance between boundary pixels that counts as agreement.
+        tolerance_px: largest distance between matching boundary pixels.
 
     Returns:
-        float64 ``(N,)``: ``2 P R / (P + R)``, 0 if nothing agrees, NaN if the target has no boundary.
+        float64 ``(N,)``: ``2 P R / (P + R)``, 0 if no pixels match, NaN if the target has no boundary.
     """
     scores = torch.full((len(target),), float("nan"), dtype=torch.float64, device=target.device)
     height, width = target.shape[1:]
     for i, (rows, columns) in enumerate(_windows(boxes, (height, width))):
-        # One more pixel on each side, so that the cut at the box is seen; at the border of the image there is none.
+        # One pixel of padding, so that the border of the box is a boundary; none at the border of the image.
         margin = (int(columns.start > 0), int(columns.stop < width), int(rows.start > 0), int(rows.stop < height))
         pair = torch.stack([prediction[i, rows, columns], target[i, rows, columns]]).unsqueeze(1)
         edges = _boundary(F.pad(pair, margin))
@@ -117,7 +118,7 @@ def _windows(boxes: Tensor, size: Sequence[int]) -> list[tuple[slice, slice]]:
 
 
 def _boundary(masks: Tensor) -> Tensor:
-    """Pixels of masks ``(B, 1, H, W)`` with a 4-neighbour outside; there is nothing outside of the map."""
+    """Pixels of masks ``(B, 1, H, W)`` with a 4-neighbour inside the map that is not in the mask."""
     outside = F.pad((~masks).to(torch.float32), (1, 1, 1, 1))
     beside = outside[..., 1:-1, 2:] + outside[..., 1:-1, :-2] + outside[..., 2:, 1:-1] + outside[..., :-2, 1:-1]
     return masks & (beside > 0)
@@ -131,7 +132,7 @@ def average_precision(records: Sequence[Record], *, kind: str) -> dict[str, floa
         kind: ``mask`` or ``box``.
 
     Returns:
-        Values by the names of this module, without the flagged subset; NaN where there is nothing true to find.
+        Values by the names of this module, without the flagged subset; NaN without true objects.
     """
     from faster_coco_eval import COCO, COCOeval_faster
 
@@ -190,11 +191,11 @@ def _mean(precision: np.ndarray) -> float:
 class InstanceMetrics(Metric):
     """Average precision and mask quality, accumulated over batches and ranks.
 
-    Ranks may have different numbers of images, but each has to be updated at least once, with padding if with nothing
-    else. What average precision needs of an image is kept as text in run lengths, a few kB, not as masks.
+    Ranks may have different numbers of images, but each has to be updated at least once, if only with padding. Masks
+    are kept as run lengths in text, a few kB for an image.
 
     Args:
-        subset: Key of the truths whose flags mark the subset, such as ``camouflaged``; None for none.
+        subset: Key of the flags that mark a subset of the true objects, such as ``camouflaged``; None for none.
         boundary_tolerance_px: Tolerance of ``boundary_f``, pixels of the original image.
 
     Raises:
@@ -255,7 +256,7 @@ class InstanceMetrics(Metric):
                     )
                 records.append(self._packed(self._record(found, truth, number)))
                 self._add_in_boxes(found, truth)
-        if not records:  # ranks exchange what they have, and each needs something of the type
+        if not records:  # ranks exchange their records, and each needs a tensor of this type
             records.append(torch.zeros(0, dtype=torch.uint8, device=self.device))
 
     def compute(self) -> dict[str, Tensor]:
@@ -342,7 +343,7 @@ class InstanceMetrics(Metric):
 
 
 def _unmasked(truth: Mapping[str, Any]) -> Tensor:
-    """Bool ``(N,)``, objects whose mask is not known."""
+    """Bool ``(N,)``, objects without a known mask."""
     flags: Tensor = truth.get("unmasked", torch.zeros_like(truth["crowd"]))
     return flags.to(truth["crowd"].device)
 
@@ -374,6 +375,6 @@ def _unpacked(content: Tensor) -> list[Record]:
 
 
 def _only_flagged(record: Record) -> Record:
-    """The record with objects that are not flagged ignored."""
+    """The record in which objects without the flag are ignored."""
     pairs = zip(record["areas"], record["flags"], strict=True)
     return {**record, "areas": [area if flag else _IGNORED_AREA for area, flag in pairs]}

@@ -1,14 +1,14 @@
-"""Locally scale-invariant variance of points (LSIV; Chen et al. 2020, OASIS): the error of shape within regions.
+"""Locally scale-invariant variance of points (LSIV; Chen et al. 2020, OASIS): shape errors within regions.
 
     LSIV = sqrt( sum_S min_(lambda, delta) sum_(u in S) |G_u / sigma_x(G_S) - lambda P_u - (0, 0, delta)|^2 / n )
 
 with the true points G and the predicted ones P of the n pixels of all regions S, and the standard deviation sigma_x of
-the true x over a region. Neither the scale nor the distance of a region counts, its proportions do: a constant that is
-added to depth moves a point along its ray, which no lambda and delta undo.
+the true x over a region. It is invariant to the scale and the distance of a region, but not to its proportions: a
+constant added to depth moves points along their rays, which no lambda and delta compensate.
 
-The formula divides by the width of a region, so it has no meaning for one that is seen from its edge, such as a wall
-along the line of sight; regions without any width are left out. The minimum is in closed form, and its lambda may have
-any sign. The error is taken for each image and averaged over the images that have a region.
+The formula divides by the width of a region, so that it is meaningless for one that is seen edge-on, such as a wall
+along the line of sight; regions without any width are left out. The minimum has a closed form, and its lambda may have
+any sign. The error is computed for each image and averaged over the images that have a region.
 """
 
 import torch
@@ -29,17 +29,17 @@ def lsiv_values(clouds: ScaledClouds, regions: Tensor | None = None, *, min_pixe
     points, true_points = (cloud.movedim(1, -1).reshape(-1, 3).double() for cloud in clouds[:2])
     mean_true = found.means(true_points)
     width = found.means((true_points - found.at_pixels(mean_true))[:, :1].square()).sqrt()
-    # Rounding leaves a wall along the line of sight with a width of some float32 steps of its distance.
+    # Due to rounding, a wall along the line of sight has a width of some float32 steps of its distance.
     extent = found.means(true_points.square().sum(dim=1, keepdim=True)).sqrt()
     has_width = width > 1e-5 * extent
     wanted = true_points * found.at_pixels(1 / torch.where(has_width, width, 1.0))
-    # The shift takes the means of z away, and lambda is then a fit of one factor to all three coordinates.
+    # The optimal shift removes the means of z; lambda is then a least-squares factor for all three coordinates.
     centre = torch.tensor([0.0, 0.0, 1.0], dtype=points.dtype, device=points.device)
     points = points - found.at_pixels(found.means(points) * centre)
     wanted = wanted - found.at_pixels(found.means(wanted) * centre)
     products = found.sums(torch.stack([(wanted * points).sum(dim=1), points.square().sum(dim=1)], dim=1))
     product, square = products.unbind(dim=1)
-    moves = square != 0  # a NaN is not "no extent", and has to stay visible
+    moves = square != 0  # True for a NaN, which has to stay visible
     factor = torch.where(moves, product / torch.where(moves, square, 1.0), 0.0)
     residual = wanted - found.at_pixels(factor.unsqueeze(1)) * points
     error = torch.where(has_width, found.sums(residual.square().sum(dim=1, keepdim=True)), 0.0)
@@ -67,11 +67,11 @@ def lsiv(
         target_m: ``(B, 1, H, W)``, metres.
         mask: bool ``(B, 1, H, W)``.
         K: true intrinsics ``(B, 3, 3)``, pixels.
-        regions: int64 ``(B, H, W)``, ids from 1, 0 belongs to none; None makes one region of all valid pixels.
-        prediction_K: intrinsics of the prediction, if they are others.
+        regions: int64 ``(B, H, W)``, ids from 1, 0 means no region; None makes one region of all valid pixels.
+        prediction_K: estimated intrinsics with which the prediction is unprojected; None takes K.
         min_depth_m: lower end of the valid targets, metres.
         max_depth_m: upper end of the valid targets, metres.
-        min_pixels: valid pixels that a region needs in order to count.
+        min_pixels: smallest number of valid pixels of a region that counts.
 
     Returns:
         float64 ``(B,)``, without a unit, lower is better; NaN for an image without a region.
@@ -97,7 +97,7 @@ class LSIV(MeanOverImages):
     Args:
         min_depth_m: valid targets begin here, metres.
         max_depth_m: valid targets end here, metres.
-        min_pixels: valid pixels that a region needs in order to count, at least 1.
+        min_pixels: smallest number of valid pixels of a region that counts, at least 1.
 
     Raises:
         ValueError: if an argument is out of range.

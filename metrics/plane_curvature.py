@@ -1,24 +1,24 @@
-"""How bent and how turned known planes come out of a prediction, after a scale-only alignment.
+"""Curvature and orientation errors of known planes in a prediction, after a scale-only alignment.
 
-The predicted points of each true plane are taken apart by total least squares: n is the direction of their smallest
-variance, turned towards the camera, and h the height of a point over their mean along n. The true points give the
-normal m, the position p of a point in the plane, and the extent L = sqrt(12 v) with their largest variance v: the
-length of an evenly covered strip of that variance.
+A plane is fitted to the predicted points of each true plane by total least squares: its normal n is the direction of
+their smallest variance, oriented towards the camera, and h the height of a point above their mean along n. The true
+points give the normal m, the position p of a point in the plane, and the extent L = sqrt(12 v) with their largest
+variance v: the length of a uniformly covered strip of that variance.
 
     plane_rms_rel        sqrt(mean h^2) / L
     plane_bend_deg       k L in degrees, with the curvature k (1 / metres) of h ~ a + b . p - k |p|^2 / 2, least squares
     plane_bend_abs_deg   |k L| in degrees
     plane_normal_deg     angle between the lines of n and m, 0 to 90 degrees
 
-``k`` is the mean of the two curvatures of an evenly covered square. It is positive where the plane bulges towards the
-camera. A constant s that is added to depth moves the point X of a plane a . X = 1 by s X / z, and so along the normal
-by s / (|a| z): it bends the plane towards the camera if s > 0, whichever way the plane faces, and not at all if the
-plane is parallel to the image. The mean bend of many planes therefore has the sign of the shift that is too much. A
-constant added to *disparity*, and a wrong focal length, keep planes planar and show in the normals alone. Heights are
-fitted over the true positions, since noise moves a predicted point in height and position at once.
+``k`` is the mean of the two curvatures of a uniformly covered square. It is positive where the plane bulges towards the
+camera. A constant s added to depth moves the point X of a plane a . X = 1 by s X / z, which is s / (|a| z) along the
+normal: it bends the plane towards the camera if s > 0, for any orientation of the plane, and not at all if the plane is
+parallel to the image. The mean bend of many planes therefore has the sign of the excess shift. A constant added to
+*disparity*, and a wrong focal length, keep planes planar and affect only the normals. Heights are fitted over the true
+positions, since noise changes both the height and the position of a predicted point.
 
-Each pixel weighs the same in the fits and each plane as many as it has in the mean of its image; results are means
-over the images that have a plane of some size.
+Each pixel has the same weight in the fits, and each plane is weighted by its number of pixels in the mean of its image;
+results are means over the images that have a plane that is large enough.
 """
 
 import math
@@ -33,17 +33,17 @@ from metrics.protocol import DepthProtocol
 from metrics.regions import Regions, find_regions
 
 _ROUNDING = 1e-10
-"""Part of the largest variance below which a variance is that of float32 points without any."""
+"""Fraction of the largest variance below which a variance is due to the rounding of float32 points."""
 
 PLANE_ERRORS = ("plane_rms_rel", "plane_bend_deg", "plane_bend_abs_deg", "plane_normal_deg")
 """Names of the errors, in the order of the result."""
 
 _MIN_PIXELS = 16
-"""Pixels that a plane needs however small the image is: the fit has four unknowns."""
+"""Smallest number of pixels of a plane at any image size: the fit has four unknowns."""
 
 
 class PlaneShapes(NamedTuple):
-    """What became of each plane of a batch that is large enough; G planes in all."""
+    """Shape of the prediction on each plane of a batch that is large enough; G planes in total."""
 
     image: Tensor
     """int64 ``(G,)``: its image."""
@@ -69,9 +69,9 @@ class _Fits(NamedTuple):
 
 
 def _fit_planes(points: Tensor, regions: Regions) -> _Fits:
-    """Total least squares plane of each region; all NaN where a point is."""
+    """Total least squares plane of each region; NaN if a point of it is NaN."""
     mean = regions.means(points)
-    # Pixels outside of all regions may hold anything; their sums are thrown away.
+    # Pixels outside all regions may hold any value; their sums are discarded.
     centred = points - regions.at_pixels(mean)
     products = (centred.unsqueeze(2) * centred.unsqueeze(1)).flatten(1)
     covariance = regions.means(products).view(-1, 3, 3)
@@ -92,8 +92,8 @@ def _curvatures(fits: _Fits, true_fits: _Fits, regions: Regions) -> Tensor:
     position = (true_fits.centred.unsqueeze(2) * axes).sum(dim=1)
     square = position.square().sum(dim=1) / 2
     square = square - regions.at_pixels(regions.means(square.unsqueeze(1))).squeeze(1)
-    # Along its own axes the two coordinates are uncorrelated, so that the linear terms of the regression come down to
-    # taking from |p|^2 / 2 what each coordinate explains of it.
+    # Along the principal axes the two coordinates are uncorrelated, so that the linear terms of the regression amount
+    # to subtracting from |p|^2 / 2 what each coordinate explains of it.
     columns = (height * square, square.square(), *(v * p for v in (square, height) for p in position.unbind(dim=1)))
     of_height, of_square, *of_axes = regions.means(torch.stack(columns, dim=1)).unbind(dim=1)
     short, long = true_fits.variances[:, 1], true_fits.variances[:, 2]
@@ -104,17 +104,17 @@ def _curvatures(fits: _Fits, true_fits: _Fits, regions: Regions) -> Tensor:
 
 
 def _angles(a: Tensor, b: Tensor) -> Tensor:
-    """Angle between the lines of unit vectors ``(G, 3)``, without the loss of digits of an arc cosine."""
+    """Angle between the lines of unit vectors ``(G, 3)``; an arc cosine would lose digits."""
     return torch.atan2(torch.linalg.cross(a, b).norm(dim=1), (a * b).sum(dim=1).abs())
 
 
 def plane_shapes(clouds: ScaledClouds, plane: Tensor, *, min_share: float = 0.01) -> PlaneShapes:
-    """Fit the planes of a batch.
+    """Shapes of the planes of a batch.
 
     Args:
         clouds: the aligned clouds.
         plane: int64 ``(B, H, W)``: plane ids from 1, 0 = not planar.
-        min_share: a plane needs this share of the image's pixels, all of them valid.
+        min_share: smallest fraction of the image's pixels of a plane that counts; only valid pixels are counted.
 
     Raises:
         ValueError: if ``plane`` has another shape or type, or ``min_share`` is not in [0, 1].
@@ -167,7 +167,7 @@ def plane_errors(
     max_depth_m: float = 10.0,
     min_share: float = 0.01,
 ) -> dict[str, Tensor]:
-    """Errors of the planes of each image; :class:`PlaneErrors` averages them over many.
+    """Errors of the planes of each image; :class:`PlaneErrors` averages them over images.
 
     Args:
         prediction: depth of any scale, ``(B, 1, H, W)``.
@@ -175,7 +175,7 @@ def plane_errors(
         mask: bool ``(B, 1, H, W)``.
         K: true intrinsics ``(B, 3, 3)``, pixels.
         plane: int64 ``(B, H, W)``: true plane ids from 1, 0 = not planar.
-        prediction_K: intrinsics of the prediction, if they are others.
+        prediction_K: estimated intrinsics with which the prediction is unprojected; None takes K.
         min_depth_m: lower end of the valid targets, metres.
         max_depth_m: upper end of the valid targets, metres.
         min_share: share of the image's pixels that a plane needs in order to count.
@@ -199,7 +199,7 @@ def plane_errors(
 
 
 class PlaneErrors(MeanOverImages):
-    """How bent and how turned known planes come out, accumulated over batches and ranks.
+    """Curvature and orientation errors of known planes, accumulated over batches and ranks.
 
     Args:
         min_depth_m: valid targets begin here, metres.

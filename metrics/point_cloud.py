@@ -1,16 +1,16 @@
-"""Errors of the shape of a predicted scene: Chamfer distance and F-score of its cloud against the true one.
+"""Shape errors of a predicted scene: Chamfer distance and F-score of its point cloud against the true one.
 
-A prediction is aligned by a *scale only*, the ratio of the medians over the valid pixels of the image. That is the
-alignment that :class:`metrics.depth.DepthMetrics` calls ``median``, so depth errors of that name and these errors
-speak of the same cloud. A free shift would hide a distorted shape: adding a constant to depth bends every wall.
+A prediction is aligned by a *scale only*, the ratio of the medians over the valid pixels of the image. It is the
+alignment that :class:`metrics.depth.DepthMetrics` calls ``median``. Aligning the shift as well would hide a distorted
+shape, since a constant added to depth bends walls.
 
 With P the aligned points, G the true ones and d(x, S) the distance of x to the nearest point of S:
 
     cloud_accuracy_m       mean over P of d(p, G)       cloud_completeness_m   mean over G of d(g, P)
     chamfer_m              mean of the two              f_score_5cm            2 p r / (p + r)
 
-where p is the share of P with d(p, G) < 5 cm and r the share of G with d(g, P) < 5 cm. Only the F-score is better when
-higher. Distances are in metres; errors are means over the images that have a valid pixel.
+where p is the fraction of P with d(p, G) < 5 cm and r the fraction of G with d(g, P) < 5 cm. Only the F-score is better
+when higher. Distances are in metres; errors are means over the images that have a valid pixel.
 """
 
 import math
@@ -38,7 +38,7 @@ class ScaledClouds(NamedTuple):
     true_points: Tensor
     """``(B, 3, H, W)``, metres."""
     valid: Tensor
-    """bool ``(B, 1, H, W)``, pixels whose points count; the others hold finite numbers without meaning."""
+    """bool ``(B, 1, H, W)``, pixels whose points count; the others hold arbitrary finite numbers."""
 
 
 def scaled_clouds(
@@ -51,14 +51,14 @@ def scaled_clouds(
     min_depth_m: float = 1e-3,
     max_depth_m: float = 10.0,
 ) -> ScaledClouds:
-    """Lift the prediction, aligned by the ratio of medians, and the truth into clouds.
+    """Point clouds of the prediction, aligned by the ratio of medians, and of the ground truth.
 
     Args:
         prediction: depth of any scale, ``(B, 1, H, W)``; half precision allowed.
-        target_m: ``(B, 1, H, W)``, metres; may hold anything outside the mask.
+        target_m: ``(B, 1, H, W)``, metres; arbitrary outside the mask.
         mask: bool ``(B, 1, H, W)``, True where depth was measured.
         K: true intrinsics ``(B, 3, 3)``, pixels.
-        prediction_K: intrinsics with which the prediction is lifted, where they are found and not known.
+        prediction_K: estimated intrinsics with which the prediction is unprojected; None takes K.
         min_depth_m: valid targets begin here, metres.
         max_depth_m: valid targets end here, metres. Predictions are not clamped.
 
@@ -81,7 +81,7 @@ def scaled_clouds(
     valid = protocol.valid(target_m, mask)
     target_m = fill_outside(target_m, valid, min_depth_m)
     aligned = protocol.align(prediction.detach(), target_m, valid)
-    # An infinite point would be infinitely far from every other and from itself; it has to stay visible as a NaN.
+    # An infinite point has to stay visible as a NaN: distances between infinite points are undefined.
     aligned = torch.where(aligned.isfinite(), aligned, torch.nan)
     K = K.to(target_m.dtype)
     lifted_with = K if prediction_K is None else prediction_K.to(target_m.dtype)
@@ -89,7 +89,7 @@ def scaled_clouds(
 
 
 def grid_subset(values: Tensor, max_points: int) -> Tensor:
-    """Pixels of an even grid, the same for every image of a size, with at most ``max_points`` of them.
+    """At most ``max_points`` pixels on a regular grid, the same for every image of a size.
 
     Args:
         values: ``(B, C, H, W)``.
@@ -115,10 +115,10 @@ def nearest_distances(points: Tensor, others: Tensor, others_mask: Tensor) -> Te
     Args:
         points: ``(B, N, 3)``.
         others: ``(B, M, 3)``.
-        others_mask: bool ``(B, M)``, the points that are there.
+        others_mask: bool ``(B, M)``, valid points of the other cloud.
 
     Returns:
-        ``(B, N)``; infinite where no point of the other cloud is there, NaN where one that is there is NaN.
+        ``(B, N)``; infinite where the other cloud has no valid point, NaN where a valid one is NaN.
     """
     if points.device.type == "cpu":
         clouds = zip(points, others, others_mask, strict=True)
@@ -192,14 +192,14 @@ def point_cloud_errors(
     max_points: int = 4096,
     threshold_m: float = 0.05,
 ) -> dict[str, Tensor]:
-    """Errors of the cloud of each image; :class:`PointCloudErrors` averages them over many.
+    """Errors of the cloud of each image; :class:`PointCloudErrors` averages them over images.
 
     Args:
         prediction: depth of any scale, ``(B, 1, H, W)``.
         target_m: ``(B, 1, H, W)``, metres.
         mask: bool ``(B, 1, H, W)``.
         K: true intrinsics ``(B, 3, 3)``, pixels.
-        prediction_K: intrinsics of the prediction, if they are others.
+        prediction_K: estimated intrinsics with which the prediction is unprojected; None takes K.
         min_depth_m: lower end of the valid targets, metres.
         max_depth_m: upper end of the valid targets, metres.
         max_points: see :class:`PointCloudErrors`.
@@ -230,9 +230,9 @@ class PointCloudErrors(MeanOverImages):
     Args:
         min_depth_m: valid targets begin here, metres.
         max_depth_m: valid targets end here, metres.
-        max_points: pixels of an image at which the two clouds are compared, on an even grid that is the same in both;
-            time and memory grow with the square of it. Where points are sparser than ``threshold_m``, distances to
-            a surface are too large.
+        max_points: number of pixels of an image at which the two clouds are compared, on a regular grid that is the
+            same for both; time and memory grow with its square. Where points are sparser than ``threshold_m``,
+            distances to a surface are overestimated.
         threshold_m: distance below which a point counts as found in the F-score, metres.
 
     Raises:

@@ -1,16 +1,14 @@
-"""How depth is compared: caps, crop, alignment, average, edge thresholds. One frozen record, validated once."""
+"""Evaluation protocol of depth errors: depth range, crop, alignment, average and edge thresholds."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from geometry.alignment import increasing_scale_and_shift, median_scale
 from geometry.stencils import at_least_float32, fill_outside
+from structures.choices import Alignment, Average
 
-Alignment = Literal["none", "median", "least_squares"]
-Average = Literal["image", "pixel"]
 Crop = tuple[float, float, float, float]
 
 EIGEN_CROP: Crop = (44 / 480, 471 / 480, 40 / 640, 601 / 640)
@@ -22,18 +20,18 @@ _AVERAGE_SUFFIX = {"image": "_img", "pixel": "_px"}
 
 @dataclass(frozen=True)
 class DepthProtocol:
-    """The conditions under which depth errors are taken.
+    """The conditions under which depth errors are computed.
 
     Args:
         alignment: how a prediction is first aligned with the target of its image, over the valid pixels:
-            ``none``, by the ratio of ``median``s, or by ``least_squares`` scale and shift, for which the ratio of means
-            stands in where the best scale is not positive (:func:`geometry.alignment.increasing_scale_and_shift`).
+            ``none``, by the ratio of ``median``s, or by ``least_squares`` scale and shift, replaced by the ratio of
+            means where that scale is not positive (:func:`geometry.alignment.increasing_scale_and_shift`).
         min_depth_m: valid targets begin here, and predictions are clamped to it after the alignment, metres.
         max_depth_m: valid targets end here, and predictions are clamped to it after the alignment, metres.
         crop: fractions ``(top, bottom, left, right)`` of height and width; a pixel is inside if its centre is.
             None keeps all.
         average: whether results are means over images or over pixels.
-        edges: whether the edge scores are taken as well.
+        edges: whether the edge scores are computed as well.
         edge_jump: relative depth jump between neighbours that makes an edge.
         edge_tolerance_px: distance up to which an edge pixel counts as found in ``edge_f1``, pixels.
         edge_max_distance_px: truncation of the edge distances, pixels.
@@ -75,11 +73,11 @@ class DepthProtocol:
 
     @property
     def suffix(self) -> str:
-        """What this protocol appends to the name of every metric, such as ``_img_median``."""
+        """Suffix of the name of every metric, such as ``_img_median``."""
         return _AVERAGE_SUFFIX[self.average] + _ALIGNMENT_SUFFIX[self.alignment]
 
     def valid(self, target_m: Tensor, mask: Tensor) -> Tensor:
-        """Measured, inside the depth range and inside the crop.
+        """Pixels that are measured, inside the depth range and inside the crop.
 
         Args:
             target_m: ``(B, 1, H, W)``, metres.
@@ -93,7 +91,7 @@ class DepthProtocol:
             return valid
         top, bottom, left, right = self.crop
         height, width = mask.shape[-2:]
-        # float64: 44 / 480 * 480 has to fall on the same side of a pixel centre as 44.
+        # In float64, so that 44 / 480 * 480 is on the same side of a pixel centre as 44.
         rows = (torch.arange(height, device=mask.device, dtype=torch.float64) + 0.5) / height
         columns = (torch.arange(width, device=mask.device, dtype=torch.float64) + 0.5) / width
         inside_rows = (rows >= top) & (rows < bottom)
@@ -101,7 +99,7 @@ class DepthProtocol:
         return valid & inside_rows[:, None] & inside_columns[None, :]
 
     def align(self, prediction_m: Tensor, target_m: Tensor, valid: Tensor) -> Tensor:
-        """Apply the alignment of each image, without clamping.
+        """Prediction aligned to the target of each image, without clamping.
 
         Args:
             prediction_m: ``(B, 1, H, W)``.

@@ -1,4 +1,4 @@
-"""Sums over the regions of maps of ids, all images of a batch at once."""
+"""Sums over the regions of id maps, for all images of a batch at once."""
 
 from typing import NamedTuple
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class Regions(NamedTuple):
-    """The regions of a batch that are large enough, numbered through."""
+    """The regions of a batch that are large enough, numbered consecutively over all images."""
 
     number: Tensor
-    """int64 ``(B H W,)``: the region of each pixel, from 0; G for a pixel of none."""
+    """int64 ``(B H W,)``: the region of each pixel, from 0; G for a pixel without a region."""
     image: Tensor
     """int64 ``(G,)``: the image of each region."""
     ids: Tensor
@@ -28,7 +28,7 @@ class Regions(NamedTuple):
         return self.sums(values) / self.n_pixels.unsqueeze(1)
 
     def at_pixels(self, numbers: Tensor) -> Tensor:
-        """The number of the region of each pixel: ``(G, C)`` in, ``(B H W, C)`` out, 0 at a pixel of none."""
+        """Values of the region of each pixel: ``(G, C)`` in, ``(B H W, C)`` out, 0 at a pixel without a region."""
         return torch.cat([numbers, numbers.new_zeros(1, numbers.shape[1])])[self.number]
 
     def per_image(self, numbers: Tensor, n_images: int) -> Tensor:
@@ -40,7 +40,7 @@ def find_regions(ids: Tensor, mask: Tensor, *, min_pixels: int) -> Regions:
     """Number the regions of a batch.
 
     Args:
-        ids: int64 ``(B, H, W)``, ids from 1; 0 belongs to none.
+        ids: int64 ``(B, H, W)``, ids from 1; 0 means no region.
         mask: bool ``(B, 1, H, W)``, pixels that count.
         min_pixels: regions with fewer pixels are left out; at least 1.
 
@@ -53,7 +53,7 @@ def find_regions(ids: Tensor, mask: Tensor, *, min_pixels: int) -> Regions:
     if min_pixels < 1:
         raise ValueError(f"min_pixels is {min_pixels}, but it must be at least 1.")
     if ids.numel() and int(ids.min()) < 0:
-        raise ValueError(f"A region has the id {int(ids.min())}, but ids begin at 1, and 0 belongs to none.")
+        raise ValueError(f"A region has the id {int(ids.min())}, but ids begin at 1, and 0 means no region.")
     stride = int(ids.max()) + 1 if ids.numel() else 1
     offset = torch.arange(len(ids), device=ids.device).view(-1, 1, 1) * stride
     keys = torch.where(mask.squeeze(1) & (ids > 0), offset + ids, -1).flatten()

@@ -1,9 +1,9 @@
-"""Scores of a semantic segmentation: one formula, as a function and as a torchmetrics class.
+"""Scores of semantic segmentation, as a function and as a torchmetrics class.
 
-Both rest on the confusion matrix of all pixels whose true class is known. Class ids count from 1 and 0 means "none":
-true pixels of class 0 are left out, and a prediction of 0 is a miss.
+Both are computed from the confusion matrix of all pixels whose true class is known. Class ids count from 1 and 0 means
+"none": pixels of true class 0 are ignored, and a prediction of 0 is an error.
 
-    pixel_accuracy   part of the pixels whose class is right
+    pixel_accuracy   fraction of the pixels with the correct class
     miou             mean over classes of |predicted and true| / |predicted or true|; classes that are neither predicted
                      nor true anywhere are left out
 
@@ -16,7 +16,7 @@ from torchmetrics import Metric
 
 
 def confusion_matrix(prediction: Tensor, *, target: Tensor, n_classes: int) -> Tensor:
-    """Count pixels by true and predicted class.
+    """Confusion matrix: numbers of pixels by true and predicted class.
 
     Args:
         prediction: int64 ``(B, H, W)``, class ids, 0 to ``n_classes``.
@@ -89,10 +89,10 @@ class SegmentationMetrics(Metric):
 
 
 def merged_by_majority(confusion: Tensor) -> Tensor:
-    """The confusion matrix after every predicted class was renamed to the true class that it covers most often.
+    """Confusion matrix with every predicted class mapped to the true class that it coincides with most often.
 
-    For predictions whose classes are another table's than the truth's. Several predicted classes may get one name; the
-    scores that follow say how well the segments of the prediction could serve as the true classes.
+    For predictions whose class table differs from that of the ground truth. Several predicted classes may be mapped to
+    one true class. The resulting scores measure how well the predicted segments could represent the true classes.
 
     Args:
         confusion: int64 ``(C + 1, C + 1)``, see `confusion_matrix`.

@@ -1,8 +1,8 @@
-"""All that is reported about the shape of predicted scenes, in one metric.
+"""The shape errors of predicted scenes, in one metric.
 
-Every number is taken after a scale-only alignment by the ratio of medians, or does not depend on the scale: what
-:mod:`metrics.point_cloud`, :mod:`metrics.lsiv`, :mod:`metrics.plane_curvature` and
-:func:`metrics.camera_errors.residual_shift` define, as means over images.
+The errors of :mod:`metrics.point_cloud`, :mod:`metrics.lsiv`, :mod:`metrics.plane_curvature` and
+:func:`metrics.camera_errors.residual_shift` as means over images. Each is computed after a scale-only alignment by the
+ratio of medians, or does not depend on the scale.
 """
 
 from torch import Tensor
@@ -21,8 +21,8 @@ class ShapeMetrics(MeanOverImages):
 
     ``chamfer_m``, ``cloud_accuracy_m``, ``cloud_completeness_m``, ``f_score_5cm``: errors of the cloud. ``lsiv``: with
     one region of all valid pixels. ``plane_rms_rel``, ``plane_bend_deg`` (signed, positive towards the camera),
-    ``plane_bend_abs_deg``, ``plane_normal_deg``: how bent and how turned known planes are. ``residual_shift``,
-    ``residual_shift_abs``: what would have to be added to the depth, in median depths, signed and not.
+    ``plane_bend_abs_deg``, ``plane_normal_deg``: curvature and orientation errors of known planes. ``residual_shift``,
+    ``residual_shift_abs``: constant that would have to be added to the depth, in median depths, signed and absolute.
 
     Only the F-score is better when higher; ``plane_bend_deg`` and ``residual_shift`` are best at zero.
 
@@ -31,7 +31,7 @@ class ShapeMetrics(MeanOverImages):
         max_depth_m: valid targets end here, metres. Predictions are not clamped.
         max_points: see :class:`metrics.point_cloud.PointCloudErrors`.
         threshold_m: see :class:`metrics.point_cloud.PointCloudErrors`.
-        min_plane_share: share of the image's pixels that a plane needs in order to count, in [0, 1].
+        min_plane_share: smallest fraction of the image's pixels of a plane that counts, in [0, 1].
 
     Raises:
         ValueError: if an argument is out of range.
@@ -66,12 +66,12 @@ class ShapeMetrics(MeanOverImages):
 
         Args:
             prediction: depth of any scale, ``(B, 1, H, W)``; half precision allowed.
-            target_m: ``(B, 1, H, W)``, metres; may hold anything outside the mask.
+            target_m: ``(B, 1, H, W)``, metres; arbitrary outside the mask.
             mask: bool ``(B, 1, H, W)``, True where depth was measured.
             K: true intrinsics ``(B, 3, 3)``, pixels.
             plane: int64 ``(B, H, W)``: true plane ids from 1, 0 = not planar; without it this batch adds nothing to
                 the errors of planes.
-            prediction_K: intrinsics with which the prediction is lifted, where they are found and not known.
+            prediction_K: estimated intrinsics with which the prediction is unprojected; None takes K.
 
         Raises:
             ValueError: if a shape or type is wrong.

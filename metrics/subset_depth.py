@@ -1,15 +1,14 @@
-"""Where depth is wrong: AbsRel and delta1 over parts of an image, as a function and as a torchmetrics class.
+"""AbsRel and delta1 over subsets of the pixels of an image, as a function and as a torchmetrics class.
 
-A prediction is aligned over *all* valid pixels of its image and clamped, exactly as :class:`metrics.depth.DepthMetrics`
-does it; only then are the errors averaged, over the valid pixels of each subset. An error on a subset is therefore a
-part of the error of the whole image and not that of a separate fit. With g the target and p the aligned and clamped
-prediction:
+A prediction is aligned over *all* valid pixels of its image and clamped, as in :class:`metrics.depth.DepthMetrics`;
+then the errors are averaged over the valid pixels of each subset. The alignment is therefore the same for all subsets.
+With g the target and p the aligned and clamped prediction:
 
     abs_rel   mean |g - p| / g                      delta1    mean [max(g / p, p / g) < 1.25]
 
-Results are means over the images that have at least ``min_pixels`` pixels of the subset, since a mean over a handful of
-pixels is noise that would weigh as much as a full image. Accumulators are float64 sums, so batches and ranks may have
-any sizes.
+Results are means over the images that have at least ``min_pixels`` pixels of the subset, since a mean over a few pixels
+is noisy and would have the same weight as that of a whole image. Accumulators are float64 sums, so that batches and
+ranks may have different sizes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,10 +19,11 @@ from torchmetrics import Metric
 
 from geometry.stencils import at_least_float32, fill_outside, sums_per_image
 from metrics.edges import depth_edges, truncated_distance
-from metrics.protocol import Alignment, Crop, DepthProtocol
+from metrics.protocol import Crop, DepthProtocol
+from structures.choices import Alignment
 
 SUBSETS = ("plain", "textured", "thin", "glossy", "boundary")
-"""Subsets that are reported unless others are named; ``textured`` and ``boundary`` are derived, see the class."""
+"""Subsets that are reported by default; ``textured`` and ``boundary`` are derived, see the class."""
 
 _ERRORS = ("abs_rel", "delta1")
 
@@ -55,7 +55,7 @@ def near_depth_edges(target_m: Tensor, valid: Tensor, *, relative_jump: float, d
         Bool ``(B, 1, H, W)``; edge pixels themselves are the nearer ones of each jump.
     """
     edges = depth_edges(target_m, valid, relative_jump=relative_jump)
-    # The truncation has to lie beyond the distance, or every pixel of an image without edges would be near one.
+    # The truncation has to exceed the distance, or every pixel of an image without edges would count.
     return truncated_distance(edges, max_distance_px=distance_px + 1) <= distance_px
 
 
@@ -68,13 +68,13 @@ def _update(
     protocol: DepthProtocol,
     min_pixels: int,
 ) -> tuple[Tensor, Tensor]:
-    """For each subset what a batch adds: sums of both errors over images, ``(S, 2)``, and how many images, ``(S,)``."""
+    """Contribution of a batch: sums of both errors of each subset ``(S, 2)``, and numbers of images ``(S,)``."""
     _check(prediction_m, target_m, {"mask": mask, **subsets})
     target_m = at_least_float32(target_m)
     valid = protocol.valid(target_m, mask)
     target_m = fill_outside(target_m, valid, protocol.min_depth_m)
     aligned = protocol.align(prediction_m.detach(), target_m, valid)
-    # An infinite prediction has to stay visible, and clamping would make a plausible number of it.
+    # An infinite prediction has to stay visible as NaN; clamping would turn it into a plausible value.
     clamped = torch.where(aligned.isfinite(), aligned, torch.nan).clamp(protocol.min_depth_m, protocol.max_depth_m)
     abs_rel = (target_m - clamped).abs() / target_m
     within = torch.maximum(target_m / clamped, clamped / target_m) < 1.25
@@ -146,12 +146,12 @@ def subset_depth_errors(
         min_depth_m: lower cap in metres.
         max_depth_m: upper cap in metres.
         crop: fractions ``(top, bottom, left, right)`` or None.
-        min_pixels: pixels of a subset that an image needs in order to count for it.
+        min_pixels: smallest number of pixels of a subset in an image that counts for it.
         edge_jump: relative depth jump that makes an edge.
         boundary_px: distance to a true edge up to which a pixel belongs to ``boundary``, pixels.
 
     Returns:
-        float64 scalars by name, as :meth:`SubsetDepthErrors.compute` gives them.
+        float64 scalars by name, as :meth:`SubsetDepthErrors.compute` returns them.
 
     Raises:
         ValueError: if an argument is out of range, or a shape or the type of a mask is wrong.
@@ -164,9 +164,8 @@ def subset_depth_errors(
 class SubsetDepthErrors(Metric):
     """AbsRel and delta1 on named pixel subsets, accumulated over batches and ranks.
 
-    Two subsets are derived where they are asked for and no mask is given for them: ``textured`` is every pixel that is
-    not ``plain``, and ``boundary`` every pixel within ``boundary_px`` of a true depth edge. A subset that a data set
-    has no mask for stays NaN.
+    Two subsets are derived if no mask is given for them: ``textured`` is every pixel that is not ``plain``, and
+    ``boundary`` every pixel within ``boundary_px`` of a true depth edge. Other subsets without a mask are NaN.
 
     Args:
         subsets: names of the subsets that are reported.
@@ -213,10 +212,10 @@ class SubsetDepthErrors(Metric):
 
         Args:
             prediction_m: ``(B, 1, H, W)``, metres (any scale if an alignment follows), half precision allowed.
-            target_m: ``(B, 1, H, W)``, metres; may hold anything outside the mask.
+            target_m: ``(B, 1, H, W)``, metres; arbitrary outside the mask.
             mask: bool ``(B, 1, H, W)``, True where depth was measured.
-            subsets: bool ``(B, 1, H, W)`` by name; a subset without a mask here gets nothing from this batch, unless
-                it can be derived, and masks of other names are not looked at.
+            subsets: bool ``(B, 1, H, W)`` by name; a subset without a mask here is not updated, unless it is derived,
+                and masks of other names are ignored.
 
         Raises:
             ValueError: if a shape or the type of a mask is wrong.

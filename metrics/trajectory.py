@@ -1,8 +1,7 @@
-"""Errors of the camera motion that a self-supervised model learns, as a function and as a torchmetrics class.
+"""Errors of the camera motion within clips, as a function and as a torchmetrics class.
 
-The motion of a clip is known up to one scale, which is taken away by a least-squares fit of the translations over all
-frames of the clip. The errors are then those of the single steps; the error of a whole path chained from them is a
-matter of :mod:`geometry.trajectory`.
+The motion of a clip is known up to a scale, which is aligned by a least-squares fit of the translations over all frames
+of the clip. The errors are those of single steps; for those of a whole trajectory see :mod:`geometry.trajectory`.
 """
 
 import math
@@ -32,10 +31,10 @@ def _check(T_frame_target: Tensor, true_T_frame_target: Tensor, counted: Tensor 
 
 
 def _update(T_frame_target: Tensor, true_T_frame_target: Tensor, counted: Tensor | None) -> Tensor:
-    """What a batch adds, float64 ``(4,)`` in the order of ``_SUMS``."""
+    """Contribution of a batch, float64 ``(4,)`` in the order of ``_SUMS``."""
     _check(T_frame_target, true_T_frame_target, counted)
     n_frames = T_frame_target.shape[1]
-    # The target against itself is the identity in both, and would only dilute the means.
+    # The motion of the target itself is the identity in both and would reduce the means.
     others = [position for position in range(n_frames) if position != n_frames // 2]
     predicted, true = (T[:, others].detach().to(torch.float64) for T in (T_frame_target, true_T_frame_target))
     if counted is not None:
@@ -44,8 +43,8 @@ def _update(T_frame_target: Tensor, true_T_frame_target: Tensor, counted: Tensor
     t_predicted, t_true = predicted[..., :3, 3], true[..., :3, 3]
     product = (t_predicted * t_true).sum(dim=(1, 2))
     square = t_predicted.square().sum(dim=(1, 2))
-    # A scale is not negative: motion in the opposite direction is all wrong, not a perfect mirror image.
-    moves = square != 0  # a NaN is not "no motion", and has to stay visible
+    # The scale must not be negative: motion in the opposite direction is an error.
+    moves = square != 0  # True for a NaN, which has to stay visible
     scale = torch.where(moves, product / torch.where(moves, square, 1.0), 0.0).clamp(min=0)
     error = (scale.view(-1, 1, 1) * t_predicted - t_true).norm(dim=-1)
     count = torch.tensor(float(angles.numel()), dtype=torch.float64, device=angles.device)
@@ -82,7 +81,7 @@ class PoseErrors(Metric):
 
     ``pose_rotation_deg`` is the mean angle between predicted and true rotation, degrees. ``pose_translation_rel`` is
     ``sum |s t_predicted - t_true| / sum |t_true|`` over all frames of all clips, with one non-negative least-squares
-    scale s for each clip; 1 is the score of a camera that is said to stand still. Lower is better for both.
+    scale s for each clip; predicting no motion gives 1. Lower is better for both.
     """
 
     is_differentiable = False
@@ -99,9 +98,9 @@ class PoseErrors(Metric):
 
         Args:
             T_frame_target: predicted maps of points of the target's camera into each frame's, ``(B, N, 4, 4)`` with an
-                odd N; the target stands in the middle, and what is given for it is not looked at. Any scale.
-            true_T_frame_target: the same from the truth, metres.
-            counted: bool ``(B,)``, clips that count (not those that only pad a rank's share); None takes all.
+                odd N; the target is the middle frame, and its entry is ignored. Any scale.
+            true_T_frame_target: ground truth of the same shape, metres.
+            counted: bool ``(B,)``, clips that count (False for padding samples); None takes all.
 
         Raises:
             ValueError: if a shape or the type of ``counted`` is wrong.

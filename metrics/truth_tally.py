@@ -1,4 +1,4 @@
-"""How many pixels have truth and why those that do not count are left out, for scores that come out as NaN."""
+"""Counts of pixels with ground truth and of those that a protocol excludes, to explain scores that are NaN."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from metrics.protocol import DepthProtocol
 
 
 class TruthTally(Metric):
-    """Counts of pixels with a measurement, and of those that a protocol leaves out, over batches and ranks.
+    """Counts of pixels with a measurement, and of those that a protocol excludes, over batches and ranks.
 
     Args:
         protocol: The range and crop that count.
@@ -54,18 +54,18 @@ class TruthTally(Metric):
         return {name: float(getattr(self, name)) for name in names}
 
     def why_nan(self) -> str | None:
-        """Return why a score over what was added is NaN, one sentence, or None where there was no truth at all."""
+        """Return why a score is NaN, one sentence, or None where there was no ground truth at all."""
         counts = self.compute()
         if counts["measured"] == 0:
             return None
         low, high = self.protocol.min_depth_m, self.protocol.max_depth_m
         span = f"{counts['smallest']:.4g} to {counts['largest']:.4g} m"
-        measured = f"{counts['measured']:.0f} pixels have truth, from {span}"
+        measured = f"{counts['measured']:.0f} pixels have ground truth, from {span}"
         if counts["counted"] > 0:
             return f"{measured}, and {counts['counted']:.0f} of them count, so the prediction is NaN or infinite."
         return (
             f"{measured}, but none of them counts: {counts['near'] / counts['measured']:.0%} lie below min_depth_m "
             f"({low:g} m), {counts['far'] / counts['measured']:.0%} above max_depth_m ({high:g} m)"
-            f"{'' if self.protocol.crop is None else ', and the rest outside of crop'}. Look at the unit of the depth "
+            f"{'' if self.protocol.crop is None else ', and the rest outside of crop'}. Check the unit of the depth "
             "files, or set model.init_args.evaluation.max_depth_m."
         )

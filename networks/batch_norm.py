@@ -1,4 +1,4 @@
-"""Batch norms that predict something else in between, without learning from it."""
+"""Temporary use of the running statistics of batch norms."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def running_statistics(network: nn.Module) -> Iterator[None]:
-    """Let batch norms use their running statistics and leave them alone, for the length of a ``with`` block.
+    """Context in which batch norms use their running statistics without updating them.
 
-    Everything else stays in its mode; gradients flow as ever. Rendered pictures with holes pass a network that trains
-    on photos in this way, so that their statistics do not enter those that photos are predicted with.
+    All other modules keep their mode, and gradients are unchanged. Used for rendered images with holes in a training on
+    photos, so that their statistics do not affect the predictions for photos.
 
     Args:
-        network: Its batch norms that are in training mode are switched and switched back.
+        network: Batch norms in training mode are switched to eval mode and back.
     """
     switched = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
     for module in switched:

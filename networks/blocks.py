@@ -1,15 +1,15 @@
-"""Parts that several depth decoders share."""
+"""Building blocks of depth decoders."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 HEAD_WEIGHT_STD = 0.01
-"""Standard deviation of a depth head's first weights: the first prediction is then close to the bias everywhere."""
+"""Standard deviation of a depth head's initial weights: the initial prediction is close to the bias everywhere."""
 
 
 def upsample(features: Tensor) -> Tensor:
-    """Double height and width, bilinear, pixel corners kept in place (``align_corners=False``)."""
+    """Bilinear upsampling by two (``align_corners=False``)."""
     return F.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
@@ -33,7 +33,7 @@ def init_decoder(module: nn.Module) -> None:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.ConvTranspose2d):
-            # stride 2: each output pixel sees a quarter of the kernel, for which `fan_out` would be wrong as well
+            # stride 2: each output pixel depends on a quarter of the kernel, so that `fan_out` would be wrong as well
             taps = layer.kernel_size[0] * layer.kernel_size[1] / (layer.stride[0] * layer.stride[1])
             nn.init.normal_(layer.weight, std=(2.0 / (layer.in_channels * taps)) ** 0.5)
             if layer.bias is not None:
@@ -41,7 +41,7 @@ def init_decoder(module: nn.Module) -> None:
 
 
 def init_head(conv: nn.Conv2d, bias: float) -> None:
-    """Initialise the convolution that gives depth: small weights, and a bias that is the first guess."""
+    """Initialise the convolution that predicts depth: small weights, and a bias that is the initial prediction."""
     nn.init.normal_(conv.weight, std=HEAD_WEIGHT_STD)
     if conv.bias is not None:
         nn.init.constant_(conv.bias, bias)
@@ -51,9 +51,9 @@ class UNetBlock(nn.Module):
     """Upsample by two, concatenate the encoder's map, then twice convolution, batch norm and ReLU.
 
     Args:
-        in_channels: channels from below.
+        in_channels: channels of the coarser map.
         skip_channels: channels of the encoder's map; 0 for none.
-        out_channels: channels that the block returns.
+        out_channels: channels of the result.
     """
 
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:

@@ -1,4 +1,4 @@
-"""CondInst: instance masks by a mask head whose weights each instance brings along, optionally guided by depth."""
+"""CondInst: instance segmentation with a mask head whose weights are predicted for each instance."""
 
 from itertools import pairwise
 from math import log
@@ -18,11 +18,11 @@ from networks.fpn import FeaturePyramid
 from networks.mask_branch import MaskBranch
 
 MASK_LEVELS = 3
-"""Levels of the pyramid that the mask branch reads, as far as the backbone has them."""
+"""Number of pyramid levels of the mask branch, at most those of the backbone."""
 
 
 class CondInstOutputs(NamedTuple):
-    """Raw outputs of a batch; L counts the locations of all levels, finest level first, each row by row."""
+    """Raw outputs of a batch; L is the number of locations of all levels, finest level first, in row-major order."""
 
     head: HeadOutputs
     """Class logits, distances, quality and mask-head parameters at every location."""
@@ -35,9 +35,9 @@ class CondInstOutputs(NamedTuple):
     sizes: Tensor
     """(L,) size of interest of each location's level, pixels."""
     size_ranges: Tensor
-    """(L, 2) smallest and largest distance to an edge that the level is responsible for, inclusive, pixels."""
+    """(L, 2) smallest and largest distance to a box edge at each location's level, inclusive, pixels."""
     level_lengths: tuple[int, ...]
-    """How many of the L locations each level has."""
+    """Number of locations of each level."""
 
 
 class CondInst(nn.Module):
@@ -45,28 +45,28 @@ class CondInst(nn.Module):
 
     Tian et al. 2020, https://arxiv.org/abs/2003.05664, with the 16 mask channels of BoxInst
     (https://arxiv.org/abs/2012.02310); the depth-guided head is that of https://arxiv.org/abs/2403.01214. Losses and
-    targets are the caller's.
+    targets are not part of it.
 
     Parameters with the defaults: 34,259,731, and 20,745 more with the depth-guided head.
 
     Deviations: the released models start from Caffe's ResNet weights (BGR, stride in the 1x1 convolution); these from
-    timm's, with timm's normalisation. A transformer's maps are normed. Distances in the range of two levels
-    (exactly at a size of interest) go to both, as in the papers.
+    timm's, with timm's normalisation. The maps of transformers are normalised. A distance exactly at a size of interest
+    belongs to both levels, as in the papers.
 
     Args:
-        n_classes: number of classes, without background. None is for configurations alone, in which the number of the
-            data takes its place before a network is built.
+        n_classes: number of classes, without background. None is allowed in configurations only; it is replaced by the
+            number of classes of the data before the network is built.
         encoder: see `networks.detection_backbone.DetectionBackbone`.
         encoder_weights: ``"imagenet"``, ``"bundled"`` (``tf_efficientnet_lite0`` alone), None or the path of a
             state-dict file.
         frozen_norm: see `DetectionBackbone`.
         frozen_to_stride: see `DetectionBackbone`.
-        strides: strides of the levels, each double the one before. Those up to 32 are maps of the backbone, those
-            beyond are made by the pyramid. The mask features have the first, masks half of it; small images want
+        strides: strides of the levels, each double the one before. Those up to 32 are maps of the backbone, larger ones
+            are computed by the pyramid. The mask features have the first stride, masks half of it; small images need
             finer levels than the paper's.
-        sizes_of_interest: for each level, the largest distance from a location to an edge of its box, pixels (the
-            last level has no limit); also what the relative coordinates are divided by. The paper's belong to
-            images with a short side of 800.
+        sizes_of_interest: for each level, the largest distance from a location to an edge of its box, pixels (the last
+            level has no limit); the relative coordinates are divided by it, too. The paper's are for images with a
+            short side of 800.
         channels: channels of pyramid and head.
         head_convs: convolutions of each tower of the head.
         norm_groups: groups of the head's group norms.
@@ -76,15 +76,15 @@ class CondInst(nn.Module):
         mask_branch_convs: convolutions of the mask branch's tower.
         dynamic_channels: channels of the hidden layers of the mask heads.
         depth_guided: whether the mask heads have a depth layer.
-        first_depth: nearness in (0, 1) that the depth layer says before training. It scales the mask's logit, so that
-            0 would hide it.
+        first_depth: nearness in (0, 1) that the depth layer predicts before training. It multiplies the mask's logit,
+            so that 0 would suppress the mask.
 
     Attributes:
         stride: the height and width of an image must be multiples of it.
         mask_stride: stride of the mask logits.
 
     Raises:
-        ValueError: an argument out of its range, strides or sizes that do not fit, and as `DetectionBackbone`.
+        ValueError: an argument is out of range, strides or sizes are inconsistent, and as `DetectionBackbone`.
         FileNotFoundError: ``encoder_weights`` is a path and no such file exists.
         RuntimeError: ``"imagenet"`` while the hub cannot be reached and its cache lacks the file.
     """
@@ -164,7 +164,7 @@ class CondInst(nn.Module):
         self.register_buffer("level_ranges", torch.stack((bounds[:-1], bounds[1:]), dim=1), persistent=False)
 
     def forward(self, image: Tensor) -> CondInstOutputs:
-        """Run everything but the mask heads, which need to know for which locations.
+        """Raw outputs; the mask heads are applied to selected locations by :meth:`masks`.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 32.
@@ -195,7 +195,7 @@ class CondInst(nn.Module):
 
     @staticmethod
     def boxes(outputs: CondInstOutputs) -> Tensor:
-        """Predicted boxes of all locations, (B, L, 4) xyxy in pixels of the input, not cut to it."""
+        """Predicted boxes of all locations, (B, L, 4) xyxy in pixels of the input, not clipped."""
         return decode_boxes(outputs.locations, outputs.strides, outputs.head.ltrb)
 
     @staticmethod
@@ -205,7 +205,7 @@ class CondInst(nn.Module):
         return at_least_float32(outputs.head.logits).sigmoid() * quality[..., None]
 
     def masks(self, outputs: CondInstOutputs, *, image: Tensor, location: Tensor) -> MaskOutputs:
-        """Run the mask heads of some locations.
+        """Mask logits of some locations.
 
         Args:
             outputs: of `forward`.
@@ -309,7 +309,7 @@ class CondInst(nn.Module):
 
 
 def _check_levels(strides: tuple[int, ...], sizes: tuple[float, ...]) -> None:
-    """Raise a clear error unless strides double and sizes grow."""
+    """Raise an error unless strides double and sizes increase."""
     doubling = all(b == 2 * a for a, b in pairwise(strides))
     if not strides or strides[0] not in (2, 4, 8, 16, 32) or not doubling:
         raise ValueError(f"The strides are {strides}, but each must double the one before, from 2, 4, 8, 16 or 32 on.")
@@ -323,7 +323,7 @@ def _check_levels(strides: tuple[int, ...], sizes: tuple[float, ...]) -> None:
 def _sizes(
     scale: Tensor | None, original_size: Tensor | None, *, padded: tuple[int, int], count: int
 ) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Of each image the (height, width) within the network's input and of the original."""
+    """The (height, width) of each image within the network's input and of the original."""
     if (scale is None) != (original_size is None):
         raise ValueError("scale and original_size belong together, but only one of them was given.")
     if scale is None or original_size is None:

@@ -1,4 +1,4 @@
-"""From raw outputs of a CondInst to detections: thresholds, non-maximum suppression, masks at the original size."""
+"""Inference of CondInst: thresholds, non-maximum suppression, masks at the original size."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from geometry.boxes import clip_boxes, has_area
 from geometry.resampling import aligned_bilinear
 
 MASKS_AT_ONCE = 16
-"""Masks of the original size are made in portions: a hundred of a large image in float32 would take gigabytes."""
+"""Masks at the original size are computed in chunks: a hundred of a large image in float32 would take gigabytes."""
 
 
 class Candidates(NamedTuple):
@@ -29,7 +29,7 @@ class Candidates(NamedTuple):
 
 
 def decode_boxes(locations: Tensor, strides: Tensor, ltrb: Tensor) -> Tensor:
-    """Boxes from distances.
+    """Boxes from the distances to their edges.
 
     Args:
         locations: (L, 2) image positions (x, y), pixels.
@@ -53,19 +53,19 @@ def detect(
     iou_threshold: float = 0.6,
     max_detections: int = 100,
 ) -> Candidates:
-    """Choose the detections of one image.
+    """Detections of one image.
 
-    Of each level the best pairs of location and class above the threshold stay; then non-maximum suppression within
-    each class over all levels; then the best of all.
+    The best pairs of location and class above the threshold of each level are kept; then non-maximum suppression is
+    applied within each class over all levels; then the best are kept.
 
     Args:
         probabilities: (L, n_classes) class probability times quality.
         boxes: (L, 4) xyxy, pixels.
-        level_lengths: how many of the L locations each level has.
-        score_threshold: least probability times quality.
-        per_level: most pairs of a level.
-        iou_threshold: of two boxes of one class with a larger IoU the worse goes.
-        max_detections: most detections.
+        level_lengths: number of locations of each level.
+        score_threshold: smallest probability times quality.
+        per_level: largest number of pairs of a level.
+        iou_threshold: of two boxes of one class with a larger IoU, the one with the lower score is removed.
+        max_detections: largest number of detections.
 
     Returns:
         The detections; their score is the square root of probability times quality.
@@ -90,14 +90,14 @@ def paste_masks(
 ) -> Tensor:
     """Masks at the size of the original image.
 
-    Probabilities are enlarged to the network's input, cut to the part that the image fills, resized, and compared.
+    Probabilities are upsampled to the network's input, cropped to the image, resized, and thresholded.
 
     Args:
         logits: (M, 1, h, w).
-        upsampling: stride of the logits: factor from them to the network's input.
+        upsampling: stride of the logits.
         resized: height and width of the image within the network's input.
         original: height and width of the original image.
-        threshold: probability from which on (exclusive) a pixel belongs to the instance.
+        threshold: a pixel belongs to the instance if its probability is larger.
 
     Returns:
         bool (M, H, W).
@@ -113,7 +113,7 @@ def paste_masks(
 
 
 def fit_boxes(boxes: Tensor, *, resized: tuple[int, int], original: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Bring boxes to the original image and cut them to it.
+    """Boxes scaled to the original image and clipped to it.
 
     Args:
         boxes: (M, 4) xyxy, pixels of the network's input.
@@ -121,7 +121,7 @@ def fit_boxes(boxes: Tensor, *, resized: tuple[int, int], original: tuple[int, i
         original: height and width of the original image.
 
     Returns:
-        (M, 4) xyxy in pixels of the original image, and bool (M,): whether anything is left of the box.
+        (M, 4) xyxy in pixels of the original image, and bool (M,): whether the clipped box has an area.
     """
     scale = boxes.new_tensor([original[1] / resized[1], original[0] / resized[0]] * 2)
     fitted = clip_boxes(boxes * scale, original)

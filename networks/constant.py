@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class ConstantDepth(nn.Module):
     """Predicts one constant; trained with MSE it is the mean of the training depth, with L1 its median.
 
-    Every table of results carries this row: what does not beat it has learned nothing. 1 parameter.
+    The baseline of every table of results. 1 parameter.
 
     Args:
         initial: Scaled depth before training.
@@ -25,7 +25,7 @@ class ConstantDepth(nn.Module):
         """The constant as a map.
 
         Args:
-            image: ``(B, 3, H, W)``, not looked at.
+            image: ``(B, 3, H, W)``, only its shape is used.
 
         Returns:
             ``(B, 1, H, W)`` scaled depth.

@@ -11,15 +11,15 @@ from networks.encoders import Encoder, check_image
 class DENoSkip(nn.Module):
     """ResNet without its last stage, a bridge, four [Up, 3x3 conv, ReLU], three residuals inside the decoder.
 
-    The residual connections take each block's result to the next block's: 1x1 convolution, Up, added, then batch norm.
-    There is no encoder skip, so every detail must survive at 1/16; the source found good scores and blurred maps.
+    The residual connections add each block's result to the next block's: 1x1 convolution, Up, sum, batch norm. Without
+    encoder skips all details have to be encoded at 1/16; the source reports good scores and blurred maps.
 
     Parameters with the defaults: resnet50 14,873,857.
 
     Decisions: the source gives no widths (the bridge has twice the first, (256, 128, 64, 32) is ours) and no kernel
     size for the residual connections (1x1). The three residuals join blocks 1-2, 2-3 and 3-4. The head's ReLU is the
-    source's; its bias starts positive so that the ReLU is not dead from the start. Therefore the output is never
-    negative.
+    source's, so that the output is never negative; its initial bias is positive, so that the ReLU has a gradient at the
+    start.
 
     Args:
         encoder: timm's name of the encoder, cut after stride 16.
@@ -59,7 +59,7 @@ class DENoSkip(nn.Module):
         init_head(self.head, head_bias)
 
     def decode(self, deepest: Tensor) -> Tensor:
-        """Turn the encoder's last map into depth.
+        """Scaled depth from the encoder's last map.
 
         Args:
             deepest: (B, C, H / 16, W / 16).
@@ -74,7 +74,7 @@ class DENoSkip(nn.Module):
         return depth
 
     def forward(self, image: Tensor) -> Tensor:
-        """Predict scaled depth.
+        """Scaled depth of images.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 16.

@@ -7,7 +7,7 @@ from networks.blocks import conv3x3, init_decoder, init_head, upsample
 from networks.encoders import Encoder, check_image
 
 _SKIP_LAYERS = ("features_norm0", "features_pool0", "features_transition1", "features_transition2")
-"""Layers of timm's DenseNet whose results are concatenated, at 1/2, 1/4, 1/8 and 1/16."""
+"""Layers of timm's DenseNet whose outputs are concatenated, at 1/2, 1/4, 1/8 and 1/16."""
 
 
 class _UpBlock(nn.Module):
@@ -18,7 +18,7 @@ class _UpBlock(nn.Module):
         first, second = conv3x3(in_channels + skip_channels, out_channels), conv3x3(out_channels, out_channels)
         self.convs = nn.Sequential(first, second, nn.LeakyReLU(slope, inplace=True))
         init_decoder(self.convs)
-        # nothing rectifies between the two, so the second must not make up for a ReLU
+        # there is no ReLU between the two, so the second is initialised without its gain
         nn.init.kaiming_normal_(second.weight, nonlinearity="linear")
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class DenseDepth(nn.Module):
         init_head(self.head, head_bias)
 
     def encode(self, image: Tensor) -> list[Tensor]:
-        """Run the encoder and keep the maps that the paper concatenates, which are not timm's own choice.
+        """The encoder's maps that the paper concatenates, which are not those of timm's extractor.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1].
@@ -83,7 +83,7 @@ class DenseDepth(nn.Module):
         return [*skips, features]
 
     def decode(self, features: list[Tensor]) -> Tensor:
-        """Turn the maps of `encode` into (B, 1, H, W) scaled depth."""
+        """Scaled depth (B, 1, H, W) from the maps of `encode`."""
         *skips, deepest = features
         merged = self.bridge(deepest)
         for block, skip in zip(self.blocks, skips[::-1], strict=True):
@@ -91,7 +91,7 @@ class DenseDepth(nn.Module):
         return upsample(self.head(merged))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Predict scaled depth.
+        """Scaled depth of images.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 32.

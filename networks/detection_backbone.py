@@ -1,4 +1,4 @@
-"""Backbones of detection: the maps that a feature pyramid takes, with frozen norms and frozen first stages."""
+"""Backbones of detectors: the input maps of a feature pyramid, with frozen batch norms and frozen first stages."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -13,13 +13,13 @@ from networks.encoders import STRIDES, Encoder
 from networks.weights import OFFLINE_ALTERNATIVES, cached_hub_file, load_encoder_file, require_hub
 
 COARSEST_STRIDE = STRIDES[-1]
-"""No backbone here goes beyond it."""
+"""Largest stride of a backbone."""
 
 
 class PatchEncoder(nn.Module):
     """A timm extractor whose finest map has stride 4 (Swin, ConvNeXt), for images of any size.
 
-    Maps of transformers that come channels last are normed per position and turned around, as detectors on Swin do.
+    Maps of transformers in channels-last layout are layer-normalised and transposed, as in detectors on Swin.
 
     Args:
         name: timm's name, such as ``swin_tiny_patch4_window7_224`` or ``convnext_tiny``.
@@ -43,7 +43,7 @@ class PatchEncoder(nn.Module):
         super().__init__()
         if not strides or any(stride not in STRIDES[1:] for stride in strides):
             raise ValueError(f"The strides are {strides}, but {name!r} has maps at {STRIDES[1:]}.")
-        # Only what is asked for: a norm that nobody reads would be a parameter without gradient.
+        # Only the requested maps: an unused norm would be a parameter without gradient.
         self.body = _build_patch_body(name, weights, tuple(STRIDES[1:].index(stride) for stride in strides))
         self.strides = tuple(self.body.feature_info.reduction())
         if self.strides != strides:
@@ -56,7 +56,7 @@ class PatchEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Normalise and encode.
+        """Feature maps of images, which are normalised first.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 32.
@@ -77,9 +77,9 @@ class DetectionBackbone(nn.Module):
         encoder: timm's name: those of `networks.encoders.Encoder`, and those of `PatchEncoder`.
         encoder_weights: see `networks.encoders.Encoder`.
         strides: strides of the maps to return, finest first, each double the one before, at most 32.
-        frozen_norm: whether batch norms keep the statistics, scale and shift of their weights: small batches have
-            poor statistics. They are buffers then, not parameters.
-        frozen_to_stride: no parameter up to the map of this stride is trained; the usual 4 freezes the stem and the
+        frozen_norm: whether batch norms keep the statistics, scale and shift of their pretrained weights, since small
+            batches have noisy statistics. They are then buffers instead of parameters.
+        frozen_to_stride: parameters up to the map of this stride are not trained; the usual 4 freezes the stem and the
             first stage. None trains everything.
 
     Attributes:
@@ -105,7 +105,7 @@ class DetectionBackbone(nn.Module):
         if _finest_stride(encoder) == STRIDES[1]:
             self.encoder = PatchEncoder(encoder, weights=encoder_weights, strides=strides)
         else:
-            # With an unknown name or stride the encoder and the check below say what is wrong.
+            # An unknown name or stride is reported by the encoder or the check below.
             levels = STRIDES.index(strides[-1]) + 1 if strides and strides[-1] in STRIDES else len(STRIDES)
             self.encoder = Encoder(encoder, weights=encoder_weights, levels=levels)
         available = self.encoder.strides
@@ -121,7 +121,7 @@ class DetectionBackbone(nn.Module):
             self.encoder.body = freeze_batch_norm_2d(self.encoder.body)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Encode.
+        """Feature maps of images.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 32.
@@ -134,7 +134,7 @@ class DetectionBackbone(nn.Module):
 
 
 def _finest_stride(name: str) -> int | None:
-    """Stride of the first map of timm's extractor of a name, None if there is no such thing."""
+    """Stride of the first map of a timm extractor, None if there is no such extractor."""
     if not timm.is_model(name):
         return None
     try:
@@ -146,7 +146,7 @@ def _finest_stride(name: str) -> int | None:
 
 
 def _freeze(body: FeatureListNet, stride: int) -> None:
-    """Take the gradient from every parameter up to the stage that makes the map of a stride."""
+    """Freeze the parameters up to the stage whose map has a stride."""
     stages: dict[int, str] = {stage["reduction"]: stage["module"] for stage in body.feature_info.info}
     stage = stages.get(stride)
     # Extractors flatten `layers.0` to `layers_0`; parameters are registered in the order in which they are used.
@@ -159,8 +159,8 @@ def _freeze(body: FeatureListNet, stride: int) -> None:
 
 
 def _build_patch_body(name: str, weights: str | None, indices: tuple[int, ...]) -> FeatureListNet:
-    """Build timm's extractor for any image size and fill it with the wanted weights."""
-    # A Swin is built for one size; without this it would refuse others, or not shift windows where they are larger.
+    """Extractor of timm for any image size, with the given weights."""
+    # A Swin is built for one size; without this it would reject others, or not shift windows in larger images.
     options: dict[str, Any] = {"features_only": True, "out_indices": indices}
     if "swin" in name:
         options |= {"strict_img_size": False, "always_partition": True}

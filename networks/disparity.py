@@ -1,4 +1,4 @@
-"""Disparity from one image, alone or with a semantic segmentation from the same features."""
+"""Networks for disparity, alone or with a semantic segmentation from the same features."""
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,12 @@ class DisparityNet(nn.Module):
         encoder_weights: ``"imagenet"``, ``"bundled"`` (``tf_efficientnet_lite0`` alone), None or the path of a
             state-dict file.
         decoder_widths: channels of the decoder's five levels, finest first.
-        first_disparity: disparity in (0, 1) that is predicted before any training. The papers' head begins at 0.5, a
-            fifth of a metre; from there a network whose poses have the scale of metres has to find its way first.
+        first_disparity: disparity in (0, 1) that is predicted before training. The papers' head starts at 0.5, which is
+            0.2 m: far from the depth of rooms if poses are in metres.
 
     Attributes:
         stride: the height and width of an image must be multiples of it (and at least twice as large).
-        encoder: the encoder, whose features others may share.
+        encoder: the encoder, whose features may be shared.
     """
 
     shift: Tensor
@@ -55,7 +55,7 @@ class DisparityNet(nn.Module):
         self.register_buffer("shift", torch.tensor(first_disparity).logit(), persistent=False)
 
     def decode(self, features: list[Tensor]) -> Tensor:
-        """Turn the encoder's pyramid into disparity.
+        """Disparity from the encoder's feature maps.
 
         Args:
             features: five maps at strides 2 to 32, finest first.
@@ -64,11 +64,11 @@ class DisparityNet(nn.Module):
             (B, 1, H, W) in [0, 1], in at least float32: 0 is the farthest depth, 1 the nearest.
         """
         logits = self.decoder(features)
-        # Half precision would leave steps of half a percent in everything that is computed from depth.
+        # In half precision, depth would be quantised in steps of half a percent.
         return torch.sigmoid(logits.to(torch.promote_types(logits.dtype, torch.float32)) + self.shift)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Predict disparity.
+        """Disparity of images.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 32, at least 64.
@@ -84,13 +84,13 @@ class DisparityNet(nn.Module):
 
 
 class DisparitySegmentationNet(DisparityNet):
-    """A `DisparityNet` with a second decoder that names the class of every pixel from the same features.
+    """A `DisparityNet` with a second decoder for semantic segmentation from the same features.
 
-    Multi-task learning of GAM-Depth: the two tasks share the encoder alone, and the second decoder serves training
+    Multi-task learning of GAM-Depth: the two tasks share the encoder only, and the second decoder is used in training
     only. Parameters with the defaults: 17,483,722; with 39 classes the second decoder has the paper's 3,156,360.
 
-    Deviations: logits are raw, while the published code puts a softmax into the decoder and another into the loss; and
-    classes count from 1, so that there is one channel more than classes.
+    Deviations: logits are raw, while the published code puts a softmax into the decoder and another into the loss;
+        class ids count from 1, so that there is one more channel than classes.
 
     Args:
         n_classes: highest class id; ids count from 1, and channel 0 stands for "none".
@@ -100,7 +100,7 @@ class DisparitySegmentationNet(DisparityNet):
         first_disparity: see `DisparityNet`.
 
     Raises:
-        ValueError: no class at all.
+        ValueError: there is no class.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class DisparitySegmentationNet(DisparityNet):
         return self.segmentation_decoder
 
     def with_segmentation(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict disparity and classes, encoding once.
+        """Disparity and class logits of images.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 32, at least 64.

@@ -1,4 +1,4 @@
-"""The decoder of Monodepth2: a pyramid of features to maps of the input's size, with skips and without batch norm."""
+"""The decoder of Monodepth2: from a feature pyramid to maps of the input's size, with skips, without batch norm."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ MIN_IMAGE_SIDE = 64
 
 
 def conv_elu(in_channels: int, out_channels: int) -> nn.Sequential:
-    """3x3 convolution on an image mirrored at its border, then ELU."""
+    """3x3 convolution with reflection padding, then ELU."""
     return nn.Sequential(reflecting_conv3x3(in_channels, out_channels), nn.ELU(inplace=True))
 
 
 def reflecting_conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """A 3x3 convolution with bias that keeps the size; what lies beyond the border is mirrored, its pixel left out."""
+    """A 3x3 convolution with bias and reflection padding that keeps the size."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, padding_mode="reflect")
 
 
@@ -25,8 +25,8 @@ class SkipDecoder(nn.Module):
 
     After Godard et al. 2019, "Digging Into Self-Supervised Monocular Depth Estimation",
     https://arxiv.org/abs/1806.01260, as GAM-Depth (https://arxiv.org/abs/2402.14354) uses it for disparity and for its
-    40 classes. Convolutions are 3x3 with reflection at the border, followed by ELU. The last level has no skip, so the
-    head works at full resolution; its four coarser copies (the scales of Monodepth2) are left out, as in GAM-Depth.
+    40 classes. Convolutions are 3x3 with reflection at the border, followed by ELU. The last level has no skip, and the
+    head predicts at full resolution; the four coarser heads (the scales of Monodepth2) are omitted, as in GAM-Depth.
 
     Parameters on a ResNet-18 with the default widths: 3,150,705 for one output channel, 3,156,360 for 40.
 
@@ -59,13 +59,13 @@ class SkipDecoder(nn.Module):
         self.head = reflecting_conv3x3(widths[0], out_channels)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Decode.
+        """Maps of the input's size from the feature pyramid.
 
         Args:
             features: five maps (B, channels[i], H / 2^(i+1), W / 2^(i+1)), finest first; H and W at least 64.
 
         Returns:
-            (B, out_channels, H, W) raw values: neither sigmoid nor softmax.
+            (B, out_channels, H, W) raw values, without sigmoid or softmax.
 
         Raises:
             ValueError: another number of maps, or maps too small to be mirrored at their border.

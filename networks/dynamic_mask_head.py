@@ -1,4 +1,4 @@
-"""Mask heads whose weights differ from instance to instance (CondInst), with or without a depth layer."""
+"""Mask heads with predicted weights for each instance (CondInst), with or without a depth layer."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ COORDINATES = 2
 
 
 class DynamicLayer(NamedTuple):
-    """A 1x1 convolution of each instance's own."""
+    """A 1x1 convolution with separate weights for each instance."""
 
     weight: Tensor
     """(N, out, in)"""
@@ -24,7 +24,7 @@ class DynamicLayer(NamedTuple):
 
 
 class MaskOutputs(NamedTuple):
-    """What the mask heads of N instances say."""
+    """Outputs of the mask heads of N instances."""
 
     logits: Tensor
     """(N, 1, h, w) logit of "this pixel belongs to the instance"."""
@@ -48,7 +48,7 @@ def count_parameters(shapes: list[tuple[int, int]]) -> int:
 
 
 def parse_parameters(parameters: Tensor, shapes: list[tuple[int, int]]) -> list[DynamicLayer]:
-    """Take vectors of parameters apart: the weights of all layers first (row by row, out before in), then all biases.
+    """Layers from parameter vectors: the weights of all layers (row-major, out before in), then all biases.
 
     Args:
         parameters: (N, G).
@@ -72,12 +72,12 @@ def parse_parameters(parameters: Tensor, shapes: list[tuple[int, int]]) -> list[
 
 
 def relative_coordinates(pixels: Tensor, locations: Tensor, sizes: Tensor) -> Tensor:
-    """Where the instance lies as seen from each pixel, in units of the instance's size.
+    """Coordinates of the instance's location relative to each pixel, in units of the instance's size.
 
     Args:
         pixels: (P, 2) image positions (x, y).
         locations: (N, 2) image positions of the instances.
-        sizes: (N,) what the head divides by: the size of interest of the instance's level, pixels.
+        sizes: (N,) divisor: the size of interest of the instance's level, pixels.
 
     Returns:
         (N, 2, P): (location - pixel) / size, x first.
@@ -86,14 +86,14 @@ def relative_coordinates(pixels: Tensor, locations: Tensor, sizes: Tensor) -> Te
 
 
 class DynamicMaskHead(nn.Module):
-    """Three 1x1 convolutions of each instance's own over the shared mask features and the relative coordinates.
+    """Three 1x1 convolutions, with weights of each instance, on the shared mask features and relative coordinates.
 
-    CondInst, https://arxiv.org/abs/2003.05664. The instances of all images of a step run in one grouped convolution a
-    layer, one group for each instance. With a depth layer (https://arxiv.org/abs/2403.01214, our reading where the
-    paper is silent): a further 1x1 convolution on the last hidden layer gives a probability of being near, which
-    multiplies the mask's logit at the stride of the features; both are enlarged afterwards.
+    CondInst, https://arxiv.org/abs/2003.05664. The instances of all images of a step are processed in one grouped
+    convolution for each layer, one group for each instance. With a depth layer (https://arxiv.org/abs/2403.01214,
+    details are this project's), a further 1x1 convolution on the last hidden layer predicts nearness in [0, 1], which
+    multiplies the mask's logit at the stride of the features; both are upsampled afterwards.
 
-    The head has no weights: they come with every call.
+    The head has no weights of its own: they are arguments of every call.
 
     Args:
         mask_channels: channels of the shared features.
@@ -103,9 +103,9 @@ class DynamicMaskHead(nn.Module):
 
     Attributes:
         parameters_per_instance: length of the whole vector, the depth layer's part last.
-        parameters_of_mask: length of the vector that makes a mask, which is the same with and without a depth layer.
+        parameters_of_mask: length of the mask's part, which is the same with and without a depth layer.
         parameters_of_depth: length of the vector of the depth layer, 0 without one.
-        upsampling: factor of enlargement of the result against the features.
+        upsampling: factor from the features to the result.
 
     Raises:
         ValueError: a size that is not positive, or an odd stride.
@@ -131,7 +131,7 @@ class DynamicMaskHead(nn.Module):
     def forward(
         self, features: Tensor, *, parameters: Tensor, image_index: Tensor, locations: Tensor, sizes: Tensor
     ) -> MaskOutputs:
-        """Apply every instance's head to the features of its image, in at least float32.
+        """Mask logits (and depth) of every instance from the features of its image, in at least float32.
 
         Args:
             features: (B, mask_channels, h, w) of the images of the step.
@@ -147,7 +147,7 @@ class DynamicMaskHead(nn.Module):
         Raises:
             ValueError: parameters of another length.
         """
-        # The logits meet logarithms in the losses, and the layers are too small for half precision to save time.
+        # The losses take logarithms of the logits, and the layers are too small for half precision to save time.
         with torch.autocast(features.device.type, enabled=False):
             of_mask, of_depth = self._split(at_least_float32(parameters))
             first, second, mask_layer = parse_parameters(of_mask, self.shapes)
@@ -178,10 +178,10 @@ class DynamicMaskHead(nn.Module):
 
 
 def _apply(layer: DynamicLayer, inputs: Tensor) -> Tensor:
-    """Each instance's own 1x1 convolution, (N, in, h, w) to (N, out, h, w), as one grouped convolution."""
+    """A 1x1 convolution with weights of each instance, (N, in, h, w) to (N, out, h, w), as one grouped convolution."""
     count, out, channels = layer.weight.shape
     height, width = inputs.shape[-2:]
-    if count == 0:  # no convolution takes zero groups; the matrix product keeps inputs and weights in the graph
+    if count == 0:  # a convolution needs at least one group; the matrix product keeps inputs and weights in the graph
         return (layer.weight @ inputs.flatten(2) + layer.bias[..., None]).unflatten(2, (height, width))
     grouped = F.conv2d(
         inputs.reshape(1, count * channels, height, width),

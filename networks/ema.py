@@ -1,4 +1,4 @@
-"""A teacher whose weights are the moving average of a student's."""
+"""Mean teacher: a network whose weights are an exponential moving average of a student's."""
 
 import copy
 from typing import Any, Self
@@ -8,31 +8,31 @@ from torch import Tensor, nn
 
 
 def ema_momentum(step: int, *, momentum: float) -> float:
-    """``min(momentum, 1 - 1 / (step + 1))``: a plain mean of the first students, then the moving average.
+    """``min(momentum, 1 - 1 / (step + 1))``: the mean of the first students, then the moving average.
 
     Args:
-        step: updates made so far, from 0; at 0 the teacher becomes the student.
-        momentum: the final share of the old weights.
+        step: number of previous updates, from 0; at 0 the teacher is set to the student.
+        momentum: final weight of the old parameters.
     """
     return min(momentum, 1 - 1 / (step + 1))
 
 
 class EMATeacher(nn.Module):
-    """A frozen copy of a network whose parameters follow by an exponential moving average.
+    """A frozen copy of a network whose parameters are an exponential moving average of the network's.
 
     Parameters are averaged; buffers (statistics of batch norms) are copied. The teacher is always in eval mode and
-    never in an optimiser. It keeps no count: the state dict holds the averaged network and nothing else, so that a
-    resumed run goes on exactly when the caller's step does.
+    never in an optimiser. The state dict contains the averaged network only; the number of updates is an argument, so
+    that a resumed run continues exactly.
 
     Args:
-        student: the network; it is copied, not held.
-        momentum: final share of the old weights in [0, 1).
+        student: the network; it is copied.
+        momentum: final weight of the old parameters, in [0, 1).
 
     Attributes:
         model: the averaged network.
 
     Raises:
-        ValueError: a momentum outside of its range.
+        ValueError: the momentum is out of range.
     """
 
     def __init__(self, student: nn.Module, momentum: float = 0.999) -> None:
@@ -44,20 +44,20 @@ class EMATeacher(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode, whatever the module around it does."""
+        """Stay in eval mode, regardless of the mode of the parent module."""
         del mode
         return super().train(False)
 
     @torch.no_grad()
     def update(self, student: nn.Module, step: int) -> None:
-        """Move towards the student, after its optimiser step.
+        """Update the average after an optimiser step of the student.
 
         Args:
-            student: a network of the same build.
+            student: a network of the same architecture.
             step: updates since the teacher's start, from 0; the first copies the student.
 
         Raises:
-            ValueError: a negative step, or a student of another build.
+            ValueError: the step is negative, or the student has another architecture.
         """
         if step < 0:
             raise ValueError(f"The step is {step}, but it must not be negative.")
@@ -73,13 +73,13 @@ class EMATeacher(nn.Module):
             buffer.copy_(their_buffers[name])
 
     def forward(self, image: Tensor) -> Any:
-        """Run the averaged network.
+        """Output of the averaged network.
 
         Args:
-            image: whatever the network takes.
+            image: input of the network.
 
         Returns:
-            What it gives, without gradient.
+            Its output, without gradient.
         """
         with torch.no_grad():
             return self.model(image)

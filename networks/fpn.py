@@ -1,4 +1,4 @@
-"""Feature pyramid with levels beyond the backbone's."""
+"""Feature pyramid with additional coarser levels."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ class CoarserLevels(ExtraFPNBlock):
 
     Args:
         channels: channels of every level.
-        count: how many levels to add.
+        count: number of levels to add.
     """
 
     def __init__(self, channels: int, count: int) -> None:
@@ -57,7 +57,7 @@ class FeaturePyramid(nn.Module):
     Args:
         in_channels: channels of the backbone's maps, finest first.
         channels: channels of every level.
-        extra_levels: levels beyond the backbone's, each of half the size; the default are P6 and P7.
+        extra_levels: number of additional levels, each of half the size; the default are P6 and P7.
 
     Raises:
         ValueError: no map, or a negative number of levels.
@@ -73,7 +73,7 @@ class FeaturePyramid(nn.Module):
         self.pyramid = FeaturePyramidNetwork(list(in_channels), channels, extra_blocks=extra)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Merge the maps of a backbone.
+        """Pyramid levels from the maps of a backbone.
 
         Args:
             features: (B, in_channels[i], h_i, w_i), finest first, each of half the size of the one before.

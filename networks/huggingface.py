@@ -1,4 +1,4 @@
-"""Off-the-shelf networks of Hugging Face as plain modules: images in [0, 1] in, class ids or depth out.
+"""Hugging Face networks for segmentation and depth as modules: images in [0, 1] in, class ids or depth out.
 
 The package ``transformers`` is an optional extra; it is imported when a network is built, not before.
 """
@@ -16,7 +16,7 @@ from geometry.written_depth import depth_from_inverse
 from networks.weights import hub_reachable
 
 _INVERSE_MODEL_TYPES = ("dpt",)
-"""Model types whose usual checkpoints (MiDaS) give relative inverse depth without saying so."""
+"""Model types whose usual checkpoints (MiDaS) predict relative inverse depth without a flag in their configuration."""
 
 
 def _load(source: str, auto_class: str) -> tuple[Any, nn.Module]:
@@ -27,7 +27,7 @@ def _load(source: str, auto_class: str) -> tuple[Any, nn.Module]:
         raise ImportError(
             "Networks of Hugging Face need the package transformers: pip install 'plumbline[teacher]'."
         ) from error
-    # The hub's client retries for long before it gives up.
+    # The hub's client retries for a long time.
     local = Path(source).is_dir() or not hub_reachable()
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(source, local_files_only=local)
@@ -40,7 +40,7 @@ def _load(source: str, auto_class: str) -> tuple[Any, nn.Module]:
             f"'{source}' has to be a folder or the id of a model of the hub that {auto_class} can load: {reason}"
         ) from error
     if info["missing_keys"]:
-        # It would be filled with random numbers and a warning.
+        # transformers would initialise them randomly and only warn.
         raise ValueError(
             f"'{source}' lacks {len(info['missing_keys'])} weights of a {type(network).__name__}, such as "
             f"{sorted(info['missing_keys'])[0]}: it was trained for another task."
@@ -56,9 +56,8 @@ def _check(image: Tensor) -> None:
 class HuggingFaceSegmenter(nn.Module):
     """A network of ``AutoModelForSemanticSegmentation``.
 
-    Each image is resized and normalised as the network's own processor says (but never cropped); logits are brought to
-    the image's size, bilinear, before the best class is taken. Class ids are shifted by one, so that 0 is left for
-    "none".
+    Each image is resized and normalised by the network's own processor settings (but not cropped); logits are resized
+    bilinearly to the image's size before the arg-max. Class ids are shifted by one, so that 0 means "none".
 
     Args:
         source: folder with ``config.json``, weights and ``preprocessor_config.json``, or the id of a model of the hub.
@@ -68,7 +67,7 @@ class HuggingFaceSegmenter(nn.Module):
 
     Raises:
         ImportError: transformers is not installed.
-        ValueError: there is no such model, or it is one for another task.
+        ValueError: there is no such model, or it is for another task.
     """
 
     def __init__(self, source: str) -> None:
@@ -78,7 +77,7 @@ class HuggingFaceSegmenter(nn.Module):
         self.class_names = {int(index) + 1: name for index, name in sorted(labels.items())}
 
     def forward(self, image: Tensor) -> Tensor:
-        """Name the class of every pixel.
+        """Class ids of all pixels.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], any size.
@@ -90,7 +89,7 @@ class HuggingFaceSegmenter(nn.Module):
             ValueError: another shape.
         """
         _check(image)
-        # A crop would shift the result against the image.
+        # A crop would misalign the result and the image.
         inputs = self.processor(images=image, do_rescale=False, do_center_crop=False, return_tensors="pt")
         logits = self.network(pixel_values=inputs["pixel_values"].to(image.device)).logits
         logits = F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
@@ -100,22 +99,23 @@ class HuggingFaceSegmenter(nn.Module):
 class HuggingFaceDepth(nn.Module):
     """A network of ``AutoModelForDepthEstimation``.
 
-    Networks of relative depth give inverse depth up to scale and shift. Its inverse is returned, with the shift taken
-    as zero: nearer is smaller, as in metres, but the unit is that of the nearest point of each image.
+    Networks of relative depth predict inverse depth up to scale and shift. Its inverse is returned, with a shift of
+    zero, in units of the nearest depth of each image.
 
     Args:
         source: folder with ``config.json``, weights and ``preprocessor_config.json``, or the id of a model of the hub.
-        inverse: whether the network gives inverse depth; None believes its configuration (``depth_estimation_type:
-            relative``) and takes every ``dpt`` for a MiDaS. Give False for a DPT that was trained for metres.
-        common_unit: whether relative depth keeps the network's own unit, one for all images, as a calibration needs it
-            that finds one shift for all; the numbers may then be tiny.
+        inverse: whether the network predicts inverse depth; None follows its configuration
+            (``depth_estimation_type: relative``) and assumes that every ``dpt`` is a MiDaS. Pass False for a metric
+            DPT.
+        common_unit: whether relative depth keeps the network's own unit, the same for all images, as needed for a
+            calibration of one shift for all; values may then be very small.
 
     Attributes:
-        inverse: whether the network gives relative inverse depth.
+        inverse: whether the network predicts relative inverse depth.
 
     Raises:
         ImportError: transformers is not installed.
-        ValueError: there is no such model, or it is one for another task.
+        ValueError: there is no such model, or it is for another task.
     """
 
     def __init__(self, source: str, *, inverse: bool | None = None, common_unit: bool = False) -> None:
@@ -127,7 +127,7 @@ class HuggingFaceDepth(nn.Module):
         self.inverse = relative or config.model_type in _INVERSE_MODEL_TYPES if inverse is None else inverse
 
     def forward(self, image: Tensor) -> Tensor:
-        """Predict depth.
+        """Depth of images.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], any size.
@@ -143,7 +143,7 @@ class HuggingFaceDepth(nn.Module):
         inputs = self.processor(images=image, do_rescale=False, return_tensors="pt")
         outputs = self.network(pixel_values=inputs["pixel_values"].to(image.device))
         finish = self.processor.post_process_depth_estimation
-        # Processors that pad want to know what they padded.
+        # Processors that pad need the original size to remove the padding.
         padded = {"source_sizes": sizes} if "source_sizes" in inspect.signature(finish).parameters else {}
         results = finish(outputs, target_sizes=sizes, **padded)
         values = torch.stack([result["predicted_depth"] for result in results]).unsqueeze(1).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Features that all instances of an image share and each instance's mask head reads."""
+"""Mask features, shared by the mask heads of all instances of an image."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ from networks.blocks import conv_bn_relu, init_decoder
 
 
 class MaskBranch(nn.Module):
-    """The finest levels of a pyramid, brought to the finest one's size, added and convolved.
+    """The finest levels of a pyramid, upsampled to the size of the finest one, summed and convolved.
 
     CondInst, https://arxiv.org/abs/2003.05664: each level through a 3x3 convolution, batch norm and ReLU, coarser ones
-    then enlarged (`geometry.resampling.aligned_bilinear`) and added to the finest; a tower of further such
+    then upsampled (`geometry.resampling.aligned_bilinear`) and added to the finest; a tower of further such
     convolutions; a 1x1 convolution.
 
     Args:
         in_channels: channels of every level.
         mask_channels: channels of the result; CondInst has 8, BoxInst 16.
-        levels: how many levels to take, finest first.
-        channels: channels inside.
+        levels: number of levels used, finest first.
+        channels: channels of the hidden layers.
         convs: convolutions of the tower.
 
     Raises:
@@ -49,7 +49,7 @@ class MaskBranch(nn.Module):
         init_decoder(self)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Merge the first levels of a pyramid.
+        """Mask features from the first levels of a pyramid.
 
         Args:
             levels: (B, in_channels, h / 2^i, w / 2^i), finest first; those beyond `levels` are not used.

@@ -1,4 +1,4 @@
-"""Motion between two images: the pose network of Monodepth2, and GAM-Depth's with a second decoder for residuals."""
+"""Pose networks: that of Monodepth2, and GAM-Depth's with a second decoder for residual poses."""
 
 from typing import cast
 
@@ -9,14 +9,14 @@ from networks.encoders import Encoder, check_image
 from networks.pose_encoder import PlainPairEncoder, keep_variance
 
 PLAIN = "plain"
-"""Name of the small encoder without pretrained weights, beside timm's names."""
+"""Name of the small encoder without pretrained weights; all others are timm's names."""
 
 
 def make_pair_encoder(name: str, *, weights: str | None) -> Encoder | PlainPairEncoder:
-    """An encoder that takes two images, stacked along the channels.
+    """An encoder for pairs of images, concatenated along the channels.
 
-    Of timm's encoders the first convolution's weights are repeated for the second image and halved, so that two equal
-    images give the features of one. Both images are normalised.
+    In timm's encoders the weights of the first convolution are repeated for the second image and halved, so that two
+    equal images give the features of one. Both images are normalised.
 
     Args:
         name: see `networks.encoders.Encoder`; or ``"plain"``, a `networks.pose_encoder.PlainPairEncoder`.
@@ -57,8 +57,8 @@ def make_pose_decoder(in_channels: int, width: int) -> nn.Sequential:
 class PoseNet(nn.Module):
     """Rotation and translation between the cameras of two images.
 
-    Godard et al. 2019, https://arxiv.org/abs/1806.01260. Which frame is mapped into which is for the caller to say:
-    the network only learns what its output is used for.
+    Godard et al. 2019, https://arxiv.org/abs/1806.01260. The direction of the transform is determined by how the output
+    is used in training.
 
     Parameters with the defaults: 12,498,950 (encoder 11,185,920, decoder 1,313,030).
 
@@ -73,9 +73,8 @@ class PoseNet(nn.Module):
             state-dict file.
         decoder_width: channels inside the decoder.
         motion_scale: factor on the decoder's output; the paper's keeps first motions near zero.
-        antisymmetric: half the difference of what both orders of a pair give, in place of one order's answer: the way
-            back is exactly opposite, no motion is exactly none, and no constant has to be unlearned first. Takes twice
-            the time.
+        antisymmetric: whether the output is half the difference of the outputs for both orders of a pair: the reverse
+            motion is then exactly opposite, and equal images give exactly no motion. Takes twice the time.
 
     Attributes:
         stride: the height and width of an image must be multiples of it.
@@ -119,7 +118,7 @@ class PoseNet(nn.Module):
         return features[-1]
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict the motions of any number of pairs in one pass.
+        """Motions of pairs of images.
 
         Args:
             first: (P, 3, H, W) RGB in [0, 1], H and W multiples of 32.
@@ -134,18 +133,18 @@ class PoseNet(nn.Module):
         return self._motion(self.decoder, first, second)
 
     def _make_decoder(self, width: int) -> nn.Sequential:
-        """A decoder for the encoder at hand."""
+        """A pose decoder for the features of the encoder."""
         decoder = make_pose_decoder(self.encoder.channels[-1], width)
         if isinstance(self.encoder, PlainPairEncoder):
             keep_variance(decoder)
         return decoder
 
     def _motion(self, decoder: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean of a decoder's output over all positions, scaled and taken apart."""
+        """Rotation and translation: mean of a decoder's output over all positions, scaled and split."""
         if self.antisymmetric and first.shape == second.shape:  # encode() refuses other shapes
             first, second = torch.cat((first, second)), torch.cat((second, first))
         motions = cast(Tensor, decoder(self.encode(first, second)))
-        # Small angles and translations in half precision would move distant pixels in visible steps.
+        # In half precision, the quantisation of small angles would move distant pixels in visible steps.
         dtype = torch.promote_types(motions.dtype, torch.float32)
         motion = self.motion_scale * motions.mean(dim=(2, 3), dtype=dtype)
         if self.antisymmetric:
@@ -155,9 +154,9 @@ class PoseNet(nn.Module):
 
 
 class ResidualPoseNet(PoseNet):
-    """A `PoseNet` with a second decoder, for the motion that is left once an image was warped by the first.
+    """A `PoseNet` with a second decoder, for the residual motion after warping by the first.
 
-    Residual pose as in GAM-Depth, https://arxiv.org/abs/2402.14354: both decoders read the same encoder.
+    Residual pose as in GAM-Depth, https://arxiv.org/abs/2402.14354: both decoders share the encoder.
 
     Parameters with the defaults: 13,811,980.
 
@@ -188,5 +187,5 @@ class ResidualPoseNet(PoseNet):
         self.residual_decoder = self._make_decoder(decoder_width)
 
     def residual(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict what is left of the motions; arguments and result as for `forward`."""
+        """Residual motions; arguments and result as for `forward`."""
         return self._motion(self.residual_decoder, first, second)

@@ -9,7 +9,7 @@ WIDTHS = (16, 32, 64, 128, 128)
 """Channels after each convolution."""
 KERNELS = (7, 5, 3, 3, 3)
 MEAN, DEVIATION = 0.45, 0.225
-"""Of the channels of an image, roughly; there are no pretrained weights that would ask for their own."""
+"""Approximate standard deviation of the channels of an image."""
 
 
 def keep_variance(layers: nn.Sequential) -> None:
@@ -33,13 +33,14 @@ class PlainPairEncoder(nn.Module):
     """Five convolutions of stride 2 with ReLU over the first image and its difference to the second.
 
     After the pose network of SfMLearner (Zhou et al. 2017, https://arxiv.org/abs/1704.07813), which has seven
-    convolutions over all images of a clip. Without normalisation layers: batch statistics mix the motions of a batch.
-    A pretrained encoder with its first kernels repeated begins blind to the difference, which is all that motion is.
+    convolutions over all images of a clip. It has no normalisation layers, whose batch statistics would mix the motions
+    of a batch. A pretrained encoder with repeated kernels initially ignores the difference of the images, which
+    contains the motion.
 
     Parameters: 257,488.
 
     Attributes:
-        channels: channels of the returned map, alone in a tuple as an `networks.encoders.Encoder` has several.
+        channels: channels of the returned map, a tuple of one as in `networks.encoders.Encoder`.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ class PlainPairEncoder(nn.Module):
         keep_variance(self.body)
 
     def forward(self, pair: Tensor) -> list[Tensor]:
-        """Encode.
+        """Features of pairs of images.
 
         Args:
             pair: (P, 6, H, W), two RGB images in [0, 1], H and W multiples of 32.

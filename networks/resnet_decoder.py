@@ -44,7 +44,7 @@ def _last_block(in_channels: int, widths: tuple[int, int, int]) -> nn.Sequential
 
 
 class _ResNetDecoder(nn.Module, ABC):
-    """What the three share: the encoder, the call, and the names of the parts."""
+    """Base of the three networks: the encoder, ``forward``, and the names of the parts."""
 
     def __init__(self, encoder: str, encoder_weights: str | None) -> None:
         super().__init__()
@@ -53,10 +53,10 @@ class _ResNetDecoder(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, features: list[Tensor], image: Tensor) -> Tensor:
-        """Turn the encoder's pyramid (finest first) and the image into (B, 1, H, W) scaled depth."""
+        """Scaled depth (B, 1, H, W) from the encoder's pyramid (finest first) and the image."""
 
     def forward(self, image: Tensor) -> Tensor:
-        """Predict scaled depth.
+        """Scaled depth of images.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 32.
@@ -72,7 +72,7 @@ class _ResNetDecoder(nn.Module, ABC):
 
 
 class _SumDecoder(_ResNetDecoder):
-    """The blocks of v1 and v2, whose encoder skips are summed: as wide as the maps that they meet."""
+    """The blocks of v1 and v2, whose encoder skips are summed, so that their widths are those of the encoder's maps."""
 
     def __init__(self, encoder: str, encoder_weights: str | None) -> None:
         super().__init__(encoder, encoder_weights)
@@ -113,7 +113,7 @@ class ResNetDecoderV1(_SumDecoder):
         init_head(self.head, head_bias)
 
     def decode(self, features: list[Tensor], image: Tensor) -> Tensor:
-        """Turn the encoder's pyramid (finest first) into (B, 1, H, W) scaled depth; the image is not used."""
+        """Scaled depth (B, 1, H, W) from the encoder's pyramid (finest first); the image is not used."""
         *skips, merged = features
         for index, (block, norm, skip) in enumerate(zip(self.blocks, self.norms, skips[::-1], strict=True)):
             total = block(merged) + skip
@@ -150,7 +150,7 @@ class ResNetDecoderV2(_SumDecoder):
         init_head(self.head, head_bias)
 
     def decode(self, features: list[Tensor], image: Tensor) -> Tensor:
-        """Turn the encoder's pyramid (finest first) and the image into (B, 1, H, W) scaled depth."""
+        """Scaled depth (B, 1, H, W) from the encoder's pyramid (finest first) and the image."""
         *skips, merged = features
         for block, norm, skip in zip(self.blocks, self.norms, skips[::-1], strict=True):
             merged = norm(block(merged) + skip)
@@ -188,7 +188,7 @@ class ResNetDecoderV3(_ResNetDecoder):
         init_head(self.head, head_bias)
 
     def decode(self, features: list[Tensor], image: Tensor) -> Tensor:
-        """Turn the encoder's pyramid (finest first) and the image into (B, 1, H, W) scaled depth."""
+        """Scaled depth (B, 1, H, W) from the encoder's pyramid (finest first) and the image."""
         *skips, merged = features
         for block, skip in zip(self.blocks, skips[::-1], strict=True):
             merged = torch.cat((block(merged), skip), dim=1)

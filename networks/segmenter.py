@@ -7,7 +7,7 @@ from networks.encoders import Encoder, check_image
 
 
 class SegmentationNet(nn.Module):
-    """Class logits for every pixel; light enough for a CPU with the default encoder.
+    """Semantic segmentation network; small enough for a CPU with the default encoder.
 
     Parameters with the default encoder and widths, and 22 classes: 5,200,359.
 
@@ -43,7 +43,7 @@ class SegmentationNet(nn.Module):
         self.decoder = SkipDecoder(self.encoder.channels, n_classes + 1, widths=decoder_widths)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Predict.
+        """Class logits of all pixels.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 32, at least 64.

@@ -23,7 +23,7 @@ from networks.weights import (
 
 _TIMM_PREFIX = "tu-"
 _CLASSIFIER_NAMES = frozenset({"fc_weight", "fc_bias", "classifier_weight", "classifier_bias"})
-"""What a whole classifier has beyond the library's own encoders."""
+"""Parameters of a classifier that are not part of the library's encoders."""
 
 
 class SMPDepth(nn.Module):
@@ -34,7 +34,7 @@ class SMPDepth(nn.Module):
 
     Parameters: unet on resnet34 24,436,369; unet on tu-tf_efficientnet_lite0 5,198,161.
 
-    Architectures that stop at a shallower stage of the encoder (such as pspnet) leave the rest of it without gradients.
+    In architectures that use a shallower stage of the encoder (such as pspnet), the rest of it has no gradients.
 
     Args:
         arch: the library's architecture, such as ``unet``, ``fpn``, ``unetplusplus``, ``deeplabv3plus``.
@@ -84,7 +84,7 @@ class SMPDepth(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Predict scaled depth.
+        """Scaled depth of images.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], H and W multiples of `stride`.
@@ -101,7 +101,7 @@ class SMPDepth(nn.Module):
 
 
 def _build(arch: str, encoder_name: str, timm_name: str | None, weights: str | None) -> Any:
-    """Build the library's model and fill its encoder."""
+    """The library's model with the weights of the encoder."""
     if weights == "imagenet":
         return _build_imagenet(arch, encoder_name, timm_name)
     model = segmentation_models.create_model(arch, encoder_name=encoder_name, encoder_weights=None, classes=1)
@@ -115,7 +115,7 @@ def _build(arch: str, encoder_name: str, timm_name: str | None, weights: str | N
 
 
 def _build_imagenet(arch: str, encoder_name: str, timm_name: str | None) -> Any:
-    """Build with ImageNet weights from the hub or its cache, without waiting for a hub that is out of reach."""
+    """The library's model with ImageNet weights from the hub or its cache; fails fast if the hub is unreachable."""
     if timm_name:
         cached = cached_hub_file(timm_name) is not None
         weights: str | bool = True

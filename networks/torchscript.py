@@ -1,6 +1,6 @@
-"""A depth network in a TorchScript file, as other projects export theirs, as a plain module.
+"""A depth network from a TorchScript file, as exported by other projects.
 
-Loading such a file runs the code that it holds: only files from a source that one trusts should be loaded.
+Loading such a file executes its code: load only files from a trusted source.
 """
 
 import warnings
@@ -20,7 +20,7 @@ _PLAIN_STD = (1.0, 1.0, 1.0)
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is a whole TorchScript archive, told from its table of contents alone: none of its code is run."""
+    """Whether a file is a complete TorchScript archive, without executing its code."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -31,25 +31,25 @@ def is_torchscript(path: Path) -> bool:
 
 
 class TorchScriptDepth(nn.Module):
-    """Resizes and normalises images, asks a TorchScript network, and turns what it says into depth.
+    """Depth from a TorchScript network, with resizing and normalisation of the images.
 
-    The network takes (B, 3, h, w) and gives (B, 1, h', w') or (B, h', w'), or a tuple or dict with one such tensor.
+    The network maps (B, 3, h, w) to (B, 1, h', w') or (B, h', w'), or to a tuple or dict with one such tensor.
 
     Args:
         path: the file.
-        input_size: height and width of what the network sees; None takes the images as they are.
-        mean: of each channel, subtracted from RGB in [0, 1].
-        std: of each channel, what it is divided by afterwards.
-        units_per_metre: of its output, see `geometry.written_depth.depth_from_values`; None if depth is relative.
+        input_size: height and width of the network's input; None keeps the size of the images.
+        mean: mean of each channel, subtracted from RGB in [0, 1].
+        std: standard deviation of each channel, by which the difference is divided.
+        units_per_metre: unit of the output, see `geometry.written_depth.depth_from_values`; None for relative depth.
         inverse: whether larger output is nearer.
         common_unit: for relative inverse depth, see `geometry.written_depth.depth_from_inverse`.
 
     Attributes:
-        inverse: whether the network gives inverse depth.
+        inverse: whether the network predicts inverse depth.
         relative: whether its depth is in an arbitrary unit.
 
     Raises:
-        ValueError: the file is no TorchScript or damaged, or a number is out of its range.
+        ValueError: the file is not TorchScript or damaged, or a number is out of range.
     """
 
     def __init__(
@@ -86,21 +86,21 @@ class TorchScriptDepth(nn.Module):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated.*")
                 network = torch.jit.load(str(self.path), map_location="cpu")
-        except Exception as error:  # its reader raises what its parts raise
+        except Exception as error:  # torch's reader raises many unrelated types
             raise ValueError(f"the TorchScript file '{path}' cannot be loaded: {_last_line(error)}") from error
         self.network = cast(nn.Module, network.eval())
 
     def forward(self, image: Tensor) -> Tensor:
-        """Predict depth.
+        """Depth of images.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], any size.
 
         Returns:
-            (B, 1, H, W) depth, never negative, 0 where the network says NaN: metres, or relative depth.
+            (B, 1, H, W) depth, not negative, 0 where the output is NaN: metres, or relative depth.
 
         Raises:
-            ValueError: the network cannot take the images, or what it gives is no depth.
+            ValueError: the network fails on the images, or its output is not a depth map.
         """
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"The image must be (B, 3, H, W), got {tuple(image.shape)}.")
@@ -108,7 +108,7 @@ class TorchScriptDepth(nn.Module):
         seen = image if self.input_size in (None, size) else _resized(image, self.input_size or size)
         try:
             answer = self.network((seen - cast(Tensor, self.mean)) / cast(Tensor, self.std))
-        except Exception as error:  # whatever its code raises
+        except Exception as error:  # the network's code may raise anything
             raise ValueError(
                 f"the network of '{self.path}' cannot take images of {seen.shape[-2]}x{seen.shape[-1]} (height x "
                 f"width; --input-size H W): {_last_line(error)}"
@@ -129,7 +129,7 @@ class TorchScriptDepth(nn.Module):
         return depth
 
     def _values(self, answer: Any, count: int) -> Tensor:
-        """The one depth map of each image, (B, 1, h, w), out of what the network returned."""
+        """The depth maps (B, 1, h, w) in the output of the network."""
         if isinstance(answer, Tensor):
             parts = {"": answer}
         elif isinstance(answer, Mapping):
@@ -144,14 +144,14 @@ class TorchScriptDepth(nn.Module):
             if _is_map(value, count)
         }
         if len(maps) != 1:
-            said = ", ".join(
+            described = ", ".join(
                 f"{key.strip()} {tuple(value.shape)} {value.dtype}".strip() for key, value in parts.items()
             )
             what = "no map" if not maps else f"{len(maps)} maps, of which one cannot be chosen,"
             raise ValueError(
                 f"the network of '{self.path}' gives {what} of depth: one floating-point tensor (B, 1, h, w) or "
                 f"(B, h, w), alone or in a tuple or dict, is needed for B = {count} images, but it gives "
-                f"{said or type(answer).__name__}"
+                f"{described or type(answer).__name__}"
             )
         return next(iter(maps.values()))
 
@@ -166,6 +166,6 @@ def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _last_line(error: Exception) -> str:
-    """The reason out of the interpreter's report, which ends in it."""
+    """The last line of the interpreter's report, which is the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

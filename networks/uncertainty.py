@@ -1,4 +1,4 @@
-"""Weights of loss terms that are learned with the network (Kendall et al. 2018, https://arxiv.org/abs/1705.07115)."""
+"""Learned weights of loss terms (Kendall et al. 2018, https://arxiv.org/abs/1705.07115)."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,16 +9,16 @@ from geometry.stencils import at_least_float32
 
 
 class UncertaintyWeights(nn.Module):
-    """Homoscedastic uncertainty of each term: ``exp(-s) L + s`` with one learned log variance ``s`` a term.
+    """Homoscedastic uncertainty: ``exp(-s) L + s`` with a learned log variance ``s`` of each term.
 
-    For a fixed ``L`` the minimum lies at ``s = log L``, so that every term is weighed by the inverse of its own size.
-    (The paper's factors of 1/2 are left out.) Keep weight decay off ``log_variance``: it would pull the weights to 1.
+    For a fixed ``L`` the minimum is at ``s = log L``: every term is weighted by its inverse. (The paper's factors of
+    1/2 are omitted.) ``log_variance`` should have no weight decay, which would pull the weights towards 1.
 
     Args:
-        names: the terms, without repetition.
+        names: names of the terms, all different.
 
     Raises:
-        ValueError: if there is no name or one twice.
+        ValueError: if there is no name or a name occurs twice.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -33,16 +33,16 @@ class UncertaintyWeights(nn.Module):
         return dict(zip(self.names, self.log_variance.detach().exp().reciprocal().unbind(), strict=True))
 
     def forward(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weigh the terms of a step.
+        """Weighted terms of a step.
 
-        A term that is exactly zero had nothing to compare in this batch. It passes as it is: its ``s`` would otherwise
-        fall without limit.
+        A term that is exactly zero had nothing to compare in this batch and is returned unchanged: its ``s`` would
+        otherwise decrease without limit.
 
         Args:
             terms: scalars, not negative, by name; some may be missing, such as those that start later.
 
         Returns:
-            ``exp(-s) L + s`` by name in at least float32, to be added up. May be negative.
+            ``exp(-s) L + s`` by name in at least float32, to be summed. May be negative.
 
         Raises:
             ValueError: if a term has no weight.

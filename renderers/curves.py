@@ -1,4 +1,4 @@
-"""Curves as a picture, for results that are a number and how it was found."""
+"""Plots of curves as pictures."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -24,15 +24,15 @@ def plot_curves(
     height: int = 360,
     width: int = 560,
 ) -> Tensor:
-    """Draw curves over one axis.
+    """Picture of curves over one axis.
 
     Args:
         x: abscissae, ascending, at least two.
-        curves: ordinates by name, as many as ``x``; what is not finite is left out.
-        title: what stands above.
-        x_label: what stands below.
-        marks: abscissae that get a dashed line with a name.
-        band: an interval of x that is shaded.
+        curves: ordinates by name, as many as ``x``; values that are not finite are left out.
+        title: title above the plot.
+        x_label: label below the plot.
+        marks: abscissae of named vertical dashed lines.
+        band: shaded interval of x.
         height: rows of the picture.
         width: columns of the picture.
 

@@ -1,9 +1,9 @@
-"""Depth maps, their errors and what a loss sees as colours, for looking at: plain tensors in, RGB tensors out.
+"""Pictures of depth maps, errors, weights, normals and segments: tensors in, RGB tensors out.
 
-Depth and other positive quantities go through the *magma* map (Smith & van der Walt, 2015, public domain), whose
-lightness rises evenly: near is bright, far is dark. The signed relative error is white where a prediction is right, red
-where it is too far and blue where it is too near. Ids have one colour each, the same in every picture. Pixels without a
-value are dark grey in all of them.
+Depth and other positive quantities are shown in the *magma* colour map (Smith & van der Walt, 2015, public domain),
+whose lightness is uniform: near is bright, far is dark. The signed relative error is white where a prediction is
+correct, red where it is too far and blue where it is too near. Each id has a colour, the same in every picture. Pixels
+without a value are dark grey.
 """
 
 from colorsys import hsv_to_rgb
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 INVALID_GREY = 0.2
-"""Grey level of pixels without a value; no colour of magma is a pure grey, so it cannot be mistaken for a depth."""
+"""Grey level of pixels without a value; magma contains no pure grey."""
 
 GAP_GREY = 1.0
 """Grey level of the gaps between panels."""
@@ -29,7 +29,7 @@ _MAGMA = (
 
 _N_COLOURS = 64
 _GOLDEN = (5**0.5 - 1) / 2
-# Hues a golden section of the circle apart are all different, and those of neighbouring ids far apart.
+# Hues at multiples of the golden section of the circle are all different, and far apart for neighbouring ids.
 _CATEGORIES = tuple(
     hsv_to_rgb(k * _GOLDEN % 1, (0.85, 0.55)[k % 2], (0.95, 0.70)[k // 2 % 2]) for k in range(_N_COLOURS)
 )
@@ -44,7 +44,7 @@ def _check_map(name: str, value: Tensor) -> None:
 
 
 def magma(position: Tensor) -> Tensor:
-    """Colour of a position on the magma map.
+    """Colours of the magma map.
 
     Args:
         position: float ``(B, 1, H, W)``, 0 = dark end, 1 = bright end; values outside are clamped.
@@ -60,12 +60,12 @@ def magma(position: Tensor) -> Tensor:
 
 
 def depth_range(depth: Tensor, *, mask: Tensor | None = None, quantile: float = 0.02) -> tuple[Tensor, Tensor]:
-    """Near and far end of each depth map without its outliers.
+    """Nearest and farthest depth of each map without outliers.
 
     Args:
         depth: float ``(B, 1, H, W)``, metres.
         mask: bool ``(B, 1, H, W)``, pixels that count; None takes all. Depth <= 0 and non-finite depth never count.
-        quantile: Share of pixels cut off at either end, in [0, 0.5).
+        quantile: Fraction of pixels cut off at each end, in [0, 0.5).
 
     Returns:
         ``near_m`` and ``far_m``, each ``(B,)``; 1 and 10 metres for a map without a single valid pixel.
@@ -103,7 +103,7 @@ def colorize(
         mask: bool ``(B, 1, H, W)``, False = invalid; None takes every positive depth as valid.
         near_m: Depth of the bright end, metres > 0, one number or ``(B,)``; nearer depth has the same colour.
         far_m: Depth of the dark end, metres >= ``near_m``, one number or ``(B,)``; farther depth has the same colour.
-        scale: ``log`` gives equal ratios of depth equal steps, ``inverse`` gives equal disparities equal steps.
+        scale: ``log`` is linear in the logarithm of depth, ``inverse`` is linear in inverse depth.
 
     Returns:
         float ``(B, 3, H, W)``, RGB in [0, 1]; invalid pixels are ``INVALID_GREY``.
@@ -117,7 +117,7 @@ def colorize(
     far = torch.as_tensor(far_m, dtype=depth.dtype, device=depth.device).reshape(-1, 1, 1, 1)
     if not bool(((near > 0) & (near <= far)).all()):
         raise ValueError(f"near_m={near_m} and far_m={far_m}, but 0 < near_m <= far_m is needed")
-    # One flat wall has near == far: a hair's breadth of range gives it one colour instead of 0/0.
+    # A constant map has near == far: a tiny range gives it one colour instead of 0/0.
     far = torch.maximum(far, near * (1 + 1e-4))
     valid = torch.isfinite(depth) & (depth > 0)
     if mask is not None:
@@ -134,7 +134,7 @@ def colorize(
 
 
 def scalar_map(values: Tensor, *, mask: Tensor | None = None, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """A weight, a residual or a disparity as colours, low dark and high bright.
+    """Weights, residuals or disparities as colours, low dark and high bright.
 
     Args:
         values: float or bool ``(B, 1, H, W)``; values that are not finite count as invalid.
@@ -160,9 +160,9 @@ def scalar_map(values: Tensor, *, mask: Tensor | None = None, low: float = 0.0, 
 
 
 def categorical(ids: Tensor, *, mask: Tensor | None = None, ignored: int | None = 0) -> Tensor:
-    """Ids of segments, classes or winners as colours, each id the same colour in every picture.
+    """Ids of segments, classes or sources as colours, each id with the same colour in every picture.
 
-    There are 64 colours, so ids that differ by a multiple of 64 share theirs.
+    There are 64 colours; ids that differ by a multiple of 64 have the same one.
 
     Args:
         ids: int64 ``(B, H, W)``, at least 0, or of any sign where ``ignored``.
@@ -173,7 +173,7 @@ def categorical(ids: Tensor, *, mask: Tensor | None = None, ignored: int | None 
         float ``(B, 3, H, W)``, RGB in [0, 1]; pixels without an id are ``INVALID_GREY``.
 
     Raises:
-        ValueError: If ids are no int64 ``(B, H, W)``.
+        ValueError: If ids are not int64 ``(B, H, W)``.
     """
     if ids.ndim != 3 or ids.dtype is not torch.int64:
         raise ValueError(f"ids are {ids.dtype} of shape {tuple(ids.shape)}, but torch.int64 of (B, H, W) is needed")
@@ -187,10 +187,10 @@ def categorical(ids: Tensor, *, mask: Tensor | None = None, ignored: int | None 
 
 
 def normal_map(normals: Tensor, *, mask: Tensor | None = None) -> Tensor:
-    """Surface normals as colours: red grows to the right, green upwards and blue towards the camera.
+    """Surface normals as colours: red increases to the right, green upwards and blue towards the camera.
 
-    These are the directions in which a surface faces the viewer, the custom of the field: a wall seen head-on is light
-    blue, a floor green, a ceiling purple.
+    This is the usual convention, with normals towards the viewer: a wall seen head-on is light blue, a floor green, a
+    ceiling purple.
 
     Args:
         normals: float ``(B, 3, H, W)``, unit vectors in the camera frame (x right, y down, z forward) that point *away*
@@ -209,7 +209,7 @@ def normal_map(normals: Tensor, *, mask: Tensor | None = None) -> Tensor:
     valid = torch.isfinite(normals).all(dim=1, keepdim=True) & (normals != 0).any(dim=1, keepdim=True)
     if mask is not None:
         valid = valid & mask
-    # Facing the viewer is the opposite of pointing away; y then runs down and z away, and both change sign again.
+    # Towards the viewer, with y up and z towards the camera: only x changes its sign.
     towards = normals.new_tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1)
     colours = ((1 + towards * normals) / 2).clamp(0, 1)
     return torch.where(valid, colours, torch.full_like(colours, INVALID_GREY))
@@ -221,11 +221,11 @@ def error_map(prediction: Tensor, *, target: Tensor, mask: Tensor, max_relative:
     Args:
         prediction: float ``(B, 1, H, W)``, metres.
         target: float ``(B, 1, H, W)``, metres.
-        mask: bool ``(B, 1, H, W)``, pixels with truth.
+        mask: bool ``(B, 1, H, W)``, pixels with ground truth.
         max_relative: Error of the full colour, > 0; larger errors have the same colour.
 
     Returns:
-        float ``(B, 3, H, W)``, RGB in [0, 1]: white = right, red = too far, blue = too near, grey = no truth.
+        float ``(B, 3, H, W)``, RGB in [0, 1]: white = correct, red = too far, blue = too near, grey = no ground truth.
 
     Raises:
         ValueError: If shapes are wrong or ``max_relative`` is not positive.
@@ -253,18 +253,18 @@ def depth_panels(
     keep_empty: bool = False,
     ends: tuple[float, float] | None = None,
 ) -> Tensor:
-    """Panels side by side: image | truth | prediction | error, or image | prediction where no image has truth.
+    """Panels: image | ground truth | prediction | error, or image | prediction where no image has ground truth.
 
-    Truth and prediction share one colour range per sample, that of the truth (of the prediction where there is none).
+    Ground truth and prediction have one colour range per sample, that of the ground truth (if none, of the prediction).
 
     Args:
         image: float ``(B, 3, H, W)``, RGB in [0, 1].
         truth: float ``(B, 1, H, W)``, metres, or None.
-        mask: bool ``(B, 1, H, W)``, pixels with truth; None takes every positive depth of the truth.
+        mask: bool ``(B, 1, H, W)``, pixels with ground truth; None takes every positive depth.
         prediction: float ``(B, 1, H, W)``, metres.
         max_relative: See :func:`error_map`.
-        keep_empty: Draw the four panels even where no image has truth.
-        ends: Near and far end of the colours in metres, in place of those of each sample.
+        keep_empty: Draw the four panels even where no image has ground truth.
+        ends: Near and far end of the colour range in metres, instead of those of each sample.
 
     Returns:
         float ``(B, 3, H, 4 W + 3 G)`` or ``(B, 3, H, 2 W + G)`` with white gaps of ``G = max(2, W // 64)`` pixels.
@@ -298,7 +298,7 @@ def depth_panels(
 
 
 def stack_rows(rows: Tensor) -> Tensor:
-    """Pictures under each other in one picture, with white gaps as wide as :func:`depth_panels` leaves them.
+    """Pictures stacked vertically in one picture, with white gaps as in :func:`depth_panels`.
 
     Args:
         rows: float ``(B, 3, H, W)``, RGB in [0, 1].

@@ -1,4 +1,4 @@
-"""Masks, boxes, labels and scores on a picture."""
+"""Drawing of masks, boxes, labels and scores on a picture."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 OPACITY = 0.5
-"""Share of the colour where a mask covers the picture."""
+"""Opacity of masks."""
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _USUAL_SIDE = 1000
-"""Longer side, in pixels, up to which letters keep their size."""
+"""Longer side of a picture, in pixels, up to which the text size is constant."""
 
 
 def draw_instances(
@@ -24,19 +24,19 @@ def draw_instances(
     class_names: Sequence[str] | None = None,
     min_side: int = 384,
 ) -> npt.NDArray[np.uint8]:
-    """Draw instances, the last one first, so that the best of detections in falling order lies on top.
+    """Picture with instances, drawn from last to first, so that the first (best) detection is on top.
 
     Args:
         pixels: uint8 ``(H, W, 3)``, RGB.
         boxes: ``(M, 4)`` xyxy, pixels.
         labels: Class of each, from 1.
         masks: bool ``(M, H, W)``, or None for boxes alone.
-        scores: In [0, 1], written beside the class; None for a truth.
-        class_names: Name of label k at k - 1; None writes the numbers. Letters and lines grow with the picture.
-        min_side: A smaller picture is enlarged, so that letters fit.
+        scores: In [0, 1], written beside the class; None for ground truth.
+        class_names: Name of label k at k - 1; None writes the numbers. Text and lines scale with the picture.
+        min_side: A smaller picture is enlarged, so that text fits.
 
     Returns:
-        uint8 ``(H', W', 3)``, larger by a whole factor.
+        uint8 ``(H', W', 3)``, larger by an integer factor.
     """
     height, width = pixels.shape[:2]
     scale = max(-(-min_side // max(height, width)), 1)
@@ -59,7 +59,7 @@ def draw_instances(
 
 
 def instance_colour(number: int) -> tuple[int, int, int]:
-    """A colour (red, green, blue) that differs well from those of the neighbouring numbers."""
+    """A colour (red, green, blue) that is clearly different from those of neighbouring numbers."""
     hue = np.array([[[number * 67 % 180, 220, 255]]], dtype=np.uint8)
     red, green, blue = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0].tolist()
     return red, green, blue

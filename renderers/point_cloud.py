@@ -1,4 +1,4 @@
-"""Coloured point clouds from an image with depth, and a picture of a cloud for people without a viewer."""
+"""Coloured point clouds from an image with depth, and pictures of point clouds."""
 
 import math
 
@@ -9,18 +9,18 @@ from torch import Tensor
 from geometry.camera import unproject
 
 BACKGROUND_GREY = 0.12
-"""Grey level of :func:`side_view` where no point falls."""
+"""Background grey level of :func:`side_view`."""
 
 
 def depth_edges(depth: Tensor, *, max_jump: float, mask: Tensor | None = None) -> Tensor:
-    """Pixels at a depth edge: the larger depth exceeds a 4-neighbour's by more than a share of the smaller one.
+    """Pixels at a depth edge: a relative depth difference to a 4-neighbour above a threshold.
 
-    A network smooths over the edges of objects, and the pixels in between fly freely in the cloud.
+    Networks blur the edges of objects, and the points of the blurred pixels lie between the surfaces (flying pixels).
 
     Args:
         depth: float ``(B, 1, H, W)``, metres.
         max_jump: Largest relative jump ``far / near - 1`` that is still a surface, > 0.
-        mask: bool ``(B, 1, H, W)``, pixels with depth; a jump to a pixel without depth is no edge.
+        mask: bool ``(B, 1, H, W)``, pixels with depth; a jump to a pixel without depth is not an edge.
 
     Returns:
         bool ``(B, 1, H, W)``, True on both sides of an edge.
@@ -51,14 +51,14 @@ def point_cloud(
     mask: Tensor | None = None,
     max_points: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Lift one image into a coloured cloud, one point per pixel with depth, in row-major order.
+    """Coloured point cloud of one image, one point per pixel with depth, in row-major order.
 
     Args:
         image: float ``(3, H, W)``, RGB in [0, 1].
         depth: float ``(1, H, W)``, metres; pixels with depth <= 0 give no point.
         K: float ``(3, 3)``, pixels, corner convention.
         mask: bool ``(1, H, W)``, pixels to take; None takes all.
-        max_points: If given, rows and columns are skipped evenly so that no more points than this come out.
+        max_points: Largest number of points, reached by skipping rows and columns evenly; None keeps all.
 
     Returns:
         Points float32 ``(N, 3)`` in the camera frame, metres, and their colours float32 ``(N, 3)``, RGB in [0, 1].
@@ -93,10 +93,10 @@ def side_view(
     pitch: float = math.radians(20),
     point_size: int = 2,
 ) -> Tensor:
-    """Picture of a cloud from the side: orthographic, the nearest point wins.
+    """Orthographic picture of a cloud from any direction.
 
-    With ``yaw = pitch = 0`` one looks along the camera's z axis; ``yaw = pi / 2`` looks from the camera's left along
-    +x, so that depth runs from right to left; ``pitch = pi / 2`` looks down from above, depth upwards.
+    With ``yaw = pitch = 0`` the viewing direction is the camera's z axis; with ``yaw = pi / 2`` it is +x, so that depth
+    increases from right to left; with ``pitch = pi / 2`` it is down, and depth increases upwards.
 
     Args:
         points: float ``(N, 3)``, x right, y down, z forward, metres.
@@ -105,10 +105,10 @@ def side_view(
         width: Columns of the picture.
         yaw: Turn about the vertical axis, radians.
         pitch: Tilt from above, radians.
-        point_size: Side of the square that a point fills, pixels.
+        point_size: Side of the square of a point, pixels.
 
     Returns:
-        float32 ``(3, height, width)``, RGB in [0, 1]; the middle 98 % of the points fill the picture but a margin.
+        float32 ``(3, height, width)``, RGB in [0, 1]; the central 98 % of the points fill the picture up to a margin.
 
     Raises:
         ValueError: If shapes do not fit or a size is below 1.
@@ -124,23 +124,23 @@ def side_view(
         return picture.view(3, height, width)
     x, y, z = _turn(points.float(), yaw, pitch).unbind(dim=1)
 
-    # Outliers must not shrink the rest to a dot, so the view is fitted to the middle of the cloud.
+    # The view is fitted to the percentiles of the cloud, so that outliers do not determine the scale.
     low_x, high_x = _span(x)
     low_y, high_y = _span(y)
     scale = 0.92 * min(width / max(high_x - low_x, 1e-6), height / max(high_y - low_y, 1e-6))
-    # The corner of a point's square, in a buffer with a rim for squares that begin left of or above the picture.
+    # Top-left corner of a point's square, in a buffer with a border for squares that begin outside the picture.
     rim = point_size - 1
     column = ((x - (low_x + high_x) / 2) * scale + width / 2 - rim / 2).floor().long() + rim
     row = ((y - (low_y + high_y) / 2) * scale + height / 2 - rim / 2).floor().long() + rim
     inside = (row >= 0) & (row < height + rim) & (column >= 0) & (column < width + rim)
     pixel = torch.where(inside, row * (width + rim) + column, (height + rim) * (width + rim))
 
-    # z-buffer of ranks instead of depths: ranks have no ties, so the result does not depend on the order of writes.
+    # z-buffer of ranks instead of depths: ranks are unique, so the result does not depend on the order of writes.
     order = z.argsort(stable=True)
     nearest = torch.full(((height + rim) * (width + rim) + 1,), len(points), dtype=torch.long, device=points.device)
     ranks = torch.arange(len(order), device=order.device)
     nearest.scatter_reduce_(0, pixel[order], ranks, reduce="amin")
-    # A square covers what lies right of and below its corner: each pixel takes the nearest of the corners in reach.
+    # A square extends to the right of and below its corner: each pixel takes the nearest of the squares that cover it.
     corners = nearest[:-1].view(1, 1, height + rim, width + rim).double()
     nearest = -F.max_pool2d(-corners, kernel_size=point_size, stride=1).long().flatten()
     hit = nearest < len(points)

@@ -1,7 +1,8 @@
-"""What every renderer of points takes and gives, and the points of a scene from its depth map.
+"""Interface of the point renderers, and the points of a scene from its depth map.
 
-A scene is seen from elsewhere by lifting each pixel to its point, moving the points and drawing them again. Pixels
-count from the corner (centres at +0.5), ``T_a_b`` maps points of frame b into frame a, lengths are metres.
+A novel view of a scene is made by unprojecting each pixel, transforming the points and rendering them. Pixel
+coordinates are in the corner convention (centres at +0.5), ``T_a_b`` maps points of frame b into frame a, lengths are
+metres.
 """
 
 from abc import ABC, abstractmethod
@@ -16,26 +17,26 @@ from geometry.stencils import at_least_float32, fill_outside
 from renderers.point_cloud import depth_edges
 
 _NEAR_M = 1e-3
-"""A point with a smaller z is not in front of the camera: its quotients would overflow, and no lens comes so close."""
+"""A point with a smaller z counts as behind the camera, since x / z and y / z could overflow."""
 _MAX_TANGENT = 1e4
-"""Points farther off the optical axis than this times z are outside of every image; their quotients could overflow."""
+"""Points farther off the optical axis than this times z are outside every image; x / z and y / z could overflow."""
 
 
 class PointRender(NamedTuple):
-    """An image drawn from points."""
+    """An image rendered from points."""
 
     features: Tensor
-    """``(B, C, H, W)``: features of the points, blended; 0 in holes."""
+    """``(B, C, H, W)``: blended features of the points; 0 in holes."""
     depth_m: Tensor
-    """``(B, 1, H, W)``: z of the points in the new camera, blended alike; 0 in holes."""
+    """``(B, 1, H, W)``: z of the points in the new camera, blended with the same weights; 0 in holes."""
     weight: Tensor
     """``(B, 1, H, W)``, at least 0: sum of the weights with which points cover the pixel; differentiable."""
     visible: Tensor
-    """bool ``(B, 1, H, W)``: False in holes, where no point that is kept covers the pixel."""
+    """bool ``(B, 1, H, W)``: False in holes, where no kept point covers the pixel."""
 
 
 class InView(NamedTuple):
-    """Points as the new camera sees them; what is dropped holds harmless numbers that carry no gradient."""
+    """Points in the new camera; dropped points hold constants without gradient."""
 
     points: Tensor
     """``(B, 3, N)`` in the camera frame; ``(0, 0, 1)`` where dropped."""
@@ -48,12 +49,12 @@ class InView(NamedTuple):
 
 
 class PointRenderer(nn.Module, ABC):
-    """Draws points with features as a pinhole camera sees them. Has no weights.
+    """Renderer of points with features for a pinhole camera, without trainable weights.
 
     Dropped are points outside ``mask``, points that are not finite, and points that are not in front of the camera.
-    They leave holes, which ``visible`` tells, and get a gradient of exactly zero. A NaN among the *points* therefore
-    does not reach the image: a caller that has to notice it looks at its depth, or counts the holes. A NaN among the
-    *features* of a point that is drawn stays visible as NaN.
+    They leave holes, where ``visible`` is False, and their gradient is exactly zero. A NaN among the *points* therefore
+    does not appear in the image: callers have to check their depth or count the holes. A NaN among the *features* of a
+    rendered point stays visible as NaN.
     """
 
     @abstractmethod
@@ -68,7 +69,7 @@ class PointRenderer(nn.Module, ABC):
         mask: Tensor | None = None,
         spacing_m: Tensor | None = None,
     ) -> PointRender:
-        """Draw the points.
+        """Render the points.
 
         Args:
             points: ``(B, 3, N)`` in the source frame; N may be 0.
@@ -76,9 +77,9 @@ class PointRenderer(nn.Module, ABC):
             K: ``(B, 3, 3)`` of the new view, pixels.
             T_view_source: ``(B, 4, 4)``, maps points of the source frame into the new view's.
             size: height and width of the new view.
-            mask: bool ``(B, 1, N)``, points to draw; None draws all.
-            spacing_m: ``(B, 1, N)``, side of the patch of surface that a point stands for (see :func:`scene_points`),
-                for a footprint that grows as the patch comes nearer; None gives all points the same footprint.
+            mask: bool ``(B, 1, N)``, points to render; None renders all.
+            spacing_m: ``(B, 1, N)``, side of the surface patch that a point represents (see :func:`scene_points`), for
+                a footprint that grows as the patch comes nearer; None gives all points the same footprint.
 
         Returns:
             :class:`PointRender` in at least float32.
@@ -128,7 +129,7 @@ def view_points(
     mask: Tensor | None,
     spacing_m: Tensor | None,
 ) -> InView:
-    """Check the arguments of a renderer, move the points into the new view and project them.
+    """Points transformed into the new view and projected; the arguments of a renderer are checked.
 
     Args:
         points: see :meth:`PointRenderer.forward`, as for all others.
@@ -140,7 +141,7 @@ def view_points(
         spacing_m: ``(B, 1, N)`` or None.
 
     Returns:
-        :class:`InView` in at least float32, whatever autocast is set to.
+        :class:`InView` in at least float32, also under autocast.
 
     Raises:
         ValueError: if a shape does not fit.
@@ -151,7 +152,7 @@ def view_points(
     kept = finite if mask is None else finite & mask
     moved = apply_transform(T_view_source.to(dtype), fill_outside(points.to(dtype), kept).unsqueeze(2)).squeeze(2)
     x, y, z = moved.split(1, dim=1)
-    # What is left out has to go before the division: it would come back through the gradient as 0 times infinity.
+    # Dropped points have to be replaced before the division, or their gradient would be 0 times infinity.
     kept = kept & (z > _NEAR_M) & (x.abs() < _MAX_TANGENT * z) & (y.abs() < _MAX_TANGENT * z)
     moved = torch.where(kept, moved, moved.new_tensor([0.0, 0.0, 1.0]).view(1, 3, 1))
     pixels, _ = project(moved.unsqueeze(2), K.to(dtype))
@@ -159,10 +160,10 @@ def view_points(
 
 
 def _stretch(depth: Tensor, K: Tensor, largest: float) -> Tensor:
-    """How much longer the patch of a pixel is than one facing the camera, from 1 to ``largest``, ``(B, 1, H, W)``.
+    """Length of a pixel's surface patch relative to one facing the camera, 1 to ``largest``, ``(B, 1, H, W)``.
 
     A surface whose log depth changes by ``g`` from one pixel to the next is longer by ``sqrt(1 + (f g)^2)`` there. The
-    longer direction counts; at edges of objects, where the surface tears, the limit holds.
+    longer direction is taken; at edges of objects the limit applies.
     """
     log_depth = fill_outside(depth, depth > 0, 1.0).log()
     (by_y,) = torch.gradient(log_depth, dim=-2)
@@ -175,23 +176,24 @@ def _stretch(depth: Tensor, K: Tensor, largest: float) -> Tensor:
 def scene_points(
     depth: Tensor, K: Tensor, *, edge_jump: float | None = 0.1, max_stretch: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Points of a scene from its depth map, one a pixel in row-major order, without flying pixels.
+    """Points of a scene from its depth map, one for each pixel in row-major order, without flying pixels.
 
-    A network smooths over the edges of objects, and the pixels in between fly freely in space: they are masked out.
+    Networks blur the edges of objects, and the points of the blurred pixels lie between the surfaces: they are masked
+    out.
 
     Args:
         depth: ``(B, 1, H, W)``, metres along z; zero, negative and non-finite depth gives no point.
         K: ``(B, 3, 3)``, pixels.
         edge_jump: largest relative jump to a neighbouring pixel that is still a surface (``far / near - 1``); both
             pixels of a larger one are masked out. None keeps all.
-        max_stretch: a surface that is seen obliquely has longer patches; they are enlarged by up to this factor. They
-            have one size, so that they get wider too and the picture softer: worth it only for turns that make an
-            oblique surface face the camera. At 1 they are squares facing the camera.
+        max_stretch: largest enlargement of the patches of surfaces that are seen obliquely. A patch has one size for
+            both directions, so that it becomes wider, too, and the image softer; this is useful only for rotations
+            after which an oblique surface faces the camera. With 1, patches are squares facing the camera.
 
     Returns:
         Points ``(B, 3, H W)`` in the camera frame; mask, bool ``(B, 1, H W)``; and the side ``z / f`` of the patch that
         a pixel sees, ``(B, 1, H W)``, metres (``f`` is the geometric mean of both focal lengths). Where the mask is
-        False, points and sides are finite but mean nothing. All in at least float32; gradients flow to depth and K.
+        False, points and sides are arbitrary finite values. All in at least float32; gradients flow to depth and K.
 
     Raises:
         ValueError: if a shape does not fit, ``edge_jump`` is not positive or ``max_stretch`` is below 1.

@@ -1,4 +1,4 @@
-"""Points drawn by PyTorch3D: the reference, and the tool of the paper on geometry-preserving depth.
+"""Point rendering by PyTorch3D, the reference of ``renderers/splat.py``.
 
 Importing this module needs no PyTorch3D; making a :class:`PyTorch3DRenderer` does.
 """
@@ -14,7 +14,7 @@ from renderers.point_render import PointRender, PointRenderer, view_points
 
 
 class Fragments(NamedTuple):
-    """What PyTorch3D finds at each pixel, from near to far; -1 in slots that stay empty."""
+    """Fragments of each pixel, from near to far; -1 in empty slots."""
 
     point: Tensor
     """int64 ``(B, K, H, W)``, numbers of points in the flat list of all ``B N``."""
@@ -40,34 +40,34 @@ def _library() -> Any:
 
 
 class PyTorch3DRenderer(PointRenderer):
-    """Points as discs, by PyTorch3D's ``PointsRasterizer`` and one of its compositors.
+    """Renders points as discs with PyTorch3D's ``PointsRasterizer`` and one of its compositors.
 
-    A pixel sees the ``points_per_pixel`` nearest points whose discs cover it, with weights ``1 - d^2 / r^2``.
+    A pixel blends the ``points_per_pixel`` nearest points whose discs cover it, with weights ``1 - d^2 / r^2``.
     ``norm_weighted`` divides their weighted sum by the sum of weights; ``alpha`` takes the weights as opacities from
     near to far, and the depth is divided by the accumulated opacity where the colours are not, as in PyTorch3D.
 
-    As released, ``norm_weighted`` blends all points of a pixel, however far one behind the other, and a background
-    bleeds into what stands before it. With ``softness`` points that lie farther behind the nearest one than this lose
-    their weight, as in :class:`~renderers.splat.SplatRenderer`; None is PyTorch3D's own picture. It also has no lower
-    limit to the sum that it divides by, and where a pixel is seen by the rim of one disc gradients grow without bound:
-    such pixels are holes here, down to a ``min_weight`` of 0.
+    PyTorch3D's ``norm_weighted`` blends all points of a pixel, however far they are behind each other, so that the
+    background bleeds into the foreground. With ``softness`` points that lie farther behind the nearest one than this
+    lose their weight, as in :class:`~renderers.splat.SplatRenderer`; None is PyTorch3D's original behaviour. It also
+    does not limit the sum of weights that it divides by, so that gradients are unbounded where only the rim of a disc
+    covers a pixel: such pixels are holes here, unless ``min_weight`` is 0.
 
-    Gradients flow to features, and through weights and z to points, intrinsics and pose; which points a pixel sees, and
-    how they hide each other, counts as constant. ``spacing_m`` is checked and not used: discs have one radius.
+    Gradients flow to features, and through weights and z to points, intrinsics and pose; the selection of points and
+    their occlusion are constants. ``spacing_m`` is checked but not used: all discs have one radius.
 
     On the CPU PyTorch3D compares every pixel with every point (half a second and more for an image of 128x160).
 
     Args:
-        radius_px: of the discs, pixels. PyTorch3D counts it in units in which the shorter side of the image spans 2:
+        radius_px: radius of the discs, pixels. PyTorch3D uses units in which the shorter side of the image is 2:
             ``r = 2 radius_px / min(H, W)``.
         points_per_pixel: nearest points that a pixel blends.
         compositor: ``norm_weighted`` or ``alpha``.
-        softness: relative depth that is still the same surface; weights fade to zero at twice that. None keeps all.
-        min_weight: pixels whose weights add up to no more are holes; a surface sampled once a pixel has about 3.5
-            (opacity 1). 0 takes all that PyTorch3D sees.
+        softness: relative depth difference within a surface; weights decrease to zero at twice that. None keeps all.
+        min_weight: pixels with a sum of weights of at most this are holes; a surface with one point per pixel has about
+            3.5 (opacity 1). 0 keeps every pixel that a disc covers.
 
     Raises:
-        ValueError: if a setting is out of its range.
+        ValueError: if a setting is out of range.
         ImportError: if PyTorch3D is not installed.
     """
 
@@ -118,7 +118,7 @@ class PyTorch3DRenderer(PointRenderer):
         z = scene.points[:, 2:]
         columns = torch.cat([scene.features, z, torch.ones_like(z)], dim=1).float()
         with torch.autocast(points.device.type, enabled=False):
-            # Points behind the camera are what PyTorch3D leaves out.
+            # PyTorch3D ignores points behind the camera.
             seen = torch.where(scene.kept, scene.points, -torch.ones_like(scene.points)).float()
             fragments = self.rasterize(seen, K.float(), size=size, radius=radius)
             weight = 1 - fragments.distance / radius**2
@@ -131,13 +131,13 @@ class PyTorch3DRenderer(PointRenderer):
         return PointRender(fill_outside(image[:, :-2], visible), depth, total, visible)
 
     def rasterize(self, points: Tensor, K: Tensor, *, size: tuple[int, int], radius: float) -> Fragments:
-        """Which points cover which pixels.
+        """Fragments: the points that cover each pixel.
 
         Args:
             points: ``(B, 3, N)`` in the camera frame (x right, y down, z forward); those with negative z are left out.
             K: ``(B, 3, 3)``, pixels, corner convention, which is PyTorch3D's too.
             size: height and width.
-            radius: of the discs; the shorter side of the image spans 2.
+            radius: radius of the discs; the shorter side of the image is 2.
 
         Returns:
             :class:`Fragments`.
@@ -148,7 +148,7 @@ class PyTorch3DRenderer(PointRenderer):
             return Fragments(empty.long(), empty, empty)
         library = _library()
         x, y, z = points.unbind(dim=1)
-        # PyTorch3D's x points left and its y up, and its cameras have no skew.
+        # In PyTorch3D x points left and y up, and cameras have no skew.
         skewed = x + (K[:, 0, 1] / K[:, 0, 0]).unsqueeze(1) * y
         cloud = importlib.import_module("pytorch3d.structures").Pointclouds(torch.stack([-skewed, -y, z], dim=-1))
         cameras = library.PerspectiveCameras(
@@ -169,15 +169,15 @@ class PyTorch3DRenderer(PointRenderer):
         return Fragments(index.long(), nearest.detach(), distance)
 
     def composite(self, index: Tensor, weight: Tensor, columns: Tensor) -> Tensor:
-        """Blend what the pixels see.
+        """Blended values of the fragments of each pixel.
 
         Args:
             index: int64 ``(B, K, H, W)``, as in :class:`Fragments`.
             weight: ``(B, K, H, W)``.
-            columns: ``(B, C, N)``, what is blended.
+            columns: ``(B, C, N)``, values of the points.
 
         Returns:
-            ``(B, C, H, W)``, 0 where nothing is seen.
+            ``(B, C, H, W)``, 0 in pixels without fragments.
         """
         if columns.shape[-1] == 0:
             nothing = columns.sum() + weight.sum() * 0  # of no point, but in the graph
@@ -188,7 +188,7 @@ class PyTorch3DRenderer(PointRenderer):
         return blended
 
     def _on_surface(self, z: Tensor) -> Tensor:
-        """Share ``(B, K, H, W)`` of each fragment: 1 on the nearest surface of the pixel, 0 well behind it."""
+        """Weight factor ``(B, K, H, W)`` of each fragment: 1 on the nearest surface of the pixel, 0 far behind it."""
         if self.softness is None:
             return torch.ones_like(z)
         behind = z / z[:, :1] - 1

@@ -1,8 +1,8 @@
-"""Sums over a few pixels around each point: the inner loop of splatting, with its derivative written out.
+"""Scattered sums over the footprint of each point: the inner loop of splatting, with a closed-form derivative.
 
-The image has a border, wide enough that no footprint leaves it: a point then needs one index, that of the first pixel
-of its footprint, and the k-th pixel is the same index in the image shifted by a constant. Going through the pixels of
-the footprint one by one keeps everything in the cache, and what autograd would store for each of them is made anew.
+The image has a border that is wide enough for every footprint. A point then needs one index, that of the first pixel of
+its footprint; the k-th pixel has the same index in the image shifted by a constant. Processing the pixels of the
+footprint one by one is cache-efficient; intermediate values are recomputed in the backward pass instead of stored.
 """
 
 import itertools
@@ -15,12 +15,12 @@ from torch.autograd.function import once_differentiable
 
 
 def shifted(image: Tensor, shift: int, reach: int) -> Tensor:
-    """The flat image ``(..., P)`` seen from ``shift`` cells on, as long as indices up to ``P - reach`` need."""
+    """View of the flat image ``(..., P)`` from ``shift`` cells on, long enough for indices up to ``P - reach``."""
     return image.narrow(-1, shift, image.shape[-1] - reach)
 
 
 def footprint_cells(n_taps: int, width: int) -> Iterator[tuple[int, int, int]]:
-    """Row, column and distance in the flat image of each pixel of a footprint from its first pixel."""
+    """Row, column and flat offset of each pixel of a footprint relative to its first pixel."""
     for y, x in itertools.product(range(n_taps), repeat=2):
         yield y, x, y * width + x
 
@@ -39,13 +39,13 @@ class FootprintSums(torch.autograd.Function):
         width: int,
         cells: int,
     ) -> Tensor:
-        """Add up.
+        """Sums at each pixel of the image with its border.
 
         Args:
-            ctx: of autograd.
-            columns: ``(B, C, N)``, what is summed.
+            ctx: context of autograd.
+            columns: ``(B, C, N)``, values to sum.
             profile_x: ``(B, T, N)``, weights of the T columns of a footprint.
-            profile_y: ``(B, T, N)``, those of its rows.
+            profile_y: ``(B, T, N)``, weights of its rows.
             share: ``(B, T, T, N)``, a further factor for each of its pixels, rows first; a constant.
             first: int64 ``(B, N)``, index of its first pixel; with ``reach = (T - 1) (width + 1)`` below
                 ``cells - reach``.

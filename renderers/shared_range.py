@@ -1,4 +1,4 @@
-"""One colour range for many depth maps, such as the frames of a video, without keeping them."""
+"""One colour range for many depth maps, such as the frames of a video, without storing them."""
 
 import torch
 from torch import Tensor
@@ -9,17 +9,17 @@ SIDE = 64
 """Rows and columns of the grid at which each map is sampled."""
 
 MOST_MAPS = 1024
-"""Maps of which samples are kept; of more, every second one is dropped, again and again."""
+"""Largest number of maps whose samples are kept; when it is exceeded, every second map is dropped."""
 
 
 class SharedRange:
-    """Near and far end of many depth maps without their outliers: quantiles over samples of all of them.
+    """Nearest and farthest depth of many maps without outliers: quantiles over samples of all maps.
 
-    Each map adds the values at an even grid of at most ``SIDE x SIDE`` pixels, so all count alike. Of a long video an
-    even choice of between ``MOST_MAPS / 2`` and ``MOST_MAPS`` frames is kept, 16 MB at most.
+    Each map is sampled on a regular grid of at most ``SIDE x SIDE`` pixels. Of a long video, samples of
+    ``MOST_MAPS / 2`` to ``MOST_MAPS`` evenly spaced frames are kept, 16 MB at most.
 
     Args:
-        quantile: Share of values cut off at either end, in [0, 0.5).
+        quantile: Fraction of values cut off at each end, in [0, 0.5).
     """
 
     def __init__(self, quantile: float = 0.02) -> None:
@@ -52,7 +52,7 @@ class SharedRange:
             self._every *= 2
 
     def ends(self) -> tuple[float, float]:
-        """Near and far end in metres; 1 and 10 where no map had a valid pixel."""
+        """Nearest and farthest depth in metres; 1 and 10 where no map had a valid pixel."""
         values = torch.cat(self._samples) if self._samples else torch.empty(0)
         near, far = depth_range(values.view(1, 1, 1, -1), quantile=self.quantile)
         return float(near), float(far)

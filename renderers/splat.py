@@ -1,8 +1,8 @@
-"""A renderer of points in pure torch: each point is spread over a few pixels, the nearest surface wins.
+"""A point renderer in pure torch: points are splatted over a few pixels, with a soft z-buffer.
 
-Points become an image in two passes of scattered sums and maxima, without a loop over points or pixels. The first
-finds the nearest surface at each pixel; the second adds up features of the points on it, weighted by how near to the
-pixel they fall. What follows is differentiable in points, features, intrinsics and pose, at about the cost of a warp.
+An image is rendered in two passes of scattered sums and maxima, without a loop over points or pixels. The first finds
+the nearest surface at each pixel; the second sums the features of the points on it, weighted by their distance from the
+pixel. The result is differentiable with respect to points, features, intrinsics and pose, at about the cost of a warp.
 """
 
 import math
@@ -18,13 +18,13 @@ from renderers.scatter import FootprintSums, footprint_cells, shifted
 Footprint = Literal["bilinear", "gaussian"]
 
 _STEEP = 1e30
-"""A positive number of any size, times this and cut off at 1, is 1."""
+"""Large factor: any positive number times this, clamped to 1, is 1."""
 _SIGMAS = 2.5
 """Radius of the Gaussian footprint, in standard deviations."""
 
 
 def _profile(distance: Tensor, radius: Tensor | float, footprint: Footprint) -> Tensor:
-    """Weight along one axis: 1 at the point, falling continuously to 0 at the radius."""
+    """Weight along one axis: 1 at the point, decreasing continuously to 0 at the radius."""
     relative = distance / radius
     if footprint == "bilinear":
         return (1 - relative.abs()).clamp(min=0)
@@ -36,37 +36,35 @@ class SplatRenderer(PointRenderer):
     """Splatting with a soft z-buffer.
 
     The **footprint** of a point is a product of two profiles, over x and over y. ``gaussian`` with its radius of 1.5
-    pixels (sigma 0.6) is the one to train with: its gradients are those of a surface sampled ever more finely (cosine
-    0.99 for smooth pictures; 0.95 for ``bilinear``). ``bilinear`` falls linearly to zero at the radius: with one pixel
-    it is the transpose of bilinear sampling, sharper, and gives the image itself where the camera does not move. Both
-    leave no hole while points are less than two pixels apart. With ``spacing_m`` a footprint grows with the patch that
-    its point stands for, from ``radius_px`` where the patch covers a pixel or less up to ``max_radius_px``, if that is
-    larger: a surface that comes near stays closed, and what is behind it does not shine through.
+    pixels (sigma 0.6) is recommended for training: its gradients approximate those of a densely sampled surface (cosine
+    0.99 for smooth images; 0.95 for ``bilinear``). ``bilinear`` decreases linearly to zero at the radius: with one
+    pixel it is the transpose of bilinear sampling, sharper, and reproduces the image if the camera does not move. Both
+    leave no hole while points are less than two pixels apart. With ``spacing_m`` a footprint grows with the surface
+    patch of its point, from ``radius_px`` for patches of a pixel or less up to ``max_radius_px``, if that is larger, so
+    that a surface that comes nearer has no holes.
 
-    The **soft z-buffer** keeps what lies within ``softness`` (relative to z) of the nearest point that covers the
-    pixel by ``min_weight`` or more, and fades what lies up to twice as far. Within the surface depth does not change
-    weights, so that a slanted wall is interpolated like any other; an exponential in depth would favour its near side.
-    What lies that far *in front* only brushes the pixel, and fades alike. Blending is ``sum(w f) / sum(w)``.
+    The **soft z-buffer** keeps points within ``softness`` (relative to z) of the nearest point that covers the pixel
+    with a weight of at least ``min_weight``; the weight of points up to twice as far decreases to zero. Within the
+    surface, weights do not depend on depth, so that slanted surfaces are interpolated without bias; an exponential in
+    depth would favour the near side. Points that far *in front* have a small weight in the pixel and are faded in the
+    same way. Blending is ``sum(w f) / sum(w)``.
 
-    Gradients are those of the picture as it is drawn, also through the size of footprints, with the z-buffer as a
-    constant: moving a point moves and recolours what is seen, and does not reveal it. Sums run in a fixed order on the
-    CPU: results repeat to the bit. On a GPU they do under ``torch.use_deterministic_algorithms(True)``, which scattered
-    sums honour; without, their order varies.
+    Gradients are those of the rendered image, also through the size of footprints, with the z-buffer as a constant:
+    there is no gradient through changes of visibility. On the CPU sums have a fixed order and results are reproducible
+    to the bit; on a GPU only with ``torch.use_deterministic_algorithms(True)``.
 
     Args:
         footprint: ``gaussian`` or ``bilinear``.
         radius_px: distance along x or y at which the footprint ends; None takes 1.5 for Gaussian and 1 for bilinear.
-        max_radius_px: radius to which ``spacing_m`` may enlarge it; each point is spread over ``ceil(2 max_radius_px)``
-            by as many pixels, 5 by 5 for 2.5, and time grows with their number. None enlarges nothing, whether there
-            is a spacing or not.
-        softness: relative depth that is still the same surface; 0.05 fits the jump of 0.1 at which
-            :func:`~renderers.point_render.scene_points` sees an edge.
-        min_weight: pixels with a smaller sum of weights are holes; a surface sampled once a pixel has about 1
-            (bilinear) or 2 (Gaussian). A point whose footprint is smaller there only brushes the pixel, and hides
-            nothing.
+        max_radius_px: largest radius with ``spacing_m``; each point is splatted over ``ceil(2 max_radius_px)`` by as
+            many pixels, 5 by 5 for 2.5, and time grows with their number. With None, ``spacing_m`` has no effect.
+        softness: relative depth difference within a surface; 0.05 goes with the jump of 0.1 that is an edge for
+            :func:`~renderers.point_render.scene_points`.
+        min_weight: pixels with a smaller sum of weights are holes; a surface with one point per pixel has about 1
+            (bilinear) or 2 (Gaussian). A point with a smaller weight in a pixel does not occlude others there.
 
     Raises:
-        ValueError: if a setting is out of its range.
+        ValueError: if a setting is out of range.
     """
 
     def __init__(
@@ -152,15 +150,16 @@ class SplatRenderer(PointRenderer):
             kept: bool ``(B, 1, N)``.
             length: pixels along this axis.
             radius: ``(B, 1, N)``, or one for all, pixels.
-            largest: no radius is larger.
+            largest: upper limit of the radii.
 
         Returns:
             Weight ``(B, T, N)`` at each pixel of the footprints; index ``(B, 1, N)`` of their first pixel in the image
-            with a border; and the length with the border on both sides. What is dropped or outside lies in the border.
+            with a border; and the length with the border on both sides. Dropped points and points outside lie in the
+            border.
         """
         n_taps = math.ceil(2 * largest)
         border = n_taps + 1
-        beyond = largest + 1.0  # where a footprint touches no pixel of the image, whatever its radius
+        beyond = largest + 1.0  # where a footprint of any radius covers no pixel of the image
         position = fill_outside(coordinate - 0.5, kept, -beyond).clamp(-beyond, length - 1 + beyond)
         first = (position.detach() - largest).ceil()
         taps = torch.arange(n_taps, dtype=position.dtype, device=position.device).view(1, -1, 1)
@@ -171,10 +170,11 @@ class SplatRenderer(PointRenderer):
     def _on_surface(
         self, profile_x: Tensor, profile_y: Tensor, z: Tensor, first: Tensor, width: int, cells: int
     ) -> Tensor:
-        """Share ``(B, T, T, N)`` of each point at each pixel of its footprint: 1 on the nearest surface, 0 far off it.
+        """Factor ``(B, T, T, N)`` of each point at each pixel of its footprint: 1 on the nearest surface, 0 beyond it.
 
-        The nearest of the points that cover a pixel counts; where there is none, of those that brush it. Comparisons
-        are written as clamped products, which take a fifth of the time of boolean tensors on a CPU.
+        The nearest surface is that of the points with a weight of at least ``min_weight`` in the pixel; without any, of
+        all points. Comparisons are written as clamped products, which take a fifth of the time of boolean tensors on a
+        CPU.
         """
         n_taps = profile_x.shape[1]
         reach = (n_taps - 1) * (width + 1)

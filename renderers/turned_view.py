@@ -1,7 +1,7 @@
-"""What a camera sees that turns about its own centre: a homography of the photo, without holes and whatever the depth.
+"""Views of a camera that is rotated about its own centre: a homography of the photo, independent of depth.
 
-The picture is a natural photograph of the same scene, so a network is not led astray by the artefacts of rendered
-points; and z changes in a way that a shift of depth cannot follow (``z' = z (R r)_z``), which gives the shift away.
+The view is a natural image of the same scene, without holes and the artefacts of rendered points. The depth changes as
+``z' = z (R r)_z``, which a constant shift of depth does not follow, so that the shift can be estimated.
 """
 
 from typing import NamedTuple
@@ -15,12 +15,12 @@ from geometry.stencils import at_least_float32
 
 
 class TurnedView(NamedTuple):
-    """A photo and its depth from a turned camera."""
+    """A photo and its depth in a rotated camera."""
 
     image: Tensor
     """``(B, C, h, w)``, bilinearly sampled; the photo's border is repeated outside of it."""
     depth: Tensor
-    """``(B, 1, h, w)``, z in the turned camera."""
+    """``(B, 1, h, w)``, z in the rotated camera."""
     visible: Tensor
     """bool ``(B, 1, h, w)``, True where the photo shows this direction."""
 
@@ -34,10 +34,10 @@ def turn_view(
     R_view_source: Tensor,
     size: tuple[int, int],
 ) -> TurnedView:
-    """Turn the camera of a photo with depth about its centre.
+    """View of a photo with depth from a camera rotated about its centre.
 
-    A pixel of the view with the ray ``q`` looks along ``p = R^T q`` in the source; the point there has
-    ``z = z' p_z``, so ``z' = z / p_z``. Bilinear sampling interpolates depth across edges as it does colours.
+    The ray ``q`` of a pixel of the view is ``p = R^T q`` in the source; the point on it has ``z = z' p_z``, so
+    ``z' = z / p_z``. Depth is sampled bilinearly, like colours, and therefore interpolated across edges.
 
     Args:
         image: ``(B, C, H, W)``, any channels.
@@ -51,7 +51,7 @@ def turn_view(
         :class:`TurnedView`; gradients flow to ``image`` and ``depth``, not to the cameras.
 
     Raises:
-        ValueError: if the shapes do not belong together.
+        ValueError: if a shape is wrong.
     """
     B, _, H, W = image.shape
     if depth.shape != (B, 1, H, W) or K.shape != (B, 3, 3) or K_view.shape != K.shape or R_view_source.shape != K.shape:
@@ -76,7 +76,7 @@ def turn_view(
     grid_x = (entry(K, 0, 0) * p[0] / p_z + entry(K, 0, 2)) * (2 / W) - 1
     grid_y = (entry(K, 1, 1) * p[1] / p_z + entry(K, 1, 2)) * (2 / H) - 1
     grid = torch.stack([grid_x, grid_y], dim=-1).where(in_front.unsqueeze(-1), torch.full_like(p_z, 2.0).unsqueeze(-1))
-    # grid_sample reads beyond its memory at a NaN, on a CPU; a NaN camera shows nothing.
+    # On a CPU grid_sample reads out of bounds at a NaN; the view of a NaN camera is not visible anywhere.
     grid = grid.nan_to_num(nan=2.0)
     sampled = F.grid_sample(
         torch.cat([image, depth], dim=1), grid, mode="bilinear", padding_mode="border", align_corners=False
@@ -85,23 +85,23 @@ def turn_view(
     return TurnedView(sampled[:, :-1], sampled[:, -1:] / p_z.unsqueeze(1), visible)
 
 
-def carry_between(
+def warp_between_views(
     values: Tensor, depth: Tensor, *, there: Tensor, K: Tensor, R_view_source: Tensor, size: tuple[int, int]
 ) -> TurnedView:
-    """What one view of a photo says, seen from another view of the same photo and of the same intrinsics.
+    """Maps of one view of a photo, warped into another view of the same photo with the same intrinsics.
 
     Args:
-        values: ``(B, C, H, W)``, any maps of the one view.
-        depth: ``(B, 1, H, W)``, its z.
-        there: bool ``(B, 1, H, W)``, its pixels that show the photo.
+        values: ``(B, C, H, W)``, any maps of the first view.
+        depth: ``(B, 1, H, W)``, z of the first view.
+        there: bool ``(B, 1, H, W)``, pixels of the first view that show the photo.
         K: ``(B, 3, 3)``, pixels of both views.
-        R_view_source: ``(B, 3, 3)``, from the one view to the other.
+        R_view_source: ``(B, 3, 3)``, rotation from the first view to the second.
         size: height and width of the views.
 
     Returns:
-        :class:`TurnedView` of the values; visible is what the one view shows and where it shows the photo.
+        :class:`TurnedView` of the values; visible are pixels that are inside the first view and show the photo there.
     """
     maps = torch.cat([values, there.to(values.dtype)], dim=1)
     turned = turn_view(maps, depth, K=K, K_view=K, R_view_source=R_view_source, size=size)
-    # A pixel that is blended with one beyond the photo is none of it.
+    # A pixel that is interpolated with one outside the photo is not visible.
     return TurnedView(turned.image[:, :-1], turned.depth, turned.visible & (turned.image[:, -1:] > 0.99))

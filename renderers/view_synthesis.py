@@ -1,7 +1,7 @@
-"""Inverse warping: the target view as other cameras saw it. The one place that samples an image by camera.
+"""Inverse warping: source images sampled at the projections of the target's pixels.
 
-Pixels count from the corner (centres at +0.5), which is ``align_corners=False`` of ``grid_sample`` for the grid as for
-the sampling: the identity motion is the identity image, at the borders too.
+Pixel coordinates are in the corner convention (centres at +0.5), which is ``align_corners=False`` of ``grid_sample``:
+the identity motion reproduces the image, also at the borders.
 """
 
 from typing import Literal, NamedTuple
@@ -14,13 +14,13 @@ from geometry.camera import pixel_grid
 from geometry.se3 import matrix_product
 
 _NEAR_M = 1e-3
-"""A point with a smaller z is not in front of a camera. Its quotients would overflow, and no lens comes so close."""
+"""A point with a smaller z counts as behind the camera, since x / z and y / z could overflow."""
 _OUTSIDE = 2.0
 """Where points behind the camera are sampled; images span -1 to 1."""
 
 
 class Warped(NamedTuple):
-    """What the sources show at the points of the target's pixels."""
+    """The sources at the points of the target's pixels."""
 
     image: Tensor
     """``(B, S, C, H, W)``: the sources, bilinearly sampled."""
@@ -31,7 +31,7 @@ class Warped(NamedTuple):
 
 
 def _inverse_intrinsics(K: Tensor) -> Tensor:
-    """``K^-1`` in closed form; ``torch.linalg.inv`` would make the host wait for the GPU."""
+    """``K^-1`` in closed form; ``torch.linalg.inv`` would synchronise the GPU."""
     fx, skew, cx, fy, cy = (K[:, i, j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
     zero, one = torch.zeros_like(fx), torch.ones_like(fx)
     entries = [1 / fx, -skew / (fx * fy), (skew * cy / fy - cx) / fx, zero, 1 / fy, -cy / fy, zero, zero, one]
@@ -63,20 +63,19 @@ def synthesize_views(
     T_source_target: Tensor,
     padding: Literal["border", "zeros"] = "border",
 ) -> Warped:
-    """Sample each source at the points that the target's pixels show.
+    """Sources sampled at the projections of the target's pixels.
 
-    A pixel u with depth d lands on ``d K R K^-1 u + K t``. The matrix and the vector are made once for each source and
-    include the scaling of the image to [-1, 1]; a pixel then takes three multiply-adds for each of three coordinates
-    and one division, without lifting points in between. Points behind the camera or on it are moved outside the image
-    and have no gradient. Any channels may be sampled: a caller that also needs the sources' depth at these places
-    concatenates it to their colours.
+    A pixel u with depth d is projected to ``d K R K^-1 u + K t``. The matrix and the vector are computed once for each
+    source and include the scaling of the image to [-1, 1]; a pixel then takes three multiply-adds for each of three
+    coordinates and one division. Points that are not in front of the camera are moved outside the image and have no
+    gradient. Any channels may be sampled: to sample the depth of the sources as well, concatenate it to their colours.
 
     Args:
         sources: ``(B, S, C, H, W)``, S images of any channels that share ``K`` with the target.
-        depth: ``(B, 1, H, W)``, z of the target's pixels, metres; 0 is no measurement.
+        depth: ``(B, 1, H, W)``, z of the target's pixels, metres; 0 means no measurement.
         K: ``(B, 3, 3)``, pixels.
         T_source_target: ``(B, S, 4, 4)``, maps points of the target's camera into each source's.
-        padding: what is seen outside a source: its border, or zeros.
+        padding: values outside a source: its border, or zeros.
 
     Returns:
         :class:`Warped` in at least float32. Gradients flow to all tensors.
@@ -89,7 +88,7 @@ def synthesize_views(
     dtype = torch.promote_types(torch.promote_types(sources.dtype, depth.dtype), torch.float32)
     depth, K, T = depth.to(dtype), K.to(dtype), T_source_target.to(dtype)
 
-    # K R K^-1 is taken apart into I + K (R - I) K^-1, whose terms cancel exactly where the camera does not turn.
+    # K R K^-1 is computed as I + K (R - I) K^-1, which is exactly I without a rotation.
     turn = T[..., :3, :3] - torch.eye(3, dtype=dtype, device=T.device)
     homography = matrix_product(matrix_product(K.unsqueeze(1), turn), _inverse_intrinsics(K).unsqueeze(1))
     shift = (K.unsqueeze(1) * T[..., None, :3, 3]).sum(dim=-1)
@@ -116,8 +115,8 @@ def synthesize_views(
     grid_y = torch.addcmul(off, coordinate(turned_y, y * (2 / H) - 1, shifted_y), inverse_z)
     # A grid whose last dimension is contiguous halves the time of the backward pass on a CPU.
     grid = torch.stack([grid_x, grid_y], dim=-1).flatten(0, 1)
-    # On a CPU grid_sample reads and writes beyond its memory where a coordinate is NaN. A NaN has to stay visible all
-    # the same, or a diverged training would go on: it is put into the image instead.
+    # On a CPU grid_sample reads and writes out of bounds where a coordinate is NaN. A NaN has to stay visible, so that
+    # a diverged training stops: it is written into the image instead.
     undefined = grid.detach().isnan().any(dim=-1)
     grid = grid.masked_fill(undefined.unsqueeze(-1), _OUTSIDE)
     image = F.grid_sample(

@@ -1,14 +1,15 @@
-"""The contracts between data and models, and every convention of the project, documented once.
+"""Batches of images with depth, and the conventions of the project.
 
 Images
-    float32 RGB in [0, 1], shape ``(B, 3, H, W)``. Networks normalise inside, so losses and pictures see real colours.
+    float32 RGB in [0, 1], shape ``(B, 3, H, W)``. Networks normalise inside, so that losses and pictures get
+    unnormalised colours.
 Depth
-    float32 metres along the camera's z axis, shape ``(B, 1, H, W)``; 0 means *no measurement*. Validity travels as a
-    bool mask of the same shape, never as NaN.
+    float32 metres along the camera's z axis, shape ``(B, 1, H, W)``; 0 means *no measurement*. Validity is a bool mask
+    of the same shape, never NaN.
 Pixels
     ``(0, 0)`` is the top-left *corner* of the first pixel and centres lie at +0.5 (torch's ``align_corners=False``,
     PyTorch3D's screen space, COLMAP). Cropping subtracts from ``cx, cy``, resizing multiplies the rows of ``K``, a
-    flip is ``cx -> W - cx``. A data set whose ``K`` counts from pixel centres (OpenCV, NYU) is converted once, in its
+    flip is ``cx -> W - cx``. The ``K`` of a data set in pixel-centre convention (OpenCV, NYU) is converted once, in its
     data module, by :func:`from_pixel_centres`.
 Frames
     Camera x right, y down, z forward. ``T_a_b`` maps points of frame b into frame a: ``T_a_c = T_a_b @ T_b_c``.
@@ -24,11 +25,11 @@ import torch
 from torch import Tensor
 
 PADDING_INDEX = -1
-"""``index`` of an evaluation sample that only fills up a rank's share: its ``depth_mask`` is all False."""
+"""``index`` of a padding sample, which makes the numbers of samples of all ranks equal; its ``depth_mask`` is False."""
 
 
 class DepthBatch(TypedDict):
-    """A batch of images with depth, as every depth data module collates it."""
+    """A batch of images with depth, from any depth data module."""
 
     image: Tensor
     """float32 ``(B, 3, H, W)``, RGB in [0, 1]."""
@@ -39,9 +40,9 @@ class DepthBatch(TypedDict):
     K: Tensor
     """float32 ``(B, 3, 3)``, pixels, corner convention."""
     K_known: Tensor
-    """bool ``(B,)``, False where K was made up from a default field of view."""
+    """bool ``(B,)``, False where K is computed from a default field of view."""
     depth_scale_m: Tensor
-    """float32 ``(B,)``, metres that the scaled depth 1.0 stands for: a constant, or the image's own maximum."""
+    """float32 ``(B,)``, depth in metres of the scaled depth 1.0: a constant, or the image's own maximum."""
     index: Tensor
     """int64 ``(B,)``, position in the split, or ``PADDING_INDEX``."""
     name: list[str]
@@ -53,7 +54,7 @@ class DepthBatch(TypedDict):
     plane: NotRequired[Tensor]
     """int64 ``(B, H, W)``, plane ids, 0 = not planar."""
     plain: NotRequired[Tensor]
-    """bool ``(B, 1, H, W)``, pixels of a surface without texture."""
+    """bool ``(B, 1, H, W)``, pixels of textureless surfaces."""
     thin: NotRequired[Tensor]
     """bool ``(B, 1, H, W)``, pixels of thin structures."""
     glossy: NotRequired[Tensor]
@@ -69,13 +70,13 @@ class DepthBatch(TypedDict):
 
 
 def from_pixel_centres(K: Tensor) -> Tensor:
-    """Convert intrinsics that count from pixel centres (OpenCV, NYU) to the corner convention.
+    """Intrinsics in pixel-centre convention (OpenCV, NYU) converted to the corner convention.
 
     Args:
         K: ``(..., 3, 3)``, pixels, ``(0, 0)`` at the centre of the first pixel.
 
     Returns:
-        ``(..., 3, 3)`` with 0.5 added to ``cx`` and ``cy``; the input is not written to.
+        ``(..., 3, 3)`` with 0.5 added to ``cx`` and ``cy``; the input is not modified.
     """
     shift = torch.zeros_like(K)
     shift[..., 0, 2] = 0.5

@@ -1,4 +1,4 @@
-"""The contract of a clip: a target image between its neighbours in a video, as self-supervised papers take it."""
+"""Batches of video clips for self-supervised training: a target frame and its neighbours."""
 
 from typing import NotRequired
 
@@ -14,28 +14,29 @@ IGNORED_LABEL = 0
 class ClipBatch(DepthBatch):
     """A batch of clips. ``image``, ``depth``, ``K`` and the other fields of ``DepthBatch`` belong to the target frame.
 
-    All frames of a clip share ``K`` and every spatial augmentation. ``N`` is odd and the target stands in the middle.
-    Where a data set has no neighbours (an evaluation set of lone images) the fields below are absent; where it has no
-    truth, ``depth`` is 0 and ``depth_mask`` False everywhere.
+    All frames of a clip share ``K`` and every spatial augmentation. ``N`` is odd and the target is the middle frame. In
+    a data set of single images (for evaluation) the fields below are absent; without ground truth, ``depth`` is 0 and
+    ``depth_mask`` False everywhere.
     """
 
     frames: NotRequired[Tensor]
     """float32 ``(B, N, 3, H, W)``, RGB in [0, 1], in temporal order; ``frames[:, N // 2]`` is ``image``."""
     frames_jittered: NotRequired[Tensor]
-    """float32 ``(B, N, 3, H, W)``: ``frames`` with one colour jitter a clip; equal to ``frames`` in evaluation."""
+    """float32 ``(B, N, 3, H, W)``: ``frames`` with the same colour jitter in a clip; equal to ``frames`` in
+    evaluation."""
     T_frame_target: NotRequired[Tensor]
-    """float32 ``(B, N, 4, 4)``, metres: exact maps of points of the target's camera into each frame's."""
+    """float32 ``(B, N, 4, 4)``, metres: ground-truth transforms of points from the target's camera to each frame's."""
     proxy_semantic: NotRequired[Tensor]
-    """int64 ``(B, H, W)``: class ids of a teacher (or the truth) from 1; ``IGNORED_LABEL`` where there is none."""
+    """int64 ``(B, H, W)``: proxy labels (or ground truth), class ids from 1; ``IGNORED_LABEL`` where there is none."""
     vanishing: NotRequired[Tensor]
     """float32 ``(B, 3, 3)``: rows are orthogonal unit vectors of the Manhattan frame in the target's camera frame, of
-    either sign; all zero where none were found."""
+    either sign; all zero where unknown."""
     keypoints: NotRequired[Tensor]
-    """bool ``(B, 1, H, W)``: pixels that the DSO selector picked in the target at full resolution."""
+    """bool ``(B, 1, H, W)``: key points selected by DSO in the target at full resolution."""
 
 
 def source_positions(n_frames: int) -> list[int]:
-    """Positions of the neighbours in a clip, that is all but the middle one.
+    """Positions of the neighbours in a clip, all but the middle one.
 
     Args:
         n_frames: Odd number of frames of the clip.

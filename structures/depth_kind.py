@@ -1,6 +1,6 @@
-"""What a measured depth means, for data that mixes sources: metres, or depth or disparity up to what nobody knows.
+"""Kinds of ground truth in mixed data: metric, up to scale and shift (in depth or disparity), or ordinal.
 
-``truth = a D + b`` or ``truth = a / D + b`` with an unknown ``a > 0`` and ``b`` of each image, or only an order.
+Affine ground truth of an image is ``a D + b`` or ``a / D + b`` with unknown ``a > 0`` and ``b``.
 """
 
 import enum
@@ -12,7 +12,7 @@ from structures.batch import DepthBatch
 
 
 class DepthKind(enum.IntEnum):
-    """Kind of a sample's truth; its lower-case name is what YAML files and manifests say."""
+    """Kind of a sample's ground truth; YAML files and manifests use the lower-case name."""
 
     METRIC = 0
     """Depth in metres."""
@@ -21,27 +21,27 @@ class DepthKind(enum.IntEnum):
     AFFINE_DISPARITY = 2
     """``a / D + b`` with unknown a > 0 and b of each image: larger is nearer."""
     ORDINAL = 3
-    """Only the order counts: larger is farther."""
+    """Only the order of values is meaningful: larger is farther."""
 
     @classmethod
     def from_name(cls, name: str) -> "DepthKind":
-        """Return the kind of a name such as ``affine_depth``.
+        """Kind of a name such as ``affine_depth``.
 
         Raises:
-            ValueError: If there is no such kind; the message lists those that are.
+            ValueError: If there is no such kind; the message lists all kinds.
         """
         try:
             return cls[name.upper()]
         except KeyError:
             known = ", ".join(kind.name.lower() for kind in cls)
-            raise ValueError(f"kind of truth '{name}' is not known; choose among {known}.") from None
+            raise ValueError(f"kind of ground truth '{name}' is not known; choose among {known}.") from None
 
 
 class MixedBatch(DepthBatch):
-    """A batch of samples with truth of different kinds.
+    """A batch of samples with ground truth of different kinds.
 
-    ``depth`` and ``depth_mask`` hold metres where the kind is ``METRIC`` and nothing (0, False) elsewhere, so that no
-    loss can see metres that a source does not give. Batches for evaluation have metres and no ``truth``.
+    ``depth`` and ``depth_mask`` are in metres where the kind is ``METRIC``, and 0 and False elsewhere. Batches for
+    evaluation have depth in metres and no ``truth``.
     """
 
     truth: NotRequired[Tensor]
@@ -51,4 +51,4 @@ class MixedBatch(DepthBatch):
     kind: NotRequired[Tensor]
     """int64 ``(B,)``, a :class:`DepthKind`."""
     source: NotRequired[Tensor]
-    """int64 ``(B,)``, which of the mixed sources (or domains) the sample is from, in the order of the configuration."""
+    """int64 ``(B,)``, index of the source (or domain) of the sample, in the order of the configuration."""

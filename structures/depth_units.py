@@ -1,40 +1,40 @@
-"""Whether depth that is said to be in metres can be: its median, what of it lies in range, and the likely unit."""
+"""Plausibility check of depth in metres: median, fraction outside the range, and the probable unit."""
 
 from typing import NamedTuple
 
 from torch import Tensor
 
 IMPOSSIBLE_M = (0.01, 500.0)
-"""Medians of the measured depth below and above which no scene's are, metres."""
+"""Smallest and largest plausible median of the measured depth of a scene, metres."""
 
 PLAUSIBLE_M = (0.1, 200.0)
-"""Range of depth that is counted where no evaluated range is known, metres."""
+"""Default range of depth, metres."""
 
 MOST_OUTSIDE = 0.2
-"""Share of the measured pixels outside of the range from which on it is said."""
+"""Fraction of the measured pixels outside the range that causes a warning."""
 
 SENTINEL_SHARE = 0.01
-"""Share of the measured pixels that hold the very same largest depth from which on it may be no measurement."""
+"""Fraction of the measured pixels at exactly the largest depth from which that may be a fill value."""
 
 SENTINEL_GAP = 0.75
-"""It is said only where all other depth is at most this part of it: a far wall is no value by itself."""
+"""The warning needs all other depth to be at most this fraction of it: a distant wall is not a fill value."""
 
 UNITS = {1000.0: "millimetres", 256.0: "1/256 m, KITTI's", 5000.0: "1/5000 m, TUM's", 100.0: "centimetres"}
 """Usual file units per metre."""
 
 USUAL_MEDIANS_M = (0.3, 60.0)
-"""Medians that make a unit a likely one, metres."""
+"""Range of medians for which a unit is probable, metres."""
 
 SETTING = "set the manifest's column depth_scale or data.init_args.file_units_per_metre (video: depth_units_per_metre)"
 
 
 class DepthSummary(NamedTuple):
-    """What the measured pixels of some images hold."""
+    """Statistics of the measured pixels of some images."""
 
     median_m: float
     """Median, metres."""
     outside: float
-    """Share outside of the range, 0 to 1."""
+    """Fraction outside the range, 0 to 1."""
     near_m: float
     """Lower end of the range, metres."""
     far_m: float
@@ -42,15 +42,15 @@ class DepthSummary(NamedTuple):
     largest_m: float
     """Largest depth, metres."""
     at_largest: float
-    """Share at exactly the largest depth, 0 to 1."""
+    """Fraction at exactly the largest depth, 0 to 1."""
     next_m: float
-    """Largest depth below it, metres; 0 where all else is one value or nothing."""
+    """Second largest depth, metres; 0 if there is none."""
 
 
 def summarise(
     depth: Tensor, mask: Tensor, *, near_m: float = PLAUSIBLE_M[0], far_m: float = PLAUSIBLE_M[1]
 ) -> DepthSummary | None:
-    """Summarise measured depth.
+    """Statistics of measured depth.
 
     Args:
         depth: Any shape, metres.
@@ -86,7 +86,7 @@ def why_impossible(summary: DepthSummary) -> str | None:
 
 
 def why_doubtful(summary: DepthSummary) -> str | None:
-    """Return what is odd about measured depth though it may be in metres, or None."""
+    """Return a warning about unusual values of measured depth that may be in metres, or None."""
     if summary.at_largest >= SENTINEL_SHARE and 0 < summary.next_m <= SENTINEL_GAP * summary.largest_m:
         return (
             f"{summary.at_largest:.0%} of the measured depth are exactly {summary.largest_m:.5g} m, and all other is "
@@ -96,7 +96,7 @@ def why_doubtful(summary: DepthSummary) -> str | None:
     if summary.outside <= MOST_OUTSIDE:
         return None
     return (
-        f"{summary.outside:.0%} of the measured depth lie outside of {summary.near_m:g} to {summary.far_m:g} m (its "
+        f"{summary.outside:.0%} of the measured depth lie outside {summary.near_m:g} to {summary.far_m:g} m (its "
         f"median is {summary.median_m:.4g} m) and do not count in scores: set min_depth_m and "
         f"max_depth_m of model.init_args.evaluation if they should; if they cannot be right, {_likely_unit(summary)}"
     )
@@ -107,9 +107,9 @@ def _likely_unit(summary: DepthSummary) -> str:
     medians = {unit: summary.median_m / unit if larger else summary.median_m * unit for unit in UNITS}
     likely = [unit for unit, median in medians.items() if USUAL_MEDIANS_M[0] <= median <= USUAL_MEDIANS_M[1]]
     if not likely:
-        return f"the files have another unit than the settings say; {SETTING}"
+        return f"the unit of the files differs from the setting; {SETTING}"
     how = "times as many" if larger else "times fewer"
-    said = ", ".join(
+    candidates = ", ".join(
         f"{unit:g} {how} give {medians[unit]:.3g} m{f' ({UNITS[unit]})' if larger else ''}" for unit in likely
     )
-    return f"how many units of the files make a metre is set wrong ({said}); {SETTING}"
+    return f"the number of file units per metre is wrong ({candidates}); {SETTING}"

@@ -1,4 +1,4 @@
-"""What an exception says to a user: one sentence in place of an error number or another process's traceback."""
+"""One-sentence messages for exceptions, instead of an error number or the traceback of another process."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 _IN_WORKER = re.compile(r"Caught (?P<name>\w+) in [^\n]*\.\nOriginal Traceback")
-"""How torch begins the message of an exception that it carries over from a loader's process or thread."""
+"""Prefix of the message of an exception that torch re-raises from a loader's process or thread."""
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?P<how>.*)", flags=re.DOTALL)
 _HDF5 = re.compile(r"name = '(?P<name>.*?)', errno = (?P<number>\d+)", flags=re.DOTALL)
 
@@ -15,11 +15,11 @@ def plain_reason(error: BaseException) -> str:
     """Reason of an exception as a sentence.
 
     Args:
-        error: Any exception. One that a loader's worker process raised is stripped of the traceback that torch puts
-            into its message; one of the operating system says what is wrong with which path in place of its number.
+        error: Any exception. The traceback that torch puts into the message of an exception from a loader's worker is
+            removed; for errors of the operating system the reason and the path replace the number.
 
     Returns:
-        The sentence, without a full stop; the exception's own message where there is nothing to put better.
+        The sentence, without a full stop; the exception's own message in all other cases.
     """
     if isinstance(error, OSError) and (reason := _os_reason(error)) is not None:
         return reason
@@ -28,13 +28,13 @@ def plain_reason(error: BaseException) -> str:
 
 
 def comes_from_worker(error: BaseException) -> bool:
-    """Whether an exception was carried over from a loader's worker process, or reports the end of one."""
+    """Whether an exception was re-raised from a loader's worker process, or reports the end of one."""
     message = str(error)
     return _IN_WORKER.match(message) is not None or _DEAD_WORKER.match(message) is not None
 
 
 def _worker_reason(message: str) -> str | None:
-    """The message that a worker's exception had there, out of the text that torch makes of it; None for other text."""
+    """The original message of a worker's exception, extracted from torch's text; None for other text."""
     if dead := _DEAD_WORKER.match(message):
         return (
             f"a loader process ended by itself ({dead['how'].strip().rstrip('.')}), most often because memory ran out: "
@@ -60,7 +60,7 @@ def _os_reason(error: OSError) -> str | None:
     hdf5 = _HDF5.search(str(error))
     if hdf5 is not None:
         return _path_reason(int(hdf5["number"]), Path(hdf5["name"]))
-    # A rename names what was written first, which nobody asked for.
+    # The first path of a rename is the temporary file; the second is the one the user named.
     name = error.filename2 if error.filename2 is not None else error.filename
     if error.errno is None:
         return None
@@ -70,7 +70,7 @@ def _os_reason(error: OSError) -> str | None:
 
 
 def _path_reason(number: int, path: Path) -> str:
-    """What an error number means for a path."""
+    """Meaning of an error number for a path."""
     if number in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
         in_the_way = next((p for p in (path, *path.parents) if p.exists() or p.is_symlink()), None)
         if in_the_way is not None and not in_the_way.is_dir() and (number != errno.ENOENT or in_the_way != path):

@@ -1,4 +1,4 @@
-"""Files that are there completely or not at all."""
+"""Atomic writing of files."""
 
 import os
 import secrets
@@ -12,21 +12,21 @@ from structures.output_paths import check_output_file
 
 
 def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> None:
-    """Write a file by way of a temporary one beside it, so that it is there in full or not there.
+    """Write a file atomically, by renaming a temporary file in the same folder.
 
-    That holds for a killed process, a full disk and, because the content is on the disk before the name is, a power
-    cut.
+    The file is complete or absent after a killed process, a full disk or, because the content is synced before the
+    rename, a power failure.
 
     Args:
         path: Target; missing folders are made, an existing file is replaced.
-        chunks: Content, written one after the other.
+        chunks: Parts of the content, in order.
 
     Raises:
-        OSError: If the folder cannot be made or the file cannot be written, a folder lying in its place for one; the
-            target is then as it was before.
+        OSError: If the folder cannot be made or the file cannot be written (for example, if it is a folder); the target
+            is then unchanged.
     """
     path = check_output_file(path)
-    # Not tempfile.mkstemp: its files are readable by their owner only, whatever the umask says.
+    # Not tempfile.mkstemp: its files are readable by their owner only, regardless of the umask.
     temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -48,7 +48,7 @@ def write_png(path: str | os.PathLike[str], pixels: npt.NDArray[np.uint8] | npt.
         pixels: uint8 ``(H, W, 3)`` RGB, or uint8 or uint16 ``(H, W)`` grey.
 
     Raises:
-        ValueError: If shape or type of the pixels is another.
+        ValueError: If the shape or type of the pixels is wrong.
         OSError: If the file cannot be written.
     """
     colour = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8

@@ -1,4 +1,4 @@
-"""The contract between the images that a user wants depth for and whoever writes the results."""
+"""Batches of image files for prediction."""
 
 from typing import TypedDict
 
@@ -6,16 +6,16 @@ from torch import Tensor
 
 
 class ImageFileBatch(TypedDict):
-    """One image of any size, made ready for a network; batches of one, because sizes vary."""
+    """One image of any size, prepared for a network; batches of one, because sizes vary."""
 
     image: Tensor
     """float32 ``(1, 3, H, W)``, RGB in [0, 1], resized, then padded at the right and bottom by replication."""
     content_size: Tensor
-    """int64 ``(1, 2)``, rows and columns of ``image`` that are no padding."""
+    """int64 ``(1, 2)``, rows and columns of ``image`` without padding."""
     K: Tensor
     """float32 ``(1, 3, 3)``, pixels of ``image``, corner convention."""
     K_known: Tensor
-    """bool ``(1,)``, False where K was made up from the field of view that the network's training assumes."""
+    """bool ``(1,)``, False where K is computed from the field of view that was assumed in training."""
     original_image: Tensor
     """uint8 ``(1, 3, H0, W0)``, RGB, as it was read."""
     name: list[str]
@@ -23,4 +23,4 @@ class ImageFileBatch(TypedDict):
     video: list[str]
     """Name of the video that the image is a frame of, or an empty string."""
     error: list[str]
-    """Why the file could not be used, or an empty string; the tensors are then black and mean nothing."""
+    """Why the file could not be used, or an empty string; in the first case the image is black."""

@@ -1,4 +1,4 @@
-"""A list in a JSON file that is written element by element, so that none of it has to stay in memory."""
+"""Writer of a JSON list that adds elements one by one, so that the list is never in memory."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from structures.output_paths import check_output_file
 
 
 class JsonListWriter:
-    """Writes a JSON list into a file beside its place, which takes the place when the list is closed.
+    """Writes a JSON list to a temporary file, which replaces the target when the list is closed.
 
     Args:
         path: The file; missing folders are made, an existing file is replaced by ``close``.
@@ -41,10 +41,10 @@ class JsonListWriter:
             self.count += 1
 
     def close(self) -> None:
-        """Put the list in its place; nothing where that is done already.
+        """Replace the target by the finished list; does nothing the second time.
 
         Raises:
-            OSError: If the disk is full; what stood in its place still does.
+            OSError: If the disk is full; the target is unchanged.
         """
         if self._file is None:
             return

@@ -1,11 +1,11 @@
-"""Whether a path that a user named can be written to, in sentences that name what stands in the way."""
+"""Checks that output paths can be written to, with error messages that name the obstacle."""
 
 import os
 from pathlib import Path
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
-    """Refuse a folder to write into that cannot be one, before any work is done for it; nothing is made.
+    """Raise an error if a path cannot be an output folder, before any work is done; nothing is created.
 
     Args:
         path: The folder, which need not exist.
@@ -44,7 +44,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def check_output_folder(path: str | os.PathLike[str]) -> Path:
-    """Make a folder of results and make sure that it can be written to.
+    """Make an output folder and check that it is writable.
 
     Args:
         path: The folder.
@@ -64,7 +64,7 @@ def check_output_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def check_output_file(path: str | os.PathLike[str]) -> Path:
-    """Make sure that a file can be written, before the work whose result it is to hold.
+    """Check that an output file can be written, before any work is done.
 
     Args:
         path: The file; missing folders are made, and it may exist.

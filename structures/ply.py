@@ -24,7 +24,7 @@ def write_ply(path: str | os.PathLike[str], points: npt.NDArray[np.floating], co
 
     Raises:
         ValueError: If shapes or the colours' type are wrong or a coordinate is not finite.
-        OSError: If the file cannot be written; nothing half-written is left.
+        OSError: If the file cannot be written; no partial file is left.
     """
     if points.ndim != 2 or points.shape[1] != 3 or colours.shape != points.shape:
         raise ValueError(f"points have shape {points.shape} and colours {colours.shape}, but both must be (N, 3)")

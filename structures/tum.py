@@ -1,4 +1,4 @@
-"""Camera paths in the TUM format, ``timestamp tx ty tz qx qy qz qw`` a line, which trajectory tools read."""
+"""Camera trajectories in the TUM format, lines of ``timestamp tx ty tz qx qy qz qw``."""
 
 import os
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from structures.files import write_atomically
 
 _HEADER = "# timestamp tx ty tz qx qy qz qw"
 _ORTHONORMAL = 1e-3
-"""Largest deviation of R^T R from the identity; float32 chains of some thousand poses stay below it."""
+"""Largest allowed deviation of R^T R from the identity; chains of some thousand float32 poses stay below it."""
 
 
 def write_tum(
     path: str | os.PathLike[str], timestamps: npt.NDArray[np.floating], T_world_camera: npt.NDArray[np.floating]
 ) -> None:
-    """Write a camera path atomically. Numbers keep all their digits.
+    """Write a camera trajectory atomically, with all digits.
 
     Args:
         path: Target; missing folders are made, an existing file is replaced.
@@ -27,7 +27,7 @@ def write_tum(
 
     Raises:
         ValueError: If shapes, the order of the timestamps or a pose are wrong.
-        OSError: If the file cannot be written; nothing half-written is left.
+        OSError: If the file cannot be written; no partial file is left.
     """
     times = np.asarray(timestamps, dtype=np.float64)
     poses = np.asarray(T_world_camera, dtype=np.float64)
@@ -65,10 +65,10 @@ def _rows(path: Path) -> Iterator[list[float]]:
 
 
 def read_tum(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Read a camera path.
+    """Read a camera trajectory.
 
     Args:
-        path: A text file of lines ``timestamp tx ty tz qx qy qz qw``; empty lines and those after ``#`` are skipped.
+        path: A text file of lines ``timestamp tx ty tz qx qy qz qw``; empty lines and comments (``#``) are skipped.
 
     Returns:
         float64 timestamps ``(N,)`` in seconds, and float64 ``T_world_camera`` ``(N, 4, 4)`` in metres. Quaternions are

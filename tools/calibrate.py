@@ -24,17 +24,17 @@ from datamodules.samples.frame import Sample
 from geometry.camera import field_of_view_from_focal
 from geometry.camera_check import check_field_of_view
 from lightning_modules.command_line.parsers import SettingsParser
-from lightning_modules.render_consistency.calibration import Estimate, Output, opposite_turns, trimmed_mean
+from lightning_modules.render_consistency.calibration import Estimate, opposite_turns, trimmed_mean
 from lightning_modules.render_consistency.calibration_search import (
     FIELDS_OF_VIEW,
     USUAL_FIELD_OF_VIEW,
-    About,
     Domain,
     FocalResult,
     ShiftResult,
     find_focal,
     find_shift,
 )
+from lightning_modules.render_consistency.view_sampling import About
 from lightning_modules.runs.trained_data import trained_settings
 from lightning_modules.teachers.teacher import Teacher, knows_metres
 from networks.huggingface import HuggingFaceDepth
@@ -42,6 +42,7 @@ from networks.torchscript import TorchScriptDepth
 from renderers.curves import plot_curves
 from renderers.display import to_uint8
 from structures.calibration import Calibration, shift_of_metres
+from structures.choices import Quantity
 from structures.files import write_png
 from structures.output_paths import check_output_file
 from tools.command import data_parser, run_data_tool
@@ -69,7 +70,7 @@ def _parser() -> SettingsParser:
         "--by", type=By, default="spread", help="criterion of the shift: least disagreement (spread) or zero slope"
     )
     parser.add_argument("--about", type=About, default="camera", help="centre of rotation of the views")
-    parser.add_argument("--output", type=Output | None, help="whether the shift applies to depth or disparity")
+    parser.add_argument("--output", type=Quantity | None, help="whether the shift applies to depth or disparity")
     add_teacher_arguments(parser)
     parser.add_argument("--split", type=str, choices=get_args(Split), default="train", help="split of the images")
     parser.add_argument("--images", type=int, default=200, help="number of images, evenly over the split")
@@ -93,7 +94,7 @@ def load_frames(frames: Dataset[Sample], names: Sequence[str]) -> dict[str, Tens
     return {name: torch.cat([batch[name] for batch in batches]) for name in names}
 
 
-def make_network(teacher: Teacher, output: Output) -> Callable[[Tensor, Tensor], Tensor]:
+def make_network(teacher: Teacher, output: Quantity) -> Callable[[Tensor, Tensor], Tensor]:
     """The teacher's depth, or its inverse, as a function of images ``(B, 3, H, W)`` and intrinsics ``(B, 3, 3)``."""
 
     def network(image: Tensor, K: Tensor) -> Tensor:
@@ -109,7 +110,7 @@ def _line(name: str, estimate: Estimate, unit: str = "") -> str:
     return f"{name}: {estimate.value:.4g}{unit}  [{estimate.low:.4g}, {estimate.high:.4g}]{note}\n"
 
 
-def _report_shift(result: ShiftResult, estimate: Estimate, output: Output) -> str:
+def _report_shift(result: ShiftResult, estimate: Estimate, output: Quantity) -> str:
     unit = result.unit
     in_medians = [f"{value / unit:+.3f}" for value in (estimate.value, estimate.low, estimate.high)]
     return (

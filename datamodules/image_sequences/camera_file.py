@@ -27,7 +27,7 @@ import numpy.typing as npt
 import yaml
 
 from datamodules.samples.frame import check_intrinsics, default_intrinsics
-from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, CameraError, check_field_of_view, check_written
+from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, CameraError, check_camera_numbers, check_field_of_view
 
 CAMERA_FILE = "camera.yaml"
 CALIBRATION = ("fx", "fy", "cx", "cy", "width", "height")
@@ -179,7 +179,7 @@ def read_camera(path: Path, data: str | None = None) -> Camera:
     if not isinstance(centres, bool):
         raise ValueError(f"{path}: pixel_centres is true or false, but it is {centres!r}.")
     try:
-        check_written(fx, fy, cx, cy)
+        check_camera_numbers(fx, fy, cx, cy)
     except CameraError as error:
         raise ValueError(f"{path}: {error}.") from error
     shift = 0.5 if centres else 0.0

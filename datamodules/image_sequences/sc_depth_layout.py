@@ -31,14 +31,15 @@ from datamodules.image_sequences.moving_video import MovingVideoDataModule
 from datamodules.samples.clips import Window
 from datamodules.samples.first_frames import check_first_frames
 from datamodules.samples.frame import FrameSource
-from geometry.camera_check import CameraError, check_written
+from geometry.camera_check import CameraError, check_camera_numbers
+from structures.choices import KConvention
 
 logger = logging.getLogger(__name__)
 
 K_FILE = "cam.txt"
 
 
-def read_k(path: Path, K_convention: Literal["corner", "centre"]) -> Camera:
+def read_k(path: Path, K_convention: KConvention) -> Camera:
     """Return the camera in a text file with the nine numbers of K.
 
     Args:
@@ -61,7 +62,7 @@ def read_k(path: Path, K_convention: Literal["corner", "centre"]) -> Camera:
     if not np.array_equal(K[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1]):
         raise ValueError(f"{path} is no K, whose lower left is 0 and lower right 1, but {K.tolist()}.")
     try:
-        check_written(K[0, 0], K[1, 1], K[0, 2], K[1, 2])
+        check_camera_numbers(K[0, 0], K[1, 1], K[0, 2], K[1, 2])
     except CameraError as error:
         raise ValueError(f"{path}: {error}.") from error
     if K_convention == "centre":
@@ -95,7 +96,7 @@ class ScDepthDataModule(MovingVideoDataModule):
         self,
         root: str,
         *,
-        K_convention: Literal["corner", "centre"] = "centre",
+        K_convention: KConvention = "centre",
         min_flow: float | None = None,
         max_flow: float | None = None,
         cache: bool = False,
@@ -104,7 +105,7 @@ class ScDepthDataModule(MovingVideoDataModule):
         super().__init__(root, min_flow=min_flow, max_flow=max_flow, cache=cache, **base)
         if K_convention not in ("corner", "centre"):
             raise ValueError(f"K_convention '{K_convention}' is not known; choose 'corner' or 'centre'.")
-        self.K_convention: Literal["corner", "centre"] = K_convention
+        self.K_convention: KConvention = K_convention
 
     @property
     def assumed_field_of_view_degrees(self) -> float:

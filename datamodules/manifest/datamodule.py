@@ -20,7 +20,7 @@ Columns, of which only the first two are always required::
 
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from datamodules.base import DepthDataModule, Split
 from datamodules.manifest.cameras import check_headers
@@ -28,6 +28,7 @@ from datamodules.manifest.rows import Intrinsics, ManifestRow, checked_intrinsic
 from datamodules.manifest.source import ManifestSource
 from datamodules.samples.aspect import warn_stretched
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES, check_field_of_view
+from structures.choices import KConvention
 from structures.depth_kind import DepthKind
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class ManifestDataModule(DepthDataModule):
         *,
         file_units_per_metre: float | None = None,
         intrinsics: Intrinsics | None = None,
-        K_convention: Literal["corner", "centre"] = "centre",
+        K_convention: KConvention = "centre",
         default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
         oversampling: float | None = 2.0,
         **base: Any,
@@ -75,7 +76,7 @@ class ManifestDataModule(DepthDataModule):
         self.root = Path(root)
         self.file_units_per_metre = file_units_per_metre
         self.intrinsics = None if intrinsics is None else checked_intrinsics(intrinsics, "data.init_args.intrinsics")
-        self.K_convention: Literal["corner", "centre"] = K_convention
+        self.K_convention: KConvention = K_convention
         self.default_field_of_view_degrees = default_field_of_view_degrees
         self._rows: list[ManifestRow] | None = None
 

@@ -11,7 +11,7 @@ from datamodules.base import Split
 from datamodules.files.media_paths import find_path
 from datamodules.files.tables import read_csv, read_text
 from datamodules.loading.notices import warn_once
-from geometry.camera_check import CameraError, check_written
+from geometry.camera_check import CameraError, check_camera_numbers
 from structures.depth_kind import DepthKind
 
 COLUMNS = ("image", "depth", "split", "kind", "mask", "depth_scale", "fx", "fy", "cx", "cy", "name")
@@ -228,7 +228,7 @@ def checked_intrinsics(intrinsics: Intrinsics, where: str) -> Intrinsics:
         ValueError: If they are implausible; one sentence with the likely cause.
     """
     try:
-        check_written(*intrinsics)
+        check_camera_numbers(*intrinsics)
     except CameraError as error:
         raise ValueError(f"{where}: {error}.") from error
     return intrinsics

@@ -1,7 +1,6 @@
 """Reading of the image, depth and mask files of a manifest, and the source of its frames."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from datamodules.files.reading import StoredImage, read_stored, read_values, tur
 from datamodules.manifest.cameras import intrinsic_matrix
 from datamodules.manifest.rows import ManifestRow
 from datamodules.samples.frame import Frame, check_frame, default_intrinsics
+from structures.choices import KConvention
 from structures.depth_kind import DepthKind
 
 REPAIR = "repair the file or take its row out of the manifest"
@@ -106,7 +106,7 @@ class ManifestSource:
         self,
         rows: list[ManifestRow],
         *,
-        K_convention: Literal["corner", "centre"],
+        K_convention: KConvention,
         default_field_of_view_degrees: float,
     ) -> None:
         self.rows = rows

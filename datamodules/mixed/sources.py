@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from datamodules.base import Split
 from datamodules.manifest.cameras import check_headers
@@ -20,6 +20,7 @@ from datamodules.rooms.make_store import DEFAULT_RENDERER, build_store, store_pa
 from datamodules.rooms.settings import RoomsSettings
 from datamodules.samples.frame import FrameSource
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
+from structures.choices import KConvention
 from structures.depth_kind import DepthKind
 
 
@@ -157,7 +158,7 @@ class ManifestDomain(MixedSource):
         manifest: str,
         file_units_per_metre: float | None = None,
         intrinsics: Intrinsics | None = None,
-        K_convention: Literal["corner", "centre"] = "centre",
+        K_convention: KConvention = "centre",
         **base: Any,
     ) -> None:
         super().__init__(name=name, **base)
@@ -166,7 +167,7 @@ class ManifestDomain(MixedSource):
         self.manifest = manifest
         self.file_units_per_metre = file_units_per_metre
         self.intrinsics = None if intrinsics is None else checked_intrinsics(intrinsics, f"source {name}: intrinsics")
-        self.K_convention: Literal["corner", "centre"] = K_convention
+        self.K_convention: KConvention = K_convention
         self._rows: list[ManifestRow] | None = None
         self.sizes: Counter[tuple[int, int]] = Counter()
 

@@ -9,10 +9,10 @@ import numpy.typing as npt
 from datamodules.base import DepthDataModule, Split
 from datamodules.rooms.categories import CATEGORIES
 from datamodules.rooms.file_module import RoomsFileModule
+from datamodules.rooms.settings import Part
 from datamodules.rooms.store import DEPTH_UNITS_PER_METRE, FLAG_BITS, RoomsStore
 from datamodules.samples.frame import Frame, check_frame
 
-Part = Literal["video", "still"]
 Field = Literal["semantic", "instance", "plane", "plain", "thin", "glossy", "camouflaged", "T_world_camera"]
 
 LABELS = ("semantic", "instance", "plane")

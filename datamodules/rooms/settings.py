@@ -14,11 +14,12 @@ from typing import Literal
 
 import numpy as np
 
+from structures.choices import Split
+
 #: Incremented whenever the same settings would give other pixels, so that old files are not reused.
 GENERATOR_VERSION = 1
 
 Part = Literal["video", "still"]
-Split = Literal["train", "val", "test"]
 
 _PARTS: tuple[Part, ...] = ("video", "still")
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")

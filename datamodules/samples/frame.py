@@ -12,8 +12,8 @@ from geometry.camera_check import (
     USUAL_FIELD_OF_VIEW_DEGREES,
     CameraError,
     Intrinsics,
+    check_camera,
     check_field_of_view,
-    judge_camera,
 )
 from structures.batch import PADDING_INDEX
 
@@ -132,7 +132,7 @@ def check_intrinsics(
         raise ValueError(f"{where}: K has to be a finite 3x3 matrix, but it is {K.tolist()}.")
     camera = Intrinsics(float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]))
     try:
-        doubts = judge_camera(camera, width=width, height=height)
+        doubts = check_camera(camera, width=width, height=height)
     except CameraError as error:
         raise ValueError(f"{where}: {error}.") from error
     for doubt in doubts:

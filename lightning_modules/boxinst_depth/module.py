@@ -43,6 +43,7 @@ from geometry.boxes import box_masks
 from geometry.stencils import fill_outside
 from lightning_modules.boxinst_depth.detection_losses import BoxQuality, fcos_terms
 from lightning_modules.boxinst_depth.self_distillation import MaskTeacher, SelfDistillation, sampled
+from lightning_modules.schedules import linear_ramp
 from lightning_modules.tasks.batch_needs import PSEUDO_DEPTH, Loop, Need
 from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
 from lightning_modules.tasks.optimisation import Optimisation
@@ -171,7 +172,7 @@ class BoxInstDepth(InstanceSegmentationModule):
     def weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Terms times their weights, those with a warm-up by their part of it too."""
         scaled, progress = super().weighted(terms), self.progress()
-        rise = 1.0 if self.warmup == 0 else min(progress / self.warmup, 1.0)
+        rise = linear_ramp(progress, length=self.warmup)
         factors = {"pairwise_colour": rise, "pairwise_depth": rise}
         if self.distillation is not None:
             factors["distillation"] = self.distillation.strength(progress)

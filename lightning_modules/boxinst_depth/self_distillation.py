@@ -16,6 +16,7 @@ from torchvision.ops import box_iou
 
 from geometry.boxes import NEIGHBOUR_OFFSETS, box_masks, has_area, neighbours
 from geometry.stencils import fill_outside
+from lightning_modules.schedules import linear_ramp
 from networks.condinst import CondInst
 from networks.condinst_inference import Candidates, paste_masks
 from networks.ema import EMATeacher
@@ -172,10 +173,7 @@ class SelfDistillation:
 
     def strength(self, progress: float) -> float:
         """Factor of the loss at a part of the training: 0 until the start, then a linear ramp to 1."""
-        after = progress - self.start
-        if after < 0:
-            return 0.0
-        return 1.0 if self.ramp == 0 else min(after / self.ramp, 1.0)
+        return linear_ramp(progress, start=self.start, length=self.ramp)
 
 
 class MaskTeacher(EMATeacher):

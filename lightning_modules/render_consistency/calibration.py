@@ -11,26 +11,24 @@ views inside the photo and the signed estimator are this project's.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from geometry.alignment import least_absolute_scale
-from geometry.masks import shrink
+from geometry.masks import erode
 from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about, turn_direction, zoomed_intrinsics
 from geometry.se3 import matrix_product
 from geometry.stencils import fill_outside, masked_deviation_per_image, masked_mean_per_image, masked_median_per_image
+from lightning_modules.render_consistency.shifted_depth import FLOOR_OF_MEDIAN
 from losses.consistency import signed_slope
 from renderers.point_render import PointRenderer, scene_points
-from renderers.turned_view import carry_between, turn_view
+from renderers.turned_view import turn_view, warp_between_views
+from structures.choices import Quantity
 
-Output = Literal["depth", "disparity"]
 Network = Callable[[Tensor, Tensor], Tensor]
 """Maps images ``(B, 3, H, W)`` and intrinsics ``(B, 3, 3)`` to the output ``(B, 1, H, W)``: depth or disparity."""
-
-MIN_FRACTION = 1e-2
-"""Shifted output below this part of its image's median is not compared: it is behind the camera, or as good as."""
 
 
 class Turn(NamedTuple):
@@ -134,7 +132,7 @@ def ask(network: Network, image: Tensor, K: Tensor, turns: Sequence[Turn]) -> An
     for index, (turn, view) in enumerate(zip(turns, views, strict=True)):
         other = index ^ 1
         between = matrix_product(R[index], R[other].transpose(1, 2))
-        carried = carry_between(
+        carried = warp_between_views(
             asked[other], one, there=views[other].visible, K=K_view, R_view_source=between, size=size
         )
         visible = view.visible & carried.visible
@@ -148,10 +146,10 @@ def join(parts: Sequence[Answers]) -> Answers:
     return Answers(*(torch.cat(maps, dim=1) for maps in zip(*parts, strict=True)))
 
 
-def _to_depth(output: Tensor, shift: Tensor | float, kind: Output) -> tuple[Tensor, Tensor]:
+def _to_depth(output: Tensor, shift: Tensor | float, kind: Quantity) -> tuple[Tensor, Tensor]:
     """Depth of shifted output, and where it is one."""
     values = output + shift
-    floor = MIN_FRACTION * values.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
+    floor = FLOOR_OF_MEDIAN * values.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
     usable = (values > floor) & (floor > 0)
     values = fill_outside(values, usable, 1.0)
     return (values if kind == "depth" else 1 / values), usable
@@ -182,7 +180,7 @@ def compare_depths(asked: Tensor, carried: Tensor, mask: Tensor, turn: Tensor) -
     return Disagreement(slope, relative, spread_error, mask.float().mean(dim=(1, 2, 3)))
 
 
-def disagreement(answers: Answers, shift: float | Tensor, *, output: Output) -> Disagreement:
+def disagreement(answers: Answers, shift: float | Tensor, *, output: Quantity) -> Disagreement:
     """How far a network disagrees with itself once a constant is added to all its output.
 
     Args:
@@ -209,7 +207,7 @@ def rendered_disagreement(
     turns: Sequence[Turn],
     shift: float | Tensor,
     *,
-    output: Output,
+    output: Quantity,
     hole_margin_px: int = 3,
 ) -> Disagreement:
     """The same with the scene turned about a pivot at its median depth and rendered, as in the paper.
@@ -239,7 +237,7 @@ def rendered_disagreement(
         drawn = renderer(points, image.flatten(2), K=K, T_view_source=T, size=size, mask=kept, spacing_m=spacing)
         picture = torch.where(drawn.visible, drawn.features.clamp(0, 1), 0.5)
         again, there = _to_depth(network(picture, K), shift, output)
-        mask = shrink(drawn.visible, hole_margin_px) & there
+        mask = erode(drawn.visible, hole_margin_px) & there
         views.append(compare_depths(again, drawn.depth_m, mask, turn_map(turn, K, size)))
     return Disagreement(*(torch.stack(values) for values in zip(*views, strict=True)))
 
@@ -338,7 +336,7 @@ def bootstrap(
     return Estimate(value, min(low, value), max(high, value), found)
 
 
-def shift_curves(answers: Answers, shifts: Tensor, *, output: Output) -> Disagreement:
+def shift_curves(answers: Answers, shifts: Tensor, *, output: Quantity) -> Disagreement:
     """Disagreement over a grid of constants, mean over the views: ``(G, N)`` each.
 
     Args:

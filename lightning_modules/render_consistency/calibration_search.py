@@ -6,7 +6,6 @@ Ranges and starts are the same for all domains and networks, and independent of 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +16,6 @@ from lightning_modules.render_consistency.calibration import (
     Answers,
     Disagreement,
     Estimate,
-    Output,
     Turn,
     ask,
     bootstrap,
@@ -30,9 +28,9 @@ from lightning_modules.render_consistency.calibration import (
     trimmed_mean,
     zero_crossing,
 )
+from lightning_modules.render_consistency.view_sampling import About
 from renderers.splat import SplatRenderer
-
-About = Literal["camera", "scene"]
+from structures.choices import Quantity
 
 SHIFTS = torch.linspace(-0.6, 1.5, 43)
 """Constants that are tried, in medians of the output over the domain: the same for all domains and networks."""
@@ -58,7 +56,7 @@ class Domain:
     image: Tensor
     K: Tensor
     network: Callable[[Tensor, Tensor], Tensor]
-    output: Output
+    output: Quantity
     turns: tuple[Turn, ...]
 
     @property

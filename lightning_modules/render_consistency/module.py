@@ -42,6 +42,7 @@ from lightning_modules.render_consistency.novel_views import SceneViewer, SeenAg
 from lightning_modules.render_consistency.pictures import consistency_pictures
 from lightning_modules.render_consistency.shifted_depth import ShiftedDepth
 from lightning_modules.render_consistency.view_sampling import SampledViews, ViewSampler
+from lightning_modules.schedules import linear_ramp
 from lightning_modules.tasks.batch_needs import DEPTH_AND_CAMERA, IMAGES, Loop, Need, check_measured
 from losses.by_kind import BaseLoss, mixed_truth_loss
 from losses.consistency import (
@@ -51,6 +52,7 @@ from losses.consistency import (
     signed_slope,
     spread_difference,
 )
+from losses.pairwise_normal import pairwise_normal
 from networks.batch_norm import running_statistics
 from networks.uncertainty import UncertaintyWeights
 from renderers.point_render import PointRenderer
@@ -58,7 +60,7 @@ from renderers.splat import SplatRenderer
 from structures.batch import DepthBatch
 from structures.depth_kind import DepthKind, MixedBatch
 
-DATA_TERMS = ("ssi", "gradient", "ranking")
+DATA_TERMS = ("ssi", "gradient", "ranking", "normal")
 CONSISTENCY_TERMS = ("forward", "back_depth", "back_image", "signed")
 
 Residual = Literal["relative", "spread"]
@@ -70,8 +72,9 @@ class RenderConsistency(ShiftedDepth):
     Args:
         renderer: Draws the scene from a new camera; None is the splat renderer. Unused with ``views.about: camera``.
         views: Which views are drawn; None takes the paper's.
-        loss_weights: ``ssi``, ``gradient``, ``ranking`` (on the data's truth), ``forward``, ``back_depth``,
-            ``back_image``, ``signed`` (consistency). A term that is left out is not computed.
+        loss_weights: ``ssi``, ``gradient``, ``ranking``, ``normal`` (on ground truth), ``forward``, ``back_depth``,
+            ``back_image``, ``signed`` (consistency). A term that is left out is not computed. ``normal`` is LeReS's
+            pair-wise normal loss, on samples in metres with known intrinsics.
         weighting: ``fixed`` takes the weights as they are; ``uncertainty`` learns a further factor for each of the
             consistency terms (Kendall et al. 2018), a future direction that the paper names.
         base_loss: Base loss of the truth, see :func:`losses.by_kind.mixed_truth_loss`.
@@ -174,10 +177,7 @@ class RenderConsistency(ShiftedDepth):
 
     def strength(self) -> float:
         """Factor on the consistency terms: 0 in the warm-up, then a linear ramp to 1; a function of the step alone."""
-        after = self.progress() - self.warmup
-        if after < 0:
-            return 0.0
-        return 1.0 if self.ramp == 0 else min(after / self.ramp, 1.0)
+        return linear_ramp(self.progress(), start=self.warmup, length=self.ramp)
 
     def weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Terms times their weights, the consistency terms by their learned factors and the schedule too."""
@@ -196,6 +196,8 @@ class RenderConsistency(ShiftedDepth):
         depth = self.shifted(raw, shift_learns=False)
         data = mixed_truth_loss(depth, truth=truth, truth_mask=mask, kind=kind, base=self.base_loss)
         terms = {name: term for name, term in data._asdict().items() if name in self.loss_weights}
+        if "normal" in self.loss_weights:
+            terms["normal"] = self.normal_term(batch, depth)
         wanted = [name for name in CONSISTENCY_TERMS if name in self.loss_weights]
         if not wanted:
             return terms
@@ -210,6 +212,14 @@ class RenderConsistency(ShiftedDepth):
             return batch["truth"], batch["truth_mask"], batch["kind"]
         kind = torch.full_like(batch["index"], int(DepthKind.METRIC))
         return batch["depth"], batch["depth_mask"], kind
+
+    def normal_term(self, batch: MixedBatch, depth: Tensor) -> Tensor:
+        """Pair-wise normal loss of LeReS, on the samples with metric ground truth and known intrinsics alone.
+
+        ``depth_mask`` is False in all samples of another kind. A batch without such a sample gives a zero.
+        """
+        known = batch["depth_mask"] & batch["K_known"].view(-1, 1, 1, 1)
+        return pairwise_normal(depth, target=batch["depth"], mask=known, K=batch["K"], image=batch["image"])
 
     def consistency_terms(self, batch: DepthBatch, raw: Tensor) -> dict[str, Tensor]:
         """Unweighted consistency terms of the first images of a batch.

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from geometry.alignment import least_absolute_scale
 from geometry.camera import scale_intrinsics
-from geometry.masks import shrink
+from geometry.masks import erode
 from geometry.novel_views import Views, turn_direction
 from geometry.se3 import invert_transform, matrix_product
 from lightning_modules.render_consistency.view_sampling import About, SampledViews
 from renderers.point_render import PointRenderer, scene_points
-from renderers.turned_view import carry_between, turn_view
+from renderers.turned_view import turn_view, warp_between_views
 
 Ask = Callable[[Tensor], Tensor]
 """Depth ``(V, 1, H, W)`` that the network says pictures ``(V, 3, H, W)`` have."""
@@ -129,7 +129,7 @@ class SceneViewer(nn.Module):
         drawn = self.renderer(
             points, seen.image.flatten(2), K=K, T_view_source=back, size=size, mask=kept, spacing_m=spacing
         )
-        return SeenBack(drawn.features, drawn.depth_m, shrink(drawn.visible, self.hole_margin_px))
+        return SeenBack(drawn.features, drawn.depth_m, erode(drawn.visible, self.hole_margin_px))
 
     def _opposite_views(
         self, photos: Tensor, K: Tensor, sampled: SampledViews, size: tuple[int, int], K_view: Tensor, ask: Ask
@@ -141,7 +141,7 @@ class SceneViewer(nn.Module):
         partner, there, R_partner = (torch.cat([maps[pairs:], maps[:pairs]]) for maps in (predicted, turned.visible, R))
         partner = partner.detach() if self.detach_carried else partner
         between = matrix_product(R, R_partner.transpose(1, 2))
-        other = carry_between(partner, partner, there=there, K=K_view, R_view_source=between, size=size)
+        other = warp_between_views(partner, partner, there=there, K=K_view, R_view_source=between, size=size)
         visible = turned.visible & other.visible
         # The cameras of a pair differ by twice the turn of each from the photo.
         turn = turn_direction(2 * sampled.yaw, 2 * sampled.pitch, K=K_view, size=size)
@@ -171,7 +171,7 @@ class SceneViewer(nn.Module):
         )
         # A picture depends on depth only through where its points fall: no gradient goes that way.
         picture = torch.where(drawn.visible, drawn.features, torch.full_like(drawn.features, 0.5)).detach()
-        visible = shrink(drawn.visible, self.hole_margin_px)
+        visible = erode(drawn.visible, self.hole_margin_px)
         predicted = _aligned(ask(picture), drawn.depth_m, visible)
         turn = turn_direction(sampled.yaw, sampled.pitch, K=K_view, size=size)
         return SeenAgain(picture, drawn.depth_m, visible, predicted, turn)

@@ -14,8 +14,9 @@ from structures.batch import DepthBatch
 
 SHIFT_RATE = 10.0
 """The shift is that many times its parameter: a step of Adam moves all parameters alike, and depth is of order one."""
-MIN_FRACTION = 1e-2
-"""Shifted depth is at least this part of its image's median."""
+FLOOR_OF_MEDIAN = 1e-2
+"""Smallest shifted depth that means anything, as a fraction of its image's median: a point nearer than that is at the
+camera, or behind it. Depth in training is clamped to it; calibration leaves such pixels out."""
 
 
 class ShiftedDepth(DepthModule):
@@ -67,7 +68,7 @@ class ShiftedDepth(DepthModule):
         """Depth with the shift, not below a small share of each image's median, which a negative one may cross."""
         shift = self.shift if shift_learns else self.shift.detach()
         median = masked_median_per_image(raw.detach(), torch.ones_like(raw, dtype=torch.bool)).view(-1, 1, 1, 1)
-        return torch.maximum(raw + shift, MIN_FRACTION * median)
+        return torch.maximum(raw + shift, FLOOR_OF_MEDIAN * median)
 
     def forward(self, image: Tensor) -> Tensor:
         """Depth of an image, up to one unknown scale.

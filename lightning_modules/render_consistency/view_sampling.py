@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from geometry.novel_views import Views, inner_zoom, rotation_from_yaw_pitch, turn_about, zoomed_intrinsics
+from lightning_modules.schedules import linear_ramp
 
 About = Literal["camera", "scene"]
 
@@ -80,7 +81,7 @@ class ViewSampler:
 
     def reach(self, progress: float) -> float:
         """Share of the largest angles that may be drawn at a part of the training after the warm-up, 0.5 to 1."""
-        return 1.0 if self.curriculum == 0 else 0.5 + 0.5 * min(max(progress, 0.0) / self.curriculum, 1.0)
+        return 0.5 + 0.5 * linear_ramp(max(progress, 0.0), length=self.curriculum)
 
     def draw(self, K: Tensor, median_depth: Tensor, *, size: tuple[int, int], progress: float = 1.0) -> SampledViews:
         """Draw a pair of views for each image.

@@ -15,10 +15,11 @@ from lightning_modules.tasks.base import logger
 from lightning_modules.tasks.batch_needs import DEPTH, Loop, Need, validation_measured
 from lightning_modules.tasks.evaluation import DepthEvaluation
 from lightning_modules.tasks.evaluation_loop import STAGES, EvaluatedModule, Stage
-from lightning_modules.tasks.flip_postprocessing import Quantity, blended_with_mirror_image
+from lightning_modules.tasks.flip_postprocessing import blended_with_mirror_image
 from lightning_modules.tasks.truth_check import TruthCheck
 from metrics.depth import DepthMetrics
 from structures.batch import DepthBatch
+from structures.choices import Quantity
 
 
 class DepthModule(EvaluatedModule):
@@ -176,7 +177,7 @@ class DepthModule(EvaluatedModule):
         return self.truth_check.unscored
 
     def on_train_batch_start(self, batch: DepthBatch, batch_idx: int) -> None:
-        """Look at the unit of the truth, once.
+        """Check the unit of the truth, once.
 
         Raises:
             ValueError: If measured depth cannot be in metres.

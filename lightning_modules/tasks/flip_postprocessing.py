@@ -1,14 +1,13 @@
 """Flip post-processing: depth of an image blended with that of its mirror image, the "+PP" rows of depth papers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from geometry.mirrored import blend_mirrored, mirrored_intrinsics
-
-Quantity = Literal["depth", "disparity"]
+from structures.choices import Quantity
 
 
 def mirrored_batch(batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from lightning_modules.tasks.batch_needs import CLIP_DEPTH, CLIPS, IMAGES, KEYPO
 from lightning_modules.tasks.depth import DepthModule
 from lightning_modules.tasks.evaluation import DepthEvaluation
 from lightning_modules.tasks.evaluation_loop import STAGES, Stage
-from lightning_modules.tasks.flip_postprocessing import Quantity
 from losses.photometric import Photometric, minimum_error
 from losses.weighting import Averaging, KeypointWeighting, PhotometricWeighting
 from metrics.subset_depth import SubsetDepthErrors
@@ -30,6 +29,7 @@ from networks.pose import PoseNet, ResidualPoseNet
 from renderers.display import categorical, colorize, depth_range, scalar_map
 from renderers.view_synthesis import Warped, synthesize_views
 from structures.batch import PADDING_INDEX, DepthBatch
+from structures.choices import Quantity
 from structures.clip import ClipBatch, source_positions, sources_of, target_of
 
 PIXEL_SUBSETS = ("plain", "textured", "boundary", "thin", "glossy")

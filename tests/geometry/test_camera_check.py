@@ -7,9 +7,9 @@ import pytest
 from geometry.camera_check import (
     CameraError,
     Intrinsics,
+    check_camera,
+    check_camera_numbers,
     check_field_of_view,
-    check_written,
-    judge_camera,
 )
 
 NYU = (518.86, 519.47, 326.08, 254.24)
@@ -29,7 +29,7 @@ USUAL = {
 @pytest.mark.parametrize("name", USUAL)
 def test_usual_cameras_are_accepted_without_a_word(name):
     values, width, height = USUAL[name]
-    assert judge_camera(Intrinsics(*values), width=width, height=height) == []
+    assert check_camera(Intrinsics(*values), width=width, height=height) == []
 
 
 REFUSED = {
@@ -64,7 +64,7 @@ REFUSED = {
 def test_what_cannot_be_is_refused_with_the_likely_reason(case):
     values, width, height, message = REFUSED[case]
     with pytest.raises(CameraError, match=message) as caught:
-        judge_camera(Intrinsics(*values), width=width, height=height)
+        check_camera(Intrinsics(*values), width=width, height=height)
     assert not str(caught.value).endswith(".")
 
 
@@ -81,7 +81,7 @@ DOUBTS = {
 @pytest.mark.parametrize("case", DOUBTS)
 def test_what_is_odd_but_possible_is_a_doubt(case):
     values, width, height, kind, message = DOUBTS[case]
-    (doubt,) = judge_camera(Intrinsics(*values), width=width, height=height)
+    (doubt,) = check_camera(Intrinsics(*values), width=width, height=height)
     assert doubt.kind == kind
     with pytest.raises(ValueError, match=message):  # the same way of matching as above
         raise ValueError(doubt.message)
@@ -91,7 +91,7 @@ def test_what_is_odd_but_possible_is_a_doubt(case):
 def test_fields_of_view_of_cameras(degrees):
     check_field_of_view(degrees)
     focal = 320 / math.tan(math.radians(degrees) / 2)
-    judge_camera(Intrinsics(focal, focal, 320.0, 320.0), width=640, height=640)
+    check_camera(Intrinsics(focal, focal, 320.0, 320.0), width=640, height=640)
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,13 @@ def test_other_fields_of_view_are_refused(degrees, message):
 
 
 def test_what_is_written_need_not_know_the_image():
-    check_written(500.0, 500.0, 319.5, 239.5)
-    check_written(500.0, 500.0, 0.0, 0.0)  # which only the image can refuse
+    check_camera_numbers(500.0, 500.0, 319.5, 239.5)
+    check_camera_numbers(500.0, 500.0, 0.0, 0.0)  # which only the image can refuse
     with pytest.raises(CameraError, match=r"fx=0.58, fy=1.92, cx=0.5, cy=0.5: normalised"):
-        check_written(0.58, 1.92, 0.5, 0.5)
+        check_camera_numbers(0.58, 1.92, 0.5, 0.5)
 
 
 @pytest.mark.parametrize("point", [(0.5, 240.0), (320.0, 0.0), (320.0, 1.0)])
 def test_a_principal_point_of_which_one_number_was_not_filled_in_is_refused(point):
     with pytest.raises(CameraError, match="lies on the border of the 640x480 image: normalised by the image size, or"):
-        judge_camera(Intrinsics(525.0, 525.0, *point), width=640, height=480)
+        check_camera(Intrinsics(525.0, 525.0, *point), width=640, height=480)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from losses.by_kind import _AFFINE_DEPTH, _AFFINE_DISPARITY, _METRIC, _ORDINAL, mixed_truth_loss
+from losses.by_kind import mixed_truth_loss
 from losses.pixel_pairs import PixelPairs, random_pairs
 from losses.ranking import ranking
 from structures.depth_kind import DepthKind
@@ -32,10 +32,6 @@ def truth_of(depth: torch.Tensor, kind: DepthKind, scale: float = 7.0, shift: fl
 
 def total(terms):
     return sum(terms)
-
-
-def test_the_numbers_of_the_kinds_are_those_of_the_batch():
-    assert list(DepthKind) == [_METRIC, _AFFINE_DEPTH, _AFFINE_DISPARITY, _ORDINAL]
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -1,4 +1,4 @@
-"""Pair-wise normals in closed form: walls that meet at a known angle, planes that are bent."""
+"""The pair-wise normal loss in closed form, on walls that meet at a known angle."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from geometry.camera import intrinsics_from_field_of_view, unproject
-from losses.pairwise_normal import PixelTriplets, pairwise_normal_edge, pairwise_normal_plane, plane_triplets
+from losses.pairwise_normal import normal_edge_pairs, pairwise_normal, pairwise_normal_edge
 from losses.pixel_pairs import PixelPairs
 
 HEIGHT, WIDTH = 24, 32
@@ -56,7 +56,7 @@ def test_edge_form_is_the_difference_of_the_cosines():
     # Truth of 40 degrees is neither: such pairs do not count as edge pairs, but do as random ones.
     assert edge(flat, obtuse, align=False) == 0
     random = pairwise_normal_edge(
-        flat, target=obtuse, mask=EVERYWHERE, K=K, edge_pairs=across(), random_pairs=across(), align=False
+        flat, target=obtuse, mask=EVERYWHERE, K=K, edge_pairs=across(), other_pairs=across(), align=False
     )
     assert random.item() == pytest.approx(1 - math.cos(math.radians(40)), abs=1e-9)
 
@@ -82,114 +82,67 @@ def test_exact_depth_has_no_edge_loss(align):
     assert shifted == pytest.approx(0, abs=1e-9) if align else shifted > 1e-2
 
 
-def triplets_of(*columns: tuple[int, int, int]) -> PixelTriplets:
-    """One plane with a triplet for each choice of columns, on rows that make a proper triangle."""
-    pixels = torch.tensor([[4 * WIDTH + a, 20 * WIDTH + b, 12 * WIDTH + c] for a, b, c in columns]).view(1, 1, -1, 3)
-    return PixelTriplets(pixels, torch.ones(pixels.shape[:3], dtype=torch.bool))
+def drawn(image, target, prediction, mask=EVERYWHERE, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return pairwise_normal(
+        prediction, target=target, mask=mask, K=K, image=image, anchors=200, generator=generator
+    ).item()
 
 
-def plane(prediction, target, triplets, mask=EVERYWHERE, **options):
-    return pairwise_normal_plane(prediction, target=target, mask=mask, K=K, triplets=triplets, **options).item()
+PLAIN = torch.full((1, 3, HEIGHT, WIDTH), 0.5, dtype=torch.float64)
 
 
-def test_plane_form_is_the_angle_to_the_mean_normal():
-    # One triplet on each of two walls that were thought to be one plane: both are off the mean by half their angle.
-    triplets = triplets_of((3, 3, 13), (28, 28, 19))
-    assert plane(corner(math.radians(20)), wall(0), triplets, align=False) == pytest.approx(
-        1 - math.cos(math.radians(20)), abs=1e-9
-    )
-    # With two on the right their mean normal leans to the right: (sin, 0, 3 cos) before it is normalised.
-    three = triplets_of((3, 3, 13), (28, 28, 19), (27, 27, 18))
-    sine, cosine = math.sin(math.radians(20)), math.cos(math.radians(20))
-    left, right = (3 * cosine**2 + sign * sine**2 for sign in (-1, 1))
-    expected = 1 - (left + 2 * right) / 3 / math.hypot(sine, 3 * cosine)
-    assert plane(corner(math.radians(20)), wall(0), three, align=False) == pytest.approx(expected, abs=1e-9)
+def test_drawn_pairs_find_a_corner_without_texture():
+    truth = corner(math.radians(45))
+    pairs = normal_edge_pairs(PLAIN, target=truth, mask=EVERYWHERE, K=K, anchors=100)
+    left = (pairs.first % WIDTH < CENTRE) != (pairs.second % WIDTH < CENTRE)
+    # One of the three pairs of an anchor crosses the corner. The image has no edges and gives no pairs.
+    assert not pairs.valid[:, :300].any()
+    assert (left & pairs.valid)[:, 300:].sum() >= 95
 
 
-def test_plane_form_does_not_depend_on_the_order_of_the_points():
-    triplets = triplets_of((3, 3, 13), (28, 28, 19))
-    swapped = PixelTriplets(triplets.pixels[..., [1, 0, 2]], triplets.valid)
-    mixed = PixelTriplets(torch.stack([triplets.pixels[:, :, 0], swapped.pixels[:, :, 1]], dim=2), triplets.valid)
-    bent = corner(math.radians(20))
-    assert plane(bent, wall(0), mixed) == pytest.approx(plane(bent, wall(0), triplets), abs=1e-12)
+@pytest.mark.parametrize("angle", [20.0, 30.0])
+def test_the_loss_of_drawn_pairs_is_zero_for_affine_depth_and_falls_with_the_angle(angle):
+    truth = corner(math.radians(45))
+    assert drawn(PLAIN, truth, truth) == pytest.approx(0, abs=1e-9)
+    assert drawn(PLAIN, truth, 0.3 * truth + 2) == pytest.approx(0, abs=1e-9)
+    flat, blunt, near = (drawn(PLAIN, truth, corner(math.radians(a))) for a in (5.0, angle, 40.0))
+    assert flat > blunt > near > 0.01
 
 
-@pytest.mark.parametrize("align", [True, False])
-def test_a_bent_plane_costs_and_a_flat_one_does_not(align):
-    truth = wall(math.radians(30))
-    triplets = plane_triplets(EVERYWHERE.long(), 200, number_of_planes=2, generator=torch.Generator().manual_seed(0))
-    assert plane(truth, truth, triplets, align=align) == pytest.approx(0, abs=1e-9)
-    assert plane(3 * truth, truth, triplets, align=align) == pytest.approx(0, abs=1e-9)
-    bent = [plane(truth + bow * RAYS[:, :1].square(), truth, triplets, align=align) for bow in (0.0, 0.5, 1.0)]
-    assert bent[0] < 1e-9 < 1e-3 < bent[1] < bent[2]
-    # A shift bends what is not parallel to the image; the alignment takes it back.
-    shifted = plane(truth + 2, truth, triplets, align=align)
-    assert shifted == pytest.approx(0, abs=1e-9) if align else shifted > 1e-4
+def test_an_image_edge_on_a_flat_wall_keeps_the_wall_flat():
+    painted = PLAIN.clone()
+    painted[..., CENTRE:] = 0.9
+    flat, creased = wall(0.4), torch.where(RAYS[:, :1] < 0, wall(0.1), wall(0.7))
+    assert drawn(painted, flat, flat) == pytest.approx(0, abs=1e-9)
+    assert drawn(painted, flat, creased) > 0.05
 
 
-def test_poorly_shaped_triplets_and_what_is_not_measured_do_not_count():
-    bent, flat = corner(math.radians(20)), wall(0)
-    good = triplets_of((3, 3, 13), (28, 28, 19))
-    line = torch.tensor([[5 * WIDTH + 3, 5 * WIDTH + 15, 6 * WIDTH + 28], [0, WIDTH, 2 * WIDTH]])
-    one_pixel = torch.tensor([[5 * WIDTH + 20, 5 * WIDTH + 20, 20 * WIDTH + 20]])
-    pixels = torch.cat([good.pixels[0, 0], line, one_pixel]).view(1, 1, -1, 3)
-    more = PixelTriplets(pixels, torch.ones(pixels.shape[:3], dtype=torch.bool))
-    expected = plane(bent, flat, good, align=False)
-    assert plane(bent, flat, more, align=False) == pytest.approx(expected, abs=1e-12)
-    mask = EVERYWHERE.clone()
-    mask[..., 20, 28] = False
-    assert plane(bent, flat, good, mask, align=False) == pytest.approx(0, abs=1e-12)  # one is left, it is its own mean
-    wide = triplets_of((3, 3, 13), (3, 16, 28))
-    mask = EVERYWHERE.clone()
-    mask[..., 20, 16] = False
-    assert plane(bent, flat, wide, align=False) > 1e-3
-    assert plane(bent, flat, wide, mask, align=False) == pytest.approx(0, abs=1e-12)
-    far_apart = K * torch.tensor([2000.0, 2000.0, 1.0], dtype=torch.float64).view(1, 3, 1)  # tiny angles between pixels
-    near = pairwise_normal_plane(bent, target=flat, mask=EVERYWHERE, K=far_apart, triplets=good, align=False)
-    assert near == 0
-
-
-def test_a_predicted_triplet_without_area_does_not_count():
-    collapsed = torch.zeros_like(wall(0)).requires_grad_(True)
-    loss = pairwise_normal_plane(
-        collapsed, target=wall(0), mask=EVERYWHERE, K=K, triplets=triplets_of((3, 3, 13), (28, 28, 19)), align=False
-    )
-    assert loss == 0
-    (gradient,) = torch.autograd.grad(loss, collapsed)
-    assert not gradient.any()
-
-
-def test_triplets_are_drawn_uniformly_from_their_plane():
-    planes = torch.zeros(2, 1, 4, 5, dtype=torch.int64)
-    planes[0].view(-1)[[3, 8, 9, 17]] = 1
-    planes[0].view(-1)[[0, 1, 2]] = 3
-    planes[1].view(-1)[[5, 6]] = 2
-    planes[1].view(-1)[[12, 13, 14, 15]] = 7  # more planes than wanted
-    triplets = plane_triplets(planes, 3000, number_of_planes=3, generator=torch.Generator().manual_seed(0))
-    assert triplets.pixels.shape == (2, 3, 3000, 3)
-    counts = triplets.pixels[0, 0].flatten().bincount(minlength=20)
-    assert counts.nonzero().flatten().tolist() == [3, 8, 9, 17]
-    assert (counts[counts > 0] - 2250).abs().max() < 200
-    assert set(triplets.pixels[0, 2].flatten().tolist()) == {0, 1, 2}
-    assert triplets.valid[0, 0].float().mean().item() == pytest.approx(3 / 4 * 2 / 4, abs=0.04)
-    assert not triplets.valid[0, 1].any()  # no such plane
-    assert not triplets.valid[1].any()  # two pixels make no triplet
-    with pytest.raises(ValueError, match=r"planes are torch\.bool"):
-        plane_triplets(planes > 0, 1, number_of_planes=1)
-    with pytest.raises(ValueError, match="count is 0"):
-        plane_triplets(planes, 0, number_of_planes=1)
+def test_pairs_keep_away_from_depth_discontinuities():
+    step = torch.where(RAYS[:, :1] < 0, 2.0, 4.0)
+    painted = PLAIN.clone()
+    painted[..., CENTRE:] = 0.9
+    pairs = normal_edge_pairs(painted, target=step, mask=EVERYWHERE, K=K, anchors=50)
+    assert not pairs.valid.any()
 
 
 def forms():
-    labels = torch.ones(2, 1, HEIGHT, WIDTH, dtype=torch.int64)
-    triplets = plane_triplets(labels, 40, number_of_planes=1, generator=torch.Generator().manual_seed(1))
     pairs = PixelPairs(*(f.expand(2, -1) for f in across()))
     camera = K.expand(2, 3, 3)
+    image = torch.rand(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
     return {
-        "edge": lambda p, g, m: pairwise_normal_edge(
-            p, target=g, mask=m, K=camera.to(p.dtype), edge_pairs=pairs, random_pairs=pairs
+        "given pairs": lambda p, g, m: pairwise_normal_edge(
+            p, target=g, mask=m, K=camera.to(p.dtype), edge_pairs=pairs, other_pairs=pairs
         ),
-        "plane": lambda p, g, m: pairwise_normal_plane(p, target=g, mask=m, K=camera.to(p.dtype), triplets=triplets),
+        "drawn pairs": lambda p, g, m: pairwise_normal(
+            p,
+            target=g,
+            mask=m,
+            K=camera.to(p.dtype),
+            image=image,
+            anchors=30,
+            generator=torch.Generator().manual_seed(2),
+        ),
     }
 
 

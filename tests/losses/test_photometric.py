@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from losses import photometric
 from losses.photometric import Photometric, minimum_error, photometric_error
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -48,18 +47,6 @@ def test_error_and_gradient_equal_the_plain_arrangement(size, ssim_weight):
         rtol=1e-9,
         atol=1e-12,
     )
-
-
-@pytest.mark.parametrize("elements", [1, 200, 400, 10**9])
-def test_the_size_of_the_pieces_does_not_matter(monkeypatch, elements):
-    images, target = clip(n_images=5)
-    images.requires_grad_()
-    expected = torch.stack([plain_error(images[:, s], target) for s in range(3)], dim=1)
-    (expected_gradient,) = torch.autograd.grad(expected.square().sum(), images)
-    monkeypatch.setattr(photometric, "CHUNK_ELEMENTS", elements)
-    ours = photometric_error(images, target=target)
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(torch.autograd.grad(ours.square().sum(), images)[0], expected_gradient)
 
 
 def test_any_memory_layout_and_number_of_channels():

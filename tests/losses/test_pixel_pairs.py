@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import sobel
 
-from losses.pixel_pairs import PixelPairs, _sobel, edge_pairs, join, pixels_by_rank, random_pairs, values_at
+from losses.pixel_pairs import PixelPairs, edge_pairs, image_gradient, join, pixels_by_rank, random_pairs, values_at
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -77,9 +77,9 @@ def test_edge_pairs_run_across_a_straight_edge(direction):
         assert point.abs().max() <= 7 + 2.5
 
 
-def test_sobel_equals_scipy_inside_and_is_zero_on_the_border():
+def test_image_gradient_equals_scipy_inside_and_is_zero_on_the_border():
     image = torch.rand(2, 3, 12, 15, generator=seeded(7), dtype=torch.float64)
-    right, down = _sobel(image)
+    right, down = image_gradient(image)
     for i in range(2):
         grey = image[i].mean(dim=0).numpy()
         for ours, axis in ((right, 1), (down, 0)):
@@ -87,7 +87,7 @@ def test_sobel_equals_scipy_inside_and_is_zero_on_the_border():
             expected[1:-1, 1:-1] = sobel(grey, axis=axis)[1:-1, 1:-1]
             np.testing.assert_allclose(ours[i, 0], expected, atol=1e-12)
     for size in ((2, 9), (9, 1)):
-        assert not torch.stack(_sobel(torch.rand(1, 3, *size))).any()
+        assert not torch.stack(image_gradient(torch.rand(1, 3, *size))).any()
 
 
 def test_no_anchor_lies_on_the_border():
@@ -95,7 +95,7 @@ def test_no_anchor_lies_on_the_border():
     image = torch.zeros(1, 1, 9, 11)
     image[..., 0], image[..., -1, :] = 1, 1
     everywhere = torch.ones(1, 1, 9, 11, dtype=torch.bool)
-    right, down = _sobel(image)
+    right, down = image_gradient(image)
     assert right[0, 0, 4].tolist() == [0, -4, *[0] * 9]
     assert down[0, 0, :, 5].tolist() == [*[0] * 7, 4, 0]
     inside = torch.zeros_like(everywhere)

@@ -27,7 +27,7 @@ def test_no_truth_has_no_reason():
 
 def test_truth_beyond_the_range_is_the_reason():
     reason = tally(torch.full((2, 1, 4, 4), 2500.0)).why_nan()
-    assert reason.startswith("32 pixels have truth, from 2500 to 2500 m, but none of them counts")
+    assert reason.startswith("32 pixels have ground truth, from 2500 to 2500 m, but none of them counts")
     assert "100% above max_depth_m (10 m)" in reason
 
 

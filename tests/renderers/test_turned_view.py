@@ -5,7 +5,7 @@ import torch
 
 from geometry.camera import intrinsics_from_field_of_view, pixel_grid
 from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, zoomed_intrinsics
-from renderers.turned_view import carry_between, turn_view
+from renderers.turned_view import turn_view, warp_between_views
 
 H, W = 48, 64
 
@@ -116,11 +116,11 @@ def test_what_one_view_says_is_carried_to_the_opposite_one_as_from_the_photo():
     there = torch.ones_like(first.visible)
     there[..., :20] = False  # a part of the first view that shows no photo
     between = other @ one.transpose(1, 2)
-    carried = carry_between(first.depth, first.depth, there=there, K=K_view, R_view_source=between, size=(H, W))
+    carried = warp_between_views(first.depth, first.depth, there=there, K=K_view, R_view_source=between, size=(H, W))
     both = carried.visible & second.visible
     torch.testing.assert_close(carried.depth[both], second.depth[both], rtol=2e-3, atol=0)
     assert 0.2 < both.double().mean() < 0.8
-    everything = carry_between(
+    everything = warp_between_views(
         first.depth, first.depth, there=torch.ones_like(there), K=K_view, R_view_source=between, size=(H, W)
     )
     assert carried.visible.sum() < everything.visible.sum()

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from structures.calibration import MIN_FRACTION, Calibration
+from structures.calibration import FLOOR_OF_LARGEST, Calibration
 
 DEPTH = Calibration(
     output="depth",
@@ -55,13 +55,13 @@ def test_optional_keys_may_be_left_out_and_whole_numbers_are_numbers(tmp_path):
         ({"shift_interval": [0.0, math.inf]}, "the interval of shift is .*, but must be two finite numbers"),
         ({"shift_interval": [0.0]}, "must be two finite numbers"),
         ({"shift_interval": 0.3}, "must be two finite numbers"),
-        ({"shift": 3.0}, r"shift is 3\.0, but its interval is -0\.5 to 1e-07, which does not hold it"),
-        ({"shift_interval": [1.0, -1.0]}, "which does not hold it"),
+        ({"shift": 3.0}, r"shift is 3\.0, but its interval is -0\.5 to 1e-07, which does not contain it"),
+        ({"shift_interval": [1.0, -1.0]}, "which does not contain it"),
         ({"field_of_view_degrees": 40.0}, "field_of_view_degrees is 40.0, but its interval is 51 to 63.5"),
         ({"field_of_view_degrees": 180, "field_of_view_interval": [90, 180]}, "field of view is 180 degrees"),
         ({"field_of_view_degrees": -1, "field_of_view_interval": ...}, "field of view is -1 degrees"),
         ({"field_of_view_degrees": ...}, "field_of_view_interval is given without field_of_view_degrees"),
-        ({"domain": 7}, "domain is 7, but must be a text"),
+        ({"domain": 7}, "domain is 7, but must be a string"),
         ({"images": 0}, "images is 0, but must be a whole number of at least 1"),
         ({"images": 2.0}, "images is 2.0, but"),
     ],
@@ -85,7 +85,7 @@ def test_everything_wrong_is_one_sentence_with_the_file(tmp_path, change, messag
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "c.yaml"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"is no YAML file|holds no keys") as caught:
+    with pytest.raises(ValueError, match=r"is not a YAML file|has no keys") as caught:
         Calibration.load(path)
     assert "\n" not in str(caught.value)
     with pytest.raises(FileNotFoundError):
@@ -112,7 +112,7 @@ def test_what_would_not_be_positive_is_clamped_image_by_image(output):
     calibration = dataclasses.replace(DEPTH, output=output, shift=-2.0, shift_interval=(-2, -2))
     values = torch.tensor([[1.0, 2.0, 4.0], [-1.0, 3.0, 12.0], [0.5, 1.0, 2.0], [math.nan, 3.0, 4.0]]).view(4, 1, 1, 3)
     depth = calibration.to_depth(values)
-    shifted = torch.tensor([[2 * MIN_FRACTION, 2 * MIN_FRACTION, 2.0], [10 * MIN_FRACTION, 1.0, 10.0]])
+    shifted = torch.tensor([[2 * FLOOR_OF_LARGEST, 2 * FLOOR_OF_LARGEST, 2.0], [10 * FLOOR_OF_LARGEST, 1.0, 10.0]])
     torch.testing.assert_close(depth[:2].view(2, 3), shifted if output == "depth" else 1 / shifted)
     assert (depth[2] == 0).all()  # nothing is known of an image without a positive value
     assert depth[3].isnan().any()
@@ -122,7 +122,7 @@ def test_intrinsics_of_an_image():
     calibration = dataclasses.replace(DEPTH, field_of_view_degrees=90.0, field_of_view_interval=None)
     expected = torch.tensor([[50.0, 0, 50], [0, 50, 30], [0, 0, 1]])
     torch.testing.assert_close(calibration.intrinsics(60, 100), expected)
-    with pytest.raises(ValueError, match="holds no field of view"):
+    with pytest.raises(ValueError, match="has no field of view"):
         DISPARITY.intrinsics(60, 100)
 
 

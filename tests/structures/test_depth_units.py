@@ -42,7 +42,7 @@ def test_metres_read_as_millimetres_are_impossible():
 
 def test_what_lies_outside_of_the_range_is_said_with_its_share():
     reason = why_doubtful(summary(100.0, near_m=1e-3, far_m=10.0))
-    assert "100% of the measured depth lie outside of 0.001 to 10 m" in reason
+    assert "100% of the measured depth lie outside 0.001 to 10 m" in reason
     assert "median is 250 m" in reason
     assert why_doubtful(summary(1.0, near_m=1e-3, far_m=3.5)) is None  # a sixth
     assert "34%" in why_doubtful(summary(1.0, near_m=1e-3, far_m=3.0))

@@ -42,9 +42,7 @@ def test_a_metric_network_causes_a_warning_before_and_in_the_result(call, capsys
     said = capsys.readouterr()
     assert "predicts metric depth, which has no unknown shift" in said.err
     shift = Calibration.load(out).shift
-    assert (
-        f"warning: this network already knows metres, and the calibration adds {shift:+.3g} m to the depth" in said.out
-    )
+    assert f"warning: this network predicts metres, and the calibration adds {shift:+.3g} m to the depth" in said.out
 
 
 def test_a_network_with_unknown_scale_and_shift_causes_no_warning(call, tmp_path, capsys):

@@ -41,7 +41,7 @@ def test_written_manifest_is_read_with_its_camera_and_splits(tmp_path: Path, out
         (["--split", "learn:0-4"], "cannot be read"),
         (["--fx", "30"], "Give all of --fx"),
         (["--depths", "nothing/*.png"], "'nothing/*.png' matches no file; quote the pattern"),
-        (["--kind", "deep"], "kind of truth 'deep' is not known; choose among metric"),
+        (["--kind", "deep"], "kind of ground truth 'deep' is not known; choose among metric"),
         (["--kind", "ordinal"], "--depth-scale is needed for metric depth, and for no other --kind"),
         (["--masks", "nothing/*.png"], "'nothing/*.png' matches no file; quote the pattern"),
         (["--out", "x.txt"], "has to end in .csv or .jsonl"),

@@ -360,7 +360,7 @@ def test_a_calibration_of_a_metric_network_causes_a_warning(tmp_path, canonical,
     calibration = write_calibration(tmp_path / "c.yaml", shift=1.9, shift_interval=(1.8, 2.0))
     call = ("--calibration", str(calibration), "--no-panel", "--field-of-view", "60")
     assert run(canonical, photos / "a" / "1.png", tmp_path / "out", *call) == 0
-    assert ("already knows metres, and the calibration adds +1.9 m to the depth" in capsys.readouterr().err) == warned
+    assert ("predicts metres, and the calibration adds +1.9 m to the depth" in capsys.readouterr().err) == warned
 
 
 @pytest.mark.parametrize(("output", "metres"), [("depth", 2.3456 + 0.25), ("disparity", 1 / (1 / 2.3456 + 0.25))])

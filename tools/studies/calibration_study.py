@@ -23,9 +23,10 @@ from datamodules.rooms.datamodule import RoomsDataModule
 from datamodules.rooms.settings import RoomsSettings
 from geometry.alignment import scale_and_shift
 from geometry.camera import focal_from_field_of_view
-from lightning_modules.render_consistency.calibration import Estimate, Output, opposite_turns
+from lightning_modules.render_consistency.calibration import Estimate, opposite_turns
 from lightning_modules.render_consistency.calibration_search import USUAL_FIELD_OF_VIEW, Domain, find_focal, find_shift
 from lightning_modules.teachers.teacher import Teacher
+from structures.choices import Quantity
 from tools.calibrate import evenly, load_frames, make_network
 from tools.command import run_tool, settings_parser
 from tools.pseudo_labels import unaugmented_frames
@@ -54,7 +55,7 @@ class Rooms:
         maps = (self.image, self.K, self.depth, self.plane)
         return Rooms(f"{self.name} {index + 1}", *(values[index::parts] for values in maps))
 
-    def domain(self, network: Callable[[Tensor, Tensor], Tensor], output: Output) -> Domain:
+    def domain(self, network: Callable[[Tensor, Tensor], Tensor], output: Quantity) -> Domain:
         """The images with the network that predicts them."""
         return Domain(self.image, self.K, network, output, tuple(opposite_turns([7.0], [5.0])))
 
@@ -73,7 +74,7 @@ def shifted_down(network: Callable[[Tensor, Tensor], Tensor], constant: float) -
     return lambda image, K: network(image, K) - constant
 
 
-def fitted_shifts(rooms: Rooms, network: Callable[[Tensor, Tensor], Tensor], output: Output, unit: float) -> Tensor:
+def fitted_shifts(rooms: Rooms, network: Callable[[Tensor, Tensor], Tensor], output: Quantity, unit: float) -> Tensor:
     """The shift that aligns each image best with its ground truth, in units of the output, ``(N,)``."""
     predicted = torch.cat([network(*pair) for pair in zip(rooms.image.split(16), rooms.K.split(16), strict=True)])
     truth = rooms.depth if output == "depth" else 1 / rooms.depth.clamp(min=1e-3)
@@ -86,7 +87,7 @@ def _interval(estimate: Estimate, unit: float, offset: float = 0.0) -> str:
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]{'' if estimate.found else ' (an end)'}"
 
 
-def shift_table(domains: list[Rooms], network: Callable[[Tensor, Tensor], Tensor], output: Output) -> str:
+def shift_table(domains: list[Rooms], network: Callable[[Tensor, Tensor], Tensor], output: Quantity) -> str:
     """A line for each domain and a summary."""
     text = (
         f"{output}: true shift | least spread, 95 % | error | zero slope, 95 % | error | minus the null domain's, "

@@ -11,7 +11,7 @@ length: along this valley, shift and focal length are hard to distinguish.
 import math
 import sys
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jsonargparse import Namespace
@@ -19,12 +19,12 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from geometry.camera import unproject
-from geometry.masks import shrink
+from geometry.masks import erode
 from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about, zoomed_intrinsics
 from geometry.se3 import apply_transform
 from geometry.stencils import masked_median_per_image
 from lightning_modules.render_consistency.calibration import Turn, compare_depths, opposite_turns, turn_map
-from lightning_modules.render_consistency.calibration_search import About
+from lightning_modules.render_consistency.view_sampling import About
 from renderers.curves import plot_curves
 from renderers.display import scalar_map, to_uint8
 from renderers.point_render import PointRenderer, scene_points
@@ -107,7 +107,7 @@ def oracle_disagreement(
                 mask=kept,
                 spacing_m=spacing,
             )
-            seen, carried, visible = drawn.features, drawn.depth_m, shrink(drawn.visible, 2)
+            seen, carried, visible = drawn.features, drawn.depth_m, erode(drawn.visible, 2)
         predicted_there = apply_transform(T_true, seen)[:, 2:] + added
         visible = visible & (predicted_there > 0) & (carried > 0)
         found = compare_depths(predicted_there, carried, visible, turn_map(turn, K_view, size))
@@ -149,7 +149,7 @@ def report(about: About, relative: Tensor, slope: Tensor) -> str:
     return text
 
 
-def draw(about: Literal["camera", "scene"], relative: Tensor, slope: Tensor, folder: Path) -> None:
+def draw(about: About, relative: Tensor, slope: Tensor, folder: Path) -> None:
     """Write the curves and the surface as pictures."""
     at_truth, no_shift = FOCALS.index(1.0), SHIFTS.index(0.0)
     pictures = {

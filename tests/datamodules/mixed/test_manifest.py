@@ -81,7 +81,7 @@ def row_of(**changes: object) -> dict[str, object]:
 BAD_ROWS: dict[str, tuple[dict[str, object], str]] = {
     "unknown kind": (
         row_of(kind="relative"),
-        r"line 2: kind of truth 'relative' is not known; choose among metric, affine_depth, affine_disparity, ordinal",
+        r"line 2: kind of ground truth 'relative' is not known; choose among metric, affine_depth, affine_disparity,",
     ),
     "no mask": (row_of(mask="mask/none.png"), r"line 2: the mask file .*none.png does not exist"),
     "metric without scale": (row_of(kind="metric"), r"line 2: column 'depth_scale' .* is missing"),
@@ -157,7 +157,7 @@ def test_evaluation_has_metres_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "deep"}, "source set: kind of truth 'deep' is not known; choose among metric, affine_depth, "),
+        ({"kind": "deep"}, "source set: kind of ground truth 'deep' is not known; choose among metric, affine_depth, "),
         ({"weight": 0.0}, "source set: weight is 0.0, but it has to be positive and finite"),
         ({"weight": -1.0}, "source set: weight is -1.0"),
         ({"weight": float("inf")}, "source set: weight is inf"),

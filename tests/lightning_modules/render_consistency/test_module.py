@@ -304,3 +304,15 @@ def test_a_scene_of_which_nothing_is_visible_gives_finite_zero_terms():
 def test_choices_that_are_none_are_refused_with_a_sentence(options, said):
     with pytest.raises(ValueError, match=said):
         make_module("camera", **options)
+
+
+def test_the_normal_term_counts_samples_in_metres_with_known_intrinsics_alone():
+    module = make_module("camera", shift=0.5, loss_weights={"normal": 1.0, "forward": 1.0})
+    batch = make_batch()
+    both = terms_of(module, batch)["normal"]
+    assert both > 0
+    unknown = terms_of(module, batch | {"K_known": torch.zeros(2, dtype=torch.bool)})["normal"]
+    affine = terms_of(module, batch | {"depth_mask": torch.zeros_like(batch["depth_mask"])})["normal"]
+    assert unknown == affine == 0
+    torch.autograd.backward(unknown)  # stays in the graph
+    assert "normal" not in terms_of(make_module("camera", loss_weights={"ssi": 1.0}), batch)

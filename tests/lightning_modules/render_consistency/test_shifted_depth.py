@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_modules.render_consistency.shifted_depth import MIN_FRACTION, SHIFT_RATE, ShiftedDepth
+from lightning_modules.render_consistency.shifted_depth import FLOOR_OF_MEDIAN, SHIFT_RATE, ShiftedDepth
 
 
 class LogOfMean(nn.Module):
@@ -45,7 +45,7 @@ def test_depth_stays_above_a_share_of_the_median_of_its_own_image():
     photos = image() * torch.tensor([1.0, 10.0]).view(2, 1, 1, 1)
     depth = make_module(-1e3)(photos)
     median = photos.mean(dim=1).flatten(1).sort(dim=1).values[:, 23]  # the lower of the two in the middle of 48
-    torch.testing.assert_close(depth.amin(dim=(1, 2, 3)) / MIN_FRACTION, median, atol=0, rtol=0.05)
+    torch.testing.assert_close(depth.amin(dim=(1, 2, 3)) / FLOOR_OF_MEDIAN, median, atol=0, rtol=0.05)
     assert (depth.amin(dim=(1, 2, 3)) == depth.amax(dim=(1, 2, 3))).all()
 
 

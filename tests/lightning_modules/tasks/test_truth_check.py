@@ -50,7 +50,7 @@ def test_much_depth_beyond_the_evaluated_range_is_said_once(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         trainer(tmp_path, max_steps=4).fit(module, loader(10.0))
     (message,) = [r.message for r in caplog.records if "first train batch" in r.message]
-    assert "100% of the measured depth lie outside of 0.001 to 10 m" in message
+    assert "100% of the measured depth lie outside 0.001 to 10 m" in message
 
 
 def test_usual_depth_and_none_are_not_spoken_of(tmp_path, caplog):
