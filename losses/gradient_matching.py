@@ -4,6 +4,7 @@ The sums are taken for each image. ``losses/affine.py`` and ``losses/ilnr.py`` n
 whole batch, as the released codes do; ``losses/by_kind.py`` normalises each image by its own.
 """
 
+import torch
 from torch import Tensor
 
 from geometry.stencils import fill_outside, forward_differences, neighbour_masks, strided_pyramid
@@ -37,7 +38,8 @@ def gradient_matching_per_image(
         for difference, both in zip(forward_differences(level, spacing=spacing), pair_masks, strict=True):
             total = total + fill_outside(difference.abs(), both).flatten(1).sum(dim=1)
         counted = pair_masks if per_pair else (level_mask,)
-        loss = loss + total / sum(part.flatten(1).sum(dim=1) for part in counted).clamp(min=1)
+        count = torch.stack([part.flatten(1).sum(dim=1) for part in counted]).sum(dim=0)
+        loss = loss + total / count.clamp(min=1)
     return loss
 
 

@@ -13,6 +13,7 @@ implemented: mixed training data have no plane masks.
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -130,11 +131,11 @@ def normal_edge_pairs(
     discontinuity = ~erode(_continuous(target, mask), normal_radius + 1)
     nearest = max(NEAREST_PX, normal_radius + 1)
     farthest = max(nearest + 1, round(FARTHEST_PX * image.shape[-1] / REFERENCE_WIDTH_PX))
-    options = {"mask": mask, "nearest": nearest, "farthest": farthest, "generator": generator}
-    from_image = edge_pairs(image, anchors, exclude=discontinuity, **options)
+    draw = partial(edge_pairs, count=anchors, mask=mask, nearest=nearest, farthest=farthest, generator=generator)
+    from_image = draw(image, exclude=discontinuity)
     # Normals are 0 where they are undefined, which is not an edge of a surface.
     undefined = ~erode(defined, 1)
-    from_normals = edge_pairs(normals, anchors, exclude=discontinuity | undefined, strongest_channel=True, **options)
+    from_normals = draw(normals, exclude=discontinuity | undefined, strongest_channel=True)
     return join(from_image, from_normals)
 
 

@@ -53,7 +53,7 @@ def test_a_network_with_unknown_scale_and_shift_causes_no_warning(call, tmp_path
     assert run() == 0
     said = capsys.readouterr()
     assert "metric depth" not in said.err
-    assert "knows metres" not in said.out
+    assert "predicts metres" not in said.out
 
 
 def test_only_a_calibration_is_replaced_with_a_note(call, capsys):
