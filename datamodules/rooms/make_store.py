@@ -65,6 +65,7 @@ def build_store(
     *,
     processes: int | None = None,
     renderer: str = DEFAULT_RENDERER,
+    progress_bar: bool = True,
 ) -> Path:
     """Return the path of the data file, rendering it if it does not exist.
 
@@ -73,6 +74,7 @@ def build_store(
         root: Folder of the file; None uses :func:`default_root`.
         processes: Worker processes; None uses one per core, 0 renders in this process.
         renderer: ``module:function`` with the signature of ``render_sequence``.
+        progress_bar: Whether to show a progress bar.
 
     Returns:
         Path of the finished file.
@@ -97,7 +99,7 @@ def build_store(
         job = Job(settings=settings, groups=group_sequences(sequences), folder=folder, renderer=renderer)
         try:
             folder.mkdir(exist_ok=True)
-            _render(job, os.cpu_count() or 1 if processes is None else processes)
+            _render(job, os.cpu_count() or 1 if processes is None else processes, progress_bar=progress_bar)
             _finish(job, path, sequences)
         except OSError as error:
             if error.errno not in DISK_FULL and not any(f"errno = {code}" in str(error) for code in DISK_FULL):
@@ -129,7 +131,7 @@ def _disk_full(job: Job, root: Path) -> str:
     )
 
 
-def _render(job: Job, processes: int) -> None:
+def _render(job: Job, processes: int, *, progress_bar: bool) -> None:
     """Render every missing shard."""
     frames = [sum(sequence.n_frames for sequence in group) for group in job.groups]
     missing: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -149,7 +151,7 @@ def _render(job: Job, processes: int) -> None:
         TimeRemainingColumn(),
     )
     begin = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=not progress_bar) as progress:
         task = progress.add_task("frames", total=sum(frames), completed=min(kept, sum(frames)), speed=0.0)
         rendered = 0
 

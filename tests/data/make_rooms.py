@@ -75,7 +75,7 @@ def make_rooms(root: Path, settings: RoomsSettings = TINY) -> Path:
     Returns:
         Path of the file.
     """
-    return build_store(dataclasses.replace(settings), root, processes=0, renderer=RENDERER, quiet=True)
+    return build_store(dataclasses.replace(settings), root, processes=0, renderer=RENDERER, progress_bar=False)
 
 
 def write_rooms_yaml(path: Path, root: Path, **arguments: object) -> Path:

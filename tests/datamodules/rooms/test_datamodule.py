@@ -130,7 +130,10 @@ def test_rooms_of_the_real_renderer_fit_the_store(tmp_path: Path) -> None:
     settings = dataclasses.replace(
         TINY, height=48, width=64, n_stills=4, n_stills_val=1, n_stills_test=1, n_video_scenes=3, frames_per_clip=2
     )
-    paths = [build_store(settings, tmp_path / str(processes), processes=processes, quiet=True) for processes in (0, 2)]
+    paths = [
+        build_store(settings, tmp_path / str(processes), processes=processes, progress_bar=False)
+        for processes in (0, 2)
+    ]
     alone, together = (RoomsStore(path) for path in paths)
     for frame in range(10):
         a, b = alone.read(frame, FRAME_DATASETS), together.read(frame, FRAME_DATASETS)

@@ -50,7 +50,7 @@ def test_every_frame_comes_back_as_rendered(tmp_path: Path) -> None:
 
 
 def test_number_of_processes_does_not_matter(tmp_path: Path) -> None:
-    two = build_store(TINY, tmp_path / "two", processes=2, renderer=RENDERER, quiet=True)
+    two = build_store(TINY, tmp_path / "two", processes=2, renderer=RENDERER, progress_bar=False)
     assert_equal_files(make_rooms(tmp_path / "none"), two)
 
 
@@ -67,7 +67,7 @@ def test_killed_run_is_resumed_and_leaves_no_worker(tmp_path: Path, monkeypatch)
         from pathlib import Path
         from datamodules.rooms.make_store import build_store
         from tests.data.make_rooms import SLOW_RENDERER, TINY
-        build_store(TINY, Path({str(tmp_path)!r}), processes=2, renderer=SLOW_RENDERER, quiet=True)
+        build_store(TINY, Path({str(tmp_path)!r}), processes=2, renderer=SLOW_RENDERER, progress_bar=False)
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "ROOMS_TEST_LOG": str(log)}
     maker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env=environment, cwd=ROOT)
@@ -89,7 +89,7 @@ def test_killed_run_is_resumed_and_leaves_no_worker(tmp_path: Path, monkeypatch)
 
     rendered_before = log.read_text()
     monkeypatch.setenv("ROOMS_TEST_LOG", str(log))
-    finished = build_store(TINY, tmp_path, processes=0, renderer=SLOW_RENDERER, quiet=True)
+    finished = build_store(TINY, tmp_path, processes=0, renderer=SLOW_RENDERER, progress_bar=False)
     again = log.read_text()[len(rendered_before) :].split()[1::2]
     groups = group_sequences(plan(TINY))
     done = {sequence.name for name in kept for sequence in groups[int(name[6:11])]}
@@ -124,7 +124,7 @@ def test_full_disk_is_one_sentence_and_leaves_no_file(tmp_path: Path, limit_kib:
         from datamodules.rooms.make_store import build_store
         from tests.data.make_rooms import RENDERER, TINY
         resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_kib} * 1024, {limit_kib} * 1024))
-        build_store(TINY, Path({str(tmp_path)!r}), processes=1, renderer=RENDERER, quiet=True)
+        build_store(TINY, Path({str(tmp_path)!r}), processes=1, renderer=RENDERER, progress_bar=False)
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run(
@@ -138,13 +138,13 @@ def test_full_disk_is_one_sentence_and_leaves_no_file(tmp_path: Path, limit_kib:
     assert not list(tmp_path.glob("**/*.tmp"))
     assert not list(tmp_path.glob("**/joined.h5"))
     assert bool(list(tmp_path.glob("**/shard-*.h5"))) == (limit_kib == 300)
-    build_store(TINY, tmp_path, processes=0, renderer=RENDERER, quiet=True)
+    build_store(TINY, tmp_path, processes=0, renderer=RENDERER, progress_bar=False)
 
 
 @pytest.mark.parametrize("processes", [0, 1])
 def test_invalid_depth_of_the_renderer_is_an_error(tmp_path: Path, processes: int) -> None:
     with pytest.raises((ChildProcessError, ValueError), match=r"depth outside .* sequence still/val/0002"):
-        build_store(TINY, tmp_path, processes=processes, renderer=BROKEN_RENDERER, quiet=True)
+        build_store(TINY, tmp_path, processes=processes, renderer=BROKEN_RENDERER, progress_bar=False)
     assert not list(tmp_path.glob("rooms-*.h5"))
 
 
@@ -154,7 +154,9 @@ def test_two_concurrent_processes_render_once(tmp_path: Path, monkeypatch) -> No
     context = get_context("fork")
     makers = [
         context.Process(
-            target=build_store, args=(TINY, tmp_path), kwargs={"processes": 0, "renderer": SLOW_RENDERER, "quiet": True}
+            target=build_store,
+            args=(TINY, tmp_path),
+            kwargs={"processes": 0, "renderer": SLOW_RENDERER, "progress_bar": False},
         )
         for _ in range(2)
     ]
