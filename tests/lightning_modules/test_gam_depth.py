@@ -264,7 +264,10 @@ def test_labels_are_left_alone_after_their_part_of_the_training():
             assert bool(gradient.any()) == (seen[-1] > 0)
 
     module = Watched(
-        SmallNet(), poses="exact", loss_weights={"photometric": 1.0, "segmentation": 0.1}, segmentation_until=0.3
+        depth_network=SmallNet(),
+        poses="exact",
+        loss_weights={"photometric": 1.0, "segmentation": 0.1},
+        segmentation_until=0.3,
     )
     loader = DataLoader([batch] * 5, batch_size=None)
     # Validations in between count for nothing.

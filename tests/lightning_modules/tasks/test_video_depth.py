@@ -251,7 +251,9 @@ def test_score_is_the_photometric_error_where_no_depth_is(paper):
     batch = plane_clips(3)
     batch |= {"depth": torch.zeros_like(batch["depth"]), "depth_mask": torch.zeros_like(batch["depth_mask"])}
     module = paper(
-        FixedDisparity(plane_clips(3)["depth"] * 1.4), pose_network=ConstantMotion(), loss_weights={"photometric": 1.0}
+        depth_network=FixedDisparity(plane_clips(3)["depth"] * 1.4),
+        pose_network=ConstantMotion(),
+        loss_weights={"photometric": 1.0},
     )
     module.eval()
     results = validate(module, batch)
@@ -335,7 +337,8 @@ def test_lone_frames_are_evaluated_by_their_depth(paper):
     batch = plane_clips(3)
     for key in ("frames", "frames_jittered", "T_frame_target", "depths"):
         del batch[key]
-    module = paper(FixedDisparity(batch["depth"]), pose_network=ConstantMotion(), loss_weights={"photometric": 1.0})
+    networks = {"depth_network": FixedDisparity(batch["depth"]), "pose_network": ConstantMotion()}
+    module = paper(**networks, loss_weights={"photometric": 1.0})
     results = validate(module, batch)
     assert results["score"] < 1e-5
     assert "photometric" not in results
