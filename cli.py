@@ -36,9 +36,9 @@ from lightning_modules.runs.loading import CheckpointError, check_checkpoint, in
 from lightning_modules.runs.loggers import finish_wandb, run_loggers, without_logger
 from lightning_modules.runs.record import RunRecord
 from lightning_modules.runs.resuming import check_something_is_left, check_state_of_training, named_checkpoint
-from lightning_modules.runs.slurm import settle_slurm
-from lightning_modules.runs.trained_data import follow_training
-from lightning_modules.runs.warning_filters import quiet_lightning
+from lightning_modules.runs.slurm import ignore_tasks_without_srun
+from lightning_modules.runs.trained_data import use_training_settings
+from lightning_modules.runs.warning_filters import ignore_harmless_warnings
 from lightning_modules.tasks.base import NonFiniteLossError, PaperModule
 from structures.errors import comes_from_worker
 
@@ -76,7 +76,7 @@ class PlumblineCLI(LightningCLI):
                 check_state_of_training(content, checkpoint, config.model)
                 check_something_is_left(content, checkpoint, config.trainer, self.run_dir)
             else:
-                for line in follow_training(config, checkpoint, self.words):
+                for line in use_training_settings(config, checkpoint, self.words):
                     if is_first_rank():
                         sys.stderr.write(f"note: {line}\n")
             if config.ckpt_path != "last":  # a resumed run keeps its own configuration
@@ -189,14 +189,14 @@ def main(args: ArgsType = None) -> None:
     Raises:
         SystemExit: 1 with one sentence for bad input, 2 for a bad command line, 143 after SIGTERM.
     """
-    quiet_lightning()
+    ignore_harmless_warnings()
     torch.set_flush_denormal(True)  # denormals cost up to 100x on a CPU and carry no information
     torch.set_float32_matmul_precision("high")
     inherited = os.environ.get(RUN_ID_VARIABLE)
     defaults = {"default_config_files": [str(DEFAULTS)]}
     name = "lightning" if Path(sys.argv[0]).name == "lightning" else "python -m cli"
     try:
-        settle_slurm()
+        ignore_tasks_without_srun()
         os.environ[RUN_ID_VARIABLE] = run_id()  # other ranks inherit this environment
         PlumblineCLI(
             PaperModule,

@@ -15,7 +15,7 @@ Deviations:
     - Motions chain as ``T_2_0 = T_2_1 T_1_0``; the released code multiplies in the other order.
     - Cross-entropy on logits with class 0 as "no label"; the code applies it to probabilities and ignores its class 0,
       which is likely the wall.
-    - Normals belong to their own pixel, pixels count from corners, grey is that of RGB images; one jitter a clip.
+    - Normals belong to their own pixel, pixels count from corners, grey is computed from RGB; one colour jitter a clip.
     - Schedules run over the whole training, whatever its length; walls constrain depth from ``minimum_from`` on.
 """
 
@@ -48,7 +48,7 @@ class GAMDepth(VideoDepthModule):
         depth_network: A :class:`DisparitySegmentationNet` where ``segmentation`` is among the loss terms.
         pose_network: A :class:`ResidualPoseNet` corrects each motion once, a plain :class:`PoseNet` does not; None with
             ``poses: exact``.
-        weighting: How pixels of the photometric error count; None is the gradient-aware mask with the paper's values.
+        weighting: Weights of the photometric error; None is the gradient-aware mask with the paper's values.
         loss_weights: ``photometric``, ``smoothness``, ``segmentation``, ``planar``, ``normal``; None is the paper's.
         segmentation_until: Fraction of the training after which the proxy labels are not used (15 of 50 epochs).
         normal_radius: Distance in pixels of the neighbours from which a normal is computed (3 at 384x288, StructDepth).
@@ -60,7 +60,7 @@ class GAMDepth(VideoDepthModule):
         base: Arguments of :class:`VideoDepthModule`.
 
     Raises:
-        ValueError: If a loss term is unknown, labels have no decoder to learn them, or a number is out of range.
+        ValueError: If a loss term is unknown, the network has no decoder for the labels, or a number is out of range.
     """
 
     paper_weights: ClassVar[Mapping[str, float]] = {
@@ -93,7 +93,7 @@ class GAMDepth(VideoDepthModule):
         )
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
-        """Labels and directions, too, where the terms that take them are among ``loss_weights``."""
+        """What the base needs, and labels or directions if their terms are among ``loss_weights``."""
         own = super().needs(loop)
         if loop != "train":
             return own
@@ -145,9 +145,9 @@ class GAMDepth(VideoDepthModule):
         return torch.stack(poses, dim=1)
 
     def residual_poses(self, batch: ClipBatch, warped: Tensor) -> Tensor:
-        """Corrections ``(B, N, 4, 4)`` from what the sources look like after warping by the first motions.
+        """Corrections ``(B, N, 4, 4)`` predicted from the sources warped by the first motions.
 
-        A pair enters in temporal order, and what comes before the target is inverted; all pairs go in one pass.
+        A pair enters in temporal order, and motions of frames before the target are inverted; all pairs in one pass.
         """
         network = cast(ResidualPoseNet, self.pose_network)
         batch_size, n_sources = warped.shape[:2]
@@ -159,14 +159,14 @@ class GAMDepth(VideoDepthModule):
         return poses_around_target(motion.view(batch_size, n_sources, 4, 4))
 
     def relative_poses(self, batch: ClipBatch, depth: Tensor) -> Tensor:
-        """First motions, corrected once where the pose network can, ``(B, N, 4, 4)``."""
+        """First motions, corrected once if the pose network has a residual decoder, ``(B, N, 4, 4)``."""
         first = self.first_poses(batch)
         if not isinstance(self.pose_network, ResidualPoseNet):
             return first
         return compose_transforms(first, self.residual_poses(batch, self.synthesize(batch, depth, first).image))
 
     def planes(self, batch: ClipBatch, depth: Tensor) -> PlanarStructure:
-        """Normals, what they are aligned with, the planar segments, and the depth of their planes.
+        """Normals, their aligned directions, the planar segments, and the depth of their planes.
 
         Raises:
             ValueError: If the data gives no vanishing directions.
@@ -185,7 +185,7 @@ class GAMDepth(VideoDepthModule):
         )
 
     def loss_terms(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """The terms among ``loss_weights``."""
+        """Unweighted loss terms, those among ``loss_weights``."""
         image = target_of(batch["frames_jittered"])
         terms: dict[str, Tensor] = {}
         if "segmentation" in self.loss_weights:
@@ -204,7 +204,7 @@ class GAMDepth(VideoDepthModule):
         return {name: terms[name] for name in self.loss_weights}
 
     def segmentation_loss(self, batch: ClipBatch, logits: Tensor) -> Tensor:
-        """Cross-entropy with the proxy labels; zero (in the graph, for DDP) once their part of the training is over.
+        """Cross-entropy with the proxy labels; zero (in the graph, for DDP) after ``segmentation_until``.
 
         Raises:
             ValueError: If the data gives no labels.
@@ -215,14 +215,14 @@ class GAMDepth(VideoDepthModule):
         return loss * float(self.progress() < self.segmentation_until)
 
     def pictures(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Also the normals, the planar segments and, where the network has them, the classes."""
+        """The pictures of the base, normals, planar segments and, if the network predicts them, classes."""
         depth = self.evaluated_depth(batch)
         normals, defined = normals_from_points(unproject(depth, batch["K"]), radius=self.pixels.normal_radius)
         pictures = super().pictures(batch) | {"normals": normal_map(normals, mask=defined)}
         if isinstance(self.depth_network, DisparitySegmentationNet):
             classes = self.depth_network.with_segmentation(batch["image"])[1].argmax(dim=1)
             pictures["classes"] = categorical(classes)
-        if "frames_jittered" in batch:  # without directions the normals are segmented as they are
+        if "frames_jittered" in batch:  # without directions normals are segmented without alignment
             clip = cast(ClipBatch, {"vanishing": torch.zeros_like(batch["K"]), **batch})
             pictures["planes"] = categorical(self.planes(clip, depth).segments)
         return pictures

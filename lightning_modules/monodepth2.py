@@ -9,7 +9,7 @@ Paper: Godard, Mac Aodha, Firman, Brostow, "Digging Into Self-Supervised Monocul
 https://arxiv.org/abs/1806.01260, equations 1 to 5.
 
 Deviations:
-    - One scale, the finest, in place of four: GAM-Depth, whose host this is, keeps only that one.
+    - One scale, the finest, in place of four, as in GAM-Depth, whose ablation starts from this method.
     - The motion of a pair is always predicted in temporal order and inverted where needed, in one pass for all pairs,
       and pixels count from their corners, where the released code mixes two grids.
     - Any ``weighting`` of the pixels; ``losses.weighting.Averaging`` is the paper.
@@ -39,7 +39,7 @@ class Monodepth2(VideoDepthModule):
         return self.target_pair_poses(batch)
 
     def loss_terms(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Photometric error and smoothness, as far as they are among ``loss_weights``."""
+        """Unweighted photometric error and smoothness, those among ``loss_weights``."""
         disparity = self.held(self.depth_network(target_of(batch["frames_jittered"])))
         depth = self.to_depth(disparity)
         warped = self.synthesize(batch, depth, self.relative_poses(batch, depth))

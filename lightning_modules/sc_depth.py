@@ -85,7 +85,7 @@ class SCDepth(VideoDepthModule):
         order = [middle, *others]
         forward = self.compare(frames[:, order], depth[:, order], T_frame_target, batch["K"])
         terms = [self.view_terms(forward, batch["image"], batch.get("keypoints"))]
-        # Backward: every neighbour is the target of a pair of its own.
+        # Backward: every neighbour is the target of a pair.
         pairs = [
             torch.stack([values[:, others], values[:, [middle] * len(others)]], dim=2) for values in (frames, depth)
         ]
@@ -94,7 +94,7 @@ class SCDepth(VideoDepthModule):
         backward = self.compare(images, depths, invert_transform(T_frame_target).flatten(0, 1)[:, None], K)
         keypoints = batch.get("keypoints")
         if keypoints is not None:
-            keypoints = keypoints.repeat_interleave(len(others), dim=0)  # those of the target, the nearest there are
+            keypoints = keypoints.repeat_interleave(len(others), dim=0)  # those of the target: neighbours have none
         terms.append(self.view_terms(backward, images[:, 0], keypoints))
         photometric, geometry = (torch.stack(values).mean() for values in zip(*terms, strict=True))
         smoothness = edge_aware_smoothness(disparity, image=frames.flatten(0, 1))
@@ -102,9 +102,9 @@ class SCDepth(VideoDepthModule):
         return {name: found[name] for name in self.loss_weights}
 
     def view_terms(self, errors: ViewErrors, image: Tensor, keypoints: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Weighted photometric and plain geometric mean over the pixels that some source explains.
+        """Weighted photometric mean and geometric mean over the pixels that are valid in some source.
 
-        Before ``minimum_from`` every source counts by itself, wherever its warp is valid.
+        Before ``minimum_from`` the means are over all sources, where their warps are valid.
         """
         if not self.takes_minimum:
             mask = errors.mask

@@ -61,28 +61,28 @@ class WarmupCosine(LambdaLR):
 
     def factor(self, step: int) -> float:
         """Rate at an optimizer step as a fraction of the peak."""
-        if self.total_steps is None:  # before the trainer's length is known only step 0 is asked for
+        if self.total_steps is None:  # before the length is known, only step 0 is computed
             return 1.0 if self.warmup_fraction == 0 else 0.0
         done = min(step / max(self.total_steps, 1), 1.0)
         if done < self.warmup_fraction:
-            # Never exactly zero: the first step should learn something.
+            # Never zero, so that the first step changes the weights.
             return (step + 1) / (self.warmup_fraction * self.total_steps + 1)
         cosine = 0.5 * (1 + math.cos(math.pi * (done - self.warmup_fraction) / (1 - self.warmup_fraction)))
         return self.final_fraction + (1 - self.final_fraction) * cosine
 
     def set_total_steps(self, total_steps: int) -> None:
-        """Fill in the length of the training and apply the rate of the current step."""
+        """Set the length of the training and apply the rate of the current step."""
         self.total_steps = total_steps
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = base * self.factor(self.last_epoch)
 
     def state_dict(self) -> dict[str, object]:
-        """State without the bound method, which is no plain value and would break ``weights_only`` loading."""
+        """State without the bound method, which ``weights_only`` loading refuses."""
         left_out = {"optimizer", "lr_lambdas", "_get_lr_called_within_step"}
         return {k: v for k, v in self.__dict__.items() if k not in left_out}
 
     def load_state_dict(self, state_dict: dict[str, object]) -> None:
-        """Take over a state, except for the length, which belongs to the training that resumes."""
+        """Restore a state, except for the length, which is that of the resumed training."""
         self.__dict__.update({k: v for k, v in state_dict.items() if k != "total_steps"})
 
 
@@ -129,10 +129,10 @@ class WarmupMultiStep(LambdaLR):
         return dropped * (self.first_fraction + (1 - self.first_fraction) * step / self.warmup_steps)
 
     def state_dict(self) -> dict[str, object]:
-        """State without the bound method, which is no plain value and would break ``weights_only`` loading."""
+        """State without the bound method, which ``weights_only`` loading refuses."""
         left_out = {"optimizer", "lr_lambdas", "_get_lr_called_within_step"}
         return {k: v for k, v in self.__dict__.items() if k not in left_out}
 
     def load_state_dict(self, state_dict: dict[str, object]) -> None:
-        """Take over a state."""
+        """Restore a state."""
         self.__dict__.update(state_dict)

@@ -1,7 +1,7 @@
 """Supervised monocular depth: seven networks and a family of losses under one protocol.
 
 A network regresses depth divided by a scale (10 m, or the image's own maximum) from one image; the loss compares it
-with measured depth wherever there is some. Everything that the compared models share stands here; the networks are in
+with measured depth where there is some. This module is what the compared models share; the networks are in
 ``networks/``, the losses in ``losses/``.
 
 Paper: "Monocular depth estimation: supervised models and losses" (a student report on NYU Depth v2 with seven models
@@ -13,10 +13,9 @@ Deviations:
     - The report does not say how depth was scaled to [0, 1]; the data modules offer both readings.
     - Outputs may be passed through an exponential (``activation: exp``), which keeps them positive; the report's
       rows use the plain linear output.
-    - Depth may be predicted for a canonical camera (``canonical_focal_px``) and brought to the image's own by its focal
-      length: one picture taken with another focal length shows the same scene nearer or farther, which no network can
-      tell from the pixels alone. After Yin et al., "Metric3D", https://arxiv.org/abs/2307.10984, equation 2; the
-      report's rows do without.
+    - Depth may be predicted for a canonical camera (``canonical_focal_px``) and scaled to the image's camera by its
+      focal length, since scale and focal length are ambiguous in a single image. After Yin et al., "Metric3D",
+      https://arxiv.org/abs/2307.10984, equation 2; not used in the report's rows.
 """
 
 import math
@@ -33,7 +32,7 @@ from losses.composite import LossConstants, select
 from structures.batch import DepthBatch
 
 RELATIVE_LOSSES = frozenset({"ssi", "ssi_trimmed", "ssi_gradient", "ilnr", "ilnr_gradient"})
-"""Losses after which scale and shift of the prediction mean nothing."""
+"""Losses that are invariant to scale and shift, or whose target is normalised: the prediction is not metric."""
 
 
 class SupervisedDepth(DepthModule):
@@ -43,20 +42,20 @@ class SupervisedDepth(DepthModule):
         network: Maps an image ``(B, 3, H, W)`` in [0, 1] to scaled depth ``(B, 1, H, W)``.
         loss_weights: Loss terms by name with their weights: ``l1``, ``mse``, ``rmse``, ``berhu``, ``gradient``,
             ``silog``, ``ssim``, ``ssi``, ``ssi_trimmed``, ``ssi_gradient``, ``ilnr``, ``ilnr_gradient`` (see
-            ``losses/composite.py``). The report's models use L1. The ``ssi`` losses leave scale and shift open and
-            the ``ilnr`` losses teach depth normalised to mean 0, so that neither gives metres: evaluate with
-            ``evaluation: {alignment: least_squares}``.
-        loss_constants: Constants of the losses that differ from their defaults, by loss and name.
-        depth_scale_m: Metres that a network output of 1 stands for when a lone image is predicted; during training
-            and evaluation the data's own ``depth_scale_m`` is used.
-        canonical_focal_px: Focal length, in pixels of the network's input, of the camera that the network predicts for;
-            its output times (focal length / canonical focal length) is depth. None predicts depth as it is.
+            ``losses/composite.py``). The report's models use L1. The ``ssi`` losses leave scale and shift
+            undetermined and the target of the ``ilnr`` losses is depth normalised to mean 0, so that neither gives
+            metres: evaluate with ``evaluation: {alignment: least_squares}``.
+        loss_constants: Constants of the losses to override, by loss and name.
+        depth_scale_m: Metres of a network output of 1 in the prediction of single images; in training and evaluation
+            the data's ``depth_scale_m`` is used.
+        canonical_focal_px: Focal length of the canonical camera, in pixels of the network's input; depth is the output
+            times (focal length / canonical focal length). None predicts depth directly.
         activation: ``linear`` takes the network's output as scaled depth, ``exp`` takes it as its logarithm.
         base: Arguments of :class:`DepthModule`.
 
     Attributes:
-        assumed_field_of_view_degrees: Horizontal field of view of lone images without intrinsics: that of the
-            training's data, where the module comes from a checkpoint.
+        assumed_field_of_view_degrees: Horizontal field of view of single images without intrinsics; that of the
+            training data if the module is loaded from a checkpoint.
 
     Raises:
         ValueError: If a loss term is unknown (the message lists the known ones) or a length is not positive.
@@ -86,15 +85,15 @@ class SupervisedDepth(DepthModule):
 
     @property
     def scale_known(self) -> bool:
-        """Whether a loss compares metres: those that leave scale and shift open do not."""
+        """Whether a loss on metric depth is among the terms, so that predictions are in metres."""
         return any(weight > 0 for name, weight in self.loss_weights.items() if name not in RELATIVE_LOSSES)
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
-        """Depth to learn from, and the intrinsics."""
+        """Images, and outside of prediction depth and intrinsics, too."""
         return (IMAGES,) if loop == "predict" else (IMAGES, DEPTH_AND_CAMERA)
 
     def check_truth(self, batch: DepthBatch) -> None:
-        """Refuse to train without a single measured pixel: every loss would be zero."""
+        """Refuse a batch without a measured pixel: every loss would be zero."""
         check_measured(batch["depth_mask"], paper=self.paper, data=self.data_name)
 
     def canonical_depth(self, image: Tensor) -> Tensor:
@@ -103,10 +102,10 @@ class SupervisedDepth(DepthModule):
         return output.exp() if self.activation == "exp" else output
 
     def to_own_camera(self, K: Tensor) -> Tensor | float:
-        """Factor from depth of the canonical camera to that of ``K`` ``(B, 3, 3)``, ``(B, 1, 1, 1)``.
+        """Factor ``(B, 1, 1, 1)`` from depth of the canonical camera to depth of the camera ``K`` ``(B, 3, 3)``.
 
-        A K that was made up because nobody knows the camera is used like any other, in training, test and prediction
-        alike: the field of view that it is made up from stands in the checkpoint.
+        Intrinsics that are assumed for an unknown camera are used like known ones, in training, test and prediction;
+        the assumed field of view is stored in the checkpoint.
         """
         if self.canonical_focal_px is None:
             return 1.0
@@ -117,7 +116,7 @@ class SupervisedDepth(DepthModule):
 
         Args:
             image: float32 ``(B, 3, H, W)``, RGB in [0, 1].
-            K: float32 ``(B, 3, 3)``, pixels, used with ``canonical_focal_px`` alone; None is the camera of
+            K: float32 ``(B, 3, 3)``, pixels, used only with ``canonical_focal_px``; None is the camera of
                 ``assumed_field_of_view_degrees``.
 
         Returns:
@@ -129,16 +128,16 @@ class SupervisedDepth(DepthModule):
         return self.canonical_depth(image).clamp(min=0) * self.to_own_camera(K) * self.depth_scale_m
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Depth ``(B, 1, H, W)`` in metres, with the intrinsics where the batch has them."""
+        """Depth ``(B, 1, H, W)`` in metres, with the intrinsics of the batch, if any."""
         return self.with_flip(lambda one: self(one["image"], one.get("K")), batch)
 
     def predict_depth(self, batch: DepthBatch) -> Tensor:
-        """Depth ``(B, 1, H, W)`` in metres, unclamped, in the scale that the data gives."""
+        """Depth ``(B, 1, H, W)`` in metres, unclamped, scaled by the data's ``depth_scale_m``."""
         scale_m = batch["depth_scale_m"].view(-1, 1, 1, 1)
         return self.canonical_depth(batch["image"]) * self.to_own_camera(batch["K"]) * scale_m
 
     def loss_terms(self, batch: DepthBatch) -> dict[str, Tensor]:
-        """The chosen losses between scaled prediction and scaled truth, for the canonical camera, on valid pixels."""
+        """The losses between scaled prediction and scaled ground truth, for the canonical camera, on valid pixels."""
         prediction = self.canonical_depth(batch["image"])
         target = batch["depth"] / (batch["depth_scale_m"].view(-1, 1, 1, 1) * self.to_own_camera(batch["K"]))
         return {name: loss(prediction, target=target, mask=batch["depth_mask"]) for name, loss in self.losses.items()}

@@ -1,19 +1,19 @@
 """The shape errors of predicted scenes, in one metric.
 
 The errors of :mod:`metrics.point_cloud`, :mod:`metrics.lsiv`, :mod:`metrics.plane_curvature` and
-:func:`metrics.camera_errors.residual_shift` as means over images. Each is computed after a scale-only alignment by the
+:func:`metrics.residual_shift.residual_shift` as means over images. Each is computed after a scale-only alignment by the
 ratio of medians, or does not depend on the scale.
 """
 
 from torch import Tensor
 
 from geometry.stencils import at_least_float32
-from metrics.camera_errors import residual_shift
 from metrics.image_means import ImageValues, MeanOverImages
 from metrics.lsiv import lsiv_values
 from metrics.plane_curvature import PLANE_ERRORS, plane_values
 from metrics.point_cloud import PointCloudErrors, cloud_values, scaled_clouds
 from metrics.protocol import DepthProtocol
+from metrics.residual_shift import residual_shift
 
 
 class ShapeMetrics(MeanOverImages):

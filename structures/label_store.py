@@ -1,15 +1,14 @@
-"""The file of per-image arrays that a teacher made once: proxy labels, pseudo depth, vanishing directions.
+"""Reads a label file: per-image arrays of a teacher, such as proxy labels, pseudo depth or vanishing directions.
 
-Written by commands (``structures/label_writer.py``), read by data modules, keyed by the names of the frames. The
-finished file is HDF5::
+Commands write it (``structures/label_writer.py``), data modules read it by the names of the frames. The finished file
+is HDF5::
 
     /names    string  (N,)
     /values   (N, *shape)   one chunk an image; uint8 class ids (gzip), float32 metres, or float64 directions
     attributes: format, version, kind, teacher, settings (JSON)
 
-While it is written, what is done stands in a log, ``<path>.partial``: a line of JSON, then for every image a line of
-JSON and its bytes as they will stand in the chunk. A log survives a killed process, of which HDF5 files make no
-promise: its torn end is cut off and the rest is taken up again.
+While it is written, the arrays that are done are in a log, ``<path>.partial`` (``structures/label_log.py``). A log
+survives a killed process, which an HDF5 file may not: its torn end is cut off and writing continues after the rest.
 """
 
 import json
@@ -29,20 +28,20 @@ FORMAT = "plumbline-labels"
 VERSION = 1
 
 DTYPES: dict[str, npt.DTypeLike] = {"semantic": np.uint8, "depth": np.float32, "vanishing": np.float64}
-"""What an array is stored as, by kind: class ids from 1 with 0 for none, metres, unit vectors as rows."""
+"""Stored type of an array by its kind: class ids from 1 with 0 for none, metres, unit vectors as rows."""
 
 
 class LabelStore:
-    """Reads a finished label file. It may be pickled and forked: each process opens the file for itself.
+    """Reads a finished label file. It may be pickled and forked: each process opens the file again.
 
     Args:
         path: The file.
-        kind: What has to be in it, or None for anything.
+        kind: The kind of arrays that is needed, or None for any.
 
     Attributes:
-        kind: What the arrays are.
-        teacher: Who made them.
-        settings: What else they depend on.
+        kind: Kind of the arrays.
+        teacher: Source of the arrays, e.g. the name of a model.
+        settings: Everything else that the arrays depend on.
         shape: Of each array.
         names: Of the images, in the order in which they were written.
 
@@ -112,7 +111,7 @@ class LabelStore:
 
         Args:
             name: The frame's name.
-            shape: What the array has to have, or None for any.
+            shape: The shape that is needed, or None for any.
 
         Returns:
             uint8 ``(H, W)`` class ids from 1 with 0 for none, float32 ``(H, W)`` metres with 0 for unknown, or float64

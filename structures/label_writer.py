@@ -1,35 +1,34 @@
-"""Writes a label file in as many runs as it takes; its format stands in ``structures/label_store.py``."""
+"""Writes a label file, in several runs if need be; ``structures/label_store.py`` documents its format."""
 
 import errno
-import fcntl
 import json
 import os
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, get_args
+from typing import Any, Self, get_args
 
 import h5py
 import numpy as np
 
+from structures.label_log import LabelLog, Record, check_provenance
 from structures.label_store import DTYPES, FORMAT, VERSION, Array, Kind, LabelStore
 from structures.output_paths import check_output_file
 
 _GZIP_LEVEL = 4
-_ABSENT = object()
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BYTES_OF_INDEX = 256
-"""Of the finished file for each image, generously: its name and where its chunk stands."""
+"""Upper bound of what the finished file adds for each image: its name and the address of its chunk."""
 _PACKED = ("semantic",)
-"""Kinds that are packed; depth and directions hardly shrink."""
+"""Kinds that are compressed; depth and directions hardly shrink."""
 
 
 def _encoded(kind: Kind, name: str, array: Array) -> Array:
     """Check an array and convert it to its stored type.
 
     Raises:
-        ValueError: If shape, type or a value is none of the kind.
+        ValueError: If shape, type or a value does not belong to the kind.
     """
     if kind == "vanishing" and array.shape != (3, 3):
         raise ValueError(f"the directions of '{name}' have the shape {array.shape}, but (3, 3) is needed")
@@ -49,7 +48,7 @@ def _encoded(kind: Kind, name: str, array: Array) -> Array:
 
 
 class LabelWriter:
-    """Writes a label file in as many runs as it takes.
+    """Writes a label file, in several runs if need be.
 
     ::
 
@@ -64,12 +63,12 @@ class LabelWriter:
     Args:
         path: The file to make; missing folders are made.
         kind: What the arrays are.
-        teacher: Who made them, e.g. the model's name.
+        teacher: Source of the arrays, e.g. the name of a model.
         settings: What else they depend on, of plain JSON types.
-        flush_every: Images after which what is written is brought to the disk.
+        flush_every: Images between two flushes to the disk.
 
     Raises:
-        ValueError: If the kind is unknown, the settings are no JSON, or what is there already, finished or not, is
+        ValueError: If the kind is unknown, the settings are no JSON, or a finished or unfinished file is there that is
             damaged or was made with another kind, teacher or settings.
         BlockingIOError: If another process is writing the file.
         OSError: If the file or its folder cannot be made, a folder lying in its place for one.
@@ -98,17 +97,19 @@ class LabelWriter:
             raise ValueError(f"the settings of '{self.path}' are no plain JSON values: {error}") from error
         self.flush_every = flush_every
         self._unflushed = 0
-        self._log: IO[bytes] | None = None
-        self._records: dict[str, tuple[int, int, int]] = {}  # first byte, number of bytes, checksum
-        self._shape: tuple[int, ...] | None = None
+        self._log: LabelLog | None = None
         self._finished: LabelStore | None = None
+        self._names: LabelStore | dict[str, Record]  # of the images that are done
         check_output_file(self.path)
+        provenance = {"kind": self.kind, "teacher": self.teacher, "settings": self.settings}
         if self.path.exists():
-            self._finished = LabelStore(self.path)
-            found = self._finished
-            self._check_provenance(self.path, found.kind, found.teacher, found.settings)
+            found = LabelStore(self.path)
+            self._finished, self._names = found, found
+            made_with = {"kind": found.kind, "teacher": found.teacher, "settings": found.settings}
+            check_provenance(self.path, made_with, provenance)
         else:
-            self._open_log()
+            self._log = LabelLog(self.partial, provenance)
+            self._names = self._log.records
 
     def __enter__(self) -> Self:
         return self
@@ -119,15 +120,15 @@ class LabelWriter:
         try:
             self.close()
         except OSError:
-            if error is None:  # else it is the same full disk, already on its way up
+            if error is None:  # otherwise the full disk has raised already
                 raise
 
     def __contains__(self, name: str) -> bool:
-        return name in (self._records if self._finished is None else self._finished)
+        return name in self._names
 
     def __len__(self) -> int:
         """Return the number of images that are done."""
-        return len(self._records if self._finished is None else self._finished)
+        return len(self._names)
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """The names that are not done yet, in the given order."""
@@ -153,29 +154,23 @@ class LabelWriter:
             )
         if self._log is None:
             raise ValueError(f"the writer of '{self.path}' is closed")
-        if name in self._records:
+        if name in self._log.records:
             raise ValueError(f"'{name}' is already in '{self.partial}'")
         stored = _encoded(self.kind, name, np.asarray(array))
-        if self._shape is None:
-            self._shape = stored.shape
-        if stored.shape != self._shape:
+        shape = self._log.shape
+        if shape is not None and stored.shape != shape:
             raise ValueError(
                 f"the array of '{name}' has the shape {stored.shape}, but the others in '{self.partial}' have "
-                f"{self._shape}; all images of a file need one size"
+                f"{shape}; all images of a file need one size"
             )
         content = zlib.compress(stored.tobytes(), _GZIP_LEVEL) if self.kind in _PACKED else stored.tobytes()
-        checksum = zlib.crc32(content)
-        head = {"name": name, "shape": stored.shape, "bytes": len(content), "crc": checksum}
         try:
-            self._log.write(json.dumps(head).encode() + b"\n")
-            start = self._log.tell()
-            self._log.write(content)
+            self._log.append(name, stored.shape, content)
         except OSError as error:
             raise self._cannot_write(error) from error
-        self._records[name] = (start, len(content), checksum)
         self._unflushed += 1
         if self._unflushed >= self.flush_every:
-            self._flush()
+            self._flush(self._log)
 
     def finish(self) -> None:
         """Make the finished file out of the log, atomically, and remove the log.
@@ -186,13 +181,14 @@ class LabelWriter:
         """
         if self._finished is not None:
             return
-        if self._log is None or self._shape is None:
+        log = self._log
+        if log is None or log.shape is None:
             raise ValueError(f"nothing was written to '{self.path}', so there is nothing to finish")
-        self._flush()
+        self._flush(log)
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            self._reserve(temporary)
-            self._write_hdf5(temporary)
+            self._reserve(temporary, log)
+            self._write_hdf5(temporary, log, log.shape)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
@@ -201,27 +197,24 @@ class LabelWriter:
             raise
         self.partial.unlink()
         self.close()
-        self._finished = LabelStore(self.path)
+        self._finished = self._names = LabelStore(self.path)
 
     def close(self) -> None:
-        """Bring what is written to the disk and let go of the file; also done at the end of the block."""
+        """Write what is done to the disk and close the log; also done at the end of the block."""
         if self._log is not None:
             log, self._log = self._log, None
             log.close()
 
-    def _flush(self) -> None:
-        assert self._log is not None
+    def _flush(self, log: LabelLog) -> None:
         try:
-            self._log.flush()
-            os.fsync(self._log.fileno())
+            log.flush()
         except OSError as error:
             raise self._cannot_write(error) from error
         self._unflushed = 0
 
-    def _reserve(self, path: Path) -> None:
-        """Let a full disk show before HDF5, which it can crash, has a file open."""
-        assert self._log is not None
-        space = os.fstat(self._log.fileno()).st_size + _BYTES_OF_INDEX * (len(self._records) + 100)
+    def _reserve(self, path: Path, log: LabelLog) -> None:
+        """Reserve the disk space before HDF5 opens the file: HDF5 may crash on a full disk."""
+        space = log.size + _BYTES_OF_INDEX * (len(log.records) + 100)
         with path.open("wb") as file:
             try:
                 os.posix_fallocate(file.fileno(), 0, space)
@@ -234,68 +227,7 @@ class LabelWriter:
             error.errno, f"cannot write '{self.path}', what is done is kept in '{self.partial}': {error.strerror}"
         )
 
-    def _check_provenance(self, path: Path, kind: object, teacher: object, settings: object) -> None:
-        theirs = {"kind": kind, "teacher": teacher} | (settings if isinstance(settings, dict) else {})
-        ours = {"kind": self.kind, "teacher": self.teacher} | self.settings
-        other = [key for key in {**ours, **theirs} if theirs.get(key, _ABSENT) != ours.get(key, _ABSENT)]
-        if other:
-            there, here = (
-                ", ".join(f"{key}={made[key]!r}" if key in made else f"no {key}" for key in other)
-                for made in (theirs, ours)
-            )
-            raise ValueError(
-                f"'{path}' was made with {there}, not {here}; write to another file, or move this one away"
-            )
-
-    def _open_log(self) -> None:
-        check_output_file(self.partial)
-        log = os.fdopen(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        try:
-            try:
-                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BlockingIOError(f"another process is writing '{self.partial}'; wait until it is done") from error
-            except OSError:  # a file system without locks
-                pass
-            self._read_log(log)
-        except BaseException:
-            log.close()
-            raise
-        self._log = log
-
-    def _read_log(self, log: IO[bytes]) -> None:
-        head = log.readline()
-        if not head.endswith(b"\n"):  # new, or killed before the first line was out
-            log.seek(0)
-            log.truncate()
-            first = {"format": FORMAT, "version": VERSION, "kind": self.kind, "teacher": self.teacher}
-            log.write(json.dumps(first | {"settings": self.settings}).encode() + b"\n")
-            log.flush()
-            return
-        found = _parsed(head)
-        if found.get("format") != FORMAT or found.get("version") != VERSION:
-            raise ValueError(
-                f"'{self.partial}' is no unfinished label file of this version; write to another file, or move it away"
-            )
-        self._check_provenance(self.partial, found.get("kind"), found.get("teacher"), found.get("settings"))
-        size = os.fstat(log.fileno()).st_size
-        end = log.tell()
-        while line := log.readline():
-            record = _parsed(line)
-            if not line.endswith(b"\n") or not {"name", "shape", "bytes", "crc"} <= record.keys():
-                break
-            start, length = log.tell(), int(record["bytes"])
-            if start + length > size:
-                break
-            self._records[str(record["name"])] = (start, length, int(record["crc"]))
-            self._shape = tuple(record["shape"])
-            end = log.seek(start + length)
-        log.truncate(end)
-        log.seek(end)
-
-    def _write_hdf5(self, path: Path) -> None:
-        assert self._log is not None
-        assert self._shape is not None
+    def _write_hdf5(self, path: Path, log: LabelLog, shape: tuple[int, ...]) -> None:
         with h5py.File(path, "w") as file:
             file.attrs.update(
                 format=FORMAT,
@@ -304,27 +236,11 @@ class LabelWriter:
                 teacher=self.teacher,
                 settings=json.dumps(self.settings, sort_keys=True),
             )
-            file.create_dataset("names", data=list(self._records), dtype=h5py.string_dtype())
+            file.create_dataset("names", data=list(log.records), dtype=h5py.string_dtype())
             packed = {"compression": "gzip", "compression_opts": _GZIP_LEVEL} if self.kind in _PACKED else {}
             values = file.create_dataset(
-                "values", (len(self._records), *self._shape), DTYPES[self.kind], chunks=(1, *self._shape), **packed
+                "values", (len(log.records), *shape), DTYPES[self.kind], chunks=(1, *shape), **packed
             )
-            for row, (name, (start, length, checksum)) in enumerate(self._records.items()):
-                self._log.seek(start)
-                content = self._log.read(length)
-                if zlib.crc32(content) != checksum:
-                    raise ValueError(
-                        f"'{self.partial}' is damaged at '{name}'; move it away and start again, or write to another "
-                        "file"
-                    )
-                # The log holds the bytes of the chunk already, packed where they are to be packed.
-                values.id.write_direct_chunk((row, *(0 for _ in self._shape)), content)
-
-
-def _parsed(line: bytes) -> dict[str, Any]:
-    """A line of JSON as a dict; empty if it is none."""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+            for row, name in enumerate(log.records):
+                # The log holds the bytes of the chunk, already compressed where the kind is.
+                values.id.write_direct_chunk((row, *(0 for _ in shape)), log.content(name))

@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 import cli
 from datamodules.manifest.datamodule import ManifestDataModule
 from lightning_modules.command_line.extends import read_settings
-from lightning_modules.runs.trained_data import follow_training
+from lightning_modules.runs.trained_data import use_training_settings
 from lightning_modules.tasks.evaluation import DepthEvaluation
 
 ROOT = Path(__file__).parents[1] / "experiments"
@@ -65,7 +65,7 @@ def test_a_checkpoint_is_evaluated_at_its_trained_size(tmp_path: Path) -> None:
     recipe = {"class_path": config.model.class_path, "model": {}, "data": {"image_size": [288, 384]}}
     torch.save({"state_dict": {}, "plumbline": recipe}, checkpoint)
     for path in FILES:
-        follow_training(config, checkpoint, ["test", "--config", str(path), "--ckpt_path", str(checkpoint)])
+        use_training_settings(config, checkpoint, ["test", "--config", str(path), "--ckpt_path", str(checkpoint)])
         assert config.data.init_args.image_size == (288, 384)
 
 

@@ -24,7 +24,6 @@ from datamodules.samples.frame import Sample
 from geometry.camera import field_of_view_from_focal
 from geometry.camera_check import check_field_of_view
 from lightning_modules.command_line.parsers import SettingsParser
-from lightning_modules.render_consistency.calibration import Estimate, opposite_turns, trimmed_mean
 from lightning_modules.render_consistency.calibration_search import (
     FIELDS_OF_VIEW,
     USUAL_FIELD_OF_VIEW,
@@ -34,9 +33,11 @@ from lightning_modules.render_consistency.calibration_search import (
     find_focal,
     find_shift,
 )
+from lightning_modules.render_consistency.calibration_views import opposite_turns
+from lightning_modules.render_consistency.curve_estimates import Estimate, trimmed_mean
 from lightning_modules.render_consistency.view_sampling import About
 from lightning_modules.runs.trained_data import trained_settings
-from lightning_modules.teachers.teacher import Teacher, knows_metres
+from lightning_modules.teachers.teacher import Teacher, is_metric
 from networks.huggingface import HuggingFaceDepth
 from networks.torchscript import TorchScriptDepth
 from renderers.curves import plot_curves
@@ -220,7 +221,7 @@ def run(config: Any, data: LightningDataModule) -> str:
         check_field_of_view(config.field_of_view, "--field-of-view")
     teacher = make_teacher(config, "depth", common_unit=True)
     domain, camera_known = _domain(config, data, teacher)
-    metres = knows_metres(teacher, _settings(config.teacher))
+    metres = is_metric(teacher, _settings(config.teacher))
     if metres:
         sys.stderr.write(
             f"warning: '{config.teacher}' predicts metric depth, which has no unknown shift; the shift found is at "

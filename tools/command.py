@@ -18,7 +18,7 @@ from lightning.pytorch import LightningDataModule
 from lightning_modules.command_line.parsers import TRACEBACK_VARIABLE, SettingsParser
 from lightning_modules.command_line.plain_parser import PlainParser
 from lightning_modules.runs.loading import innermost_reason
-from lightning_modules.runs.warning_filters import quiet_lightning
+from lightning_modules.runs.warning_filters import ignore_harmless_warnings
 
 EXPECTED_ERRORS = (ValueError, OSError, ImportError)
 """Errors whose message is written for the user: a wrong value, a file that cannot be read, a missing package."""
@@ -63,7 +63,7 @@ def with_default_data(words: Sequence[str] | None, default: Path, *changes: str)
 @contextlib.contextmanager
 def few_messages() -> Iterator[None]:
     """Leave out Lightning's messages about devices and harmless warnings inside of the block."""
-    quiet_lightning()
+    ignore_harmless_warnings()
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)

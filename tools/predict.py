@@ -25,11 +25,11 @@ from lightning_modules.callbacks.flip_postprocessing import turn_on
 from lightning_modules.command_line.plain_parser import PlainParser
 from lightning_modules.render_consistency.calibrated_depth import CalibratedDepth
 from lightning_modules.runs.loading import load_module
-from lightning_modules.runs.slurm import settle_slurm
+from lightning_modules.runs.slurm import ignore_tasks_without_srun
 from lightning_modules.runs.trained_data import FIELD_OF_VIEW, settings_of_config, trained_settings
-from lightning_modules.runs.warning_filters import quiet_lightning
+from lightning_modules.runs.warning_filters import ignore_harmless_warnings
 from lightning_modules.tasks.depth import DepthModule
-from lightning_modules.teachers.teacher import Teacher, knows_metres
+from lightning_modules.teachers.teacher import Teacher, is_metric
 from structures.calibration import Calibration, shift_of_metres
 from structures.errors import plain_reason
 from structures.output_paths import check_output_folder
@@ -227,9 +227,9 @@ def main(args: list[str] | None = None) -> int:
         options = _parser().parse_args(args)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
-    quiet_lightning()
+    ignore_harmless_warnings()
     try:
-        settle_slurm()
+        ignore_tasks_without_srun()
         settings = _data_settings(options)
         assumed_degrees = settings.get(FIELD_OF_VIEW, USUAL_FIELD_OF_VIEW_DEGREES)
         module = (
@@ -272,7 +272,7 @@ def main(args: list[str] | None = None) -> int:
         )
     if calibration is not None:
         _print_calibration_note(calibration, options)
-        if knows_metres(module, settings):
+        if is_metric(module, settings):
             print(f"warning: {shift_of_metres(calibration.shift, calibration.output)}", file=sys.stderr)
         module = CalibratedDepth(module, calibration, from_nearest=options.teacher is not None)
     started = time.perf_counter()

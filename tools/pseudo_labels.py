@@ -26,7 +26,7 @@ from datamodules.samples.dataset import DepthDataset
 from datamodules.samples.frame import Sample
 from lightning_modules.callbacks.label_writer import LabelPredictionWriter, teacher_name
 from lightning_modules.command_line.parsers import SettingsParser
-from lightning_modules.runs.slurm import settle_slurm
+from lightning_modules.runs.slurm import ignore_tasks_without_srun
 from lightning_modules.teachers.source import source_kind
 from lightning_modules.teachers.teacher import Kind, Teacher
 from structures.label_store import LabelStore
@@ -186,7 +186,7 @@ def run(config: Any, data: LightningDataModule) -> str:
         OSError: If a file cannot be read or written.
         ImportError: If the teacher needs a package that is not installed.
     """
-    settle_slurm()
+    ignore_tasks_without_srun()
     check_output_file(config.out)
     from_maps = source_kind(config.teacher) == "maps"
     if from_maps and config.kind != "depth":

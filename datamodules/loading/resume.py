@@ -1,7 +1,10 @@
 """Position of a resumed run in the data, with corrections of two epoch-counting errors of Lightning 2.6."""
 
+from typing import Any
+
 import lightning
-from lightning.pytorch.loops.progress import _Progress
+
+from structures.private_names import count_step, end_restart
 
 
 def resume_position(trainer: lightning.Trainer | None) -> tuple[int, int]:
@@ -48,12 +51,11 @@ def close_finished_epoch(trainer: lightning.Trainer) -> None:
     if not counted and uncounted:
         epochs.increment_processed()
         epochs.increment_completed()
-        loop.epoch_loop._batches_that_stepped += 1  # Lightning saves a value without the step of that batch
+        count_step(loop)  # Lightning saves a value without the step of that batch
     if counted or uncounted:
-        loop.epoch_loop.restarting = False
-        loop._restarting = False  # the setter of the property would reset it to True
+        end_restart(loop)
 
 
-def _processed(progress: _Progress) -> int:
+def _processed(progress: Any) -> int:
     # Lightning declares a narrower tracker type than it assigns.
     return int(vars(progress.current)["processed"])

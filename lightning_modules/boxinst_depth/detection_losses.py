@@ -1,4 +1,4 @@
-"""What the head of FCOS is told at every location: class, box and quality of the box."""
+"""The loss terms of the FCOS head: classification, box regression and quality of the box."""
 
 from typing import Literal
 
@@ -16,11 +16,12 @@ BoxQuality = Literal["centerness", "iou"]
 def fcos_terms(head: HeadOutputs, targets: FCOSTargets, *, box_quality: BoxQuality = "centerness") -> dict[str, Tensor]:
     """Scalars ``classification``, ``boxes`` and ``quality`` (Tian et al. 2019, https://arxiv.org/abs/1904.01355).
 
-    With ``centerness`` boxes are weighted by it; with ``iou`` all count alike. Normalisers are means over processes.
+    With ``centerness`` boxes are weighted by their centerness; with ``iou`` all have the same weight. Normalisers are
+    means over processes.
 
     Args:
-        head: What the head says.
-        targets: What it should say.
+        head: Predictions of every location.
+        targets: Targets of every location.
         box_quality: What the quality branch predicts.
     """
     positive = targets.labels > 0
@@ -42,7 +43,7 @@ def fcos_terms(head: HeadOutputs, targets: FCOSTargets, *, box_quality: BoxQuali
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """A scalar averaged over all processes; it has no gradient."""
+    """Mean of a scalar over all processes, without gradient."""
     value = value.detach().clone()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(value)

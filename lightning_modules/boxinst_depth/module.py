@@ -1,34 +1,33 @@
-"""Box-supervised instance segmentation with pseudo depth: masks learned from boxes, with depth that only training sees.
+"""Box-supervised instance segmentation with pseudo depth: masks learned from boxes, with depth in training only.
 
-A network with a mask head of each instance's own (CondInst) is trained without masks: a mask has to be as wide and as
-high as its box, and neighbours of like colour belong together (BoxInst). The paper adds the depth that a monocular
-network predicts for the training images: neighbours at one depth belong together too, the mask head also predicts
-depth, which gates its mask, and an averaged teacher's masks, matched to the boxes with depth's help, are learned. At
-inference there is no depth.
+CondInst predicts instance masks with a dynamic mask head for each instance. BoxInst trains it without masks: the
+projections of a mask have to match those of its box, and neighbouring pixels of similar colour get the same label. The
+paper adds the depth that a monocular network predicts for the training images: neighbours of similar depth get the same
+label too; the mask head also predicts depth, which gates its mask; and pseudo masks of a teacher, an average of the
+student that is matched to the boxes with the help of depth, supervise the student. Inference needs no depth.
 
-Paper: "Boosting Box-supervised Instance Segmentation with Pseudo Depth", https://arxiv.org/abs/2403.01214. Under it:
+Paper: "Boosting Box-supervised Instance Segmentation with Pseudo Depth", https://arxiv.org/abs/2403.01214. It builds on
 CondInst, https://arxiv.org/abs/2003.05664 (network, section 3), and BoxInst, https://arxiv.org/abs/2012.02310
-(equations 3 to 7). The stages are configurations, by ``loss_weights``:
+(equations 3 to 7). The terms are in ``mask_terms.py``. The stages are configurations of ``loss_weights``:
 
     condinst             classification, boxes, quality, mask
     boxinst              classification, boxes, quality, projection, pairwise_colour
-    boxinst_depth_loss   those of boxinst and pairwise_depth
-    boxinst_depth_head   those and depth, with a depth-guided network
-    boxinst_depth        those and distillation
+    boxinst_depth_loss   the terms of boxinst and pairwise_depth
+    boxinst_depth_head   the terms of boxinst_depth_loss and depth, with a depth-guided network
+    boxinst_depth        the terms of boxinst_depth_head and distillation
 
-With ``mask`` beside the terms of boxes, images that may use their masks (``has_masks``) learn them and the others have
-their boxes: mixed supervision. Each instance then has one of the two, and all count alike.
+With ``mask`` beside the terms of boxes, supervision is mixed: instances of images with ``has_masks`` are supervised by
+their masks, all others by their boxes. Every instance has the same weight.
 
 Deviations:
-    - The unit of depth is not published, and the threshold means nothing without one: inverse depth in [0, 1] over the
-      image times ``depth_scale``, so that pairs closer than ``0.69 / depth_scale`` attract each other.
-    - ``pair_gate: both`` lets colour attract only pairs that lie at one depth as well: a pairwise term cannot repel,
-      and colour alone pulls the wrong way at the edge of a camouflaged object. ``depth`` puts the depth term in its
-      place.
-    - Depth regression is a mean over a box's pixels, then over instances; the target is stretched over the image.
-    - Everything about the teacher but the form of the score is ours (``self_distillation.py``).
-    - Warm-ups are parts of the training and count from 0, so that they move with its length.
-    - Weight decay includes norms. What the network does otherwise is told in ``networks/condinst.py``.
+    - The unit of depth is not published, and the threshold has no meaning without it. Here depth is inverse depth in
+      [0, 1] over the image times ``depth_scale``, so that pairs closer than ``0.69 / depth_scale`` get the same label.
+    - ``pair_gate: both`` restricts colour pairs to those of similar depth. A pairwise term can only attract, and at the
+      edge of a camouflaged object colour attracts the wrong pixels. ``depth`` replaces colour by depth.
+    - Depth regression is a mean over a box's pixels, then over instances; its target is normalised over the image.
+    - Of the teacher only the form of the score is published; the rest is this project's (``self_distillation.py``).
+    - Warm-ups are fractions of the training and count from 0, so that they scale with its length.
+    - Weight decay includes norms. Deviations of the network are listed in ``networks/condinst.py``.
 """
 
 import math
@@ -42,23 +41,27 @@ from torch.nn import functional as F
 from geometry.boxes import box_masks
 from geometry.stencils import fill_outside
 from lightning_modules.boxinst_depth.detection_losses import BoxQuality, fcos_terms
-from lightning_modules.boxinst_depth.self_distillation import MaskTeacher, SelfDistillation, sampled
+from lightning_modules.boxinst_depth.mask_terms import (
+    PredictedMasks,
+    depth_term,
+    distillation_term,
+    mask_term,
+    pairwise_term,
+    projection_term,
+)
+from lightning_modules.boxinst_depth.self_distillation import MaskTeacher, SelfDistillation
 from lightning_modules.schedules import linear_ramp
 from lightning_modules.tasks.batch_needs import PSEUDO_DEPTH, Loop, Need
 from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
 from lightning_modules.tasks.optimisation import Optimisation
-from losses.depth_in_boxes import depth_regression_loss
-from losses.dice import dice_loss
 from losses.fcos_targets import FCOSTargets, assign, mask_centres, raster_centres, select_for_masks
 from losses.pairwise_affinity import (
     PairGate,
     colour_similarity,
     depth_similarity,
     pair_weights,
-    pairwise_loss,
     without_bottom,
 )  # fmt: skip
-from losses.projection import projection_loss
 from networks.condinst import CondInstOutputs
 from structures.instances import InstanceBatch
 
@@ -68,25 +71,25 @@ TERMS = (*DETECTION_TERMS, "mask", *BOX_TERMS, "depth")
 
 
 class BoxInstDepth(InstanceSegmentationModule):
-    """Instances from boxes, with or without pseudo depth, masks and a teacher.
+    """Instance segmentation from boxes, optionally with pseudo depth, ground-truth masks and a teacher.
 
     Args:
         network: Depth-guided where ``depth`` is among the loss terms.
         loss_weights: Any of ``classification``, ``boxes``, ``quality``, ``mask``, ``projection``, ``pairwise_colour``,
             ``pairwise_depth``, ``depth`` and ``distillation``; a term that is left out is not computed. None is the
-            paper's: all but ``mask``, with weight 1, and 2 for ``distillation`` (larger than that of ``projection`` is
-            better; the value is ours).
-        distillation: How a teacher is used; None with the term ``distillation`` takes the defaults.
+            paper's: all but ``mask``, with weight 1, and 2 for ``distillation`` (the paper finds a weight above that of
+            ``projection`` better; the value is this project's).
+        distillation: Settings of the teacher; None with the term ``distillation`` takes the defaults.
         warmup: Part of the training over which the pairwise terms rise from zero (10,000 of 90,000 steps).
-        pair_gate: Which pairs ``pairwise_colour`` pulls together: those alike in ``colour``, in ``depth``, in ``both``.
-        colour_threshold: Least similarity of colour.
-        depth_threshold: Similarity of depth that has to be exceeded (the best of the paper's ablation).
-        depth_scale: Factor on differences of inverse depth in [0, 1]; ours.
-        dilation: Distance of neighbours on the grid of the masks.
-        bottom_rows: Lowest rows of the original image whose pixels attract nobody (captions).
+        pair_gate: The similarity by which ``pairwise_colour`` selects pairs: ``colour``, ``depth`` or ``both``.
+        colour_threshold: Least similarity of colour of a selected pair.
+        depth_threshold: Similarity of depth that a selected pair exceeds (the best of the paper's ablation).
+        depth_scale: Factor on differences of inverse depth in [0, 1]; this project's.
+        dilation: Distance of neighbours on the grid of the masks, in its pixels.
+        bottom_rows: Lowest rows of the original image that are left out of colour pairs (captions).
         box_quality: What the quality branch predicts: ``centerness``, or the ``iou`` (the paper's on Swin).
         centre_radius: Half the side of the window of positive locations, in strides.
-        masks_per_image: About how many locations of an image learn a mask.
+        masks_per_image: Approximate number of locations of an image whose mask is trained.
         optimisation: Stochastic gradient descent, as in the paper.
         base: Arguments of :class:`InstanceSegmentationModule`.
 
@@ -152,10 +155,10 @@ class BoxInstDepth(InstanceSegmentationModule):
         self.teacher_statistics: dict[str, Tensor] = {}
 
     def setup(self, stage: str) -> None:
-        """Hold the loss terms against the data too.
+        """Check the loss terms against the data module, too.
 
         Raises:
-            ValueError: If masks are all there is to learn from, and the data allow none, or as in the base.
+            ValueError: If masks are the only supervision and the data module allows none, or as in the base.
         """
         super().setup(stage)
         allowed = getattr(getattr(self.trainer, "datamodule", None), "mask_share", None)
@@ -165,12 +168,12 @@ class BoxInstDepth(InstanceSegmentationModule):
             )
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
-        """Pseudo depth, too, where a loss term or the teacher takes it."""
+        """What the base needs and, where a loss term or the teacher uses it, pseudo depth."""
         own = super().needs(loop)
         return (*own, PSEUDO_DEPTH) if loop == "train" and self._needs_depth() else own
 
     def weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Terms times their weights, those with a warm-up by their part of it too."""
+        """Loss terms times their weights and the factors of the warm-up and of the distillation ramp."""
         scaled, progress = super().weighted(terms), self.progress()
         rise = linear_ramp(progress, length=self.warmup)
         factors = {"pairwise_colour": rise, "pairwise_depth": rise}
@@ -179,7 +182,7 @@ class BoxInstDepth(InstanceSegmentationModule):
         return {name: term * factors.get(name, 1.0) for name, term in scaled.items()}
 
     def loss_terms(self, batch: InstanceBatch) -> dict[str, Tensor]:
-        """The terms among ``loss_weights``.
+        """Unweighted loss terms of a batch, those among ``loss_weights``.
 
         Raises:
             ValueError: If a term needs pseudo depth and the batch has none.
@@ -191,85 +194,93 @@ class BoxInstDepth(InstanceSegmentationModule):
             size_ranges=outputs.size_ranges,
             boxes=batch["boxes"],
             labels=batch["labels"],
-            centres=self.centres(batch),
+            centres=self.instance_centres(batch),
             radius=self.centre_radius,
         )
         terms = fcos_terms(outputs.head, targets, box_quality=self.box_quality)
         terms |= self.mask_terms(batch, outputs, targets)
         return {name: terms[name] for name in self.loss_weights}
 
-    def masked(self, batch: InstanceBatch) -> Tensor:
-        """Bool ``(B,)``, images that learn their masks; no mask of another one is ever looked at."""
+    def mask_supervised(self, batch: InstanceBatch) -> Tensor:
+        """Bool ``(B,)``, images whose instances are supervised by their masks; the masks of the others are not used."""
         if "mask" in self.loss_weights and "masks" in batch:
             return batch["has_masks"]
         return torch.zeros_like(batch["has_masks"])
 
-    def centres(self, batch: InstanceBatch) -> Tensor:
-        """``(B, N, 2)`` centroids of the masks, or of the rasterised boxes where they are all that is known."""
+    def instance_centres(self, batch: InstanceBatch) -> Tensor:
+        """``(B, N, 2)`` centroids of the masks that may be used, and of the rasterised boxes otherwise."""
         boxes, size = batch["boxes"], (batch["image"].shape[-2], batch["image"].shape[-1])
         of_boxes = raster_centres(boxes, size)
-        masked = self.masked(batch)
         if "masks" not in batch or "mask" not in self.loss_weights:
             return of_boxes
-        masks = batch["masks"] & masked[:, None, None, None]
+        masks = batch["masks"] & self.mask_supervised(batch)[:, None, None, None]
         return torch.where(masks.flatten(2).any(dim=2, keepdim=True), mask_centres(masks).to(of_boxes), of_boxes)
 
     def mask_terms(self, batch: InstanceBatch, outputs: CondInstOutputs, targets: FCOSTargets) -> dict[str, Tensor]:
-        """What the masks of the best locations of every instance are told."""
+        """Loss terms of the masks that are predicted at the best locations of every instance.
+
+        Args:
+            batch: Images with their boxes, and masks and pseudo depth where a term needs them.
+            outputs: Of the network.
+            targets: Of the locations.
+
+        Returns:
+            The unweighted terms among ``loss_weights``; their equations are in ``mask_terms.py``.
+        """
         wanted, stride = self.loss_weights.keys(), self.network.mask_stride
         scores = self.network.probabilities(outputs).amax(dim=-1)
         image, location, instance = select_for_masks(targets.instance, scores, per_image=self.masks_per_image)
-        found = self.network.masks(outputs, image=image, location=location)
+        predicted = self.network.masks(outputs, image=image, location=location)
         size = (batch["image"].shape[-2], batch["image"].shape[-1])
         inside = box_masks(batch["boxes"][image, instance], size, stride=stride).unsqueeze(1)
-        by_mask = self.masked(batch)[image]
+        masks = PredictedMasks(predicted.logits, image, instance, inside, max(len(image), 1))
+        by_mask = self.mask_supervised(batch)[image]
         full, boxed = by_mask.nonzero().squeeze(1), (~by_mask).nonzero().squeeze(1)
-        count = max(len(image), 1)
-        share = len(boxed) / count  # of the means over the instances that boxes alone supervise
-        logits = found.logits[boxed]
-        pairs: dict[str, Any] = {"box_masks": inside[boxed], "image_index": image[boxed], "dilation": self.dilation}
+        box_supervised = masks.subset(boxed)
         terms: dict[str, Tensor] = {}
         if "mask" in wanted:
-            probability = found.logits[full].sigmoid()
-            truth = torch.zeros_like(probability, dtype=torch.bool)
-            if "masks" in batch:
-                truth = sampled(batch["masks"], stride)[image[full], instance[full]].unsqueeze(1)
-            terms["mask"] = dice_loss(probability, target=truth).sum() / count
+            terms["mask"] = mask_term(masks, full, batch.get("masks"), stride=stride)
         if "projection" in wanted:
-            terms["projection"] = share * projection_loss(logits, box_masks=inside[boxed])
-        depth, known = self.depth_sampled(batch) if self._needs_depth() else (None, None)
-        alike: dict[str, Any] = {"colour_threshold": self.colour_threshold, "depth_threshold": self.depth_threshold}
-        if depth is not None:
-            alike["depth"] = depth_similarity(
-                depth, depth_scale=self.depth_scale, depth_mask=known, dilation=self.dilation
-            )
-        if "pairwise_colour" in wanted:
-            if self.pair_gate != "depth":
-                real = without_bottom(batch["image_mask"], rows=self.bottom_rows * batch["scale"][:, 0])
-                alike["colour"] = colour_similarity(
-                    batch["image"], image_mask=real, stride=stride, dilation=self.dilation
+            terms["projection"] = projection_term(box_supervised)
+        pseudo_depth, valid = self.pseudo_depth(batch) if self._needs_depth() else (None, None)
+        alike = self.similarities(batch, pseudo_depth, valid)
+        for name, gate in (("pairwise_colour", self.pair_gate), ("pairwise_depth", "depth")):
+            if name in wanted:
+                pairs = pair_weights(
+                    gate, **alike, colour_threshold=self.colour_threshold, depth_threshold=self.depth_threshold
                 )
-            weights = pair_weights(self.pair_gate, **alike)
-            terms["pairwise_colour"] = share * pairwise_loss(logits, weights=weights, **pairs)
-        if "pairwise_depth" in wanted:
-            weights = pair_weights("depth", **alike)
-            terms["pairwise_depth"] = share * pairwise_loss(logits, weights=weights, **pairs)
-        if "depth" in wanted and depth is not None and known is not None and found.depth is not None:
-            terms["depth"] = depth_regression_loss(
-                found.depth, pseudo_depth=depth[image], box_masks=inside & known[image]
-            )
+                terms[name] = pairwise_term(box_supervised, pairs=pairs, dilation=self.dilation)
+        if "depth" in wanted and pseudo_depth is not None and valid is not None and predicted.depth is not None:
+            terms["depth"] = depth_term(masks, predicted.depth, pseudo_depth=pseudo_depth, valid=valid)
         if self.distillation is not None:
-            terms["distillation"] = 0.0 * found.logits.sum()  # in the graph, whatever the teacher does
+            terms["distillation"] = 0.0 * masks.logits.sum()  # stays in the graph before the teacher's start: DDP
             if self.progress() >= self.distillation.start:
-                taught = self.teacher.label(
-                    batch, alike.get("depth"), depth_threshold=self.depth_threshold, dilation=self.dilation
+                pseudo = self.teacher.pseudo_masks(
+                    batch, alike["depth"], depth_threshold=self.depth_threshold, dilation=self.dilation
                 )
-                self.teacher_statistics = taught.statistics(batch)
-                chosen = boxed[taught.accepted[image[boxed], instance[boxed]]]
-                target = taught.masks[image[chosen], instance[chosen]].unsqueeze(1)
-                dice = dice_loss(found.logits[chosen].sigmoid(), target=target)
-                terms["distillation"] = terms["distillation"] + dice.sum() / count
+                self.teacher_statistics = pseudo.statistics(batch)
+                terms["distillation"] = terms["distillation"] + distillation_term(masks, boxed, pseudo)
         return terms
+
+    def similarities(
+        self, batch: InstanceBatch, depth: Tensor | None, valid: Tensor | None
+    ) -> dict[str, Tensor | None]:
+        """Similarities ``colour`` and ``depth`` of neighbouring pixels, ``(B, 8, h, w)``; None where not needed.
+
+        Args:
+            batch: Images and the mask of their content without padding.
+            depth: ``(B, 1, h, w)``, pseudo depth on the grid of the masks, or None.
+            valid: bool ``(B, 1, h, w)``, where there is pseudo depth, or None.
+        """
+        of_depth = of_colour = None
+        if depth is not None:
+            of_depth = depth_similarity(depth, depth_scale=self.depth_scale, depth_mask=valid, dilation=self.dilation)
+        if "pairwise_colour" in self.loss_weights and self.pair_gate != "depth":
+            content = without_bottom(batch["image_mask"], rows=self.bottom_rows * batch["scale"][:, 0])
+            of_colour = colour_similarity(
+                batch["image"], image_mask=content, stride=self.network.mask_stride, dilation=self.dilation
+            )
+        return {"colour": of_colour, "depth": of_depth}
 
     def _needs_depth(self) -> bool:
         wanted = self.loss_weights.keys()
@@ -277,8 +288,8 @@ class BoxInstDepth(InstanceSegmentationModule):
         matched = self.distillation is not None and self.distillation.beta > 0
         return by_gate or matched or bool(wanted & {"pairwise_depth", "depth"})
 
-    def depth_sampled(self, batch: InstanceBatch) -> tuple[Tensor, Tensor]:
-        """Pseudo depth and where it is known, ``(B, 1, h, w)`` on the grid of the masks: means over its cells.
+    def pseudo_depth(self, batch: InstanceBatch) -> tuple[Tensor, Tensor]:
+        """Pseudo depth ``(B, 1, h, w)`` on the grid of the masks, the mean over each cell, and where it is valid.
 
         Raises:
             ValueError: If the batch has none.
@@ -291,7 +302,7 @@ class BoxInstDepth(InstanceSegmentationModule):
         return depth / part.clamp(min=0.5), part >= 0.5
 
     def training_step(self, batch: InstanceBatch, batch_idx: int) -> Tensor:
-        """Weighted sum of the loss terms; logs what the teacher did too."""
+        """Weighted sum of the loss terms; also logs the statistics of the pseudo masks."""
         self.teacher_statistics = {}
         loss = super().training_step(batch, batch_idx)
         for name, value in self.teacher_statistics.items():
@@ -299,12 +310,12 @@ class BoxInstDepth(InstanceSegmentationModule):
         return loss
 
     def on_train_start(self) -> None:
-        """Until its start the teacher is the student, also after weights were loaded into the latter."""
+        """Copy the student into the teacher before its start, since weights may have been loaded into the student."""
         if self.distillation is not None and self._updates(self.global_step) <= 0:
             self.teacher.update(self.network, 0)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Let the teacher follow the student's step."""
+        """Take a step, then update the teacher's moving average."""
         super().optimizer_step(*args, **kwargs)
         if self.distillation is not None and self._updates(self.global_step + 1) >= 0:
             self.teacher.update(self.network, self._updates(self.global_step + 1))

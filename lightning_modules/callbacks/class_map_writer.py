@@ -1,4 +1,4 @@
-"""Writes what a semantic segmentation network predicts: label maps, their colours and what the classes are called."""
+"""Writes the predictions of a semantic segmentation network: label maps, colours and class names."""
 
 import json
 import logging
@@ -30,8 +30,8 @@ class ClassMapWriter(BasePredictionWriter):
     """Writes label maps under the names of the images, at the size of the original images.
 
     For an image ``a/b``: ``a/b_labels.png`` (class ids, 8 bits, 16 where there are more than 255 classes),
-    ``a/b_color.png`` and, where asked for, ``a/b_panel.png`` (image, colours, legend of the classes that occur).
-    ``classes.json`` says for every id its ``name`` and its ``colour`` (red, green, blue). An item that carries an
+    ``a/b_color.png`` and, with ``panel``, ``a/b_panel.png`` (image, colours, legend of the classes that occur).
+    ``classes.json`` has the ``name`` and the ``colour`` (red, green, blue) of every id. An item that carries an
     ``error`` is reported, counted and skipped.
 
     Args:
@@ -108,7 +108,7 @@ class ClassMapWriter(BasePredictionWriter):
 
 
 def class_names(module: LightningModule) -> dict[int, str]:
-    """Name of every class id of a module, its number where its checkpoint holds no names."""
+    """Name of every class id of a module; its number if the checkpoint has no names."""
     count = int(getattr(module, "n_classes", 0))
     names = getattr(module, "class_names", None)
     if names is None:
@@ -123,12 +123,12 @@ def class_colour(number: int) -> tuple[int, int, int]:
 
 
 def labels_at_original(labels: Tensor, batch: Mapping[str, Any], index: int) -> Tensor:
-    """A label map without its padding, at the size of the image that was read, each pixel that of the nearest.
+    """A label map without its padding, at the size of the original image, by nearest-neighbour sampling.
 
     Args:
         labels: int64 ``(H, W)``.
         batch: Of ``ImageFileBatch``, or any with ``image``.
-        index: Place in the batch.
+        index: Index in the batch.
 
     Returns:
         int64 ``(H0, W0)``.
@@ -143,7 +143,7 @@ def labels_at_original(labels: Tensor, batch: Mapping[str, Any], index: int) -> 
 
 
 def _original(batch: Mapping[str, Any], index: int) -> npt.NDArray[np.uint8]:
-    """uint8 ``(H0, W0, 3)``, the image that was read."""
+    """The original image, uint8 ``(H0, W0, 3)``."""
     if "original_image" in batch:
         pixels: npt.NDArray[np.uint8] = batch["original_image"][index].permute(1, 2, 0).cpu().numpy()
         return pixels
@@ -153,7 +153,7 @@ def _original(batch: Mapping[str, Any], index: int) -> npt.NDArray[np.uint8]:
 def panel(
     pixels: npt.NDArray[np.uint8], colours: npt.NDArray[np.uint8], labels: Tensor, names: Mapping[int, str]
 ) -> npt.NDArray[np.uint8]:
-    """Image and colours side by side, and the classes that occur with their share of the image, the largest first.
+    """Image, colours and a legend of the classes by their share of the image, the largest first.
 
     Args:
         pixels: uint8 ``(H, W, 3)``, RGB.
@@ -162,7 +162,7 @@ def panel(
         names: Name of each class id.
 
     Returns:
-        uint8 ``(H, 2 W + LEGEND_WIDTH, 3)``; as many classes as fit below each other are named.
+        uint8 ``(H, 2 W + LEGEND_WIDTH, 3)``; the legend has as many classes as fit.
     """
     legend = np.full((len(pixels), LEGEND_WIDTH, 3), 255, np.uint8)
     ids, counts = labels.unique(return_counts=True)

@@ -1,4 +1,4 @@
-"""Pictures of what a self-supervised module is given, what it makes of it and where its losses act."""
+"""Pictures of the inputs, predictions and losses of a self-supervised module."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,15 +18,15 @@ _MAX_SCALE = 0.4
 """Size of the letters, in units of the font: about 7 pixels a letter."""
 
 TRUTH = "truth"
-"""Title of the column that is left out where no sample has truth."""
+"""Title of the column that is left out where no sample has ground truth."""
 
 
 class ClipPictures(SamplePictures):
     """Draws the maps that a module's ``pictures(batch)`` returns, a titled column each, a row a sample.
 
     ``pictures`` is a method of the module: batch in, RGB maps ``(B, 3, H, W)`` in [0, 1] by name out, all of one size
-    and in the order of the columns. Files: ``pictures/clips_step_000200.png`` in the trainer's folder,
-    ``pictures/clips_test.png``, ``pictures/clips_validate.png``. When and how they are drawn is told in
+    in the order of the columns. Files: ``pictures/clips_step_000200.png`` in the trainer's folder,
+    ``pictures/clips_test.png``, ``pictures/clips_validate.png``. For when and how they are drawn see
     :class:`~lightning_modules.callbacks.pictures.SamplePictures`.
 
     Args:
@@ -45,7 +45,7 @@ class ClipPictures(SamplePictures):
         self._width = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a module that has nothing to show.
+        """Refuse a module without pictures.
 
         Raises:
             ValueError: If the module has no method ``pictures``.
@@ -57,12 +57,12 @@ class ClipPictures(SamplePictures):
             )
 
     def maps(self, pl_module: LightningModule, sample: Any) -> dict[str, Tensor]:
-        """What is drawn of a batch of the chosen samples: RGB maps ``(B, 3, H, W)`` by the title of their column."""
+        """RGB maps ``(B, 3, H, W)`` of a batch of chosen samples, by the title of their column."""
         pictures: dict[str, Tensor] = pl_module.pictures(sample)  # type: ignore[operator]  # checked in setup
         return pictures
 
     def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
-        """Put the maps of each sample side by side.
+        """The maps of each sample, side by side.
 
         Raises:
             ValueError: If the maps are not RGB maps of one size, or not those of the other samples.
@@ -87,11 +87,11 @@ class ClipPictures(SamplePictures):
         return torch.cat(parts[:-1], dim=3)
 
     def without_truth(self, row: Tensor) -> Tensor:
-        """The columns but that of the truth."""
+        """The columns without that of the ground truth."""
         return without_columns(row, {k for k, title in enumerate(self._titles) if title == TRUTH}, width=self._width)
 
     def headed(self, picture: Tensor) -> Tensor:
-        """Write the titles above their columns."""
+        """The picture with the titles of its columns above it."""
         titles = [title for title in self._titles if title != TRUTH or self._has_truth]
         return torch.cat([title_strip(titles, width=self._width), picture], dim=1)
 

@@ -1,4 +1,4 @@
-"""Flip post-processing of tests and predictions, switched on for a run."""
+"""A callback that turns on flip post-processing for tests and predictions."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -6,10 +6,10 @@ from lightning_modules.tasks.depth import DepthModule
 
 
 def turn_on(module: LightningModule) -> None:
-    """Let a module blend the depth of each image with that of its mirror image.
+    """Make a module blend the depth of each image with that of its mirror image.
 
     Raises:
-        ValueError: If the module is none of this project's that predict depth.
+        ValueError: If it is not a depth module of this project.
     """
     _check(module)
     module.flip_postprocessing = True  # type: ignore[assignment]  # a Module may hold any value
@@ -26,7 +26,7 @@ def _check(module: LightningModule) -> None:
 class FlipPostprocessing(Callback):
     """Blends the depth of each image with that of its mirror image in ``test`` and ``predict``.
 
-    The names of the test's metrics then end in ``_pp``. Validation, by which checkpoints are chosen, goes without.
+    The names of the test's metrics then end in ``_pp``. Validation, by which checkpoints are chosen, does not use it.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -38,17 +38,17 @@ class FlipPostprocessing(Callback):
         _check(pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to blend."""
+        """Turn it on."""
         turn_on(pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Cease to blend."""
+        """Turn it off."""
         pl_module.flip_postprocessing = False  # type: ignore[assignment]  # a Module may hold any value
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to blend."""
+        """Turn it on."""
         turn_on(pl_module)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Cease to blend."""
+        """Turn it off."""
         pl_module.flip_postprocessing = False  # type: ignore[assignment]  # as above

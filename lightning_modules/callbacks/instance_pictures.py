@@ -1,4 +1,4 @@
-"""Pictures of true and found instances, drawn while a module is validated and tested."""
+"""Pictures of ground-truth and predicted instances, drawn in validation and test."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -16,7 +16,7 @@ from renderers.instance_drawing import draw_instances
 from structures.instances import Detections, Truth
 
 CELL = (288, 384)
-"""Height and width of a drawn image; images fit into it in their own proportions."""
+"""Height and width of a drawn image; images are resized to fit with their aspect ratio."""
 
 
 @runtime_checkable
@@ -28,7 +28,7 @@ class FindsInstances(Protocol):
 
 
 class InstancePictures(SamplePictures):
-    """Draws image | truth | found, see :class:`~lightning_modules.callbacks.pictures.SamplePictures`.
+    """Draws image | ground truth | prediction, see :class:`~lightning_modules.callbacks.pictures.SamplePictures`.
 
     Files: ``pictures/instances_step_000200.png`` in the trainer's folder, ``pictures/instances_test.png``,
     ``pictures/instances_validate.png``.
@@ -51,15 +51,15 @@ class InstancePictures(SamplePictures):
         self.draw_score = draw_score
 
     def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
-        """Draw the images of a batch, what is true in them and what is found.
+        """Draw the images of a batch with their ground-truth and predicted instances.
 
         Raises:
-            ValueError: If the module finds no instances.
+            ValueError: If the module does not predict instances.
         """
         if not isinstance(pl_module, FindsInstances):
             raise ValueError(
-                f"InstancePictures draws what an InstanceSegmentationModule finds, but {type(pl_module).__name__} is "
-                "none: leave the callback out."
+                f"InstancePictures needs an InstanceSegmentationModule, but {type(pl_module).__name__} is none: leave "
+                "the callback out."
             )
         names = getattr(getattr(pl_module.trainer, "datamodule", None), "class_names", None)
         rows = []
@@ -72,7 +72,7 @@ class InstancePictures(SamplePictures):
 
 
 def draw_truth(pixels: np.ndarray, truth: Truth | None, class_names: Sequence[str] | None) -> np.ndarray:
-    """An image with its true objects, those that need not be found left out."""
+    """An image with its ground-truth objects, without crowd and ignored ones."""
     from faster_coco_eval.core import mask as coco_masks
 
     if truth is None:
@@ -86,7 +86,7 @@ def draw_truth(pixels: np.ndarray, truth: Truth | None, class_names: Sequence[st
 
 
 def cell(picture: np.ndarray) -> np.ndarray:
-    """A picture in the middle of a cell of fixed size."""
+    """A picture, centred in a cell of fixed size."""
     factor = min(CELL[0] / picture.shape[0], CELL[1] / picture.shape[1])
     height, width = (max(round(side * factor), 1) for side in picture.shape[:2])
     full = np.full((*CELL, 3), round(255 * GAP_GREY), dtype=np.uint8)

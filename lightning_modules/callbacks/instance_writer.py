@@ -1,4 +1,4 @@
-"""Writes what ``predict`` finds: drawn pictures, files of each image, and one file that COCO's tools read."""
+"""Writes predicted instances: pictures, files of each image, and one file in COCO's format of results."""
 
 import json
 import logging
@@ -29,12 +29,12 @@ class InstancePredictionWriter(BasePredictionWriter):
     """Writes ``<name>_instances.png`` for every image and ``results.json`` for all of them.
 
     The results are COCO's: a list of ``image_id``, ``category_id`` (the data's own), ``bbox`` (x, y, width, height),
-    ``score`` and ``segmentation`` (run lengths as text), in pixels of the original images, with ``category_name`` where
-    the classes have names: those of the data, else those that the checkpoint holds. Images without ids of their own
-    count from 1, and their results say ``file_name`` too. A sample that could not be read is skipped and counted.
+    ``score`` and ``segmentation`` (run lengths as text), in pixels of the original images, with ``category_name`` if
+    the classes have names in the data or in the checkpoint. Images without ids are numbered from 1, and their results
+    have ``file_name``, too. A sample that could not be read is skipped and counted.
 
     With ``per_image`` each image also gets ``<name>_instances.json`` (see :func:`image_record`) and
-    ``<name>_masks.png``: at every pixel the number of the instance in that file, counted from 1, the best on top.
+    ``<name>_masks.png``: the number of the best instance at every pixel, in the order of that file, from 1.
 
     Args:
         output_dir: Folder of the results; None means ``predictions`` in the trainer's folder.
@@ -106,7 +106,7 @@ class InstancePredictionWriter(BasePredictionWriter):
             OSError: If a file cannot be written; no half file is left.
         """
         data = getattr(trainer, "datamodule", None)
-        # Photos of one's own have no classes: then the module says what its checkpoint told it.
+        # Photos have no classes: then those of the checkpoint are used.
         names, ids = (
             getattr(pl_module if getattr(data, key, None) is None else data, key, None)
             for key in ("class_names", "category_ids")
@@ -160,7 +160,7 @@ class InstancePredictionWriter(BasePredictionWriter):
 
 
 def confident(found: Detections, score_threshold: float) -> Detections:
-    """The detections with at least that score."""
+    """The detections with a score of at least ``score_threshold``."""
     kept = found["scores"] >= score_threshold
     return Detections(
         boxes=found["boxes"][kept],
@@ -178,12 +178,12 @@ def coco_results(
     class_names: Sequence[str] | None = None,
     file_name: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Detections of an image in the form of COCO's results.
+    """Detections of an image in COCO's format of results.
 
     Args:
         found: The detections.
         image_id: Id of the image.
-        category_ids: Id of label k at k - 1; None takes the labels.
+        category_ids: Id of label k at k - 1; None uses the labels.
         class_names: Name of label k at k - 1, added to every result, unless None.
         file_name: Added to every result, unless None.
 
@@ -215,17 +215,17 @@ def coco_results(
 def image_record(
     results: Sequence[Mapping[str, Any]], found: Detections, *, name: str, size: Sequence[int]
 ) -> dict[str, Any]:
-    """What was found in one image, to read without tools of COCO.
+    """The detections of one image, readable without COCO's tools.
 
     Args:
-        results: Of :func:`coco_results`.
+        results: Results of :func:`coco_results`.
         found: The same detections.
-        name: Of the image.
+        name: Name of the image.
         size: Height and width of the original image.
 
     Returns:
         ``name``, ``height``, ``width`` and ``instances``, best first, each with ``class`` (its name, or its number
-        where it has none), ``category_id``, ``score``, ``box_xyxy`` (pixels of the original image, from the corner of
+        if it has none), ``category_id``, ``score``, ``box_xyxy`` (pixels of the original image, from the corner of
         its first pixel), ``area`` (pixels of the mask) and ``segmentation`` (COCO's run lengths).
     """
     instances = [
@@ -259,7 +259,7 @@ def numbered_masks(found: Detections, size: Sequence[int]) -> np.ndarray:
 
 
 def original_pixels(batch: Mapping[str, Any], index: int) -> np.ndarray:
-    """An image of a batch at its original size, uint8 ``(H, W, 3)``, as far as the batch still knows it."""
+    """An image of a batch at its original size, uint8 ``(H, W, 3)``, resized if the batch has no original."""
     if "original_image" in batch:
         original: Tensor = batch["original_image"][index]
         return original.permute(1, 2, 0).cpu().numpy()
@@ -275,7 +275,7 @@ def original_pixels(batch: Mapping[str, Any], index: int) -> np.ndarray:
 def draw_detections(
     pixels: np.ndarray, found: Detections, draw_score: float, class_names: Sequence[str] | None
 ) -> np.ndarray:
-    """An image with its detections of at least that score."""
+    """An image with its detections of at least ``draw_score``."""
     kept = found["scores"] >= draw_score
     return draw_instances(
         pixels,

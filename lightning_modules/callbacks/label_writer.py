@@ -1,4 +1,4 @@
-"""Writes what ``predict`` finds into a label file, for another network to learn from."""
+"""Writes predictions into a label file, on which another network is trained."""
 
 import contextlib
 import hashlib
@@ -18,7 +18,7 @@ from structures.label_writer import LabelWriter
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "labels.h5"
-"""Name of the file where none is given, in the trainer's folder."""
+"""Default name of the file, in the trainer's folder."""
 
 _FINGERPRINT_DIGITS = 12
 
@@ -27,16 +27,15 @@ class LabelPredictionWriter(BasePredictionWriter):
     """Writes class ids or depth under the images' names (``structures/label_store.py``), at the size of the batch.
 
     int64 predictions ``(B, H, W)`` are class ids from 1 to 255, floating-point ones ``(B, 1, H, W)`` are depth in
-    metres. A file that was left unfinished is taken up again, and the names that it holds already are skipped. The name
-    of the teacher that stands in the file ends in a fingerprint of its weights, so that labels of two trainings are
-    never mixed.
+    metres. An unfinished file is continued, without the names that it has already. The name of the teacher in the file
+    ends in a fingerprint of its weights, so that labels of two trainings are never mixed.
 
     Args:
         path: The file; None means ``labels.h5`` in the trainer's folder.
-        settings: Plain values (of JSON) that are kept in the file; a file with others is not continued.
+        settings: Plain JSON values, stored in the file; a file with other settings is not continued.
 
     Attributes:
-        n_written: Labels that were written, without those that were there.
+        n_written: Labels that were written, without those already in the file.
     """
 
     def __init__(self, path: str | None = None, settings: Mapping[str, Any] | None = None) -> None:
@@ -136,7 +135,7 @@ def teacher_name(module: nn.Module) -> str:
 
 
 def weights_fingerprint(module: nn.Module) -> str:
-    """Short hash of all parameters and buffers, by value alone: equal weights under other names are equal."""
+    """Short hash of the values of all parameters and buffers, independent of their names."""
     digest = hashlib.sha256()
     for value in module.state_dict().values():
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

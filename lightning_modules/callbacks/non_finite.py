@@ -1,4 +1,4 @@
-"""Stop on a loss or a gradient that is NaN or infinite, keep the batch that made it and name the term."""
+"""Stops on a loss or gradient that is NaN or infinite, saves its batch and names the loss term."""
 
 import math
 from pathlib import Path
@@ -13,11 +13,11 @@ from lightning_modules.tasks.base import NonFiniteLossError
 
 
 class StopOnNonFiniteLoss(Callback):
-    """Stops training before a NaN reaches the weights, so that the last checkpoint still holds good ones.
+    """Stops training before a NaN reaches the weights, so that the last checkpoint holds finite ones.
 
-    The checks read two numbers from the device each time, so on a fast GPU a larger interval may pay; the saved batch
-    is then the one at which the check fell, not the first bad one. With a gradient scaler (``precision: 16-mixed``) the
-    gradients are left to it, which skips the step by itself.
+    Each check reads two numbers from the device, so a larger interval may be faster on a GPU; the saved batch is then
+    the checked one, not the first one with a non-finite loss. With a gradient scaler (``precision: 16-mixed``)
+    gradients are not checked, since the scaler skips such steps itself.
 
     Args:
         every_n_steps: Steps between two checks.
@@ -30,14 +30,14 @@ class StopOnNonFiniteLoss(Callback):
         self._batch: Any = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Hold the batch for the case that its loss is not finite."""
+        """Keep a reference to the batch, to save it if its loss is not finite."""
         self._batch = batch
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Check the loss.
 
         Raises:
-            NonFiniteLossError: If it is NaN or infinite; the batch then lies in ``nonfinite_batch_rank<r>.pt``.
+            NonFiniteLossError: If it is NaN or infinite; the batch is then saved in ``nonfinite_batch_rank<r>.pt``.
         """
         if trainer.global_step % self.every_n_steps or bool(torch.isfinite(loss)):
             return
@@ -47,10 +47,10 @@ class StopOnNonFiniteLoss(Callback):
         raise NonFiniteLossError(bad[0], float(bad[1].detach()), trainer.global_step, path)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Check the gradients: those of a finite loss may overflow, and one step then ruins all weights.
+        """Check the gradients, which may overflow although the loss is finite.
 
         Raises:
-            NonFiniteLossError: If one is NaN or infinite; the batch then lies in ``nonfinite_batch_rank<r>.pt``.
+            NonFiniteLossError: If one is NaN or infinite; the batch is then saved in ``nonfinite_batch_rank<r>.pt``.
         """
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         if scaled or trainer.global_step % self.every_n_steps:
@@ -70,5 +70,5 @@ class StopOnNonFiniteLoss(Callback):
         return path
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
-        """Let the batch go."""
+        """Release the batch."""
         self._batch = None

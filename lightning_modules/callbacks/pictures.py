@@ -1,4 +1,4 @@
-"""Pictures of what a depth model sees, drawn while it is validated and tested."""
+"""Pictures of inputs, ground truth and predictions, drawn in validation and test."""
 
 import logging
 from abc import abstractmethod
@@ -34,10 +34,9 @@ class PredictsDepth(Protocol):
 class SamplePictures(Callback):
     """Base of the callbacks that draw a row of panels for the same few samples each time, on rank zero.
 
-    The samples are spread evenly over the batches that rank zero sees. They are drawn inside the evaluation loop,
-    with the weights that are being evaluated (averaged ones too), in eval mode, without gradients and without a trace
-    in the random number generators. The same goes to W&B where the run has a W&B logger. ``fast_dev_run`` and sanity
-    checks draw nothing.
+    The samples are spread evenly over the batches of rank zero. They are drawn inside the evaluation loop, with the
+    evaluated weights (averaged ones, too), in eval mode, without gradients and without a change of the random state.
+    The pictures also go to W&B if the run has a W&B logger. ``fast_dev_run`` and sanity checks draw nothing.
 
     Args:
         every_n_epochs: Draw in every n-th training epoch, counted so that the first one is drawn; >= 1.
@@ -48,7 +47,7 @@ class SamplePictures(Callback):
     """
 
     file_prefix = ""
-    """What the names of the files in ``pictures/`` begin with."""
+    """Prefix of the files in ``pictures/``."""
     log_name = "pictures"
     """Name of the pictures in W&B, after the stage."""
 
@@ -74,11 +73,11 @@ class SamplePictures(Callback):
         """
 
     def without_truth(self, row: Tensor) -> Tensor:
-        """A row ``(3, H, W)`` without what only truth would fill; asked for where no drawn sample has any."""
+        """A row ``(3, H, W)`` without the panels of the ground truth; used if no drawn sample has any."""
         return row
 
     def headed(self, picture: Tensor) -> Tensor:
-        """A picture ``(3, H, W)`` of one or more rows with what is written above it; by default nothing is."""
+        """A picture ``(3, H, W)`` of one or more rows with a header; by default without one."""
         return picture
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -161,14 +160,14 @@ class SamplePictures(Callback):
         write_png(path, to_uint8(self.headed(stack_rows(torch.stack(rows)))).numpy())
         logger.info("pictures: %s", path)
         for run_logger in trainer.loggers:
-            # A disabled run would still make temporary files of its images.
+            # A disabled W&B run would still write temporary files.
             if isinstance(run_logger, WandbLogger) and not getattr(run_logger.experiment, "disabled", False):
                 pictures = [to_uint8(self.headed(row)).numpy() for row in rows]
                 run_logger.log_image(key=f"{stage}/{self.log_name}", images=pictures, step=trainer.global_step)
 
 
 class DepthPictures(SamplePictures):
-    """Draws image | truth | prediction | error, or image | prediction without truth, see :class:`SamplePictures`.
+    """Draws image | ground truth | prediction | error, or image | prediction, see :class:`SamplePictures`.
 
     Files: ``pictures/step_000200.png`` in the trainer's folder, ``pictures/test.png``, ``pictures/validate.png``.
 
@@ -181,17 +180,17 @@ class DepthPictures(SamplePictures):
         self._width = 0
 
     def without_truth(self, row: Tensor) -> Tensor:
-        """Image and prediction alone."""
+        """The panels of image and prediction."""
         return without_columns(row, {1, 3}, width=self._width)
 
     def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
         """Draw the four panels."""
         self._width = sample["image"].shape[-1]
-        # The scale of the depth may be a matter of the data, which `forward` does not see.
+        # The scale of depth may depend on the data, which `forward` does not get.
         predict = pl_module.evaluated_depth if isinstance(pl_module, PredictsDepth) else None
         prediction = pl_module(sample["image"]) if predict is None else predict(sample)
         prediction = prediction.detach().float()
-        if isinstance(pl_module, PredictsDepth) and not pl_module.scale_known:  # errors mean nothing in another unit
+        if isinstance(pl_module, PredictsDepth) and not pl_module.scale_known:  # errors need metres
             scale = median_scale(prediction, target=sample["depth"], mask=sample["depth_mask"])
             known = sample["depth_mask"].flatten(1).any(dim=1)
             prediction = prediction * torch.where(known, scale, 1.0).view(-1, 1, 1, 1)
@@ -199,7 +198,7 @@ class DepthPictures(SamplePictures):
 
 
 def gap_width(width: int) -> int:
-    """Pixels between two columns of a width."""
+    """Pixels between two columns of the given width."""
     return max(2, width // 64)
 
 
@@ -222,12 +221,12 @@ def without_columns(row: Tensor, dropped: Collection[int], *, width: int) -> Ten
 
 
 def chosen_samples(count: int, *, batch_idx: int, n_batches: int | float, batch_size: int) -> list[int]:
-    """Which samples of a batch belong to the picture: ``count`` samples spread evenly over all batches.
+    """Positions of the samples of a batch that are drawn: ``count`` samples, spread evenly over all batches.
 
     Args:
-        count: Number of samples wanted in all.
-        batch_idx: Number of this batch.
-        n_batches: Number of batches of the loop; infinite for a stream, whose first samples are then taken.
+        count: Number of samples in all batches.
+        batch_idx: Index of this batch.
+        n_batches: Number of batches of the loop; infinite for a stream, of which the first samples are drawn.
         batch_size: Number of samples in this batch.
 
     Returns:

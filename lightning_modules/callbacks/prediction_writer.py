@@ -1,4 +1,4 @@
-"""Writes what ``predict`` finds: depth in millimetres, colours, panels and point clouds, one file set per image."""
+"""Writes predicted depth of each image: millimetres, colours, panels and point clouds."""
 
 import contextlib
 import logging
@@ -38,11 +38,11 @@ def depth_to_millimetres(depth: Tensor) -> np.ndarray[Any, np.dtype[np.uint16]]:
 
 
 def fit_to_original(prediction: Tensor, *, content_size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
-    """Cut the padding off a prediction and resize it to the image that was read.
+    """A prediction without its padding, resized to the original image.
 
     Args:
         prediction: ``(1, H, W)``, metres, with padding at the right and bottom.
-        content_size: Rows and columns that are no padding.
+        content_size: Rows and columns without padding.
         original_size: Rows and columns of the result.
 
     Returns:
@@ -55,18 +55,18 @@ def fit_to_original(prediction: Tensor, *, content_size: tuple[int, int], origin
 
 
 class DepthPredictionWriter(BasePredictionWriter):
-    """Writes each prediction under its image's name; batches may be of ``ImageFileBatch`` or of ``DepthBatch``.
+    """Writes each prediction under its image's name; batches are an ``ImageFileBatch`` or a ``DepthBatch``.
 
-    For an image ``a/b``: ``a/b_depth.png`` (16 bits, millimetres, 0 = nothing), ``a/b_color.png``, and where asked
-    for ``a/b_panel.png`` (image, truth where there is one, prediction, error) and, where the intrinsics are known,
-    ``a/b.ply`` and ``a/b_side.png`` (the cloud from the side and from above). An item that carries an ``error`` or
-    whose prediction is not finite is reported, counted and skipped; a sample that only pads a rank's share is not even
-    counted, since another rank writes it.
+    For an image ``a/b``: ``a/b_depth.png`` (16 bits, millimetres, 0 = no depth), ``a/b_color.png``; with ``panel``
+    ``a/b_panel.png`` (image, ground truth if there is some, prediction, error); with ``ply`` and known intrinsics
+    ``a/b.ply`` and ``a/b_side.png`` (the cloud from the side and from above). An item with an ``error`` or without a
+    finite prediction is reported, counted and skipped. Samples that pad a rank's share are not counted, since another
+    rank writes them.
 
-    Colours span the 2nd to the 98th percentile of depth, over one image, or over all frames of a video, which can be
-    compared then. A video's range is known at its end: its panels are drawn with ranges of their own first, and once
-    more, with its colour maps, out of the depth that was written. The end comes early where something stops the
-    prediction. An image with truth keeps the range of its truth.
+    Colours span the 2nd to the 98th percentile of depth of one image, or of all frames of a video, which makes them
+    comparable. The range of a video is known at its end: its panels are first drawn with the range of each image and
+    drawn again, with the colour maps, from the written depth at the end of the video or when the prediction is
+    stopped. An image with ground truth has the range of its ground truth.
 
     Args:
         output_dir: Folder of the results; None means ``predictions`` in the trainer's folder.
@@ -74,8 +74,8 @@ class DepthPredictionWriter(BasePredictionWriter):
         ply: Whether to write point clouds, where the intrinsics are known (5 MB for 640x480 pixels).
         max_jump: Points at depth edges with a relative jump above this are left out of clouds; None keeps them.
         max_points: Largest number of points of a cloud; rows and columns are skipped evenly above it.
-        colour_range: Near and far end in metres for all images, or what shares a range: the pixels of each ``image``,
-            the frames of each ``video`` (images that are no frames keep their own), or ``all`` images.
+        colour_range: Near and far end in metres for all images, or the images that share a range: each ``image`` alone,
+            the frames of each ``video`` (other images alone), or ``all`` images.
 
     Attributes:
         n_written: Images whose files were written.
@@ -112,9 +112,9 @@ class DepthPredictionWriter(BasePredictionWriter):
         self.max_jump = max_jump
         self.max_points = max_points
         self.colour_range = colour_range
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.n_written = 0
         self.failures: list[tuple[str, str]] = []
         self.ranges: dict[str, tuple[float, float]] = {}
@@ -123,8 +123,8 @@ class DepthPredictionWriter(BasePredictionWriter):
         self._waiting: list[Path] = []
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier prediction."""
-        self._forget()
+        """Reset the counts of an earlier prediction."""
+        self._reset()
 
     def folder(self, trainer: Trainer) -> Path:
         """Folder of the results."""
@@ -169,18 +169,18 @@ class DepthPredictionWriter(BasePredictionWriter):
             self.n_written += 1
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Draw what is there of a video with the range of what is there."""
-        with contextlib.suppress(OSError):  # the same full disk, already on its way up
+        """Draw the written frames of an unfinished video again, with their range."""
+        with contextlib.suppress(OSError):  # the full disk has raised already
             self._begin(None)
 
     def _group_of(self, sample: dict[str, Tensor], video: str) -> str | None:
-        """What an image shares its range with: a video, all ("") or nothing (None)."""
+        """The group with which an image shares its range: a video, all images ("") or none (None)."""
         if "depth" in sample or self.colour_range == "image" or not isinstance(self.colour_range, str):
             return None
         return "" if self.colour_range == "all" else video or None
 
     def _begin(self, group: str | None) -> None:
-        """Draw the frames of the group that has ended, if one has."""
+        """Start a group; draw the frames of the previous one again if it has ended."""
         if group == self._group:
             return
         ended, waiting = self._group, self._waiting
@@ -219,7 +219,7 @@ class DepthPredictionWriter(BasePredictionWriter):
         if self.ply and "K" in sample and bool(sample["K_known"]):
             keep = torch.ones_like(depth, dtype=torch.bool)
             if self.max_jump is not None:
-                # Edges are looked for before resizing, which turns one jump into a slope of many small ones.
+                # Edges are detected before resizing, which turns one jump into a slope of many small ones.
                 edges = depth_edges(prediction[None, :, :rows, :columns].float(), max_jump=self.max_jump)
                 keep = F.interpolate((~edges).float(), size=original_size, mode="nearest-exact")[0] > 0
             scale = torch.tensor([original_size[1] / columns, original_size[0] / rows, 1.0])
@@ -233,12 +233,12 @@ class DepthPredictionWriter(BasePredictionWriter):
 
 
 def _suffixed(stem: Path, suffix: str) -> Path:
-    """The path with text appended: ``with_suffix`` would eat a part of names with dots."""
+    """The path with text appended; ``with_suffix`` would remove a part of names with dots."""
     return stem.with_name(stem.name + suffix)
 
 
 def _read_back(path: Path) -> np.ndarray[Any, Any]:
-    """Pixels of a picture that was written a while ago, colours as blue, green, red.
+    """Pixels of a written picture, colours as blue, green, red.
 
     Raises:
         FileNotFoundError: If it is no longer there.
@@ -250,7 +250,7 @@ def _read_back(path: Path) -> np.ndarray[Any, Any]:
 
 
 def _draw_again(stem: Path, near_m: float, far_m: float, *, panel: bool) -> None:
-    """Colour map and panel of a written image with another range, out of its depth and its panel."""
+    """Rewrite the colour map and the panel of an image with another range, from its written depth and panel."""
     millimetres = _read_back(_suffixed(stem, "_depth.png"))
     depth = torch.from_numpy(millimetres.astype(np.float32) / MILLIMETRES)[None, None]
     colours = to_uint8(colorize(depth, near_m=near_m, far_m=far_m)[0]).numpy()

@@ -1,4 +1,4 @@
-"""The progress bar of a training whose length is given in steps."""
+"""A progress bar for trainings whose length is given in steps."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 
 class StepProgressBar(RichProgressBar):
-    """Lightning's bar, with ``step 78/500`` in place of ``Epoch 3/-2`` where steps end the training, not epochs."""
+    """Lightning's bar, with ``step 78/500`` in place of ``Epoch 3/-2`` in trainings without a number of epochs."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the step."""
+        """Show the number of the step."""
         if self.progress is not None and self.train_progress_bar_id is not None:
             description = self._get_train_description(trainer.current_epoch)
             self.progress.update(self.train_progress_bar_id, description=f"[{self.theme.description}]{description}")

@@ -1,4 +1,4 @@
-"""Begin a training with the weights of another run, as far as they fit."""
+"""A callback that initialises a training with the weights of another run, as far as they fit."""
 
 import logging
 from pathlib import Path
@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 class StartFrom(Callback):
     """Loads weights of the same name and shape from a checkpoint before the first step; all others stay as they are.
 
-    The checkpoint may be that of another paper, or of a smaller network: two papers that learn depth and motion from
-    video call their networks alike, so that a segmentation decoder or a second pose decoder is all that begins afresh.
-    Optimizer, schedule and step count begin anew. A run that is continued (``--ckpt_path``) keeps its own weights, and
-    its checkpoints hold everything: the file is not needed again.
+    The checkpoint may be that of another paper, or of a smaller network: papers that learn depth and motion from video
+    give their networks the same names, so that only, say, a segmentation decoder or a second pose decoder keeps its
+    initialisation. Optimizer, schedule and step count start from zero. A resumed run (``--ckpt_path``) does not read
+    the file: its own checkpoint holds all weights.
 
     Args:
         checkpoint: A ``.ckpt`` file of this project; None does nothing.
@@ -27,11 +27,11 @@ class StartFrom(Callback):
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Load the weights, which a checkpoint that the run continues from then overwrites.
+        """Load the weights, except in a resumed run.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            CheckpointError: If the file is no checkpoint of this project, or none of its weights fits.
+            CheckpointError: If the file is not a checkpoint of this project, or none of its weights fits.
         """
         if stage != "fit" or self.checkpoint is None or trainer.ckpt_path is not None:
             return

@@ -9,8 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class SamplesPerSecond(Callback):
     """Logs ``train/samples_per_s`` over all ranks, averaged since the last entry.
 
-    Time spent in validation is not counted. On a GPU the number is right on average: kernels run behind the clock, but
-    never by more than a few steps.
+    Time spent in validation is not counted. On a GPU the number is right on average, since kernels run
+    asynchronously, at most a few steps behind.
 
     Args:
         every_n_steps: Steps between two entries.

@@ -1,4 +1,4 @@
-"""Writes the camera paths that a self-supervised module has learned, for trajectory tools to read."""
+"""Writes the camera trajectories that a self-supervised module predicts, in the TUM format."""
 
 import json
 import logging
@@ -25,23 +25,23 @@ Steps = dict[int, Tensor]
 
 
 class TrajectoryWriter(Callback):
-    """Chains the motions of the clips of a test into camera paths and writes them in the TUM format.
+    """Chains the relative poses of the clips of a test into camera trajectories and writes them in the TUM format.
 
-    The module has the methods ``predict_depth(batch)`` and ``relative_poses(batch, depth)``, which gives
-    ``T_frame_target`` ``(B, N, 4, 4)``; of each clip the motion from its target to the next frame is taken, so that the
-    whole video is passed once. Names of clips end in the number of their target, ``video_0003/0007``; what stands
-    before is the sequence. Where a frame is missing a new path begins.
+    The module has the methods ``predict_depth(batch)`` and ``relative_poses(batch, depth)``, which returns
+    ``T_frame_target`` ``(B, N, 4, 4)``. The motion from the target of each clip to the next frame is used, so that each
+    step of the video is used once. Names of clips end in the number of their target, ``video_0003/0007``; the rest is
+    the name of the sequence. After a missing frame a new trajectory starts.
 
     Files, in ``trajectories/`` of the trainer's folder: ``<sequence>.txt``, a pose a frame with the number of the frame
-    as its timestamp and the first camera as the world, in the unit of the network; for further parts of a sequence
-    ``<sequence>_part2.txt`` and so on; where the batch has the true motions, the same of these in
-    ``<sequence>_true.txt``, metres, and in ``errors.json`` for each path the errors of
-    :func:`geometry.trajectory.trajectory_error`. ``fast_dev_run`` writes nothing, and neither do several processes,
-    since none of them sees a whole video.
+    as its timestamp and the first camera as the world, in the unit of the network; further parts of a sequence in
+    ``<sequence>_part2.txt`` and so on. Where the batch has ground-truth poses, they are in ``<sequence>_true.txt``,
+    metres, and ``errors.json`` has the errors of :func:`geometry.trajectory.trajectory_error` of each trajectory.
+    ``fast_dev_run`` writes nothing, and neither do several processes, since none of them has a whole video.
 
     Args:
-        stride: Frames from a target to the next frame of its clip, >= 1; None takes the data module's. Above 1 a path
-            takes every ``stride``-th frame. Clips of differing strides (``target_flow`` of own video) make no path.
+        stride: Frames from a target to the next frame of its clip, >= 1; None takes the data module's. Above 1 a
+            trajectory has every ``stride``-th frame. Clips of differing strides (``target_flow`` of a user's video)
+            give no trajectory.
 
     Raises:
         ValueError: If the stride is below 1.
@@ -71,7 +71,7 @@ class TrajectoryWriter(Callback):
                 )
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier test."""
+        """Clear the poses of an earlier test."""
         self._predicted.clear()
         self._true.clear()
         data: Any = getattr(trainer, "datamodule", None)
@@ -95,7 +95,7 @@ class TrajectoryWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the motion of each clip; a batch of lone images has none."""
+        """Store the relative pose of each clip; batches of single images have none."""
         if not self._writes(trainer) or dataloader_idx > 0 or "frames" not in batch:
             return
         with torch.no_grad():
@@ -112,7 +112,7 @@ class TrajectoryWriter(Callback):
                     paths[sequence][int(frame)] = step
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the paths.
+        """Write the trajectories.
 
         Raises:
             OSError: If a file cannot be written.
@@ -147,11 +147,11 @@ class TrajectoryWriter(Callback):
 
 
 def consecutive(frames: Collection[int], *, stride: int = 1) -> list[list[int]]:
-    """Cut frame numbers into runs without gaps.
+    """Frame numbers, split into runs without gaps.
 
     Args:
         frames: Different frame numbers in any order.
-        stride: Frames from one number of a run to the next; numbers in between are passed over.
+        stride: Frames from one number of a run to the next; numbers in between are skipped.
 
     Returns:
         Runs in ascending order.
@@ -165,7 +165,7 @@ def consecutive(frames: Collection[int], *, stride: int = 1) -> list[list[int]]:
     present = set(frames)
     for frame in sorted(present):
         if runs and frame < runs[-1][-1] + stride:
-            continue  # passed over on the way
+            continue  # between two frames of the run
         run = [frame]
         while run[-1] + stride in present:
             run.append(run[-1] + stride)
@@ -174,7 +174,7 @@ def consecutive(frames: Collection[int], *, stride: int = 1) -> list[list[int]]:
 
 
 def chain(steps: Mapping[int, Tensor], frames: Collection[int]) -> Tensor:
-    """Poses of a run of frames, and of the one after the last, with the first camera as the world.
+    """Poses of a run of frames and of the frame after it, with the first camera as the world.
 
     Args:
         steps: ``T_next_frame`` ``(4, 4)`` by the number of the frame.

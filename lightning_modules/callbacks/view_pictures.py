@@ -1,4 +1,4 @@
-"""Pictures of what render consistency does: the views it looks at, and the scene before and after."""
+"""Pictures of render consistency: the novel views, and the reconstructed scene before and after."""
 
 import logging
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Class paths and what the classes behind them take: which module, class or argument a wrong one most likely meant."""
+"""Class paths and the arguments of their classes, with suggestions for mistyped modules and classes."""
 
 import dataclasses
 import importlib
@@ -15,7 +15,7 @@ _OWN_PACKAGES = ("lightning_modules", "datamodules", "networks")
 
 
 class ClassPathError(ValueError):
-    """A class path leads nowhere, or to something of another kind; the message says why in one sentence."""
+    """A class path does not exist or names something of another kind; the message is one sentence."""
 
 
 def module_names(package: str) -> list[str]:
@@ -46,7 +46,7 @@ def own_subclasses(bases: tuple[type, ...], packages: tuple[str, ...] = _OWN_PAC
 
 
 def is_abstract(found: type) -> bool:
-    """Whether a class leaves a method to its subclasses, be it an ABC or not."""
+    """Whether a class has an abstract method, whether it is an ABC or not."""
     return any(getattr(getattr(found, name, None), "__isabstractmethod__", False) for name in dir(found))
 
 
@@ -55,7 +55,7 @@ def find_class(path: str, bases: tuple[type, ...]) -> Any:
 
     Args:
         path: Dotted path, or the bare name of a class that is unique among the project's.
-        bases: What it has to be a subclass of, one of them; a function passes.
+        bases: It must be a subclass of one of them; functions are accepted.
 
     Raises:
         ClassPathError: If the module, or the class in it, does not exist, cannot be imported or is of another kind.
@@ -91,7 +91,7 @@ def find_class(path: str, bases: tuple[type, ...]) -> Any:
 
 
 def _import(module_path: str, path: str) -> Any:
-    """A module, or a sentence that names the first part of its path that does not exist."""
+    """Import a module; the error names the first part of its path that does not exist."""
     parts = module_path.split(".")
     for count in range(1, len(parts) + 1):
         name = ".".join(parts[:count])
@@ -143,7 +143,7 @@ def parameters_of(target: Any) -> dict[str, inspect.Parameter]:
     for position, maker in enumerate(makers):
         try:
             parameters = list(inspect.signature(maker).parameters.values())[1 if inspect.isclass(target) else 0 :]
-        except (TypeError, ValueError):  # written in C
+        except (TypeError, ValueError):  # implemented in C
             return found
         try:
             hints = typing.get_type_hints(maker)

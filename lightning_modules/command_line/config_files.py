@@ -1,4 +1,4 @@
-"""What a file given as ``--config`` is, where it is no experiment: read and judged before the parser sees it."""
+"""Checks files given as ``--config`` before they are parsed, and describes files that are not experiments."""
 
 import os
 import zipfile
@@ -14,11 +14,11 @@ _LONGEST = 10_000_000  # bytes; a configuration has a few thousand
 
 
 def check_config_file(text: str, known: Iterable[str]) -> None:
-    """Make sure that a word given as ``--config`` names a file of settings.
+    """Make sure that the value of ``--config`` names a file of settings.
 
     Args:
-        text: A path; settings written out in place of one are left to the parser.
-        known: Names of the settings at the top.
+        text: A path; settings given in place of a path are left to the parser.
+        known: Names of the top-level settings.
 
     Raises:
         ConfigFileError: If it is missing, a folder, no text, no YAML, no mapping, a file of another kind, or extends a
@@ -89,7 +89,7 @@ def _judge(text: str, settings: Mapping[Any, Any], known: list[str]) -> None:
 
 
 def _similar_file(path: Path) -> str:
-    """The end of a sentence about a missing file: one of a similar name in its folder, or an experiment of its name."""
+    """End of a sentence about a missing file: a file of similar name in its folder, or an experiment of its name."""
     folder = path.parent
     if not folder.is_dir():
         return f": there is no folder '{folder}'"

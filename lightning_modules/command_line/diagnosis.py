@@ -1,4 +1,4 @@
-"""Which setting of a tree is wrong, with its whole key, its value, and what was expected there."""
+"""Finds wrong settings in a tree: full key, value and what was expected."""
 
 import enum
 import inspect
@@ -26,6 +26,7 @@ from lightning_modules.command_line.wording import (
     shown,
     takes_a_class,
 )
+from structures.private_names import parser_actions, type_hint
 
 _ARRAYS = (list, set, frozenset, Sequence, Iterable)
 _KINDS = {"model": "a model", "data": "a data module"}
@@ -36,7 +37,7 @@ _OPTIONS = ("config", "print_config", "help")
 
 @dataclass(frozen=True)
 class Fault:
-    """A wrong setting: its dotted key, and what is wrong with it."""
+    """A wrong setting: its dotted key and the problem."""
 
     key: str
     problem: str
@@ -47,20 +48,20 @@ class Fault:
 
 
 def parser_types(parser: ArgumentParser) -> dict[str, Any]:
-    """Type of every setting that a parser knows, by its dotted name; Any where it has none."""
+    """Type of every setting of a parser, by its dotted name; Any where it has none."""
     types: dict[str, Any] = {}
-    for action in parser._actions:  # argparse has no public list of what was added
+    for action in parser_actions(parser):
         if action.dest in ("help", "config", "print_config", "subcommand") or action.dest.endswith(".help"):
             continue
         if action.option_strings:
-            hint = getattr(action, "_typehint", action.type)
+            hint = type_hint(action)
             types[action.dest] = Any if hint is None else hint
-    # A group can be given as a whole, as a file; it is its members that have types.
+    # A group can be given as a file; only its members have types.
     return {dest: hint for dest, hint in types.items() if not any(other.startswith(f"{dest}.") for other in types)}
 
 
 def faults(parser: ArgumentParser, tree: Mapping[str, Any]) -> list[Fault]:
-    """What is wrong with the settings of a tree, in the order of its keys; empty if nothing is found."""
+    """The wrong settings of a tree, in the order of its keys; empty if none is found."""
     return _of_group(parser_types(parser), tree, "", tree)
 
 
@@ -83,7 +84,7 @@ def _of_group(types: Mapping[str, Any], tree: Mapping[str, Any], prefix: str, wh
 
 
 def _elsewhere(key: str, prefix: str, types: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
-    """The nearest setting of the same group, or a place where a setting has exactly this name."""
+    """End of a sentence: the nearest setting of the group, or another place with a setting of exactly this name."""
     leaf = key.split(".")[-1]
     places = [dest for dest in types if dest.split(".")[-1] == leaf] + list(_places(whole, leaf, ""))
     siblings = [dest for dest in types if dest.startswith(prefix)]
@@ -110,11 +111,11 @@ def _places(value: Any, leaf: str, prefix: str) -> Iterable[str]:
 
 
 def check_value(key: str, value: Any, hint: Any) -> list[Fault]:
-    """What is wrong with a value of a type, where its own parts are looked into.
+    """The faults of a value of a type, including those of its parts.
 
     Args:
         key: Dotted key of the value.
-        value: Plain value, as a YAML file holds it; texts that spell a number pass as one.
+        value: Plain value, as a YAML file holds it; texts of numbers are accepted as numbers.
         hint: The type.
     """
     if hint is Any or hint is inspect.Parameter.empty or isinstance(hint, typing.TypeVar | str):
@@ -167,7 +168,7 @@ def _is_of(value: Any, hint: Any) -> bool:
         return value in hint.__members__
     if get_origin(hint) in (dict, Mapping, tuple, *_ARRAYS) or hint in (dict, Mapping, tuple, *_ARRAYS):
         return isinstance(value, dict if get_origin(hint) in (dict, Mapping) or hint in (dict, Mapping) else list)
-    return True  # a kind that is left to the parser
+    return True  # other types are left to the parser
 
 
 def _check_union(key: str, value: Any, hint: Any) -> list[Fault]:
@@ -175,7 +176,7 @@ def _check_union(key: str, value: Any, hint: Any) -> list[Fault]:
     results = [check_value(key, value, kind) for kind in kinds]
     if any(not result for result in results):
         return []
-    # The alternative that the value most looks like says best what is wrong with it.
+    # The alternative that is most like the value gives the best message.
     for kind, result in zip(kinds, results, strict=True):
         is_class = takes_a_class(kind) and not (inspect.isclass(kind) and kind.__name__ == "Tensor")
         spec = isinstance(value, Mapping) and "class_path" in value
@@ -192,7 +193,7 @@ def _check_union(key: str, value: Any, hint: Any) -> list[Fault]:
 
 
 def _is_plain_mismatch(value: Any, kind: Any) -> bool:
-    """Whether a list or mapping meets a type that takes none at all."""
+    """Whether the value is a list or mapping and the type accepts neither."""
     origin = get_origin(kind) or kind
     return origin not in (dict, Mapping) if isinstance(value, Mapping) else origin not in (tuple, *_ARRAYS)
 
@@ -224,7 +225,7 @@ def _check_group(key: str, value: Any, settings: Mapping[str, inspect.Parameter]
 
 
 def _check_class(key: str, value: Any, bases: tuple[type, ...], *, takes_first: bool = False) -> list[Fault]:
-    """A class path, alone or with arguments; with ``takes_first`` the caller gives the first argument."""
+    """Faults of a class path with its arguments; with ``takes_first`` the code supplies the first argument."""
     if isinstance(value, str):
         value = {"class_path": value}
     if not isinstance(value, Mapping):
@@ -253,7 +254,7 @@ def _check_class(key: str, value: Any, bases: tuple[type, ...], *, takes_first: 
         ]
     if unknown:
         where = f"{key}.init_args.{unknown[0]}"
-        return [Fault(f"{key}.{unknown[0]}", f"arguments of {name} stand in init_args: did you mean '{where}'?")]
+        return [Fault(f"{key}.{unknown[0]}", f"arguments of {name} belong in init_args: did you mean '{where}'?")]
     init_args = value.get("init_args") or {}
     if not isinstance(init_args, Mapping):
         return [Fault(f"{key}.init_args", f"{shown(init_args)} is no mapping of the arguments of {name}")]

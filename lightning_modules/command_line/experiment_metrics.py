@@ -1,4 +1,4 @@
-"""Which metrics an experiment has, told from its settings, before anything is trained."""
+"""The metrics of an experiment, determined from its settings before anything is trained."""
 
 import contextlib
 from argparse import ArgumentError
@@ -17,18 +17,20 @@ from lightning_modules.tasks.base import PaperModule
 
 
 def experiment_metrics(words: Sequence[str]) -> frozenset[str] | None:
-    """Names of the metrics without their stage that a training with these arguments has.
+    """Names, without their stage, of the metrics of a training with these arguments.
 
     Args:
         words: Arguments of ``fit``, ``--config`` among them.
 
     Returns:
-        The names, or None where the module cannot be built from the settings alone; its training then says why.
+        The names, or None if the module cannot be built from the settings; its training then reports the reason.
     """
     model: Any = settings_tree(words).get("model")
     with contextlib.suppress(KeyError, TypeError):
         network = model["init_args"]["network"]["init_args"]
-        network["n_classes"] = 1 if network["n_classes"] is None else network["n_classes"]  # no name depends on it
+        network["n_classes"] = (
+            1 if network["n_classes"] is None else network["n_classes"]
+        )  # names of metrics do not depend on it
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(PaperModule, "model", required=True)
     try:
@@ -39,11 +41,11 @@ def experiment_metrics(words: Sequence[str]) -> frozenset[str] | None:
 
 
 def check_metrics(metrics: Sequence[str], runs: Iterable[Sequence[str]], where: Path) -> None:
-    """Refuse a metric that none of some trainings has.
+    """Refuse a metric that none of the trainings has.
 
     Args:
         metrics: Names without their stage.
-        runs: Arguments of each training; they are looked at until all names are found.
+        runs: Arguments of each training; reading stops when all names are found.
         where: The file that names the metrics.
 
     Raises:

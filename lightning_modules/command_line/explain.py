@@ -1,4 +1,4 @@
-"""One sentence for a command line that a parser refused: whole key, value, what is expected, nearest name."""
+"""One sentence about a refused command line: the full key, the value, what is expected and the nearest name."""
 
 import argparse
 import re
@@ -8,28 +8,29 @@ from lightning_modules.command_line.diagnosis import Fault, faults, parser_types
 from lightning_modules.command_line.messages import in_plain_words
 from lightning_modules.command_line.settings_tree import options, settings_tree
 from lightning_modules.command_line.wording import did_you_mean, expected
+from structures.private_names import option_strings, subcommand_parsers
 
 _EXPERIMENT = "--config experiments/NAME.yaml"
 
 
 def explain(parser: argparse.ArgumentParser, words: Sequence[str], message: str) -> str:
-    """Why the words are no valid command.
+    """The reason why the words are not a valid command.
 
     Args:
         parser: The parser that refused them; one with subcommands, or one without.
-        words: What it was given.
-        message: What it says itself.
+        words: The words of the command line.
+        message: The parser's own message.
 
     Returns:
         One line.
     """
-    commands = _commands(parser)
+    commands = subcommand_parsers(parser)
     if commands:
         command = next((word for word in words if word in commands), None)
         if command is None or words[0] != command:
             return _no_command(commands, command, words)
         parser, words = commands[command], words[1:]
-    known = parser._option_string_actions  # argparse has no public list of them
+    known = option_strings(parser)
     if found := re.fullmatch(r"argument (\S+): expected one argument", " ".join(message.split())):
         name = found[1].split("/")[-1]
         hint = parser_types(parser).get(name.lstrip("-"))
@@ -46,21 +47,14 @@ def explain(parser: argparse.ArgumentParser, words: Sequence[str], message: str)
     stray = [word for word in _positions(words) if f" {word}" in f" {message}"]
     if "unrecognized" in message and stray:
         return in_plain_words(f"unrecognized arguments: {stray[0]}")
-    return in_plain_words(message, list(known))
-
-
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            return dict(action.choices)
-    return {}
+    return in_plain_words(message, known)
 
 
 def _no_command(commands: Iterable[str], command: str | None, words: Sequence[str]) -> str:
     names = list(commands)
     listed = f"{', '.join(names[:-1])} or {names[-1]}"
     if command is not None:
-        return f"{words[0]} stands before '{command}': the command comes first, as in `{command} {words[0]} ...`"
+        return f"{words[0]} is before '{command}': the command comes first, as in `{command} {words[0]} ...`"
     if not words or words[0].startswith("-"):
         return f"no command is given: {listed} comes first, as in `python -m cli fit {_EXPERIMENT}`"
     similar = did_you_mean(words[0], names) or f"; there are {listed}"
@@ -68,7 +62,7 @@ def _no_command(commands: Iterable[str], command: str | None, words: Sequence[st
 
 
 def _no_class(parser: argparse.ArgumentParser, tree: Mapping[str, object], words: Sequence[str], message: str) -> str:
-    """A sentence where model or data have no class: nothing else can be told about them."""
+    """A sentence if model or data have no class, else an empty text."""
     known = parser_types(parser)
     names = [name for name, _ in options(words)]
     before = names[: names.index("config")] if "config" in names else names
@@ -100,7 +94,7 @@ def _no_class(parser: argparse.ArgumentParser, tree: Mapping[str, object], words
 
 
 def _likeliest(found: list[Fault], words: Sequence[str], message: str) -> str:
-    """The fault that the parser's message is about, else the first that the words name, else the first."""
+    """The fault that the parser's message names, else the first one in an option, else the first."""
     named = re.findall(r"'([\w.]+)' is not accepted|Parser key \"([\w.]+)\"|does not accept option '([\w.]+)'", message)
     leaves = {part for match in named for part in match if part}
     leaves |= {leaf.rpartition(".")[0] for leaf in leaves if "." in leaf}
@@ -111,7 +105,7 @@ def _likeliest(found: list[Fault], words: Sequence[str], message: str) -> str:
 
 
 def _positions(words: Sequence[str]) -> list[str]:
-    """Words that neither are options nor can be values of one."""
+    """Words that are neither options nor values of options."""
     previous = ["", *words]
     return [
         w for before, w in zip(previous, words, strict=False) if not w.startswith("-") and not before.startswith("--")

@@ -1,4 +1,4 @@
-"""Short help: what a user sets first, the choices of this project, and the rest behind ``--trainer.help``."""
+"""Short help: the most used settings, the classes of this project, and ``--trainer.help`` for the rest."""
 
 import inspect
 import sys
@@ -40,14 +40,14 @@ _TITLES = {
 
 
 def own_help(parser: ArgumentParser, words: Sequence[str]) -> bool:
-    """Print the help that the words ask for.
+    """Print the help that the command line requests.
 
     Args:
         parser: Parser of a command with settings of a model.
-        words: What it was given.
+        words: The words of the command line.
 
     Returns:
-        Whether they ask for one: ``--help``, ``--trainer.help``, ``--model.help [CLASS]`` or ``--data.help [CLASS]``.
+        Whether one is requested: ``--help``, ``--trainer.help``, ``--model.help [CLASS]`` or ``--data.help [CLASS]``.
     """
     types = parser_types(parser)
     prog = parser.prog.replace(" [options]", "")
@@ -68,17 +68,17 @@ def own_help(parser: ArgumentParser, words: Sequence[str]) -> bool:
 
 
 def command_help(prog: str, types: dict[str, Any], defaults: Any) -> str:
-    """Help of one command: its settings in the order in which a user meets them."""
+    """Help of one command: its settings in the order of their use."""
     command = prog.rpartition(" ")[2]
     lines = [
         f"usage: {prog} --config experiments/NAME.yaml [--config MORE.yaml ...] [--SETTING VALUE ...]",
         "",
         _TITLES.get(command, ""),
         "",
-        "Files and options are laid over one another in their order; what comes later wins.",
+        "Files and options are merged in their order; later ones override earlier ones.",
         "",
         "experiment:",
-        _row("--config FILE", "settings; experiments/*.yaml are whole, others are laid over them"),
+        _row("--config FILE", "settings; experiments/*.yaml are complete, further files change them"),
         _row("--data FILE", "other data: experiments/data/*.yaml, or a class path"),
         _row("--model.init_args.X VALUE", "a setting of the paper, such as loss_weights.l1; --model.help"),
         _row("--data.init_args.X VALUE", "a setting of the data, such as batch_size or root; --data.help"),
@@ -120,7 +120,7 @@ def _run_rows(types: dict[str, Any], defaults: Any) -> list[str]:
 
 
 def trainer_help(prog: str, types: dict[str, Any], defaults: Any) -> str:
-    """Every option of the trainer with what it takes."""
+    """Every option of the trainer with its type and default."""
     lines = [f"usage: {prog} ... --trainer.OPTION VALUE (Lightning's manual describes them)", ""]
     for name, hint in types.items():
         if name.startswith("trainer."):
@@ -132,7 +132,7 @@ def trainer_help(prog: str, types: dict[str, Any], defaults: Any) -> str:
 
 
 def class_help(prog: str, key: str, base: Any, path: str) -> str:
-    """The classes that a setting can name, or what one of them takes."""
+    """The classes that a setting accepts, or the settings of one of them."""
     bases = tuple(c for c in (base, *getattr(base, "__args__", ())) if inspect.isclass(c) and takes_a_class(c))
     if not path:
         package = {"model": "lightning_modules", "data": "datamodules"}[key]

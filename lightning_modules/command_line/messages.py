@@ -1,4 +1,4 @@
-"""Messages of argparse and jsonargparse in one sentence, without the names of Python's types."""
+"""Rewrites messages of argparse and jsonargparse as one sentence without names of Python types."""
 
 import re
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ _TYPES = {
 
 
 def in_plain_words(message: str, known: Sequence[str] = ()) -> str:
-    """One sentence for a parser's message.
+    """A parser's message as one sentence.
 
     Args:
-        message: As argparse or jsonargparse gives it, any number of lines.
-        known: Options of the command, for the nearest name.
+        message: Message of argparse or jsonargparse, of any number of lines.
+        known: Options of the command, to suggest the nearest one.
 
     >>> in_plain_words("argument --jobs: invalid int value: 'x'")
     "--jobs: 'x' is not a whole number"

@@ -1,4 +1,4 @@
-"""Names that a module will log, known before it trains, and the monitors that wait for a name nobody logs."""
+"""Names of the values that a module logs, determined before training, and a check of monitors against them."""
 
 import inspect
 import re
@@ -17,7 +17,7 @@ from metrics.instances import InstanceMetrics
 from metrics.truth_tally import TruthTally
 
 _LIBRARIES = ("torch", "lightning", "builtins", "abc", "typing")
-_FREE = ("epoch", "step")  # Lightning itself gives these to ModelCheckpoint
+_LIGHTNING_NAMES = ("epoch", "step")  # Lightning adds these for ModelCheckpoint
 _KNOWN_LOGGERS = ("DepthModule", "EvaluatedModule", "PaperModule", "InstanceSegmentationModule", "Segmenter")
 _LOGGED = re.compile(r"""\.log\(\s*f?["']([^"']+)["']""")
 _OPAQUE = re.compile(r"""\.log\(\s*(?!f?["'])|\.log_dict\(""")
@@ -25,7 +25,7 @@ _WORDS = re.compile(r"""["']([a-z][a-z0-9_]*)["']""")
 
 
 def metric_names(module: LightningModule) -> frozenset[str] | None:
-    """Names of a module's validation and test metrics without their stage, or None where they cannot be known.
+    """Names, without their stage, of a module's validation and test metrics, or None if they cannot be determined.
 
     They are the names that its metrics compute and those that its ``stage_metrics`` and ``logged_metrics`` write out.
     """
@@ -33,12 +33,12 @@ def metric_names(module: LightningModule) -> frozenset[str] | None:
         return None
     names = {"score"}
     for metric in module.modules():
-        if not isinstance(metric, Metric) or isinstance(metric, TruthTally):  # whose counts explain, and are not logged
+        if not isinstance(metric, Metric) or isinstance(metric, TruthTally):  # its counts are not logged
             continue
         try:
             with warnings.catch_warnings(), torch.no_grad():
-                warnings.simplefilter("ignore")  # that it has not been updated
-                if isinstance(metric, InstanceMetrics):  # it cannot compute from nothing at all
+                warnings.simplefilter("ignore")  # compute() before update()
+                if isinstance(metric, InstanceMetrics):  # it cannot compute without any update
                     metric.update([], truths=[], image_ids=[])
                 computed = metric.compute()
         except Exception:
@@ -57,9 +57,9 @@ def metric_names(module: LightningModule) -> frozenset[str] | None:
 
 
 def logged_patterns(module: LightningModule, callbacks: Iterable[Any] = ()) -> list[str] | None:
-    """Regular expressions of all names that a training may log, or None where they cannot be known.
+    """Regular expressions of all names that a training may log, or None if they cannot be determined.
 
-    A class of a user's own that logs under computed names makes them unknown.
+    They cannot if a class outside this project logs under computed names.
     """
     names = metric_names(module)
     if names is None:
@@ -83,14 +83,14 @@ def logged_patterns(module: LightningModule, callbacks: Iterable[Any] = ()) -> l
 
 
 def check_monitors(module: LightningModule, callbacks: Iterable[Any]) -> None:
-    """Refuse callbacks that watch a name which the training never logs.
+    """Refuse callbacks that monitor a name which the training does not log.
 
     Args:
-        module: The module that is trained.
-        callbacks: Callbacks of the trainer; those with a text ``monitor`` are looked at.
+        module: The trained module.
+        callbacks: Callbacks of the trainer; those with a text ``monitor`` are checked.
 
     Raises:
-        ValueError: If a monitor is unknown; the sentence names the nearest names.
+        ValueError: If a monitor is unknown; the message gives the nearest name.
     """
     callbacks = list(callbacks)
     watched = [(type(c).__name__, c.monitor) for c in callbacks if isinstance(getattr(c, "monitor", None), str)]
@@ -103,7 +103,11 @@ def check_monitors(module: LightningModule, callbacks: Iterable[Any]) -> None:
     if patterns is None:
         return
     for who, name in watched:
-        if name in _FREE or name.startswith("lr-") or any(re.fullmatch(pattern, name) for pattern in patterns):
+        if (
+            name in _LIGHTNING_NAMES
+            or name.startswith("lr-")
+            or any(re.fullmatch(pattern, name) for pattern in patterns)
+        ):
             continue
         known = [re.sub(r"\\(.)", r"\1", pattern) for pattern in patterns if ".+" not in pattern]
         similar = did_you_mean(name, known) or f"; logged are {', '.join(known)}"
@@ -111,7 +115,7 @@ def check_monitors(module: LightningModule, callbacks: Iterable[Any]) -> None:
 
 
 def _is_known(owner: type) -> bool:
-    """Whether a class is one of the bases whose computed names are those of their metrics."""
+    """Whether a class is a base whose logged names are those of its metrics."""
     return owner.__name__ in _KNOWN_LOGGERS and owner.__module__.startswith("lightning_modules.")
 
 

@@ -1,4 +1,4 @@
-"""Parsers that answer a wrong command line with one sentence and exit code 2, without a dump of the usage."""
+"""Parsers that report a wrong command line in one sentence with exit code 2, without the usage text."""
 
 import argparse
 import contextlib
@@ -16,25 +16,26 @@ from lightning_modules.command_line.config_files import check_config_file, check
 from lightning_modules.command_line.explain import explain
 from lightning_modules.command_line.extends import LOADER
 from lightning_modules.command_line.help import own_help
-from lightning_modules.command_line.plain_parser import leave_with
+from lightning_modules.command_line.plain_parser import exit_with
 from lightning_modules.command_line.settings_tree import options
 from lightning_modules.command_line.yaml_file import ConfigFileError
+from structures.private_names import parser_actions, subcommand_parsers
 
 TRACEBACK_VARIABLE = "PLUMBLINE_TRACEBACK"
 _YAML = {"None": "null", "nan": ".nan", "inf": ".inf"}
-# Quoted text is matched too, so that what stands in it stays.
+# Quoted text is matched, too, so that it is not changed.
 _PYTHON = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?<![\w.])(?:None|nan|inf)\b""")
 
 
-def spelled(word: str) -> str:
+def in_yaml_notation(word: str) -> str:
     """Rewrite a command-line argument whose value is null or a collection from Python to YAML notation.
 
     jsonargparse passes the value of a nested class's argument on in Python notation: null becomes the text ``None`` and
     ``{a: null}`` becomes ``{'a': None}``. A typed ``None`` is read as null, too.
 
-    >>> spelled("--network.encoder_weights=None")
+    >>> in_yaml_notation("--network.encoder_weights=None")
     '--network.encoder_weights=null'
-    >>> spelled("--weights={'a': None, 'b': [-inf, 'None']}")
+    >>> in_yaml_notation("--weights={'a': None, 'b': [-inf, 'None']}")
     "--weights={'a': null, 'b': [-.inf, 'None']}"
     """
     name, equals, value = word.partition("=")
@@ -48,7 +49,7 @@ def spelled(word: str) -> str:
 
 
 class _OneSentence(jsonargparse.ArgumentParser):
-    """What the two parsers below share; also used by jsonargparse for the classes that a setting names."""
+    """Common base of the two parsers below; jsonargparse also uses it for the classes that a setting names."""
 
     _words: Sequence[str] = ()
     _folder = Path()
@@ -59,14 +60,15 @@ class _OneSentence(jsonargparse.ArgumentParser):
     def parse_args(  # type: ignore[override]  # as jsonargparse's own
         self, args: Sequence[str] | None = None, *rest: Any, **settings: Any
     ) -> Any:
-        """Parse words; null is null however deep its setting lies, and files of another kind are named."""
-        words = [spelled(word) for word in (sys.argv[1:] if args is None else args)]
+        """Parse words; null is accepted at any depth, and files of another kind are refused with a message."""
+        words = [in_yaml_notation(word) for word in (sys.argv[1:] if args is None else args)]
         if not self._is_inner:
             self._words, self._folder = words, Path.cwd()
             LOADER.failure = None
             if own_help(self, words):
                 raise SystemExit(0)
-            known = sorted({a.dest.split(".")[0] for a in self._actions if a.option_strings} - {"help", "print_config"})
+            first = {action.dest.split(".")[0] for action in parser_actions(self) if action.option_strings}
+            known = sorted(first - {"help", "print_config"})
             try:
                 for name, text in options(words):
                     if name == "config" and text is not None and {"config", "model"} <= {*known}:
@@ -79,16 +81,16 @@ class _OneSentence(jsonargparse.ArgumentParser):
 
     @property
     def _is_inner(self) -> bool:
-        """Whether jsonargparse made the parser for one class; its errors go up to the parser of the command."""
+        """Whether jsonargparse made the parser for one class; its errors are raised to the parser of the command."""
         return getattr(self, "_inner_parser", False)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Leave with 2, or raise where the parser is asked to."""
+        """Exit with 2, or raise if ``exit_on_error`` is False."""
         if self._is_inner:
             super().error(message, ex)
         if LOADER.failure is not None:  # the parser takes a file that it cannot load for plain text
             self._refuse(str(LOADER.failure), ex)
-        with contextlib.chdir(self._folder):  # jsonargparse works in the folder of the file that it reads
+        with contextlib.chdir(self._folder):  # jsonargparse changes into the folder of the file that it reads
             sentence = explain(self, self._words, message)
         self._refuse(sentence, ex)
 
@@ -97,9 +99,9 @@ class _OneSentence(jsonargparse.ArgumentParser):
             raise argparse.ArgumentError(None, sentence) from ex
         if os.environ.get(TRACEBACK_VARIABLE) and ex is not None:
             raise ex
-        commands = getattr(self._subcommands_action, "choices", {})
+        commands = subcommand_parsers(self)
         prog = self.prog.replace(" [options]", "")
-        leave_with(sentence, f"{prog} {self._words[0]}" if self._words and self._words[0] in commands else prog)
+        exit_with(sentence, f"{prog} {self._words[0]}" if self._words and self._words[0] in commands else prog)
 
 
 class SettingsParser(_OneSentence):

@@ -1,14 +1,15 @@
-"""A parser of plain options that answers a wrong command line with one sentence, without a dump of the usage."""
+"""A parser of plain options that reports a wrong command line in one sentence, without the usage text."""
 
 import argparse
 import sys
 from typing import NoReturn
 
 from lightning_modules.command_line.messages import in_plain_words
+from structures.private_names import option_strings
 
 
-def leave_with(sentence: str, prog: str) -> NoReturn:
-    """Print a sentence and where to read about the options, and leave with 2.
+def exit_with(sentence: str, prog: str) -> NoReturn:
+    """Print a sentence with a hint to ``--help`` and exit with 2.
 
     Raises:
         SystemExit: Always.
@@ -18,8 +19,8 @@ def leave_with(sentence: str, prog: str) -> NoReturn:
 
 
 class PlainParser(argparse.ArgumentParser):
-    """``argparse.ArgumentParser`` whose errors are one sentence with the nearest known option."""
+    """``argparse.ArgumentParser`` whose errors are one sentence that suggests the nearest option."""
 
     def error(self, message: str) -> NoReturn:
-        """Leave with 2."""
-        leave_with(in_plain_words(message, list(self._option_string_actions)), self.prog)
+        """Exit with 2."""
+        exit_with(in_plain_words(message, option_strings(self)), self.prog)

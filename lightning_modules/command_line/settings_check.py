@@ -1,4 +1,4 @@
-"""Settings of the right type whose value cannot be meant, refused before anything is written or trained."""
+"""Refuses settings of the right type but with a senseless value, before anything is written or trained."""
 
 import math
 import os
@@ -29,7 +29,7 @@ def _positive(value: Any) -> bool:
 
 
 def _batches(value: Any) -> bool:
-    """A number of batches, or a part of an epoch."""
+    """Whether a value is a number of batches or a part of an epoch."""
     return value is None or (0 < value <= 1 if isinstance(value, float) else value >= 1)
 
 
@@ -39,7 +39,7 @@ def _length(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Rule:
-    """What a setting of the trainer has to be, in one command or (with None) in all."""
+    """A condition on a setting of the trainer, for one command or (None) for all."""
 
     name: str
     holds: Callable[[Any], bool]
@@ -77,7 +77,7 @@ _OPTIMIZER_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_settings(config: Namespace, command: str) -> None:
-    """Refuse what cannot be meant.
+    """Refuse senseless values.
 
     Args:
         config: Resolved configuration of a subcommand.
@@ -149,7 +149,7 @@ def _joined(reason: str) -> str:
 
 
 def _check_end(config: Namespace) -> None:
-    """Make sure that a training ends, and that its schedule knows where."""
+    """Make sure that a training has an end, and a number of steps or epochs for its schedule."""
     trainer = config.trainer
     endless = trainer.get("max_steps", -1) in (-1, None) and trainer.get("max_epochs") in (-1, None)
     if not endless or trainer.get("fast_dev_run"):
@@ -160,7 +160,7 @@ def _check_end(config: Namespace) -> None:
     init_args = (model.get("init_args") if model is not None else None) or {}
     if (init_args.get("optimisation") or {}).get("lr_scheduler") is not None:
         raise ValueError(
-            "trainer.max_time alone does not tell the schedule of the learning rate how long the training is: set "
+            "trainer.max_time alone does not give the schedule of the learning rate a length: set "
             "trainer.max_steps or trainer.max_epochs too"
         )
 

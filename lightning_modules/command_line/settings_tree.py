@@ -1,7 +1,7 @@
-"""The settings of a command line as one tree of plain values, for a sentence that says which of them is wrong.
+"""The settings of a command line as one tree of plain values, used to find which of them is wrong.
 
-The parser itself merges and checks them; this is read only once it has refused them, since it names neither the whole
-key nor the file.
+The parser merges and checks settings itself. This tree is built after it has refused them, since its messages name
+neither the full key nor the file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _FILES = (".yaml", ".yml", ".json")
 
 
 def plain(text: str) -> Any:
-    """The value that a word of the command line stands for: a number, a list, a mapping, null, or the text itself."""
+    """The value of a word of the command line: a number, a list, a mapping, null, or the text itself."""
     try:
         return get_loader("yaml")(text) if text.strip() else text
     except Exception:
@@ -28,7 +28,7 @@ def plain(text: str) -> Any:
 
 
 def options(words: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Words of a command line as pairs of name (without dashes) and value, None where it has none; ``+`` stays.
+    """Words of a command line as pairs of name without dashes and value, None without a value; ``+`` is kept.
 
     >>> options(["--a.b", "3", "--c=-1", "--d"])
     [('a.b', '3'), ('c', '-1'), ('d', None)]
@@ -92,7 +92,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _opened(value: Any, folder: Path) -> Any:
-    """A file that is named in place of settings, as its settings."""
+    """The settings of a file if the value names one, else the value."""
     if isinstance(value, str) and value.endswith(_FILES):
         for path in (folder / value, Path(value)):
             if path.is_file():
@@ -101,9 +101,9 @@ def _opened(value: Any, folder: Path) -> Any:
 
 
 def lay(tree: Tree, content: Any, folder: Path) -> None:
-    """Lay the settings of a file over a tree, in place, as the parser does.
+    """Merge the settings of a file into a tree, in place, as the parser does.
 
-    Classes, their arguments and groups merge; other values, such as the weights of a loss, replace; ``key+`` appends.
+    Classes, their arguments and groups merge; other values, such as loss weights, are replaced; ``key+`` appends.
     """
     if not isinstance(content, Mapping):
         return
@@ -120,7 +120,7 @@ def lay(tree: Tree, content: Any, folder: Path) -> None:
         elif isinstance(old, Mapping) and isinstance(value, Mapping) and _merges(key, old, value):
             merged = dict(old)
             if "class_path" in value and value["class_path"] != old.get("class_path"):
-                # The parser drops the arguments that the new class does not have; they cannot be at fault.
+                # The parser drops the arguments that the new class does not have.
                 merged["init_args"] = _kept(old.get("init_args"), str(value["class_path"]))
             lay(merged, value, folder)
             tree[key] = merged
@@ -141,7 +141,7 @@ def _kept(init_args: Any, class_path: str) -> Tree:
 
 
 def place(tree: Tree, keys: list[str], value: Any) -> None:
-    """Set one option in a tree, in place; names without ``init_args`` between class and argument go there."""
+    """Set one option in a tree, in place; ``init_args`` is inserted between a class and its argument if missing."""
     node: Any = tree
     for position, key in enumerate(keys):
         if isinstance(node, list):

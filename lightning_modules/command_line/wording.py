@@ -1,4 +1,4 @@
-"""Words of error sentences: a value as the user wrote it, what a type expects, and the nearest known name."""
+"""Parts of error messages: a value in YAML notation, what a type expects, and the nearest known name."""
 
 import difflib
 import enum
@@ -16,7 +16,7 @@ _PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 def shown(value: Any) -> str:
-    """A value as YAML spells it: ``'abc'`` with quotes, so that '90' and 90 differ; null, true and false as such."""
+    """A value in YAML notation: texts with quotes, so that '90' and 90 differ; null, true and false as such."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = repr(value)
@@ -24,7 +24,7 @@ def shown(value: Any) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like a mistyped one, or None if none is; case does not count.
+    """The known name that is most similar to a mistyped one, or None; case is ignored.
 
     >>> nearest("max_stepz", ["max_steps", "max_epochs"])
     'max_steps'
@@ -45,7 +45,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def is_union(hint: Any) -> bool:
-    """Whether a type is one of several, in either spelling."""
+    """Whether a type is a union, in either notation."""
     return get_origin(hint) in (typing.Union, types.UnionType)
 
 
@@ -65,7 +65,7 @@ def takes_a_class(hint: Any) -> bool:
 
 
 def expected(hint: Any) -> str:
-    """What a type expects, in plain words.
+    """Description of the values of a type.
 
     >>> expected(float | None)
     'a number or null'

@@ -1,30 +1,31 @@
-"""Render consistency: depth networks that agree with themselves on new views of the scene they predict.
+"""Render consistency: the depth that a network predicts for new views of a scene has to agree with the scene.
 
-Training on mixed data leaves each image's scale and shift open, and a wrong shift bends walls. The predicted scene is
-looked at from a new camera and the network is asked again: what it says of the new picture has to agree, up to one
-scale an image, with the depth that the turned scene has there. A shift cannot turn along, so it gives itself away,
-without any truth in metres.
+Training on mixed data leaves the scale and the shift of each image undetermined, and a wrong shift bends walls. The
+predicted scene is rendered from a new camera, and the network predicts depth for the rendered view. Up to one scale an
+image, that prediction has to agree with the depth of the scene in that view. A constant error of depth is not invariant
+to a rotation of the camera, so the disagreement reveals it without ground truth in metres.
 
 Paper: "Robust Geometry-Preserving Depth Estimation Using Differentiable Rendering", ICCV 2023,
-https://arxiv.org/abs/2309.09724. No code and few formulas were published: what is compared and how is a reconstruction.
+https://arxiv.org/abs/2309.09724. No code and few formulas were published: the terms are a reconstruction.
 
 Deviations:
-    - Views may turn about the camera's own centre (``views.about: camera``), inside the photo: they are natural
-      pictures, whereas a small network regresses to the mean on rendered ones, which outweighs the signal. ``scene`` is
+    - Views may rotate about the camera's own centre (``views.about: camera``), within the photo. They are natural
+      images, whereas a small network regresses to the mean on rendered ones, which outweighs the signal. ``scene`` is
       the paper's.
-    - The relative difference has no minimum at the right shift once a network is inaccurate, as it falls when a
-      constant is added. ``residual: spread`` divides by the spread of depth instead, which no shift changes.
-      ``relative`` is the bounded form of SC-Depth.
-    - The term ``signed`` is new: the slope of the disagreement along the direction of the turn, with the turn's sign,
-      averaged over opposite views and multiplied between images, so that errors cancel that do not change sign with
-      the turn, and noise adds nothing.
-    - The shift may be a parameter of its own (``learn_shift``), which the consistency terms then train alone: about the
-      camera, a network that trained on its own disagreement learned to agree without moving its shift.
-    - Scale alone is aligned, by the factor of the least absolute error.
+    - The relative difference has no minimum at the right shift once a network is inaccurate, since it falls when a
+      constant is added to depth. ``residual: spread`` divides by the spread of depth instead, which is invariant to a
+      shift. ``relative`` is the bounded form of SC-Depth.
+    - The term ``signed`` is new: the slope of the disagreement along the direction of the rotation, with its sign. It
+      is averaged over opposite views and multiplied between images, so that errors that do not change sign with the
+      rotation cancel and noise has no expectation.
+    - The shift may be a parameter of its own (``learn_shift``), which is then all that the consistency terms train:
+      with views about the camera, a network that trained on its own disagreement became consistent without correcting
+      its shift.
+    - Predictions are aligned by scale alone, the one of the least absolute error.
 
-What is detached: the factor, the colours of rendered pictures (a picture depends on depth only through where its points
-fall), and the median depth that places the pivot. Depth carried into a view keeps its gradient, as does the prediction
-there; ``detach_carried`` cuts the former.
+Without gradient are the alignment scale, the colours of rendered views (a view depends on depth only through the
+positions of its points), and the median depth that places the pivot. The depth warped into a view has a gradient,
+unless ``detach_warped`` is set, and so does the prediction there.
 """
 
 import math
@@ -38,7 +39,7 @@ from torch import Tensor
 
 from geometry.stencils import fill_outside, masked_median_per_image
 from lightning_modules.callbacks.view_pictures import ViewPictures
-from lightning_modules.render_consistency.novel_views import SceneViewer, SeenAgain, SeenBack
+from lightning_modules.render_consistency.novel_views import BackRendering, NovelViews, SceneViewer
 from lightning_modules.render_consistency.pictures import consistency_pictures
 from lightning_modules.render_consistency.shifted_depth import ShiftedDepth
 from lightning_modules.render_consistency.view_sampling import SampledViews, ViewSampler
@@ -67,29 +68,29 @@ Residual = Literal["relative", "spread"]
 
 
 class RenderConsistency(ShiftedDepth):
-    """A depth network trained on mixed truth and on agreement with itself.
+    """Depth from mixed ground truth and from the consistency of predictions between views.
 
     Args:
-        renderer: Draws the scene from a new camera; None is the splat renderer. Unused with ``views.about: camera``.
-        views: Which views are drawn; None takes the paper's.
+        renderer: Renders the points of a scene; None is the splat renderer. Not used with ``views.about: camera``.
+        views: Distribution of the views; None takes the paper's.
         loss_weights: ``ssi``, ``gradient``, ``ranking``, ``normal`` (on ground truth), ``forward``, ``back_depth``,
             ``back_image``, ``signed`` (consistency). A term that is left out is not computed. ``normal`` is LeReS's
             pair-wise normal loss, on samples in metres with known intrinsics.
         weighting: ``fixed`` takes the weights as they are; ``uncertainty`` learns a further factor for each of the
             consistency terms (Kendall et al. 2018), a future direction that the paper names.
-        base_loss: Base loss of the truth, see :func:`losses.by_kind.mixed_truth_loss`.
+        base_loss: Loss on ground truth, see :func:`losses.by_kind.mixed_truth_loss`.
         residual: How forward and backward depth are compared, see the deviations.
-        warmup: Part of the training with the truth alone.
+        warmup: Part of the training with ground truth alone.
         ramp: Part of the training over which the consistency terms then rise from zero.
-        view_share: Share of a batch's images of which views are looked at, in (0, 1].
-        view_statistics: Batch norms on views use their ``running`` statistics and leave them alone, or those of the
-            ``batch`` of views. Holes and artefacts must not enter the statistics that photos are predicted with.
+        view_share: Share of a batch's images for which views are made, in (0, 1].
+        view_statistics: On views, batch norms use their ``running`` statistics without updating them, or the
+            statistics of the ``batch`` of views. Holes and artefacts should not enter the statistics used for photos.
         render_scale: Size of the views as a share of the photo's.
         edge_jump: Points at a larger relative jump of depth are not rendered (flying pixels).
-        hole_margin_px: Pixels around holes that are not compared.
-        detach_carried: Whether the depth that was carried into a view is a constant.
+        hole_margin_px: Radius of the erosion of the visible pixels, which leaves out the surroundings of holes.
+        detach_warped: Whether the depth warped into a view has no gradient.
         base: Arguments of :class:`~lightning_modules.render_consistency.shifted_depth.ShiftedDepth`. With
-            ``learn_shift`` the consistency terms train the shift and leave the network alone.
+            ``learn_shift`` the consistency terms train the shift, not the network.
 
     Raises:
         ValueError: If a loss term or choice is unknown or a number is out of range.
@@ -113,7 +114,7 @@ class RenderConsistency(ShiftedDepth):
         render_scale: float = 1.0,
         edge_jump: float = 0.1,
         hole_margin_px: int = 3,
-        detach_carried: bool = False,
+        detach_warped: bool = False,
         **base: Any,
     ) -> None:
         super().__init__(**base)
@@ -141,8 +142,8 @@ class RenderConsistency(ShiftedDepth):
         back = sorted(self.loss_weights.keys() & {"back_depth", "back_image"})
         if self.views.about == "camera" and back:
             raise ValueError(
-                f"the term '{back[0]}' needs views.about: scene; views about the camera are parts of the photo, "
-                "whatever the depth, and are compared with each other both ways"
+                f"the term '{back[0]}' needs views.about: scene; with views.about: camera a view does not depend on "
+                "depth, and opposite views are compared with each other"
             )
         self.viewer = SceneViewer(
             self.views.about,
@@ -151,7 +152,7 @@ class RenderConsistency(ShiftedDepth):
             stride=getattr(self.network, "stride", 32),
             edge_jump=edge_jump,
             hole_margin_px=hole_margin_px,
-            detach_carried=detach_carried,
+            detach_warped=detach_warped,
         )
         consistency = [name for name in CONSISTENCY_TERMS if name in self.loss_weights]
         self.uncertainty = UncertaintyWeights(consistency) if weighting == "uncertainty" and consistency else None
@@ -163,24 +164,24 @@ class RenderConsistency(ShiftedDepth):
         self.view_statistics = view_statistics
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
-        """Intrinsics, and depth to learn from; truth of other kinds comes beside it (``structures.depth_kind``)."""
+        """Images, and outside of prediction depth and intrinsics, too."""
         return (IMAGES,) if loop == "predict" else (IMAGES, DEPTH_AND_CAMERA)
 
     def task_callbacks(self) -> list[Callback]:
-        """Also pictures of the views, and of the scene now and at the end of the warm-up."""
+        """The callbacks of the base, and pictures of views and of the scene now and at the end of the warm-up."""
         return [*super().task_callbacks(), ViewPictures()]
 
     def check_truth(self, batch: MixedBatch) -> None:
-        """Refuse to train without a single measured pixel: the terms of the truth would be zero."""
+        """Refuse a batch without a measured pixel if a term on ground truth is used, which would be zero."""
         if self.loss_weights.keys() & set(DATA_TERMS):
             check_measured(batch.get("truth_mask", batch["depth_mask"]), paper=self.paper, data=self.data_name)
 
     def strength(self) -> float:
-        """Factor on the consistency terms: 0 in the warm-up, then a linear ramp to 1; a function of the step alone."""
+        """Factor of the consistency terms: 0 in the warm-up, then a linear ramp to 1; a function of the step alone."""
         return linear_ramp(self.progress(), start=self.warmup, length=self.ramp)
 
     def weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Terms times their weights, the consistency terms by their learned factors and the schedule too."""
+        """Loss terms times their weights; consistency terms also times their learned factors and the schedule."""
         scaled = super().weighted(terms)
         strength = self.strength()
         consistency = {name: term for name, term in scaled.items() if name in CONSISTENCY_TERMS}
@@ -189,10 +190,10 @@ class RenderConsistency(ShiftedDepth):
         return scaled | {name: strength * term for name, term in consistency.items()}
 
     def loss_terms(self, batch: MixedBatch) -> dict[str, Tensor]:
-        """The truth's terms and, after the warm-up, those of consistency (zero before)."""
+        """Unweighted terms on ground truth and, after the warm-up, consistency terms (zero before)."""
         raw = self.raw_depth(batch["image"])
-        truth, mask, kind = self._truth(batch)
-        # The truth has a free constant of its own, in depth or in disparity: it does not train the shift.
+        truth, mask, kind = self._ground_truth(batch)
+        # Affine ground truth has an unknown shift of its own, in depth or in disparity: it does not train the shift.
         depth = self.shifted(raw, shift_learns=False)
         data = mixed_truth_loss(depth, truth=truth, truth_mask=mask, kind=kind, base=self.base_loss)
         terms = {name: term for name, term in data._asdict().items() if name in self.loss_weights}
@@ -202,12 +203,12 @@ class RenderConsistency(ShiftedDepth):
         if not wanted:
             return terms
         if self.progress() < self.warmup:
-            # Zero times what is learned keeps every parameter in the graph: DDP waits for all gradients.
+            # Zero times all parameters keeps them in the graph: DDP waits for all gradients.
             return terms | {name: 0.0 * (raw.sum() + self.shift) for name in wanted}
         return terms | self.consistency_terms(batch, raw)
 
-    def _truth(self, batch: MixedBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Truth, its mask and kind; batches of a single metric source have depth alone."""
+    def _ground_truth(self, batch: MixedBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Ground truth, its mask and its kind; batches of a single metric source have metric depth alone."""
         if "truth_mask" in batch:
             return batch["truth"], batch["truth_mask"], batch["kind"]
         kind = torch.full_like(batch["index"], int(DepthKind.METRIC))
@@ -224,94 +225,116 @@ class RenderConsistency(ShiftedDepth):
     def consistency_terms(self, batch: DepthBatch, raw: Tensor) -> dict[str, Tensor]:
         """Unweighted consistency terms of the first images of a batch.
 
+        Notation: ``D`` is the predicted depth of a photo, ``D_w`` that depth warped into a view, ``D_v`` the network's
+        prediction for the view, scaled to ``D_w``, and ``M`` the visible pixels.
+
         Args:
             batch: Images and intrinsics.
             raw: The network's depth of all images before the shift, with gradient.
         """
+        wanted = self.loss_weights.keys()
         count = max(1, round(self.view_share * len(raw)))
         image, K, raw = batch["image"][:count], batch["K"][:count], raw[:count]
-        depth = self.shifted(raw)
-        everywhere = torch.ones_like(depth, dtype=torch.bool)
-        after = (self.progress() - self.warmup) / max(1 - self.warmup, 1e-6)
+        depth = self.shifted(raw.detach() if self.learn_shift else raw)
         size = (image.shape[-2], image.shape[-1])
-        sampled = self.views.draw(K, masked_median_per_image(depth.detach(), everywhere), size=size, progress=after)
-        if self.learn_shift:
-            seen = self.see_again(image, self.shifted(raw.detach()), K, sampled, network_learns=False)
-        else:
-            seen = self.see_again(image, depth, K, sampled)
+        after = (self.progress() - self.warmup) / max(1 - self.warmup, 1e-6)
+        sampled = self.views.draw(K, _median(depth.detach()), size=size, progress=after)
+        views = self.novel_views(image, depth, K, sampled, train_network=not self.learn_shift)
         terms = {}
-        if "forward" in self.loss_weights:
-            terms["forward"] = self.difference(seen.predicted, seen.carried, seen.visible)
-        if "signed" in self.loss_weights:
-            terms["signed"] = signed_inconsistency(self.slopes(seen).view(2, count))
-        if "back_depth" in self.loss_weights or "back_image" in self.loss_weights:
-            back = self.viewer.back(seen, K, sampled.views, size)
-            if "back_depth" in self.loss_weights:
-                before = self.shifted(raw.detach()) if self.learn_shift else depth
-                terms["back_depth"] = self.difference(back.depth, before.repeat(2, 1, 1, 1), back.visible)
-            if "back_image" in self.loss_weights:
-                photo = image.repeat(2, 1, 1, 1)
-                terms["back_image"] = image_consistency(back.image, image=photo, mask=back.visible)
+        if "forward" in wanted:
+            terms["forward"] = self.forward_term(views)
+        if "signed" in wanted:
+            terms["signed"] = self.signed_term(views)
+        if "back_depth" in wanted or "back_image" in wanted:
+            back = self.viewer.back(views, K, sampled.views, size)
+            if "back_depth" in wanted:
+                terms["back_depth"] = self.back_depth_term(back, depth)
+            if "back_image" in wanted:
+                terms["back_image"] = self.back_image_term(back, image)
         return terms
 
-    def see_again(
-        self, image: Tensor, depth: Tensor, K: Tensor, sampled: SampledViews, *, network_learns: bool = True
-    ) -> SeenAgain:
-        """Look at scenes from new cameras and ask the network about it, see :class:`SceneViewer`.
+    def forward_term(self, views: NovelViews) -> Tensor:
+        """``L_forward = r(D_v, D_w)`` over ``M``, with the residual r of :meth:`depth_residual`."""
+        return self.depth_residual(views.predicted_depth, views.warped_depth, views.visible)
+
+    def signed_term(self, views: NovelViews) -> Tensor:
+        """``L_signed = E[s]^2`` without the part of noise, s being the signed slopes of :meth:`signed_slopes`.
+
+        See :func:`losses.consistency.signed_inconsistency`.
+        """
+        return signed_inconsistency(self.signed_slopes(views).view(2, -1))
+
+    def back_depth_term(self, back: BackRendering, depth: Tensor) -> Tensor:
+        """``L_back_depth = r(D_b, D)``, ``D_b`` being ``D_v`` rendered back into the photo's camera."""
+        return self.depth_residual(back.depth, depth.repeat(2, 1, 1, 1), back.visible)
+
+    def back_image_term(self, back: BackRendering, image: Tensor) -> Tensor:
+        """``L_back_image = 0.85 (1 - SSIM) / 2 + 0.15 |I_b - I|``, ``I_b`` being the view rendered back."""
+        return image_consistency(back.image, image=image.repeat(2, 1, 1, 1), mask=back.visible)
+
+    def depth_residual(self, predicted: Tensor, warped: Tensor, mask: Tensor) -> Tensor:
+        """Scalar residual of two depths: mean ``|a - b| / (a + b)``, or ``|a - b|`` over the spread of ``b``."""
+        mask = mask & (predicted > 0) & (warped > 0)
+        if self.residual == "relative":
+            return relative_difference(predicted, warped, mask=mask)
+        return spread_difference(predicted, warped, mask=mask)
+
+    def signed_slopes(self, views: NovelViews) -> Tensor:
+        """Slope ``s`` of ``(D_v - D_w) / median(D_w)`` on ``sin(yaw) x / f + sin(pitch) y / f``, ``(V,)``."""
+        median = masked_median_per_image(views.warped_depth, views.visible)
+        unit = fill_outside(median, median > 0, 1.0).view(-1, 1, 1, 1)
+        residual = (views.predicted_depth - views.warped_depth) / unit
+        return signed_slope(residual, regressor=views.regressor, mask=views.visible)
+
+    def novel_views(
+        self, image: Tensor, depth: Tensor, K: Tensor, sampled: SampledViews, *, train_network: bool = True
+    ) -> NovelViews:
+        """Views of the scenes from new cameras and the network's prediction for them, see :class:`SceneViewer`.
 
         Args:
             image: ``(B, 3, H, W)``, the photos.
-            depth: ``(B, 1, H, W)``, their predicted depth; unused about the camera.
+            depth: ``(B, 1, H, W)``, their predicted depth; not used with views about the camera.
             K: ``(B, 3, 3)`` of the photos.
             sampled: ``2 B`` cameras, with intrinsics for the photos' size.
-            network_learns: Whether what the network says of the views has a gradient for its weights.
+            train_network: Whether predictions for the views have a gradient for the weights of the network.
         """
 
-        def ask(picture: Tensor) -> Tensor:
+        def predict(view: Tensor) -> Tensor:
             statistics: AbstractContextManager[None] = nullcontext()
             if self.training and self.view_statistics == "running":
                 statistics = running_statistics(self.network)
-            with torch.set_grad_enabled(network_learns and torch.is_grad_enabled()), statistics:
-                raw = self.raw_depth(picture.detach().clamp(0, 1))
+            with torch.set_grad_enabled(train_network and torch.is_grad_enabled()), statistics:
+                raw = self.raw_depth(view.detach().clamp(0, 1))
             return self.shifted(raw)
 
-        seen: SeenAgain = self.viewer(image, depth, K, sampled, ask=ask)
-        return seen
-
-    def difference(self, predicted: Tensor, carried: Tensor, mask: Tensor) -> Tensor:
-        """Scalar disagreement of two depths under the chosen residual."""
-        mask = mask & (predicted > 0) & (carried > 0)
-        if self.residual == "relative":
-            return relative_difference(predicted, carried, mask=mask)
-        return spread_difference(predicted, carried, mask=mask)
-
-    def slopes(self, seen: SeenAgain) -> Tensor:
-        """Signed slope of the disagreement of each view along its turn, in medians of depth, ``(V,)``."""
-        median = masked_median_per_image(seen.carried, seen.visible)
-        unit = fill_outside(median, median > 0, 1.0).view(-1, 1, 1, 1)
-        return signed_slope((seen.predicted - seen.carried) / unit, regressor=seen.turn, mask=seen.visible)
+        views: NovelViews = self.viewer(image, depth, K, sampled, predict=predict)
+        return views
 
     def pictures(self, batch: DepthBatch) -> dict[str, Tensor]:
-        """What the module sees and says of a new view, as RGB pictures ``(B, 3, H, W)`` by name, for a callback.
+        """RGB pictures ``(B, 3, H, W)`` by name: a new view of each scene, predictions for it, and the way back.
 
-        The view has the largest yaw and no other movement.
+        The view has the largest yaw and no other motion. Callbacks draw these pictures.
         """
         image, K = batch["image"], batch["K"]
         depth = self(image)
         zero = torch.zeros(len(image), dtype=depth.dtype, device=depth.device)
-        everywhere = torch.ones_like(depth, dtype=torch.bool)
         size = (image.shape[-2], image.shape[-1])
         sampled = self.views.opposite(
             K,
-            masked_median_per_image(depth, everywhere),
+            _median(depth),
             yaw=zero + math.radians(self.views.yaw_degrees),
             pitch=zero if self.views.yaw_degrees > 0 else zero + math.radians(self.views.pitch_degrees),
             shift=zero.unsqueeze(-1).expand(-1, 3),
             size=size,
         )
-        seen = self.see_again(image, depth, K, sampled)
-        back = self.viewer.back(seen, K, sampled.views, size)
+        views = self.novel_views(image, depth, K, sampled)
+        back = self.viewer.back(views, K, sampled.views, size)
         count = len(image)
         return consistency_pictures(
-            batch, depth, SeenAgain(*(half[:count] for half in seen)), SeenBack(*(half[:count] for half in back))
+            batch, depth, NovelViews(*(half[:count] for half in views)), BackRendering(*(half[:count] for half in back))
         )
+
+
+def _median(depth: Tensor) -> Tensor:
+    """Median ``(B,)`` of each image of ``(B, 1, H, W)``."""
+    return masked_median_per_image(depth, torch.ones_like(depth, dtype=torch.bool))

@@ -1,4 +1,4 @@
-"""Depth up to scale with one constant that is added to it: what networks that learned from affine truth leave open."""
+"""Depth up to scale, with a constant shift for networks that were trained on affine ground truth."""
 
 from typing import Any, cast
 
@@ -13,19 +13,19 @@ from metrics.shape import ShapeMetrics
 from structures.batch import DepthBatch
 
 SHIFT_RATE = 10.0
-"""The shift is that many times its parameter: a step of Adam moves all parameters alike, and depth is of order one."""
+"""Ratio of the shift to its parameter, which raises its learning rate: Adam moves all parameters by similar steps."""
 FLOOR_OF_MEDIAN = 1e-2
-"""Smallest shifted depth that means anything, as a fraction of its image's median: a point nearer than that is at the
-camera, or behind it. Depth in training is clamped to it; calibration leaves such pixels out."""
+"""Smallest usable shifted depth as a fraction of its image's median: nearer points are next to the camera or behind it.
+Depth in training is clamped to it; calibration leaves such pixels out."""
 
 
 class ShiftedDepth(DepthModule):
-    """Base of papers whose network gives depth up to scale and shift: adds the shift, measures the shape.
+    """Base of papers whose network predicts depth up to scale and shift: adds the shift, reports errors of shape.
 
     Args:
         network: Maps an image ``(B, 3, H, W)`` in [0, 1] to the logarithm of depth, ``(B, 1, H, W)``.
         shift: Constant added to the network's depth, in its unit.
-        learn_shift: Whether that constant is learned, from ``shift`` on.
+        learn_shift: Whether the constant is a trained parameter, initialised with ``shift``.
         evaluation: Least squares over scale and shift, the zero-shot protocol; shapes are aligned by scale alone.
         base: Arguments of :class:`~lightning_modules.tasks.depth.DepthModule`.
     """
@@ -41,7 +41,7 @@ class ShiftedDepth(DepthModule):
         super().__init__(evaluation=evaluation, **base)
         self.network = network
         self.learn_shift = learn_shift
-        # A tensor with or without gradient, so that it is part of every checkpoint.
+        # A parameter also without gradient, so that it is part of every checkpoint.
         self.scaled_shift = nn.Parameter(torch.tensor(shift / SHIFT_RATE), requires_grad=learn_shift)
         self.shape_metrics = nn.ModuleDict(
             {
@@ -65,13 +65,13 @@ class ShiftedDepth(DepthModule):
         return self.network(image).float().clamp(-15.0, 15.0).exp()
 
     def shifted(self, raw: Tensor, *, shift_learns: bool = True) -> Tensor:
-        """Depth with the shift, not below a small share of each image's median, which a negative one may cross."""
+        """Depth with the shift, clamped to a small share of each image's median, since the shift may be negative."""
         shift = self.shift if shift_learns else self.shift.detach()
         median = masked_median_per_image(raw.detach(), torch.ones_like(raw, dtype=torch.bool)).view(-1, 1, 1, 1)
         return torch.maximum(raw + shift, FLOOR_OF_MEDIAN * median)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Depth of an image, up to one unknown scale.
+        """Depth of images, up to one unknown scale.
 
         Args:
             image: float32 ``(B, 3, H, W)``, RGB in [0, 1].

@@ -1,4 +1,4 @@
-"""Which new views of a scene a consistency loss looks at: drawn from torch's generator, wider as training goes on."""
+"""Random new views of scenes for consistency losses, with angles that grow in the course of training."""
 
 import math
 from typing import Literal, NamedTuple
@@ -12,14 +12,14 @@ from lightning_modules.schedules import linear_ramp
 About = Literal["camera", "scene"]
 
 MAX_ZOOM = 10.0
-"""Views that would have to zoom in farther than this look beyond the photo instead; what they see there is masked."""
+"""Largest zoom; views that need a larger one extend beyond the photo, where they are masked."""
 
 
 class SampledViews(NamedTuple):
-    """Views in pairs that differ in the sign of yaw and pitch: the first half turns one way, the second the other."""
+    """Pairs of views of opposite yaw and pitch: the first half has one sign, the second half the other."""
 
     views: Views
-    """Of ``2 B`` images: all B images of one sign, then all of the other."""
+    """``2 B`` cameras: those of all B images with one sign, then with the other."""
     yaw: Tensor
     """``(2 B,)``, radians."""
     pitch: Tensor
@@ -29,17 +29,17 @@ class SampledViews(NamedTuple):
 class ViewSampler:
     """Draws a pair of opposite views for each image.
 
-    ``about: camera`` turns the camera about its own centre: the view is a homography of the photo, free of holes and of
-    rendering artefacts, and zoomed in so far that it shows nothing but the photo. ``about: scene`` turns the scene
-    about a pivot on the optical axis at its median depth and moves it, as the paper does: parallax, but holes too.
+    ``about: camera`` rotates the camera about its own centre. The view is a homography of the photo without holes or
+    rendering artefacts, zoomed in so that it stays inside the photo. ``about: scene`` rotates the scene about a pivot
+    on the optical axis at its median depth and translates it, as the paper does, which gives parallax and holes.
 
     Args:
         about: ``camera`` or ``scene``.
         yaw_degrees: Largest yaw.
         pitch_degrees: Largest pitch.
-        smallest: Angles are drawn from that share of the largest up to it, since a tiny turn says nothing.
-        translation: Largest movement in x and y for ``scene``, in median depths.
-        translation_z: Largest movement in z for ``scene``, in median depths.
+        smallest: Smallest angle as a share of the largest, since a tiny rotation carries no signal.
+        translation: Largest translation in x and y for ``scene``, in median depths.
+        translation_z: Largest translation in z for ``scene``, in median depths.
         curriculum: Part of the training, after the warm-up, over which the largest angles grow from half of theirs.
 
     Raises:
@@ -63,9 +63,7 @@ class ViewSampler:
             if not 0 <= degrees < 90:
                 raise ValueError(f"{name} is {degrees}, but must lie in [0, 90)")
         if yaw_degrees == pitch_degrees == 0:
-            raise ValueError(
-                "yaw_degrees and pitch_degrees are both 0, but a view that does not turn shows nothing new"
-            )
+            raise ValueError("yaw_degrees and pitch_degrees are both 0, but a view without rotation carries no signal")
         for name, share in (("smallest", smallest), ("curriculum", curriculum)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is {share}, but must lie in [0, 1]")
@@ -80,7 +78,7 @@ class ViewSampler:
         self.curriculum = curriculum
 
     def reach(self, progress: float) -> float:
-        """Share of the largest angles that may be drawn at a part of the training after the warm-up, 0.5 to 1."""
+        """Limit of the angles as a share of the largest, 0.5 to 1, at a part of the training after the warm-up."""
         return 0.5 + 0.5 * linear_ramp(max(progress, 0.0), length=self.curriculum)
 
     def draw(self, K: Tensor, median_depth: Tensor, *, size: tuple[int, int], progress: float = 1.0) -> SampledViews:
@@ -88,9 +86,9 @@ class ViewSampler:
 
         Args:
             K: ``(B, 3, 3)``, pixels.
-            median_depth: ``(B,)``, positive, the unit of depth; used by ``scene`` alone.
+            median_depth: ``(B,)``, positive, the unit of depth; used only by ``scene``.
             size: Height and width of the photos.
-            progress: Part of the training after the warm-up that is done.
+            progress: Fraction of the training after the warm-up, 0 to 1.
         """
         B, like = len(K), K
         reach = self.reach(progress)
@@ -108,14 +106,14 @@ class ViewSampler:
     def opposite(
         self, K: Tensor, median_depth: Tensor, *, yaw: Tensor, pitch: Tensor, shift: Tensor, size: tuple[int, int]
     ) -> SampledViews:
-        """The pair of views of given angles and of their negatives.
+        """The pairs of views with the given angles and with their negatives.
 
         Args:
             K: ``(B, 3, 3)``, pixels.
             median_depth: ``(B,)``.
             yaw: ``(B,)``, radians.
             pitch: ``(B,)``, radians.
-            shift: ``(B, 3)``, movement in median depths, for ``scene``.
+            shift: ``(B, 3)``, translation in median depths, for ``scene``.
             size: Height and width of the photos.
         """
         B = len(K)
@@ -125,7 +123,7 @@ class ViewSampler:
         zero = torch.zeros_like(R[:, 0])
         if self.about == "camera":
             zoom = inner_zoom(K, R, height=size[0], width=size[1])
-            # One zoom for both views of a pair, or the network would see them at different scales.
+            # One zoom for both views of a pair, so that both have one scale.
             zoom = zoom.view(2, B).amax(dim=0).clamp(max=MAX_ZOOM).repeat(2)
             T = turn_about(R, pivot=zero, translation=zero)
             return SampledViews(Views(T, zoomed_intrinsics(K, zoom)), yaw, pitch)

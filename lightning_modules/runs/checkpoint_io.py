@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written beside their place and renamed, and never with ruined weights."""
+"""Atomic writing of checkpoints, which refuses weights that are not finite."""
 
 import os
 import sys
@@ -10,26 +10,26 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint into its own folder under another name, then renames it.
+    """Writes a checkpoint under a temporary name in the target's folder, then renames it.
 
-    Lightning writes to the system's temporary folder first, and moving from there is a copy where that is another file
-    system: a job killed at that moment leaves half a checkpoint in place of the last good one. Weights that are NaN
-    or infinite are not written at all, so that what stands in their place stays the newest good checkpoint.
+    Lightning writes to the system's temporary folder and moves the file, which is a copy between two file systems: a
+    job killed at that moment leaves half a checkpoint in place of the last good one. Weights that are NaN or infinite
+    are not written, so that the existing file stays the newest good checkpoint.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write a checkpoint; one with ruined weights is named on stderr instead.
+        """Write a checkpoint, or a line on stderr if its weights are not finite.
 
         Raises:
-            OSError: If it cannot be written, the disk being full for one; what stood at ``path`` still does.
+            OSError: If it cannot be written, e.g. on a full disk; an existing file at ``path`` is kept.
         """
         target = Path(path)
-        ruined = ruined_weights(checkpoint)
-        if ruined:
+        bad = non_finite_weights(checkpoint)
+        if bad:
             kept = "what it holds is kept" if target.is_file() else "it is not written"
             sys.stderr.write(
-                f"the weights of step {checkpoint.get('global_step', 0)} are not finite ({len(ruined)} tensors, first "
-                f"'{ruined[0]}'), so they are not saved as {target}: {kept}\n"
+                f"the weights of step {checkpoint.get('global_step', 0)} are not finite ({len(bad)} tensors, first "
+                f"'{bad[0]}'), so they are not saved as {target}: {kept}\n"
             )
             return
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,13 +45,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise OSError(f"checkpoint {target} could not be written ({error}); earlier ones are kept") from error
 
 
-def ruined_weights(checkpoint: dict[str, Any]) -> list[str]:
+def non_finite_weights(checkpoint: dict[str, Any]) -> list[str]:
     """Names of the weights of a checkpoint that hold NaN or infinity, averaged weights included.
 
-    Negative infinity beside nothing but zeros is a mask, which is meant to be so.
+    A tensor of zeros and negative infinity is an additive mask and is accepted.
 
     Args:
-        checkpoint: What Lightning is about to write.
+        checkpoint: The content of the checkpoint.
     """
     names = []
     for part in ("state_dict", "current_model_state"):

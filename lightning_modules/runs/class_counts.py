@@ -1,4 +1,4 @@
-"""Number of classes of a network, read from the data or a checkpoint where the configuration has null."""
+"""Number of classes of a network, taken from the data or a checkpoint if the configuration has null."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +15,14 @@ _KEY = "n_classes"
 
 
 def fill_class_count(config: Namespace, checkpoint: Path | None = None) -> None:
-    """Write the number of classes of the data into a configuration whose network has ``n_classes: null``.
+    """Replace ``n_classes: null`` of the network in a configuration by the number of classes of the data.
 
-    Everything that is made from the configuration afterwards (its record, the hyper-parameters in a checkpoint) then
-    holds the number, so that a module is built again without its data. A number that the user has set stays.
+    The record of the run and the hyper-parameters in its checkpoints then have the number, so that a module can be
+    built without its data. A number that is set is kept.
 
     Args:
-        config: Configuration of a subcommand with ``model`` and ``data``; only ``n_classes`` is written.
-        checkpoint: What the run loads, if anything; asked where the data have no classes, such as a folder of photos.
+        config: Configuration of a subcommand with ``model`` and ``data``; only ``n_classes`` is changed.
+        checkpoint: The checkpoint that the run loads, if any; used if the data have no classes (photos).
 
     Raises:
         FileNotFoundError: If the checkpoint, or a file that the data take their classes from, does not exist.
@@ -38,27 +38,27 @@ def fill_class_count(config: Namespace, checkpoint: Path | None = None) -> None:
         trained = _network(read_checkpoint(checkpoint)[RECIPE_KEY]["model"])
         count = None if trained is None else trained.get(_KEY)
     if count is None:
-        asked = "the run has no data" if data is None else f"the data of {data.class_path} have no classes"
+        reason = "the run has no data" if data is None else f"the data of {data.class_path} have no classes"
         raise ValueError(
-            f"{asked} from which the network could take how many it tells apart: {OBJECTS.source}, give the file of a "
+            f"{reason}, so the number of classes of the network is not known: {OBJECTS.source}, give the file of a "
             "trained checkpoint as ckpt_path, or set model.init_args.network.init_args.n_classes"
         )
     network[_KEY] = int(count)
 
 
 def _network(model: Mapping[str, Any] | Namespace | None) -> Any:
-    """Arguments of a model's network, out of those of the model: plain values or a namespace, as the model's are."""
+    """Arguments of the network among the arguments of a model, as plain values or as a namespace."""
     network = None if model is None else model.get("network")
     return network.get("init_args") if isinstance(network, dict | Namespace) else None
 
 
 def _of_data(data: Namespace | None) -> int | None:
-    """Number of classes of a data module that is built for this alone."""
+    """Number of classes of a data module, which is built only to read it."""
     if data is None:
         return None
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)
-    # A throw-away module must not shift the draws of the run that is about to start.
+    # Building it must not change the random state of the run.
     with torch.random.fork_rng(devices=[]):
         count: int | None = getattr(parser.instantiate(Namespace(data=data)).data, _KEY, None)
     return count

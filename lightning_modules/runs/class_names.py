@@ -1,4 +1,4 @@
-"""Class names of a network, stored in its checkpoint, as a folder of photos has none."""
+"""Class names of a network, stored in its checkpoint for prediction on images without classes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +10,10 @@ IDS_KEY = "category_ids"
 
 
 class NamedClasses:
-    """For modules that predict classes: what a checkpoint says about them.
+    """Mixin of modules that predict classes: the names and ids of the classes from a checkpoint.
 
     Attributes:
-        class_names: Name of label k at k - 1, or None where the checkpoint holds no names (or there is none).
+        class_names: Name of label k at k - 1, or None without a checkpoint or names in it.
         category_ids: The data set's own id of label k at k - 1, or None.
     """
 
@@ -21,7 +21,7 @@ class NamedClasses:
     category_ids: list[int] | None = None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the names that stand in a checkpoint."""
+        """Read the names and ids from a checkpoint."""
         recipe = checkpoint.get(RECIPE_KEY)
         if isinstance(recipe, Mapping):
             names, ids = recipe.get(NAMES_KEY), recipe.get(IDS_KEY)
@@ -33,12 +33,12 @@ def class_table(data: object, module: object) -> dict[str, list[str] | list[int]
     """Names and ids of the classes of a data module, for the checkpoint of a module that predicts classes.
 
     Args:
-        data: A data module; what it does not know is left out.
-        module: What is trained on it; one that predicts no classes gets no names.
+        data: A data module; attributes that it lacks are left out.
+        module: The module trained on it; empty unless it is a :class:`NamedClasses`.
 
     Returns:
-        Plain values under ``NAMES_KEY`` and ``IDS_KEY``; those that the module knows from its own checkpoint where the
-        data have none, or another number of them.
+        Plain values under ``NAMES_KEY`` and ``IDS_KEY``: those of the data or, if it has none or another number of
+        them, those that the module read from its own checkpoint.
     """
     if not isinstance(module, NamedClasses):
         return {}

@@ -1,4 +1,4 @@
-"""Where a run lives and under which name: ``<runs_dir>/<experiment>/<run id>``, the same for every rank and requeue."""
+"""The folder of a run, ``<runs_dir>/<experiment>/<run id>``, the same for every rank and after a requeue."""
 
 import contextlib
 import os
@@ -24,11 +24,11 @@ _LONGEST_NAME = 100  # two of them and a suffix are one W&B id and one folder's 
 
 
 def check_name(name: object, what: str) -> str:
-    """Make sure that a name is one part of a path, so that what is written under it stays in the folder of all runs.
+    """Make sure that a name is one part of a path, so that its files stay in the folder of all runs.
 
     Args:
         name: Name of an experiment, a run, a variant.
-        what: How a sentence calls it.
+        what: Name of the setting, for the message.
 
     Returns:
         The name.
@@ -76,12 +76,12 @@ def run_id() -> str:
 
 
 def place_run(config: Namespace, subcommand: str) -> Path:
-    """Name the experiment of a configuration and find the run's folder.
+    """Set the name of the experiment in a configuration and return the run's folder.
 
     Args:
-        config: Resolved configuration of a subcommand; only ``experiment`` is written, and only where it is not set, so
-            that the configuration can be run again into another folder.
-        subcommand: Everything but ``fit`` gets its name appended, so that it never writes into a training's folder.
+        config: Resolved configuration of a subcommand; only ``experiment`` is changed, and only where it is not set, so
+            that the configuration can be reused with another folder.
+        subcommand: Appended to the run id unless it is ``fit``, so that it never writes into a training's folder.
 
     Returns:
         ``<runs_dir>/<experiment>/<run id>``, or the ``default_root_dir`` that the configuration names.
@@ -92,7 +92,7 @@ def place_run(config: Namespace, subcommand: str) -> Path:
     if config.experiment is None:
         files = config.get("config")
         stem = Path(str(files[0])).stem if files else ""
-        # A file may have a name that no folder of runs or W&B run can have.
+        # A file name may have characters that a run's folder or a W&B run cannot have.
         config.experiment = re.sub(r"[^\w.-]+", "_", stem).lstrip(".-") or "unnamed"
     check_name(config.experiment, "experiment")
     if config.trainer.default_root_dir is not None:
@@ -101,9 +101,9 @@ def place_run(config: Namespace, subcommand: str) -> Path:
 
 
 class RunFolder(Callback):
-    """The folder of a run, which a run that is refused before its first batch does not leave behind.
+    """The folder of a run, which is removed again if the run is refused before its first batch.
 
-    Make it before anything is written there.
+    Create this object before anything is written to the folder.
 
     Args:
         path: The run's folder.
@@ -116,13 +116,13 @@ class RunFolder(Callback):
 
     @property
     def kept(self) -> bool:
-        """Whether the folder stays where the command ends now."""
+        """Whether the folder would be kept if the command ended now."""
         return self._used or self.path not in self._missing
 
     def leave(self) -> None:
-        """Remove what this process made, if no batch was begun; say where the weights are if one was.
+        """Remove the folder if no batch was started; otherwise print where the last weights are.
 
-        A folder that was there before is never touched, whatever lies in it.
+        A folder that existed before is not changed.
         """
         last = self.path / CHECKPOINT_FOLDER / "last.ckpt"
         if not is_first_rank():
@@ -133,11 +133,11 @@ class RunFolder(Callback):
         elif not self.kept:
             shutil.rmtree(self.path, ignore_errors=True)
             for folder in self._missing[1:]:
-                with contextlib.suppress(OSError):  # another run is in it by now
+                with contextlib.suppress(OSError):  # another run uses it by now
                     folder.rmdir()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Move the checkpoints of an earlier training of this name aside, unless this one goes on from them."""
+        """Rename the checkpoint folder of an earlier training of this name, unless this training resumes from it."""
         folder = self.path / CHECKPOINT_FOLDER
         goes_on = trainer.ckpt_path is not None and Path(trainer.ckpt_path).resolve().is_relative_to(
             self.path.resolve()
@@ -153,24 +153,24 @@ class RunFolder(Callback):
         sys.stderr.write(f"{self.path} holds an earlier training, whose checkpoints are now in {kept}.\n")
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Remember that the run has begun."""
+        """Note that the run has started."""
         self._used = True
 
     def on_validation_batch_start(self, *_: Any) -> None:
-        """Remember that the run has begun."""
+        """Note that the run has started."""
         self._used = True
 
     def on_test_batch_start(self, *_: Any) -> None:
-        """Remember that the run has begun."""
+        """Note that the run has started."""
         self._used = True
 
     def on_predict_batch_start(self, *_: Any) -> None:
-        """Remember that the run has begun."""
+        """Note that the run has started."""
         self._used = True
 
 
 def is_first_rank() -> bool:
-    """Whether this process is the first of the run, told from the environment, before any trainer exists."""
+    """Whether this process is the first of the run, according to the environment, before a trainer exists."""
     ranks = [whole_number(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")]
     return next((rank for rank in ranks if rank is not None), 0) == 0
 
@@ -192,10 +192,10 @@ def git_commit() -> str:
 
 
 def set_aside(path: Path) -> Path:
-    """Give a file or folder of an earlier attempt another name, so that a new one does not replace it.
+    """Rename a file or folder of an earlier attempt, so that a new one does not replace it.
 
     Args:
-        path: What is renamed, say ``metrics.csv``.
+        path: The file or folder, e.g. ``metrics.csv``.
 
     Returns:
         Its new place, ``metrics.<n>.csv`` with the next free n, from 1.
@@ -208,7 +208,7 @@ def set_aside(path: Path) -> Path:
 
 
 def keep_previous_metrics(run_dir: Path) -> None:
-    """Move the metrics of an earlier attempt aside: the CSV logger deletes what it finds in its place.
+    """Rename the metrics file of an earlier attempt, which the CSV logger would delete.
 
     Args:
         run_dir: The run's folder.

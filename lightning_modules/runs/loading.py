@@ -1,4 +1,4 @@
-"""A trained module from its checkpoint alone, without the experiment file and without any download.
+"""Loads a trained module from its checkpoint alone, without the experiment file and without a download.
 
 Every :class:`~lightning_modules.tasks.base.PaperModule` writes a recipe of itself into its checkpoints, under the key
 ``RECIPE_KEY``: ``{"class_path": ..., "model": {init args as plain values}}``. Where weights were averaged (Lightning's
@@ -30,11 +30,11 @@ class CheckpointError(ValueError):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of this project onto the CPU, without running any code that it might hold.
+    """Read a checkpoint of this project onto the CPU, without executing code that it may contain.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        CheckpointError: If the file is no checkpoint, is damaged, or comes from elsewhere or from an earlier version.
+        CheckpointError: If the file is not a checkpoint of this project and version, or damaged.
     """
     if path.is_dir():
         raise CheckpointError(f"checkpoint '{path}' is a folder; name the file in it{_others_beside(path)}")
@@ -49,7 +49,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             message = f"'{path}' is not a checkpoint{_others_beside(path)}"
         raise CheckpointError(message) from error
     except Exception as error:  # torch's reader and unpickler raise a dozen unrelated types on foreign bytes
-        if isinstance(error, OSError) and error.filename is not None:  # not read at all, for want of a right for one
+        if isinstance(error, OSError) and error.filename is not None:  # not readable, e.g. without permission
             raise
         raise CheckpointError(
             f"checkpoint '{path}' is damaged or truncated, or not a checkpoint{_others_beside(path)}"
@@ -78,24 +78,24 @@ def _check_settings(recipe: dict[str, Any], path: Path) -> None:
 
 
 def _others_beside(path: Path) -> str:
-    """The whole checkpoints in the folder of a path that cannot be used, for the end of a sentence; maybe empty."""
+    """End of a sentence that lists other complete checkpoints in the folder of a path; may be empty."""
     folder = path if path.is_dir() else path.parent
     names = sorted(other.name for other in folder.glob("*.ckpt") if other != path and zipfile.is_zipfile(other))
     return f"; {folder} also holds {', '.join(names[:_SHOWN_KEYS])}" if names else ""
 
 
 def load_module(checkpoint_path: Path) -> LightningModule:
-    """Build the module that a checkpoint holds and load its weights strictly.
+    """Build the module of a checkpoint and load its weights strictly.
 
     Args:
         checkpoint_path: A ``.ckpt`` file written in training.
 
     Returns:
-        The module on the CPU, in eval mode. No pretrained weights are read on the way.
+        The module on the CPU, in eval mode. Pretrained weights are not read.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        CheckpointError: If the file is no checkpoint of this project, is damaged, or its weights do not fit its class.
+        CheckpointError: If it is not a checkpoint of this project, is damaged, or its weights do not fit its class.
     """
     checkpoint = read_checkpoint(checkpoint_path)
     recipe = checkpoint[RECIPE_KEY]
@@ -110,23 +110,23 @@ def load_module(checkpoint_path: Path) -> LightningModule:
 
 
 def check_checkpoint(path: Path, model: Namespace) -> dict[str, Any]:
-    """Make sure that a checkpoint fits the model of a configuration, before anything else is done with either.
+    """Make sure that the weights of a checkpoint fit the model of a configuration.
 
     Args:
         path: A ``.ckpt`` file.
         model: The model's configuration, ``class_path`` and ``init_args``.
 
     Returns:
-        What the file holds.
+        Content of the file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        CheckpointError: If the file is no checkpoint of this project, is damaged, or holds another model.
+        CheckpointError: If the file is not a checkpoint of this project, is damaged, or holds another model.
     """
     checkpoint = read_checkpoint(path)
     init_args = model.get("init_args")
     recipe = {"class_path": model.class_path, "model": init_args.as_dict() if init_args is not None else {}}
-    # A throw-away module must not shift the draws of the run that is about to start.
+    # Building a module must not change the random state of the run.
     with torch.random.fork_rng(devices=[]):
         module = _build(recipe, path)
     _check_fit(module, checkpoint["state_dict"], path, recipe["class_path"])
@@ -136,7 +136,7 @@ def check_checkpoint(path: Path, model: Namespace) -> dict[str, Any]:
 def without_pretrained(value: Any) -> Any:
     """A copy of a configuration (namespaces, dicts, lists, tuples) in which every ``encoder_weights`` is None.
 
-    For a module whose weights come from a checkpoint: nothing is downloaded on the way.
+    For modules whose weights come from a checkpoint, so that nothing is downloaded.
     """
     if isinstance(value, Namespace):
         return Namespace(**without_pretrained(vars(value)))
@@ -149,7 +149,7 @@ def without_pretrained(value: Any) -> Any:
 
 
 def innermost_reason(error: BaseException) -> str:
-    """What a constructor raised, out of jsonargparse's report of all the types that it tried in vain, as a sentence."""
+    """The message of a constructor's error, extracted from jsonargparse's report of all the types that it tried."""
     while error.__cause__ is not None and "against any of the Union subtypes" in str(error):
         error = error.__cause__
     return plain_reason(error)
@@ -160,7 +160,7 @@ def _build(recipe: dict[str, Any], path: Path) -> LightningModule:
     parser.add_subclass_arguments(LightningModule, "module", required=True)
     settings = {"class_path": recipe["class_path"], "init_args": recipe["model"]}
     try:
-        # Stripped after parsing, so that defaults of arguments that the recipe leaves out are caught as well.
+        # Removed after parsing, so that defaults of arguments that are not in the recipe are included.
         config = without_pretrained(parser.parse_object({"module": settings}))
         return parser.instantiate(config).module
     except (ArgumentError, ImportError, TypeError, ValueError) as error:
@@ -177,7 +177,7 @@ def _check_fit(module: LightningModule, state_dict: dict[str, Tensor], path: Pat
 
 
 def _mismatches(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    """What keeps a state dict from being loaded strictly, in words that name the first few keys."""
+    """The reasons why a state dict cannot be loaded strictly, with the first few keys of each."""
     reshaped = [
         f"{key} {tuple(found[key].shape)} instead of {tuple(wanted[key].shape)}"
         for key in wanted

@@ -1,4 +1,4 @@
-"""The loggers of a run: a CSV file always, and W&B, grouped and tagged so that runs compare from the first day."""
+"""The loggers of a run: always a CSV file, and W&B with a group and tags by which runs are compared."""
 
 import contextlib
 import io
@@ -19,19 +19,19 @@ from lightning_modules.runs.folder import is_first_rank, keep_previous_metrics, 
 from lightning_modules.runs.wandb_access import wandb_mode, why_unreachable
 
 INIT_TIMEOUT_S = 20.0
-"""Longest time that the W&B server may take to begin a run; then the run goes on offline."""
+"""Longest time to wait for the W&B server when a run begins; after it the run is logged offline."""
 FINISH_TIMEOUT_S = 120.0
-"""Longest time that an ended run waits for its uploads; what is left stays on the disk, for ``wandb sync``."""
+"""Longest time that a finished run waits for its uploads; the rest stays on the disk, for ``wandb sync``."""
 
 
-class PatientWandbLogger(WandbLogger):
-    """A W&B logger that costs no run: where W&B fails, it says so in one line and goes on offline, or without.
+class FailSafeWandbLogger(WandbLogger):
+    """A W&B logger whose failures do not stop a run: it prints one line and continues offline, or without W&B.
 
     Args:
-        run_dir: The run's folder, for the line that says how to upload what was kept.
-        offline: Whether nothing is sent from the start.
-        why_offline: Reason that the line about it gives, if any.
-        arguments: What ``WandbLogger`` takes.
+        run_dir: The run's folder, for the line about how to upload the offline run.
+        offline: Whether the run is offline from the start.
+        why_offline: Reason for that, printed if given.
+        arguments: Further arguments of ``WandbLogger``.
     """
 
     def __init__(self, run_dir: Path, *, offline: bool, why_offline: str | None = None, **arguments: Any) -> None:
@@ -39,21 +39,21 @@ class PatientWandbLogger(WandbLogger):
         self._run_dir = run_dir
         self._fails = False
         why = "" if why_offline is None else f" ({why_offline})"
-        # Said with the first numbers: a run that is refused before them leaves nothing to upload.
+        # Printed with the first metrics: a run that is refused before them leaves nothing to upload.
         self._note = f"W&B is offline{why}. {_how_to_sync(run_dir)}" if offline else ""
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, begun on first use: as it was asked for, else offline, else one that keeps nothing."""
+        """The W&B run, started on first use: in the requested mode, else offline, else disabled."""
         fallbacks = ["disabled"] if self._offline else ["offline", "disabled"]
         while self._experiment is None and fallbacks:
             try:
                 return super().experiment
-            except Exception as error:  # W&B has errors of many kinds, and none is worth a training
+            except Exception as error:  # W&B raises errors of many kinds, and none may stop a training
                 reason = _one_line(error)
             with contextlib.suppress(Exception):
-                wandb.teardown()  # else its service holds the run's id for in use
+                wandb.teardown()  # otherwise its service keeps the run's id reserved
             mode = self._wandb_init["mode"] = fallbacks.pop(0)
             self._offline = True
             goes_on = f"it is offline. {_how_to_sync(self._run_dir)}"
@@ -63,7 +63,7 @@ class PatientWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log metrics, until W&B fails."""
+        """Log metrics; after a failure of W&B do nothing."""
         if self._note:
             sys.stderr.write(self._note)
             self._note = ""
@@ -71,7 +71,7 @@ class PatientWandbLogger(WandbLogger):
             return
         try:
             super().log_metrics(metrics, step)
-        except Exception as error:  # its process was killed, its disk is full: the training goes on
+        except Exception as error:  # e.g. its process was killed or the disk is full
             self._fails = True
             sys.stderr.write(f"W&B failed ({_one_line(error)}); it is left out from here on.\n")
 
@@ -98,7 +98,7 @@ def run_loggers(config: Namespace, run_dir: Path, job_type: str) -> list[Logger]
         answer within two seconds.
 
     Raises:
-        ValueError: If ``WANDB_MODE`` or ``WANDB_API_KEY`` cannot be what it is.
+        ValueError: If ``WANDB_MODE`` or ``WANDB_API_KEY`` is not valid.
     """
     mode = wandb_mode()
     if is_first_rank():
@@ -115,7 +115,7 @@ def run_loggers(config: Namespace, run_dir: Path, job_type: str) -> list[Logger]
     settings = wandb.Settings(init_timeout=INIT_TIMEOUT_S)
     if "WANDB_FINISH_TIMEOUT" not in os.environ:
         settings.finish_timeout = FINISH_TIMEOUT_S
-    wandb_logger = PatientWandbLogger(
+    wandb_logger = FailSafeWandbLogger(
         run_dir,
         offline=mode == "offline",
         why_offline=why_offline,
@@ -127,7 +127,7 @@ def run_loggers(config: Namespace, run_dir: Path, job_type: str) -> list[Logger]
         tags=[*data, config.experiment, f"seed={config.seed_everything}", *config.tags],
         resume="allow",
         settings=settings,
-        # Said here and not by WANDB_MODE alone: W&B may have read its environment already.
+        # Set here, too: W&B may have read WANDB_MODE already.
         mode="offline" if mode == "offline" else None,
     )
     return [*loggers, wandb_logger]
@@ -136,7 +136,7 @@ def run_loggers(config: Namespace, run_dir: Path, job_type: str) -> list[Logger]
 def finish_wandb(kept: bool = True) -> None:
     """Close the W&B run, so that the next run of the same process does not continue it.
 
-    A failure is said and forgotten: what the command did, it did.
+    A failure is printed and ignored: the command itself has succeeded.
 
     Args:
         kept: Whether the run's folder stays. If not, W&B's own advice to upload it is not printed.
@@ -146,12 +146,12 @@ def finish_wandb(kept: bool = True) -> None:
     try:
         with contextlib.nullcontext() if kept else contextlib.redirect_stderr(io.StringIO()):
             wandb.finish()
-    except Exception as error:  # see PatientWandbLogger
+    except Exception as error:  # see FailSafeWandbLogger
         sys.stderr.write(f"W&B could not finish its run ({_one_line(error)}); its data are on the disk.\n")
 
 
 def _one_line(error: Exception) -> str:
-    """What an error says, in one line without a full stop at its end."""
+    """The message of an error in one line, without a full stop at its end."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 

@@ -26,16 +26,16 @@ from lightning_modules.tasks.depth import DepthModule
 
 
 class RunRecord(SaveConfigCallback):
-    """Writes ``config.yaml`` and ``run.json`` into the run's folder and tells the user where everything is.
+    """Writes ``config.yaml`` and ``run.json`` into the run's folder and prints results and paths at the end.
 
     A checkpoint gets the entry ``plumbline`` with the class path and the plain arguments of its module, so that it can
     be loaded without its configuration (``lightning_modules/runs/loading.py``), the names of its classes, if any, and,
-    for depth, what a test or a prediction needs to know of the data (``lightning_modules/runs/trained_data.py``).
+    for depth, the settings of the data that a test or prediction needs (``lightning_modules/runs/trained_data.py``).
 
     Args:
         parser: The parser of the subcommand.
         config: The resolved configuration.
-        overwrite: Given by the command line class; a requeued run writes its configuration again.
+        overwrite: Set by the command line class; a requeued run writes its configuration again.
     """
 
     def __init__(self, parser: Any, config: Any, overwrite: bool = True) -> None:
@@ -66,7 +66,7 @@ class RunRecord(SaveConfigCallback):
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         self._write(run_dir)
-        # The whole configuration, once, so that runs can be filtered and compared by any of their settings.
+        # The whole configuration, so that runs can be filtered and compared by any setting.
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(
@@ -74,7 +74,7 @@ class RunRecord(SaveConfigCallback):
                 )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock: making the data is not training."""
+        """Start the clock of the training, which does not count the preparation of data."""
         self._started_s = time.monotonic()
 
     def state_dict(self) -> dict[str, float]:
@@ -82,11 +82,11 @@ class RunRecord(SaveConfigCallback):
         return {"seconds": self._earlier_s + time.monotonic() - self._started_s}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Take over the seconds of the earlier attempts."""
+        """Restore the seconds of the earlier attempts."""
         self._earlier_s = state_dict["seconds"]
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Tell the checkpoint which module it belongs to."""
+        """Add the class path and arguments of the module to the checkpoint."""
         model = self.plain_config["model"]
         checkpoint[RECIPE_KEY] = {
             "class_path": model["class_path"],
@@ -99,7 +99,7 @@ class RunRecord(SaveConfigCallback):
             checkpoint[RECIPE_KEY][DATA_KEY] = settings_of_data(trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the training's time, best and last values."""
+        """Record the time, the best and the last values of the training."""
         if not trainer.is_global_zero:
             return
         self.record["fit_minutes"] = round(self.state_dict()["seconds"] / 60, 2)
@@ -121,7 +121,7 @@ class RunRecord(SaveConfigCallback):
         self._finish(trainer, "test")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep and show the metrics of a validation that was asked for by itself."""
+        """Record and print the metrics of the command ``validate``."""
         if trainer.state.fn == "validate":
             self._finish(trainer, "val")
 
@@ -165,7 +165,7 @@ class RunRecord(SaveConfigCallback):
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write a file beside its place and rename it, so that it is never seen half-written."""
+    """Write a file atomically: under a temporary name, then renamed."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
     partial.replace(path)

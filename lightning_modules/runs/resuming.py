@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from, and whether anything is left to train."""
+"""Checks before a run resumes: which checkpoint, whether it fits, and whether anything is left to train."""
 
 import re
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from jsonargparse import Namespace
 from lightning_modules.runs.folder import CHECKPOINT_FOLDER
 from lightning_modules.runs.loading import RECIPE_KEY
 
-_LIGHTNINGS_OWN = ("hpc", "registry")
+_WORDS_OF_LIGHTNING = ("hpc", "registry")
 
 
 def named_checkpoint(ckpt_path: str | None, run_dir: Path, subcommand: str) -> Path | None:
-    """The file that ``--ckpt_path`` stands for.
+    """The file that ``--ckpt_path`` names.
 
     Args:
         ckpt_path: A path, ``last``, another word of Lightning's, or None.
@@ -22,12 +22,12 @@ def named_checkpoint(ckpt_path: str | None, run_dir: Path, subcommand: str) -> P
         subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
 
     Returns:
-        The file, whether it exists or not; None where there is none to go on from yet, or Lightning finds it.
+        The file, whether it exists or not; None if there is none to resume from, or if Lightning resolves the word.
 
     Raises:
-        ValueError: If the word needs a training that this command does not have: untrained weights would be tested.
+        ValueError: If the word is for trainings and this is another command: it would evaluate untrained weights.
     """
-    if ckpt_path is None or ckpt_path in _LIGHTNINGS_OWN:
+    if ckpt_path is None or ckpt_path in _WORDS_OF_LIGHTNING:
         return None
     if ckpt_path not in ("last", "best"):
         return Path(ckpt_path)
@@ -45,15 +45,15 @@ def named_checkpoint(ckpt_path: str | None, run_dir: Path, subcommand: str) -> P
 
 
 def check_state_of_training(checkpoint: dict[str, Any], path: Path, model: Namespace) -> None:
-    """Make sure that a checkpoint holds the state of a training with the optimizer that goes on.
+    """Make sure that a checkpoint holds the state of a training with this optimizer and schedule.
 
     Args:
-        checkpoint: What the file holds.
+        checkpoint: Content of the file.
         path: The file.
         model: The model's configuration.
 
     Raises:
-        ValueError: If it holds weights alone, or the state of another optimizer or schedule.
+        ValueError: If it holds only weights, or the state of another optimizer or schedule.
     """
     from_weights = "lightning_modules.callbacks.start_from.StartFrom begins a training with its weights alone"
     if any(key not in checkpoint for key in ("optimizer_states", "lr_schedulers", "loops")):
@@ -75,19 +75,19 @@ def _class_path(value: Any) -> str | None:
 
 
 def check_something_is_left(checkpoint: dict[str, Any], path: Path, trainer: Namespace, run_dir: Path) -> None:
-    """Make sure that a training which goes on from a checkpoint has something to do.
+    """Make sure that a training which resumes from a checkpoint has steps left.
 
-    A run of its own that has come exactly to its end, say a requeued job that was stopped in its test, goes on to the
-    test: its best checkpoint is its own.
+    A checkpoint of the same run exactly at its end is accepted, e.g. that of a requeued job that was stopped in its
+    test: the run then continues with the test.
 
     Args:
-        checkpoint: What the file holds.
+        checkpoint: Content of the file.
         path: The file.
         trainer: The trainer's configuration.
         run_dir: The run's folder.
 
     Raises:
-        ValueError: If ``max_steps`` or ``max_epochs`` was reached before.
+        ValueError: If ``max_steps`` or ``max_epochs`` is reached already.
     """
     step = int(checkpoint.get("global_step", 0))
     max_steps = -1 if trainer.max_steps is None else trainer.max_steps

@@ -1,21 +1,21 @@
-"""Tells a task of ``srun`` from a command that was merely typed inside of a SLURM job."""
+"""Distinguishes tasks of ``srun`` from commands that are run inside a SLURM job without it."""
 
 import os
 import sys
 
 _FIRST_SPECIAL_STEP = 0xFFFFFFF0
-"""SLURM numbers the steps of ``srun`` from 0; the batch script and interactive shells have numbers from here on."""
+"""SLURM numbers the steps of ``srun`` from 0; batch scripts and interactive shells have numbers from this one on."""
 _RANK_VARIABLES = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 
 
 def whole_number(name: str) -> int | None:
-    """A number that a launcher (SLURM, torchrun) gives by the environment.
+    """A number that a launcher (SLURM, torchrun) sets in the environment.
 
     Returns:
         The number, or None where the variable is not set.
 
     Raises:
-        ValueError: If it is something else than a whole number, which Lightning could not use either.
+        ValueError: If it is not a whole number.
     """
     value = os.environ.get(name)
     if value is None:
@@ -31,21 +31,21 @@ def count_of_tasks() -> int:
 
 
 def started_by_srun() -> bool:
-    """Whether ``srun`` started this process as a task, as opposed to a command in a job's shell or batch script."""
+    """Whether ``srun`` started this process as a task, and not as a command in a job's shell or batch script."""
     step = os.environ.get("SLURM_STEP_ID", os.environ.get("SLURM_STEPID", ""))
     in_step = step.isdecimal() and int(step) < _FIRST_SPECIAL_STEP
-    by_hand = any(name.startswith("SLURM_PTY_") for name in os.environ)  # srun --pty is a shell for one person
+    by_hand = any(name.startswith("SLURM_PTY_") for name in os.environ)  # srun --pty is an interactive shell
     return in_step and not by_hand
 
 
-def settle_slurm() -> None:
-    """Make one process of a command that no ``srun`` started, whatever number of tasks its shell was given.
+def ignore_tasks_without_srun() -> None:
+    """Remove SLURM's number of tasks from the environment of a command that ``srun`` did not start.
 
-    Lightning takes the number of tasks for the number of processes, and would wait for the others without end, or stop
-    with a traceback. Nothing changes for a single task, nor for tasks of ``srun``.
+    Lightning takes the number of tasks as the number of processes, and would wait forever for the others, or stop with
+    a traceback. Nothing changes for a single task, nor for tasks of ``srun``.
 
     Raises:
-        ValueError: If ``srun`` started several tasks of a job that does not say how many there are on each node.
+        ValueError: If ``srun`` started several tasks of a job without a number of tasks per node.
     """
     tasks = count_of_tasks()
     if tasks == 1:
@@ -53,11 +53,11 @@ def settle_slurm() -> None:
     if started_by_srun() and "SLURM_PROCID" in os.environ:
         if "SLURM_NTASKS_PER_NODE" not in os.environ:
             raise ValueError(
-                f"srun started {tasks} tasks, but the job does not say how many run on each node: ask SLURM for "
+                f"srun started {tasks} tasks, but the job sets no number of tasks per node: request "
                 f"--nodes and --ntasks-per-node in place of --ntasks={tasks}, as in cluster/slurm.sbatch"
             )
         return
-    for name in _RANK_VARIABLES:  # the processes that this one starts must not take them for their own
+    for name in _RANK_VARIABLES:  # processes that this one starts must not read them
         os.environ.pop(name, None)
     sys.stderr.write(
         f"SLURM gave this shell {tasks} tasks, but srun did not start this command: it runs as one process. To use all "

@@ -1,7 +1,7 @@
-"""What a checkpoint says of the data that it was trained on, and a test that follows it.
+"""Settings of the training data that a checkpoint stores, and their use in a test.
 
-A network is used as it was trained: at the same image size, and with the same assumption about cameras that nobody
-knows. Both stand in the checkpoint, or, for those of older runs, in the ``config.yaml`` of the run around it.
+A network is evaluated as it was trained: at the same image size, and with the same field of view assumed for unknown
+cameras. Both are stored in the checkpoint or, for older ones, in the ``config.yaml`` of its run.
 """
 
 import importlib
@@ -24,17 +24,17 @@ FIELD_OF_VIEW = "assumed_field_of_view_degrees"
 SETTINGS = (IMAGE_SIZE, FIELD_OF_VIEW, "depth_scale")
 
 FIELD_OF_VIEW_ARGUMENTS = ("default_field_of_view_degrees", FIELD_OF_VIEW)
-"""What data modules call their assumption."""
+"""Names of the assumed field of view in data modules."""
 
 
 def settings_of_data(data: LightningDataModule | None) -> dict[str, Any]:
-    """Return what a checkpoint has to keep of a data module, as plain values; nothing of one that has no such thing."""
+    """Settings of a data module for its checkpoints, as plain values; those that it lacks are left out."""
     found = {name: getattr(data, name) for name in SETTINGS if getattr(data, name, None) is not None}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 def trained_settings(path: Path) -> dict[str, Any]:
-    """Return the settings of the data that a checkpoint was trained on, as far as they are known.
+    """Settings of the data that a checkpoint was trained on, as far as they are known.
 
     Args:
         path: A checkpoint of this project.
@@ -49,11 +49,11 @@ def trained_settings(path: Path) -> dict[str, Any]:
     stored = read_checkpoint(path)[RECIPE_KEY].get(DATA_KEY)
     if not isinstance(stored, dict):
         stored = settings_of_config(path.resolve().parent.parent / "config.yaml")
-    return _sound(stored)
+    return _valid(stored)
 
 
 def settings_of_config(path: Path) -> dict[str, Any]:
-    """Return the same from the ``config.yaml`` of a run; empty where the file or the entry is missing."""
+    """The same settings from the ``config.yaml`` of a run; empty if the file or the entry is missing."""
     try:
         settings: Any = yaml.safe_load(path.read_text())["data"]["init_args"]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
@@ -61,11 +61,11 @@ def settings_of_config(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         return {}
     views = [settings[name] for name in FIELD_OF_VIEW_ARGUMENTS if settings.get(name) is not None]
-    return _sound({**settings, FIELD_OF_VIEW: views[0] if views else None})
+    return _valid({**settings, FIELD_OF_VIEW: views[0] if views else None})
 
 
-def _sound(settings: dict[str, Any]) -> dict[str, Any]:
-    """The known ones among some settings, those of another type left out."""
+def _valid(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of known name and right type."""
     found: dict[str, Any] = {}
     size, view, scale = (settings.get(name) for name in SETTINGS)
     if isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size):
@@ -77,18 +77,18 @@ def _sound(settings: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def follow_training(config: Namespace, checkpoint: Path, words: Sequence[str]) -> list[str]:
-    """Make the settings of the training those of a test, wherever the command line itself does not say otherwise.
+def use_training_settings(config: Namespace, checkpoint: Path, words: Sequence[str]) -> list[str]:
+    """Replace settings of a test by those of the training, except the ones given as options on the command line.
 
-    Configuration files do not count as saying otherwise: they are written for any network.
+    Settings in configuration files are replaced, since these files are written for any network.
 
     Args:
-        config: Resolved configuration of a subcommand; its data are written to.
-        checkpoint: What is tested.
+        config: Resolved configuration of a subcommand; its data settings are changed.
+        checkpoint: The tested checkpoint.
         words: The command line.
 
     Returns:
-        A line for each setting that differs from the training's, or from what the configuration said.
+        A line for each setting that differs from the training's or was replaced.
 
     Raises:
         CheckpointError: If the file is no checkpoint of this project.
@@ -102,17 +102,17 @@ def follow_training(config: Namespace, checkpoint: Path, words: Sequence[str]) -
     for argument, setting in wanted:
         if argument not in arguments or arguments[argument] is None:
             continue
-        here = _said(arguments[argument])
+        here = _text(arguments[argument])
         if setting not in trained:
-            lines.append(f"'{checkpoint}' does not say with which {setting} it was trained: {here} is taken.")
-        elif here != (there := _said(trained[setting])):
+            lines.append(f"'{checkpoint}' has no record of the {setting} of its training: {here} is used.")
+        elif here != (there := _text(trained[setting])):
             if any(word.split("=")[0].endswith(f".{argument}") for word in words):
                 lines.append(f"{argument} is {here}, as given, but '{checkpoint}' was trained with {there}.")
             else:
                 arguments[argument] = trained[setting]
                 lines.append(
                     f"{argument} is {there}, as '{checkpoint}' was trained with, not {here} of the configuration: "
-                    f"--data.init_args.{argument} says another."
+                    f"--data.init_args.{argument} overrides it."
                 )
     return lines
 
@@ -123,5 +123,5 @@ def _is_depth(class_path: str) -> bool:
     return isinstance(model, type) and issubclass(model, DepthModule)
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return f"[{value[0]}, {value[1]}]" if isinstance(value, list | tuple) else f"{value:g}"

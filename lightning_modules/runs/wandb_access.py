@@ -1,4 +1,4 @@
-"""Whether W&B is online for a run: what the environment asks for, whether its key can be one, who answers."""
+"""Mode of W&B for a run: from the environment, the form of the key, and whether the server answers."""
 
 import difflib
 import netrc
@@ -10,7 +10,7 @@ import urllib.request
 from typing import Literal
 
 PROBE_S = 2.0
-"""Longest time that a run waits to hear from the server before it goes offline, seconds."""
+"""Longest time to wait for the server before a run is logged offline, seconds."""
 DEFAULT_SERVER = "https://api.wandb.ai"
 
 Mode = Literal["online", "offline", "disabled"]
@@ -27,11 +27,11 @@ _MIN_KEY_LENGTH = 40
 
 
 def wandb_mode() -> Mode:
-    """W&B mode: what ``WANDB_MODE`` says, else online if a key or a login is there, else offline.
+    """Mode of W&B: ``WANDB_MODE``, else online if there is a key or a login, else offline.
 
     Raises:
-        ValueError: If ``WANDB_MODE`` is no mode of W&B, ``WANDB_BASE_URL`` no address, or the run is to be online and
-            ``WANDB_API_KEY`` is no key.
+        ValueError: If ``WANDB_MODE`` is not a mode of W&B, ``WANDB_BASE_URL`` not an address, or the mode is online and
+            ``WANDB_API_KEY`` cannot be a key.
     """
     wanted = os.environ.get("WANDB_MODE", "")
     if wanted and wanted not in _MODES:
@@ -51,37 +51,37 @@ def wandb_mode() -> Mode:
 
 
 def why_unreachable(timeout_s: float = PROBE_S) -> str | None:
-    """Why the W&B server does not answer.
+    """The reason why the W&B server does not answer, or None if it does.
 
     Args:
-        timeout_s: Longest wait in seconds, for a name that is not resolved and a packet that is swallowed as well.
+        timeout_s: Longest wait in seconds, including name resolution and dropped packets.
 
     Returns:
-        None if it answers, whatever it says; else the reason.
+        None if it answers, with any content; else the reason.
     """
     server = os.environ.get("WANDB_BASE_URL", "") or DEFAULT_SERVER
     answer = [f"{server} did not answer within {timeout_s:g} s"]
 
-    def ask() -> None:
+    def probe() -> None:
         try:
             with urllib.request.urlopen(f"{server.rstrip('/')}/healthz", timeout=timeout_s):
                 answer.clear()
         except urllib.error.HTTPError as error:
-            if error.code < 500 and error.code != 407:  # not from a proxy that has no way out
+            if error.code < 500 and error.code != 407:  # not from a proxy without access
                 answer.clear()
             else:
                 answer[0] = f"{server} answers {error.code}"
         except TimeoutError:
             pass
-        except Exception as error:  # whatever is wrong with the network or the address, the run goes on without it
+        except Exception as error:  # no error of network or address may stop a run
             reason = getattr(error, "reason", error)
             if not isinstance(reason, TimeoutError):
                 answer[0] = f"{server} cannot be reached ({reason})"
 
-    # A name that cannot be resolved blocks for longer than any timeout of a socket.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(timeout_s)
+    # Resolving a name may block for longer than the timeout of the socket.
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
     return answer[0] if answer else None
 
 
@@ -94,14 +94,14 @@ def _has_login() -> bool:
 
 
 def _check_key(key: str) -> None:
-    """Refuse what cannot be a key, without showing it.
+    """Refuse a text that cannot be a key, without printing it.
 
     Raises:
-        ValueError: If it is shorter than any key of W&B or has characters that none has.
+        ValueError: If it is too short for a key of W&B or has characters that keys do not have.
     """
     if re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", key):  # a token that W&B makes for its own jobs
         return
-    secret = key.split("-", 1)[-1]  # a server of one's own puts a prefix before a dash
+    secret = key.split("-", 1)[-1]  # keys of self-hosted servers have a prefix and a dash
     if not re.fullmatch(r"[\w-]*", secret, flags=re.ASCII):
         what = "holds characters that no key of W&B has"
     elif len(secret) < _MIN_KEY_LENGTH:

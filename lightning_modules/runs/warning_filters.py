@@ -1,26 +1,26 @@
-"""Warnings and messages of lightning that a user can do nothing about."""
+"""Filters for warnings and messages of Lightning on which a user cannot act."""
 
 import logging
 import warnings
 
 HARMLESS_WARNINGS = (
-    ".*does not have many workers.*",  # two cores are busy with the training step itself
-    "Experiment logs directory .* exists",  # the old file has been moved aside
-    "The dirpath has changed from .*",  # weights of another run are used as they are
-    "Checkpoint directory .* exists and is not empty",  # those of an earlier training have a place of their own
+    ".*does not have many workers.*",  # the training step uses all cores
+    "Experiment logs directory .* exists",  # the old file has been renamed
+    "The dirpath has changed from .*",  # a checkpoint of another run is loaded
+    "Checkpoint directory .* exists and is not empty",  # checkpoints of an earlier training have been renamed
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # inside lightning
 )
 
 HARMLESS_MESSAGES = (
-    "try installing [litlogger]",  # what it brings along replaces this project's `lightning` command by its own
+    "try installing [litlogger]",  # it would replace this project's `lightning` command
     "try installing [litmodels]",
-    "was raised with message:",  # with the whole traceback of a worker; the command line says the reason itself
+    "was raised with message:",  # with the traceback of a worker; the command line prints the reason
 )
-"""Parts of what Lightning logs as information."""
+"""Parts of messages that Lightning logs as information."""
 
 
 class _LeaveOut(logging.Filter):
-    """Leaves harmless messages out; every other message of the same logger is kept."""
+    """Drops harmless messages; all other messages of the logger pass."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
@@ -30,9 +30,9 @@ class _LeaveOut(logging.Filter):
 _LEAVE_OUT = _LeaveOut()
 
 
-def quiet_lightning() -> None:
-    """Silence them for this process."""
+def ignore_harmless_warnings() -> None:
+    """Filter these warnings and messages in this process."""
     for message in HARMLESS_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).addFilter(_LEAVE_OUT)  # a logger takes the same filter only once
+        logging.getLogger(name).addFilter(_LEAVE_OUT)  # adding a filter twice has no effect

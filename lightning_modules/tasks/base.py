@@ -12,14 +12,13 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_modules.schedules import WarmupCosine
-from lightning_modules.tasks.checked import CheckedModule
+from lightning_modules.tasks.checked import CheckedModule, attached_trainer, save_configuration
 from lightning_modules.tasks.optimisation import Optimisation
-from lightning_modules.tasks.size_errors import explained
+from lightning_modules.tasks.size_errors import explain_size_errors
 from lightning_modules.tasks.task_callbacks import chosen_callbacks, without_replaced
 
 logger = logging.getLogger(__name__)
@@ -64,10 +63,7 @@ class PaperModule(CheckedModule, ABC):  # abstract, so that its defaults never s
             )
         self.loss_weights = dict(loss_weights)
         self.optimisation = optimisation
-        # Under the command line the hyper-parameters are the plain configuration, so that a checkpoint loads with
-        # weights_only=True; a module built by hand holds live objects, which do not belong into a checkpoint.
-        if _given_hyperparameters.get() is not None:
-            self.save_hyperparameters()
+        save_configuration(self)
 
     @abstractmethod
     def loss_terms(self, batch: Any) -> dict[str, Tensor]:
@@ -83,8 +79,9 @@ class PaperModule(CheckedModule, ABC):  # abstract, so that its defaults never s
         Raises:
             ValueError: If the training has no end that schedules could run to.
         """
-        # Outside, the trainer would make the training data to count their batches.
-        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+        # Outside of a training the trainer would make the training data to count their batches.
+        trainer = attached_trainer(self)
+        if trainer is None or trainer.state.fn != TrainerFn.FITTING:
             return 0.0
         steps = float(self.trainer.estimated_stepping_batches)
         if math.isinf(steps):
@@ -98,7 +95,7 @@ class PaperModule(CheckedModule, ABC):  # abstract, so that its defaults never s
             KeyError: If ``loss_terms`` and ``loss_weights`` do not have the same keys.
             ValueError: If the batch or its images are too small for the network, or do not divide by its strides.
         """
-        with explained(batch):
+        with explain_size_errors(batch):
             terms = self.loss_terms(batch)
         if terms.keys() != self.loss_weights.keys():
             raise KeyError(

@@ -1,4 +1,4 @@
-"""What a paper needs of a batch, checked on the first batch of each loop: data of another kind end in one sentence."""
+"""The keys of a batch that papers need, and the check of a batch for them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -19,16 +19,16 @@ _ACTIVITY: dict[Loop, str] = {
 
 
 class Need(NamedTuple):
-    """Keys of a batch that belong together, and where they come from."""
+    """Keys of a batch that belong together, and the data or settings that provide them."""
 
     keys: tuple[str, ...]
-    """Keys that a batch has to hold."""
+    """Keys that a batch must have."""
     kind: str
-    """What they stand for, in a few words."""
+    """Short description of their content."""
     source: str
-    """What gives them: data sets (``DATA=name``), a setting, or what to leave out."""
+    """How to provide them: data sets (``DATA=name``), a setting, or a loss term to leave out."""
     setting: bool = False
-    """Whether a setting of fitting data gives them, so that ``source`` says all there is to say."""
+    """Whether a setting of the data provides them, so that ``source`` is the whole message."""
 
 
 IMAGES = Need(("image",), "images", "take any of the data sets of images")
@@ -94,17 +94,17 @@ PSEUDO_DEPTH = Need(
 
 
 class BatchError(ValueError):
-    """A data module gives batches that a paper cannot use; the message names what is missing and what gives it."""
+    """Batches lack keys that a paper needs; the message names them and how to provide them."""
 
 
 def check_batch(batch: Any, needs: Sequence[Need], *, paper: str, loop: Loop, data: str) -> None:
-    """Make sure that a batch holds what a paper reads.
+    """Make sure that a batch has the keys that a paper reads.
 
     Args:
-        batch: What the loader gave.
-        needs: What the paper reads of it.
+        batch: A batch of the loader.
+        needs: The keys that the paper reads.
         paper: Name of the paper, for the message.
-        loop: What the batch is for.
+        loop: The loop of the batch.
         data: Name of the data module, for the message.
 
     Raises:
@@ -112,7 +112,7 @@ def check_batch(batch: Any, needs: Sequence[Need], *, paper: str, loop: Loop, da
     """
     here = set(batch) if isinstance(batch, Mapping) else set()
     missing = [need for need in needs if not here.issuperset(need.keys)]
-    # Data of another kind come first: what they lack of settings beside it would be no help.
+    # Data of another kind are reported first; missing settings do not matter then.
     missing = [need for need in missing if not need.setting] or missing
     if not missing:
         return
@@ -126,15 +126,15 @@ def check_batch(batch: Any, needs: Sequence[Need], *, paper: str, loop: Loop, da
 
 
 def check_measured(mask: Tensor, *, paper: str, data: str) -> None:
-    """Make sure that a first training batch of a paper that learns from measured depth has any.
+    """Make sure that the first training batch has measured depth, for papers that are trained on it.
 
     Args:
-        mask: bool ``(B, 1, H, W)``, where depth was measured.
+        mask: bool ``(B, 1, H, W)``, True where depth is measured.
         paper: Name of the paper, for the message.
         data: Name of the data module, for the message.
 
     Raises:
-        ValueError: If not one pixel has.
+        ValueError: If no pixel has.
     """
     if not bool(mask.any()):
         raise ValueError(
@@ -151,9 +151,9 @@ def _listed(keys: Sequence[str]) -> str:
 
 
 def first_validation_batch(data: LightningDataModule) -> Any:
-    """The first sample of the validation split as a batch of one, without a draw or a worker; None where none is had.
+    """The first sample of the validation split as a batch of one; None if it cannot be read.
 
-    It is read past the loader's sampler, so that nothing of the run to come depends on it.
+    It is read without the loader's sampler and workers, so that random state and order of the run do not change.
     """
     with isolate_rng():
         loader = _validation_loader(data)
@@ -161,9 +161,9 @@ def first_validation_batch(data: LightningDataModule) -> Any:
 
 
 def validation_measured(data: LightningDataModule) -> bool:
-    """Whether a validation sample has measured depth: they are read in order, up to the first one that has.
+    """Whether a validation sample has measured depth. Samples are read in order up to the first one that has.
 
-    True where it cannot be told, as for loaders without a data set that can be indexed.
+    True if it cannot be determined, as for loaders whose data set cannot be indexed.
     """
     with isolate_rng():
         loader = _validation_loader(data)

@@ -1,25 +1,47 @@
-"""A module that looks at the first batch of every loop before it computes anything with it."""
+"""Base of modules that check the first batch of every loop before they use it."""
 
+import inspect
 from typing import Any
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 
 from lightning_modules.tasks.batch_needs import IMAGES, Loop, Need, check_batch, first_validation_batch
 
 
+def attached_trainer(module: LightningModule) -> Trainer | None:
+    """The trainer of a module, or None outside of a run."""
+    try:
+        return module.trainer
+    except RuntimeError:  # raised by Lightning without a trainer
+        return None
+
+
+def save_configuration(module: LightningModule) -> None:
+    """Store the configuration as hyper-parameters of a module that the command line or a checkpoint builds.
+
+    The configuration has plain values, so that checkpoints load with ``weights_only=True``. A module that is built in
+    code stores none: its arguments are live objects. Without a configuration Lightning collects the arguments of the
+    constructors in the given frame and its callers; the outermost frame has none.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_back is not None:
+        frame = frame.f_back
+    module.save_hyperparameters(frame=frame)
+
+
 class CheckedModule(LightningModule):
-    """Base of modules that say what they need of a batch: data of another kind end in one sentence before step 1."""
+    """Base of modules that declare the keys they need; data without them are refused before the first step."""
 
     def __init__(self) -> None:
         super().__init__()
         self._checked: set[Loop] = set()
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
-        """What the paper reads of the batches of a loop; a paper extends it by its own."""
+        """Keys that the module reads from the batches of a loop; a paper adds its own."""
         return (IMAGES,)
 
     def check_truth(self, batch: Any) -> None:
-        """Refuse a first training batch that has what is needed, but empty; by default nothing is."""
+        """Refuse a first training batch without usable ground truth; the default accepts all."""
 
     @property
     def paper(self) -> str:
@@ -30,15 +52,16 @@ class CheckedModule(LightningModule):
     @property
     def data_name(self) -> str:
         """Name of the data module in use, for messages."""
-        data = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
+        trainer = attached_trainer(self)
+        data = None if trainer is None else getattr(trainer, "datamodule", None)
         return "the given loaders" if data is None else type(data).__name__
 
     def check_first(self, loop: Loop, batch: Any) -> None:
-        """Hold the first batch of a loop against what the paper needs; later ones pass.
+        """Check the first batch of a loop for the needed keys; later batches are not checked.
 
         Raises:
             BatchError: If the batch lacks something.
-            ValueError: If it is there, but empty.
+            ValueError: If it has the keys, but no usable ground truth.
         """
         if loop in self._checked:
             return
@@ -48,7 +71,7 @@ class CheckedModule(LightningModule):
         self._checked.add(loop)
 
     def on_fit_start(self) -> None:
-        """Look at a validation sample now: a run must not find out at its first validation that the data do not fit."""
+        """Check a validation sample before the training, not only at the first validation."""
         data = getattr(self.trainer, "datamodule", None)
         if data is not None and self.trainer.limit_val_batches != 0:
             batch = first_validation_batch(data)

@@ -25,9 +25,9 @@ from structures.choices import Quantity
 class DepthModule(EvaluatedModule):
     """Base of papers that predict depth: metrics on validation and test, depth in metres on predict.
 
-    ``val/score`` is AbsRel under the module's own protocol, lower is better: checkpoints are chosen by it. Where a
-    whole split has no measured depth, what needs it is left out of the table, and one line says so; a training whose
-    checkpoints could then not be chosen is refused before its first step.
+    ``val/score`` is AbsRel under the module's own protocol, lower is better: checkpoints are chosen by it. If a
+    split has no measured depth, the metrics that need it are left out with a message; a training whose checkpoints
+    could then not be chosen is refused before its first step.
 
     Args:
         evaluation: Protocol of validation and test.
@@ -39,20 +39,20 @@ class DepthModule(EvaluatedModule):
         self.evaluation = evaluation
         self.depth_metrics = torch.nn.ModuleDict({stage: DepthMetrics(**vars(evaluation)) for stage in STAGES})
         self.measured_images = torch.nn.ModuleDict({stage: SumMetric() for stage in STAGES})
-        self._said_no_truth: set[str] = set()
+        self._reported_no_truth: set[str] = set()
         self.flip_postprocessing = False
         self.truth_check = TruthCheck({stage: self._metrics(stage).protocol for stage in STAGES})
 
     flip_quantity: ClassVar[Quantity] = "depth"
-    """What flip post-processing blends."""
+    """The quantity that flip post-processing blends."""
     scores_without_truth: ClassVar[bool] = False
-    """Whether ``val/score`` is another number where a split has no measured depth."""
+    """Whether ``val/score`` is another metric if a split has no measured depth."""
 
     def on_fit_start(self) -> None:
-        """Refuse validation data of which none has depth, if checkpoints are chosen by the errors of depth.
+        """Refuse validation data without any measured depth if checkpoints are chosen by errors of depth.
 
         Raises:
-            ValueError: If not one validation image has a measured pixel.
+            ValueError: If no validation image has a measured pixel.
         """
         super().on_fit_start()
         data = getattr(self.trainer, "datamodule", None)
@@ -67,7 +67,7 @@ class DepthModule(EvaluatedModule):
             )
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
-        """Images, and depth to be compared with in validation and test."""
+        """Images, and in validation and test depth."""
         return (*super().needs(loop), DEPTH) if loop in ("val", "test") else super().needs(loop)
 
     def task_callbacks(self) -> list[Callback]:
@@ -76,7 +76,7 @@ class DepthModule(EvaluatedModule):
 
     @property
     def scale_known(self) -> bool:
-        """Whether depth is in metres, as opposed to an unknown scale."""
+        """Whether depth is in metres and not up to an unknown scale."""
         return True
 
     @abstractmethod
@@ -99,14 +99,14 @@ class DepthModule(EvaluatedModule):
         return self.with_flip(self.predict_depth, batch)
 
     def with_flip(self, predict: Callable[[Any], Tensor], batch: Any) -> Tensor:
-        """What ``predict`` gives for a batch, blended with that of the mirror images if it is wanted."""
+        """Result of ``predict`` for a batch, blended with that of the mirror images if flipping is on."""
         if not self.flip_postprocessing:
             return predict(batch)
         return blended_with_mirror_image(predict, batch, quantity=self.flip_quantity)
 
     def _metrics(self, stage: Stage) -> DepthMetrics:
         metrics = self.depth_metrics[stage]
-        assert isinstance(metrics, DepthMetrics)  # for the type checker: a ModuleDict forgets
+        assert isinstance(metrics, DepthMetrics)  # for the type checker
         return metrics
 
     def check_evaluated(self, stage: Stage, batch: DepthBatch) -> None:
@@ -117,7 +117,7 @@ class DepthModule(EvaluatedModule):
         """
         measured = batch["depth_mask"].flatten(1).any(dim=1)
         cast(SumMetric, self.measured_images[stage]).update(measured.float())
-        self.truth_check.look(stage, batch)
+        self.truth_check.check(stage, batch)
 
     def update_metrics(self, stage: Stage, batch: DepthBatch) -> None:
         """Predict a batch and add its errors of depth."""
@@ -146,17 +146,17 @@ class DepthModule(EvaluatedModule):
     def logged_metrics(self, stage: Stage) -> dict[str, Tensor]:
         """Metrics of the table: without those that lack ground truth, with ``_pp`` after flip post-processing."""
         values = self._without_truth(stage, self.stage_metrics(stage))
-        self.truth_check.explain(stage, values)
+        self.truth_check.warn_if_nan(stage, values)
         if not self.flip_postprocessing:
             return values
         return {name if name == "score" else f"{name}_pp": value for name, value in values.items()}
 
     def _without_truth(self, stage: Stage, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The metrics of a split, without those that its missing depth leaves empty, and a line that says so."""
+        """The metrics of a split; without measured depth those that need it are left out, with a message."""
         if float(cast(SumMetric, self.measured_images[stage]).compute()) > 0:
             return values
-        if stage not in self._said_no_truth and self.trainer.is_global_zero:
-            self._said_no_truth.add(stage)
+        if stage not in self._reported_no_truth and self.trainer.is_global_zero:
+            self._reported_no_truth.add(stage)
             split = "validation" if stage == "val" else "test"
             score = ": val/score is the photometric error" if self.scores_without_truth and stage == "val" else ""
             logger.warning(
@@ -173,17 +173,17 @@ class DepthModule(EvaluatedModule):
 
     @property
     def unscored(self) -> str | None:
-        """Why the last stage has no score although there is ground truth, one sentence; None where it has one."""
+        """The reason why the last stage has no score although there is ground truth; None if it has one."""
         return self.truth_check.unscored
 
     def on_train_batch_start(self, batch: DepthBatch, batch_idx: int) -> None:
-        """Check the unit of the truth, once.
+        """Check the unit of the first ground truth.
 
         Raises:
             ValueError: If measured depth cannot be in metres.
         """
         super().on_train_batch_start(batch, batch_idx)
-        self.truth_check.look("train", batch)
+        self.truth_check.check("train", batch)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Depth ``(B, 1, H, W)`` in metres for a batch of images."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from lightning_modules.tasks.base import PaperModule
-from lightning_modules.tasks.size_errors import explained
+from lightning_modules.tasks.size_errors import explain_size_errors
 
 Stage = Literal["val", "test"]
 STAGES: tuple[Stage, ...] = ("val", "test")
@@ -45,12 +45,12 @@ class EvaluatedModule(PaperModule):
 
     @property
     def unscored(self) -> str | None:
-        """Why the last stage has no score although there is ground truth, one sentence; None where it has one."""
+        """The reason why the last stage has no score although there is ground truth; None if it has one."""
         return None
 
     def _evaluate(self, stage: Stage, batch: Any) -> None:
         self.check_evaluated(stage, batch)
-        with explained(batch):
+        with explain_size_errors(batch):
             self.update_metrics(stage, batch)
 
     def _log_stage(self, stage: Stage) -> None:

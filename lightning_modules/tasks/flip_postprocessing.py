@@ -11,9 +11,9 @@ from structures.choices import Quantity
 
 
 def mirrored_batch(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """A batch with its images and intrinsics mirrored; whatever else it holds stays.
+    """A batch with mirrored images and intrinsics; its other entries are not changed.
 
-    Padding at the right of an image (``content_size``, of batches of one) stays there: its content alone is mirrored.
+    Padding at the right of an image (``content_size``, of batches of one) stays there; only the content is mirrored.
 
     Args:
         batch: ``image`` ``(B, 3, H, W)`` and, if known, ``K`` ``(B, 3, 3)``.
@@ -31,13 +31,13 @@ def blended_with_mirror_image(
     """Depth of a batch, blended with that of its mirror images.
 
     Args:
-        predict: Gives depth ``(B, 1, H, W)`` of a batch.
+        predict: Returns depth ``(B, 1, H, W)`` of a batch.
         batch: See :func:`mirrored_batch`.
-        quantity: What is blended: ``disparity`` (1 / depth, as the papers that predict it do; depth has to be
-            positive), or ``depth``.
+        quantity: The blended quantity: ``disparity`` (1 / depth, as in papers that predict it; depth must be positive)
+            or ``depth``.
 
     Returns:
-        ``(B, 1, H, W)``; padding is that of the images themselves.
+        ``(B, 1, H, W)``; padding is that of the images.
     """
     depth, mirrored = predict(batch), predict(mirrored_batch(batch))
     width = _content_width(batch)
@@ -50,7 +50,7 @@ def blended_with_mirror_image(
 
 
 def _content_width(batch: Mapping[str, Any]) -> int:
-    """Columns of the images that are no padding."""
+    """Columns of the images without padding."""
     image = batch["image"]
     content = batch.get("content_size")
     return int(content[0, 1]) if isinstance(content, Tensor) and len(image) == 1 else image.shape[-1]

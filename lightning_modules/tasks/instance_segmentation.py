@@ -1,4 +1,4 @@
-"""What papers on instance segmentation share: detections, their scores in validation and test, and prediction."""
+"""Base of papers on instance segmentation: detections, their metrics in validation and test, and prediction."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ SelectBy = Literal["mask_ap", "mask_iou", "box_ap"]
 
 
 class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
-    """Base of papers that find instances: detections with masks, COCO's scores of them.
+    """Base of papers that predict instances: detections with masks, evaluated by COCO's metrics.
 
     ``val/score`` is 1 minus the metric ``select_by``, lower is better: checkpoints are chosen by it. Where the data
     have no masks it is 1 minus the average precision of boxes.
@@ -30,12 +30,12 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
     Args:
         network: The network; its classes are those of the data.
         select_by: Metric that checkpoints are chosen by, see :mod:`metrics.instances`.
-        subset: Flag of the data's objects that are scored by themselves too, such as ``camouflaged``; None for none.
-            It is left out, with a warning, where the objects of the data have no flags at all.
+        subset: Flag of objects that are also evaluated separately, such as ``camouflaged``; None for none. It is
+            left out, with a warning, if the objects of the data have no flags.
         boundary_tolerance_px: Distance within which boundaries agree, pixels of the original image.
         score_threshold: Least class probability times quality of a detection.
-        iou_threshold: Of non-maximum suppression within a class.
-        max_detections: Most detections of an image.
+        iou_threshold: IoU threshold of non-maximum suppression within a class.
+        max_detections: Largest number of detections of an image.
         base: Arguments of :class:`PaperModule`.
 
     Raises:
@@ -71,7 +71,7 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
         )
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
-        """Images with boxes of objects, and in validation and test what they are scored on."""
+        """Images with boxes of objects; in validation and test with their ground truth."""
         own = super().needs(loop)
         if loop == "predict":
             return own
@@ -91,7 +91,7 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
         """Unweighted scalar loss terms of a batch, keyed like ``loss_weights``."""
 
     def setup(self, stage: str) -> None:
-        """Hold the classes of the network, and the subset that is scored by itself, against the data.
+        """Check the classes of the network and the separately evaluated subset against the data.
 
         Raises:
             ValueError: If the numbers of classes differ, or the objects of the data have flags, but not that of the
@@ -102,12 +102,12 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
         of_data = getattr(getattr(self.trainer, "datamodule", None), "n_classes", None)
         if of_data is not None and of_data != self.n_classes:
             raise ValueError(
-                f"the network tells {self.n_classes} classes apart, but the data have {of_data}: set "
-                f"model.init_args.network.init_args.n_classes to {of_data}, or to null, which takes that of the data"
+                f"the network has {self.n_classes} classes, but the data have {of_data}: set "
+                f"model.init_args.network.init_args.n_classes to {of_data}, or to null for that of the data"
             )
 
     def _check_subset(self) -> None:
-        """Leave out the scores of a subset that the data know nothing of, and refuse one that is misspelt."""
+        """Leave out the metrics of a subset if the data have no flags, and refuse an unknown flag."""
         data = getattr(self.trainer, "datamodule", None)
         flags: tuple[str, ...] | None = getattr(data, "flag_names", None)
         for stage in STAGES:
@@ -129,7 +129,7 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
     def forward(
         self, image: Tensor, scale: Tensor | None = None, original_size: Tensor | None = None
     ) -> list[Detections]:
-        """Find instances.
+        """Detected instances of images.
 
         Args:
             image: float32 ``(B, 3, H, W)``, RGB in [0, 1], H and W multiples of 32.
@@ -152,7 +152,7 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
     def detect(self, batch: Mapping[str, Any]) -> list[Detections]:
         """Detections of a batch, at the sizes of the original images.
 
-        Images of one's own (``datamodules.prediction_images.ImageFiles``) say how large they are in another way.
+        A user's images (``datamodules.prediction_images.ImageFiles``) have their sizes under other keys.
         """
         if "original_size" in batch:
             return self(batch["image"], batch["scale"], batch["original_size"])

@@ -1,4 +1,4 @@
-"""Sentences for images and batches that are too small for a network, in place of PyTorch's own text."""
+"""Messages about images and batches that are too small for a network, in place of PyTorch's own."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,14 +18,14 @@ _OF_A_NETWORK = re.compile(r"Image height and width must be multiples of|The coa
 
 
 @contextmanager
-def explained(batch: Any) -> Iterator[None]:
-    """Turn an error that the size of images or of the batch has caused into a sentence that names the settings.
+def explain_size_errors(batch: Any) -> Iterator[None]:
+    """Context that replaces an error caused by the size of images or batch by one that names the settings.
 
     Args:
         batch: The batch in use; the sizes in the message are those of its ``image``.
 
     Raises:
-        ValueError: In place of such an error; all others pass.
+        ValueError: In place of such an error; other errors are not changed.
     """
     try:
         yield
@@ -37,7 +37,7 @@ def explained(batch: Any) -> Iterator[None]:
 
 
 def size_reason(text: str, batch: Any) -> str | None:
-    """Say what is wrong with the sizes of a batch, given the text of an error; None where it is about something else.
+    """The problem with the sizes of a batch, given the text of an error; None if the error has another cause.
 
     Args:
         text: The error's text.

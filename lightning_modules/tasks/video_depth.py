@@ -33,7 +33,7 @@ from structures.choices import Quantity
 from structures.clip import ClipBatch, source_positions, sources_of, target_of
 
 PIXEL_SUBSETS = ("plain", "textured", "boundary", "thin", "glossy")
-"""Parts of the image on which errors are reported by themselves, where the data set says which pixels they are."""
+"""Parts of the image with errors of their own, if the data set has masks for them."""
 
 IDENTITY_NOISE = 1e-5
 """Standard deviation of the noise that breaks ties between identity errors, as in the released code of Monodepth2."""
@@ -46,7 +46,7 @@ def poses_around_target(motion: Tensor) -> Tensor:
         motion: ``(B, N - 1, 4, 4)``, maps of points of the earlier frame of each pair into the later one.
 
     Returns:
-        ``(B, N, 4, 4)``: inverted before the target, the identity for itself, as they are after it.
+        ``(B, N, 4, 4)``: the inverse for frames before the target, the identity for the target.
     """
     middle = motion.shape[1] // 2
     identity = torch.eye(4, dtype=motion.dtype, device=motion.device).expand(len(motion), 1, 4, 4)
@@ -64,7 +64,7 @@ class VideoDepthModule(DepthModule):
         depth_network: Maps an image ``(B, 3, H, W)`` to disparity ``(B, 1, H, W)`` in [0, 1].
         pose_network: Maps pairs of images to their motion; None with ``poses: exact``.
         weighting: How pixels of the photometric error are weighted; None weights them equally.
-        poses: ``learned`` takes the pose network's, ``exact`` those of the data, to study depth alone.
+        poses: ``learned`` uses the pose network's, ``exact`` those of the data, to study depth alone.
         depth_from: Fraction of the training after which depth is trained; before, motion is trained alone. 0 is the
             papers'. While an untrained motion network is inaccurate, depth follows the smoothness term and becomes
             constant, from which it does not recover.
@@ -123,7 +123,7 @@ class VideoDepthModule(DepthModule):
         self.photometric_metrics = nn.ModuleDict({stage: MeanMetric(nan_strategy="error") for stage in STAGES})
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
-        """Clips to learn from, with poses or key points where the configuration takes them from the data."""
+        """Clips, with poses or key points if the configuration uses those of the data."""
         if loop != "train":
             return (IMAGES,) if loop == "predict" else (IMAGES, CLIP_DEPTH)
         own: tuple[Need, ...] = (IMAGES, CLIPS)
@@ -136,7 +136,7 @@ class VideoDepthModule(DepthModule):
 
     @property
     def scale_known(self) -> bool:
-        """Whether depth is in metres: exact poses tell its scale, learned ones leave it open."""
+        """Whether depth is in metres: exact poses determine its scale, learned ones do not."""
         return self.poses == "exact"
 
     def forward(self, image: Tensor) -> Tensor:
@@ -191,14 +191,14 @@ class VideoDepthModule(DepthModule):
 
         Args:
             batch: A batch with neighbours.
-            depth: Depth of the target, ``(B, 1, H, W)``, for papers that look at the warped images.
+            depth: Depth of the target, ``(B, 1, H, W)``, for papers that use the warped images.
         """
 
     def exact_poses(self, batch: ClipBatch) -> Tensor:
-        """The exact ones of the data.
+        """The exact poses of the data, ``(B, N, 4, 4)``.
 
         Raises:
-            ValueError: If the data has none.
+            ValueError: If the data have none.
         """
         if "T_frame_target" not in batch:
             raise ValueError("poses is 'exact', but the data gives none: use rooms, or poses: learned.")

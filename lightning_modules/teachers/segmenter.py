@@ -1,8 +1,8 @@
-"""A light semantic segmentation network, trained on the labels of rooms: the teacher that others take labels from.
+"""A light semantic segmentation network, trained on the labels of rooms, as a teacher of proxy labels.
 
-No paper: cross-entropy on every pixel whose class is known. What its checkpoint predicts elsewhere is a stand-in for
-the proxy labels of a large network (GAM-Depth takes them from a Light-Weight RefineNet, https://arxiv.org/abs/1810.03272)
-that needs no download, and is as imperfect as those, since it is applied to scenes that it was not trained on.
+Not a paper: cross-entropy on every labelled pixel. Its predictions on other scenes replace the proxy labels of a large
+network (GAM-Depth uses a Light-Weight RefineNet, https://arxiv.org/abs/1810.03272) without a download, and are
+imperfect like those, since the scenes are not in its training data.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from structures.clip import IGNORED_LABEL
 
 
 class LabelledImages(TypedDict):
-    """What the segmenter needs of a batch."""
+    """The keys of a batch that the segmenter uses."""
 
     image: Tensor
     """float32 ``(B, 3, H, W)``, RGB in [0, 1]."""
@@ -52,15 +52,15 @@ class Segmenter(NamedClasses, EvaluatedModule):
         self.segmentation_metrics = nn.ModuleDict({stage: SegmentationMetrics(network.n_classes) for stage in STAGES})
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
-        """Class labels of pixels, but for predictions."""
+        """Images, and outside of prediction class labels of pixels, too."""
         return super().needs(loop) if loop == "predict" else (*super().needs(loop), CLASSES)
 
     def check_truth(self, batch: LabelledImages) -> None:
-        """Refuse to train without a single labelled pixel: the loss would be zero."""
+        """Refuse a batch without a labelled pixel: the loss would be zero."""
         if not bool((_labels(batch) != IGNORED_LABEL).any()):
             raise ValueError(
-                f"{self.paper} learns classes of pixels, but not one pixel of the first {len(batch['image'])} training "
-                f"images of {self.data_name} has any: every class id is {IGNORED_LABEL}, which means unknown"
+                f"{self.paper} is trained on class labels, but not one pixel of the first {len(batch['image'])} "
+                f"training images of {self.data_name} has any: every class id is {IGNORED_LABEL}, which means unknown"
             )
 
     def task_callbacks(self) -> list[Callback]:
@@ -85,10 +85,10 @@ class Segmenter(NamedClasses, EvaluatedModule):
         return logits[:, IGNORED_LABEL + 1 :].argmax(dim=1) + IGNORED_LABEL + 1
 
     def loss_terms(self, batch: LabelledImages) -> dict[str, Tensor]:
-        """Mean cross-entropy over the pixels whose class is known.
+        """Mean cross-entropy over the labelled pixels.
 
         Raises:
-            ValueError: If the batch has no labels, or a class id that the network does not know.
+            ValueError: If the batch has no labels, or a class id above the network's classes.
         """
         labels = _labels(batch)
         logits = self.network(batch["image"])
@@ -121,7 +121,7 @@ class Segmenter(NamedClasses, EvaluatedModule):
 
 def _labels(batch: LabelledImages) -> Tensor:
     if "semantic" not in batch:
-        raise ValueError("the batch has no 'semantic' labels: ask the data for them, fields: [semantic]")
+        raise ValueError("the batch has no 'semantic' labels: set data.init_args.fields to [semantic]")
     return batch["semantic"]
 
 

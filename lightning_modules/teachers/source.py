@@ -1,4 +1,4 @@
-"""What a user means by a teacher: a checkpoint, a TorchScript file, a Hugging Face model, or a folder of depth maps."""
+"""Kind of a teacher: a checkpoint, a TorchScript file, a Hugging Face model, or a folder of depth maps."""
 
 import os
 from pathlib import Path
@@ -35,19 +35,19 @@ _OTHERS = {
     ".yaml": "a configuration",
     ".json": "a configuration",
 }
-"""Files that people have and that are none of the accepted kinds."""
+"""Known files of other kinds, for the message that refuses them."""
 
 _WEIGHTS = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".tar"})
 
 
 def source_kind(source: str) -> SourceKind:
-    """What kind of teacher a text names. No code that a file may hold is run.
+    """Kind of the teacher that a text names. No code in a file is executed.
 
     Args:
         source: A path, or the id of a model of the hub.
 
     Raises:
-        FileNotFoundError: If it can only be a path and there is nothing.
+        FileNotFoundError: If it can only be a path and does not exist.
         ValueError: If it is a file of another kind, or damaged; the sentence names what is accepted.
     """
     path = Path(source)
@@ -86,7 +86,7 @@ def source_kind(source: str) -> SourceKind:
 
 
 def holds_maps(folder: Path) -> bool:
-    """Whether a folder has a .png or .npy file in it or below it, hidden ones left out."""
+    """Whether there is a .png or .npy file in a folder or its subfolders, without hidden ones."""
     for _, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         if any(Path(name).suffix.lower() in MAP_SUFFIXES and not name.startswith(".") for name in names):

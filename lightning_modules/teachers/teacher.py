@@ -1,4 +1,4 @@
-"""A finished network that labels images for another one to learn from."""
+"""A trained network that predicts proxy labels or pseudo depth for the training of another one."""
 
 import hashlib
 from collections.abc import Mapping
@@ -28,22 +28,22 @@ class Teacher(LightningModule):
             folder with a Hugging Face model, or the id of one.
         kind: ``semantic`` (a :class:`~lightning_modules.teachers.segmenter.Segmenter` or a semantic segmentation
             network) or ``depth`` (any depth module or a depth estimation network).
-        inverse: For Hugging Face depth networks, whether they give relative inverse depth; None lets their
-            configuration say so. For TorchScript, whether larger output is nearer; None means it is not.
-        common_unit: For those of relative depth, whether all images share the network's own unit (for calibration).
+        inverse: For Hugging Face depth networks, whether they predict relative inverse depth; None reads their
+            configuration. For TorchScript, whether larger output is nearer; None means that it is not.
+        common_unit: For networks of relative depth, whether the outputs of all images have one unit (for calibration).
         unit: For TorchScript: units in a metre of its output, or ``relative``; there is no default.
-        input_size: For TorchScript: height and width of what the network sees; None leaves images as they are.
-        mean: For TorchScript: of each channel, subtracted from RGB in [0, 1]; None subtracts nothing.
-        std: For TorchScript: of each channel, what it is divided by afterwards; None divides by nothing.
+        input_size: For TorchScript: height and width of the network's input; None keeps the size of the images.
+        mean: For TorchScript: mean of each channel, subtracted from RGB in [0, 1]; None subtracts nothing.
+        std: For TorchScript: standard deviation of each channel, by which it is then divided; None does not divide.
 
     Attributes:
-        title: What the teacher is called in the files that it writes: its experiment, folder or id.
+        title: Name of the teacher in the files that it writes: its experiment, folder or id.
         relative: Whether its depth is in an arbitrary unit that differs between images.
-        class_names: Name of each class by id, or None where the classes are those of the data that it was trained on.
-        settings: What its labels depend on besides its weights, plain values.
+        class_names: Name of each class by id, or None if the classes are those of its training data.
+        settings: Plain values, besides the weights, on which its labels depend.
 
     Raises:
-        ValueError: If ``kind`` is unknown, the source is no such teacher, or an argument does not belong to it.
+        ValueError: If ``kind`` is unknown, the source is not such a teacher, or an argument does not apply to it.
         FileNotFoundError: If the source is a path of a checkpoint that does not exist.
         ImportError: If the source needs transformers, which is not installed.
     """
@@ -118,13 +118,13 @@ class Teacher(LightningModule):
 
     @property
     def n_classes(self) -> int:
-        """Highest class id that a semantic teacher knows."""
+        """Highest class id of a semantic teacher; 0 for depth."""
         if isinstance(self.model, Segmenter):
             return self.model.n_classes
         return 0 if self.class_names is None else max(self.class_names)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Labels of images alone, see :meth:`predict_step`; depth of our own modules is then for their usual camera."""
+        """Labels of images, see :meth:`predict_step`; modules of this project then assume their default camera."""
         return self.model(image)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -134,17 +134,17 @@ class Teacher(LightningModule):
             int64 ``(B, H, W)`` class ids from 1, or float32 ``(B, 1, H, W)`` depth, in metres unless ``relative``.
         """
         if isinstance(self.model, LightningModule):
-            # Our own modules may want more than the image, the intrinsics for one.
+            # Modules of this project may use more than the image, e.g. the intrinsics.
             return self.model.predict_step(batch, batch_idx)
         return self.model(batch["image"])
 
 
-def knows_metres(module: nn.Module, settings: Mapping[str, Any]) -> bool:
-    """Return whether a network's depth is in metres, so that no constant is missing in it.
+def is_metric(module: nn.Module, settings: Mapping[str, Any]) -> bool:
+    """Whether the depth of a network is in metres, so that it lacks no shift.
 
     Args:
         module: A depth module, or a teacher of depth.
-        settings: What is known of the data that it was trained on (``lightning_modules/runs/trained_data.py``).
+        settings: Settings of its training data (``lightning_modules/runs/trained_data.py``).
     """
     if settings.get("depth_scale") == "image_max":
         return False

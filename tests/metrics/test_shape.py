@@ -4,10 +4,10 @@ import pytest
 import torch
 from torchmetrics import MetricCollection
 
-from metrics.camera_errors import residual_shift
 from metrics.lsiv import lsiv
 from metrics.plane_curvature import plane_errors
 from metrics.point_cloud import point_cloud_errors
+from metrics.residual_shift import residual_shift
 from metrics.shape import ShapeMetrics, shape_errors
 from tests.metrics.test_plane_curvature import rooms
 

@@ -115,7 +115,7 @@ def test_every_torn_end_is_cut_off(tmp_path):
         for name in NAMES[:3]:
             out.write(name, labels_of(name))
     whole = out.partial.read_bytes()
-    ends = [start + length for start, length, _ in out._records.values()]
+    ends = [start + length for start, length, _ in out._names.values()]
     for cut in (0, 5, whole.index(b"\n") + 1, ends[0], ends[0] + 9, ends[1] - 1, ends[1], ends[2] - 3, ends[2]):
         out.partial.write_bytes(whole[:cut])
         with writer(path) as again:
@@ -258,7 +258,7 @@ def test_a_damaged_log_is_not_finished(tmp_path):
     with writer(path) as out:
         for name in NAMES[:3]:
             out.write(name, labels_of(name))
-    start, length, _ = out._records[NAMES[1]]
+    start, length, _ = out._names[NAMES[1]]
     content = bytearray(out.partial.read_bytes())
     content[start + length // 2] ^= 1
     out.partial.write_bytes(content)

@@ -23,8 +23,9 @@ from datamodules.rooms.datamodule import RoomsDataModule
 from datamodules.rooms.settings import RoomsSettings
 from geometry.alignment import scale_and_shift
 from geometry.camera import focal_from_field_of_view
-from lightning_modules.render_consistency.calibration import Estimate, opposite_turns
 from lightning_modules.render_consistency.calibration_search import USUAL_FIELD_OF_VIEW, Domain, find_focal, find_shift
+from lightning_modules.render_consistency.calibration_views import opposite_turns
+from lightning_modules.render_consistency.curve_estimates import Estimate
 from lightning_modules.teachers.teacher import Teacher
 from structures.choices import Quantity
 from tools.calibrate import evenly, load_frames, make_network

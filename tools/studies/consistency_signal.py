@@ -23,7 +23,8 @@ from geometry.masks import erode
 from geometry.novel_views import inner_zoom, rotation_from_yaw_pitch, turn_about, zoomed_intrinsics
 from geometry.se3 import apply_transform
 from geometry.stencils import masked_median_per_image
-from lightning_modules.render_consistency.calibration import Turn, compare_depths, opposite_turns, turn_map
+from lightning_modules.render_consistency.calibration_views import Turn, opposite_turns, turn_regressor
+from lightning_modules.render_consistency.disagreement import compare_depths
 from lightning_modules.render_consistency.view_sampling import About
 from renderers.curves import plot_curves
 from renderers.display import scalar_map, to_uint8
@@ -110,7 +111,7 @@ def oracle_disagreement(
             seen, carried, visible = drawn.features, drawn.depth_m, erode(drawn.visible, 2)
         predicted_there = apply_transform(T_true, seen)[:, 2:] + added
         visible = visible & (predicted_there > 0) & (carried > 0)
-        found = compare_depths(predicted_there, carried, visible, turn_map(turn, K_view, size))
+        found = compare_depths(predicted_there, carried, visible, turn_regressor(turn, K_view, size))
         relatives.append(found.relative.mean())
         slopes.append(found.slope.mean())
     return Signal(float(torch.stack(relatives).mean()), float(torch.stack(slopes).mean()))

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from geometry.alignment import median_scale
 from lightning_modules.render_consistency import RenderConsistency
-from lightning_modules.render_consistency.calibration import opposite_turns
 from lightning_modules.render_consistency.calibration_search import SHIFTS, Domain, find_shift
+from lightning_modules.render_consistency.calibration_views import opposite_turns
 from lightning_modules.runs.loading import load_module
 from metrics.depth import DepthMetrics
 from metrics.shape import ShapeMetrics

@@ -203,7 +203,7 @@ def test_accepted_masks_of_the_teacher_are_learned_by_dice():
     accepted = torch.tensor([[True, False, False], [False, False, False]])
     statistics = {"masks_per_image": torch.tensor(0.5)}
     answer = SimpleNamespace(masks=grid, accepted=accepted, statistics=lambda batch: statistics)
-    paper.teacher.label = lambda *args, **kwargs: answer
+    paper.teacher.pseudo_masks = lambda *args, **kwargs: answer
     assert float(paper.loss_terms(batch)["distillation"]) == pytest.approx(0, abs=1e-5)
     network.answers = (batch["boxes"], -network.answers[1], network.answers[2])
     value = float(paper.loss_terms(batch)["distillation"])
@@ -295,7 +295,7 @@ def test_data_that_do_not_fit_are_refused_before_training():
     with pytest.raises(ValueError, match=r"set data.init_args.mask_share"):
         paper.setup("fit")
     paper.trainer = SimpleNamespace(datamodule=SimpleNamespace(n_classes=80, mask_share=1.0))
-    with pytest.raises(ValueError, match=r"tells 2 classes apart, but the data have 80"):
+    with pytest.raises(ValueError, match=r"has 2 classes, but the data have 80"):
         paper.setup("fit")
 
 

@@ -1,90 +1,25 @@
-"""Matching a teacher's predictions to boxes, and what becomes of its masks."""
-
-import itertools
+"""Pseudo masks of a teacher: input size, matching to boxes, acceptance and statistics."""
 
 import pytest
 import torch
 from torch import nn
 
 from geometry.boxes import box_masks
-from lightning_modules.boxinst_depth.self_distillation import (
-    MaskTeacher,
-    SelfDistillation,
-    TeacherMasks,
-    depth_agreement,
-    fitted,
-    match,
-    sampled,
-)
-from losses.pairwise_affinity import depth_similarity
+from geometry.masks import sample_at_stride
+from lightning_modules.boxinst_depth.self_distillation import MaskTeacher, PseudoMasks, SelfDistillation, size_within
 from networks.condinst_inference import Candidates
 from networks.dynamic_mask_head import MaskOutputs
 from tests.data.make_instance_batch import HEIGHT, WIDTH, rectangles_batch
 
 
-def test_depth_agreement_is_the_share_of_alike_pairs_inside_of_the_mask():
-    depth = torch.zeros(1, 1, 6, 8)
-    depth[..., 4:] = 1.0
-    similarity = depth_similarity(depth, depth_scale=10.0, dilation=1)[0]
-    flat, torn, empty = torch.zeros(3, 6, 8, dtype=torch.bool)
-    flat[1:4, 0:4] = True
-    torn[2, 3:6] = True  # pairs 3-4 (apart) and 4-5 (alike)
-    assert depth_agreement(
-        torch.stack([flat, torn, empty]), similarity, threshold=0.5, dilation=1
-    ).tolist() == [1.0, 0.5, 0.0]  # fmt: skip
-
-
-def test_pairs_of_unknown_depth_say_nothing():
-    known = torch.ones(1, 1, 4, 4, dtype=torch.bool)
-    known[..., 2:] = False
-    similarity = depth_similarity(torch.rand(1, 1, 4, 4), depth_scale=0.1, depth_mask=known, dilation=1)[0]
-    masks = torch.ones(1, 4, 4, dtype=torch.bool)
-    assert depth_agreement(masks, similarity, threshold=0.5, dilation=1).tolist() == [1.0]
-    assert depth_agreement(masks, torch.zeros(8, 4, 4), threshold=0.5, dilation=1).tolist() == [0.0]
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_the_match_is_the_best_of_all_assignments(seed):
-    generator = torch.Generator().manual_seed(seed)
-    n_boxes, n_found = 3, 4
-    overlap = torch.rand(n_boxes, n_found, generator=generator)
-    same = torch.rand(n_boxes, n_found, generator=generator) > 0.3
-    depth, confidence = torch.rand(2, n_found, generator=generator)
-    settings = {"alpha": 0.5, "beta": 0.2, "min_iou": 0.3}
-    chosen, score = match(overlap, same_class=same, depth=depth, confidence=confidence, **settings)
-    value = 0.5 * overlap + 0.2 * depth + 0.3 * confidence
-    allowed = same & (overlap >= 0.3)
-    best = 0.0
-    for columns in itertools.product([-1, *range(n_found)], repeat=n_boxes):
-        used = [column for column in columns if column >= 0]
-        pairs = [(row, column) for row, column in enumerate(columns) if column >= 0]
-        if len(set(used)) == len(used) and all(allowed[pair] for pair in pairs):
-            best = max(best, sum(float(value[pair]) for pair in pairs))
-    assert float(score.sum()) == pytest.approx(best)
-    for row, column in enumerate(chosen.tolist()):
-        assert float(score[row]) == pytest.approx(0 if column < 0 else float(value[row, column]))
-        assert column < 0 or bool(allowed[row, column])
-
-
-def test_without_boxes_or_predictions_nothing_is_matched():
-    for shape in ((0, 3), (2, 0)):
-        nothing = torch.zeros(shape)
-        settings = {"alpha": 1.0, "beta": 0.0, "min_iou": 0.5}
-        chosen, score = match(
-            nothing, same_class=nothing > 0, depth=nothing.sum(0), confidence=nothing.sum(0), **settings
-        )
-        assert chosen.tolist() == [-1] * shape[0]
-        assert score.tolist() == [0.0] * shape[0]
-
-
 def test_the_teachers_size_is_that_of_the_shorter_side_unless_the_longer_is_too_long():
-    assert fitted((96, 128), 192, 400) == (192, 256)
-    assert fitted((96, 128), 192, 200) == (150, 200)
-    assert fitted((128, 96), 48, 400) == (64, 48)
+    assert size_within((96, 128), 192, 400) == (192, 256)
+    assert size_within((96, 128), 192, 200) == (150, 200)
+    assert size_within((128, 96), 48, 400) == (64, 48)
 
 
 class FakeTeacher(nn.Module):
-    """Finds what it is told, in its own pixels: boxes as given, whose masks cover the whole picture."""
+    """Predicts the given boxes, in the pixels of its input; their masks cover the whole image."""
 
     mask_stride = 2
 
@@ -108,11 +43,11 @@ class FakeTeacher(nn.Module):
 
 
 def teach(found, batch=None, *, similarity=None, **changes):
-    """Ask a fake teacher that works at twice the size of the student."""
+    """Pseudo masks of a fake teacher that works at twice the size of the student."""
     settings = SelfDistillation(**({"input_size": (2 * HEIGHT, 2 * WIDTH), "beta": 0.0} | changes))
     teacher = MaskTeacher(FakeTeacher(*found), settings)
     batch = rectangles_batch() if batch is None else batch
-    return teacher, teacher.label(batch, similarity, depth_threshold=0.5, dilation=2)
+    return teacher, teacher.pseudo_masks(batch, similarity, depth_threshold=0.5, dilation=2)
 
 
 def perfect(batch, *, labels=None, scores=1.0):
@@ -176,7 +111,7 @@ def test_depth_decides_where_the_score_looks_at_it():
 def test_masks_are_sampled_where_boxes_are(stride):
     boxes = torch.tensor([[3.2, 5.0, 9.9, 30.1], [17.0, 2.5, 18.0, 60.0]])
     full = box_masks(boxes, (HEIGHT, WIDTH))
-    assert torch.equal(sampled(full, stride), box_masks(boxes, (HEIGHT, WIDTH), stride=stride))
+    assert torch.equal(sample_at_stride(full, stride), box_masks(boxes, (HEIGHT, WIDTH), stride=stride))
 
 
 def test_statistics_count_masks_and_judge_only_those_that_may_be_seen():
@@ -186,15 +121,15 @@ def test_statistics_count_masks_and_judge_only_those_that_may_be_seen():
     half = masks[0, 0].nonzero()[:, 1].median()
     masks[0, 0, :, : int(half) + 1] = False
     accepted = torch.tensor([[True, True, False], [True, False, False]])
-    statistics = TeacherMasks(masks, accepted, accepted.float(), 2).statistics(batch)
+    statistics = PseudoMasks(masks, accepted, accepted.float(), 2).statistics(batch)
     assert float(statistics["masks_per_image"]) == 1.5
     assert float(statistics["acceptance"]) == 0.75
     kept = float(masks[0, 0].sum() / batch["masks"][0, 0, 1::2, 1::2].sum())
     assert float(statistics["true_iou"]) == pytest.approx((kept + 1) / 2)
     batch["has_masks"][:] = False
-    assert TeacherMasks(masks, accepted, accepted.float(), 2).statistics(batch)["true_iou"].isnan()
+    assert PseudoMasks(masks, accepted, accepted.float(), 2).statistics(batch)["true_iou"].isnan()
     del batch["masks"]
-    assert "true_iou" not in TeacherMasks(masks, accepted, accepted.float(), 2).statistics(batch)
+    assert "true_iou" not in PseudoMasks(masks, accepted, accepted.float(), 2).statistics(batch)
 
 
 def test_the_strength_is_zero_before_the_start_and_rises_after():

@@ -245,7 +245,7 @@ def test_a_wrong_setting_is_one_sentence(words, sentence, capsys):
         ([], "no command is given: fit, validate, test or predict comes first"),
         (["fitt"], "there is no command 'fitt'; did you mean 'fit'?"),
         (["dance"], "there is no command 'dance'; there are fit, validate, test or predict"),
-        (["--config", EXPERIMENT, "fit"], "--config stands before 'fit': the command comes first"),
+        (["--config", EXPERIMENT, "fit"], "--config is before 'fit': the command comes first"),
         (["fit"], "no experiment is given (model and data are missing): add --config experiments/NAME.yaml"),
         (
             ["fit", f"--{DATA}.batch_size", "3", "--config", EXPERIMENT],
@@ -268,7 +268,7 @@ FILES = [
     (b"model: a: b\n", "is no YAML in line 1: mapping values are not allowed here"),
     (
         b"trainer:\n  max_steps: 5\ntrainer:\n  max_epochs: 2\n",
-        "'trainer' stands twice, in lines 1 and 3: keep one of them",
+        "'trainer' is given twice, in lines 1 and 3: keep one of them",
     ),
     (b"modle: {}\n", "there is no setting 'modle'; did you mean 'model'?"),
     (b"3: 4\n", "has the key 3, where the name of a setting is needed"),

@@ -114,8 +114,8 @@ def test_the_slope_has_the_sign_of_the_shift_whichever_way_the_camera_turns():
         module = make_module("camera", shift)
         batch = make_batch()
         sampled = module.views.draw(K, torch.ones(2), size=(H, W))
-        seen = module.see_again(batch["image"], module.raw_depth(batch["image"]), K, sampled)
-        slopes = module.slopes(seen)
+        views = module.novel_views(batch["image"], module.raw_depth(batch["image"]), K, sampled)
+        slopes = module.signed_slopes(views)
         assert (slopes * sign > 0).all()
 
 
@@ -248,11 +248,21 @@ def test_it_reports_shape_beside_depth():
 
 
 @pytest.mark.parametrize("about", ["camera", "scene"])
-def test_its_pictures_show_the_view_and_what_is_said_of_it(about):
+def test_its_pictures_show_the_view_and_the_predictions_for_it(about):
     pictures = make_module(about).eval().pictures(make_batch())
-    assert {"image", "truth", "depth", "view", "seen", "turned", "said", "back", "back depth"} == set(pictures)
+    assert {
+        "image",
+        "truth",
+        "depth",
+        "view",
+        "visible",
+        "warped depth",
+        "predicted depth",
+        "back",
+        "back depth",
+    } == set(pictures)
     assert all(picture.shape == (2, 3, H, W) for picture in pictures.values())
-    difference = (pictures["turned"] - pictures["said"]).abs()[:, :, 4:-4, 8:-8]
+    difference = (pictures["warped depth"] - pictures["predicted depth"]).abs()[:, :, 4:-4, 8:-8]
     assert difference.mean() < 0.05
 
 

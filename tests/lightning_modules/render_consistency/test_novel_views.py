@@ -22,7 +22,7 @@ def make_viewer(about="scene", **options):
         "stride": 8,
         "edge_jump": 0.1,
         "hole_margin_px": 0,
-        "detach_carried": False,
+        "detach_warped": False,
     } | options
     return SceneViewer(about, SplatRenderer(), **options)
 
@@ -58,13 +58,13 @@ def test_a_camera_that_stays_sees_the_photo_and_gives_it_back():
     image = torch.linspace(0, 1, W).expand(2, 3, H, W) * torch.linspace(0.5, 1, H).view(H, 1)
     depth, sampled = wall(), moved(0.0)
     viewer = make_viewer()
-    seen = viewer(image, depth, K, sampled, ask=lambda picture: 3 * depth.repeat(2, 1, 1, 1))
-    torch.testing.assert_close(inside(seen.image), inside(image.repeat(2, 1, 1, 1)), atol=1e-3, rtol=0)
-    torch.testing.assert_close(seen.carried, wall().repeat(2, 1, 1, 1))
-    torch.testing.assert_close(seen.predicted, seen.carried)  # the factor 1/3 was taken
-    assert seen.visible.all()
-    assert seen.turn.abs().max() == 0
-    back = viewer.back(seen, K, sampled.views, (H, W))
+    views = viewer(image, depth, K, sampled, predict=lambda picture: 3 * depth.repeat(2, 1, 1, 1))
+    torch.testing.assert_close(inside(views.image), inside(image.repeat(2, 1, 1, 1)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(views.warped_depth, wall().repeat(2, 1, 1, 1))
+    torch.testing.assert_close(views.predicted_depth, views.warped_depth)  # the factor 1/3 was taken
+    assert views.visible.all()
+    assert views.regressor.abs().max() == 0
+    back = viewer.back(views, K, sampled.views, (H, W))
     torch.testing.assert_close(inside(back.image), inside(image.repeat(2, 1, 1, 1)), atol=1e-3, rtol=0)
     torch.testing.assert_close(back.depth, wall().repeat(2, 1, 1, 1))
 
@@ -73,41 +73,45 @@ def test_a_wall_is_as_much_nearer_as_the_camera_went_towards_it_and_the_way_back
     sampled = moved(0.25)
     viewer = make_viewer()
     expected = torch.tensor([1.75, 1.75, 2.25, 2.25]).view(4, 1, 1, 1).expand(4, 1, H, W)
-    seen = viewer(photos(), wall(), K, sampled, ask=lambda picture: expected)
-    torch.testing.assert_close(inside(seen.carried), inside(expected))
-    torch.testing.assert_close(inside(seen.predicted), inside(expected))
-    back = viewer.back(seen, K, sampled.views, (H, W))
+    views = viewer(photos(), wall(), K, sampled, predict=lambda picture: expected)
+    torch.testing.assert_close(inside(views.warped_depth), inside(expected))
+    torch.testing.assert_close(inside(views.predicted_depth), inside(expected))
+    back = viewer.back(views, K, sampled.views, (H, W))
     assert inside(back.visible)[2:].all()
     torch.testing.assert_close(inside(back.depth)[2:], inside(wall().clone()))
 
 
-def test_the_network_is_asked_about_the_picture_with_grey_holes_that_leads_no_gradient():
-    asked = []
+def test_the_network_gets_the_view_with_grey_holes_and_without_gradient():
+    pictures = []
     # 0.5 m back from the wall the photo covers 4/5 of the view, the rest is a hole.
     depth = wall().requires_grad_(True)
-    seen = make_viewer(hole_margin_px=2)(
-        photos().requires_grad_(True), depth, K, moved(0.5), ask=lambda picture: asked.append(picture) or picture[:, :1]
+    views = make_viewer(hole_margin_px=2)(
+        photos().requires_grad_(True),
+        depth,
+        K,
+        moved(0.5),
+        predict=lambda picture: pictures.append(picture) or picture[:, :1],
     )
-    picture = asked[0]
+    picture = pictures[0]
     assert not picture.requires_grad
     assert torch.equal(picture[2:, :, 0, 0], torch.full((2, 3), 0.5))
-    assert not seen.visible[2:, :, 0, 0].any()
-    assert torch.equal(seen.image, picture)
+    assert not views.visible[2:, :, 0, 0].any()
+    assert torch.equal(views.image, picture)
 
 
 @pytest.mark.parametrize("detach", [False, True])
-def test_depth_that_is_carried_has_a_gradient_unless_it_is_detached(detach):
+def test_warped_depth_has_a_gradient_unless_it_is_detached(detach):
     depth = wall().requires_grad_(True)
-    seen = make_viewer(detach_carried=detach)(photos(), depth, K, moved(0.1), ask=lambda picture: picture[:, :1])
-    assert seen.carried.requires_grad is not detach
+    views = make_viewer(detach_warped=detach)(photos(), depth, K, moved(0.1), predict=lambda picture: picture[:, :1])
+    assert views.warped_depth.requires_grad is not detach
 
 
 @pytest.mark.parametrize("detach", [False, True])
-def test_what_is_said_of_the_opposite_view_has_a_gradient_unless_it_is_detached(detach):
-    said = torch.full((4, 1, H, W), 2.0, requires_grad=True)
-    seen = make_viewer("camera", detach_carried=detach)(photos(), wall(), K, turned(6), ask=lambda picture: said)
-    assert seen.carried.requires_grad is not detach
-    assert seen.predicted.requires_grad
+def test_the_warped_prediction_of_the_opposite_view_has_a_gradient_unless_it_is_detached(detach):
+    depth = torch.full((4, 1, H, W), 2.0, requires_grad=True)
+    views = make_viewer("camera", detach_warped=detach)(photos(), wall(), K, turned(6), predict=lambda picture: depth)
+    assert views.warped_depth.requires_grad is not detach
+    assert views.predicted_depth.requires_grad
 
 
 def test_about_the_camera_views_of_a_wall_agree_with_their_opposite_and_turn_twice_as_far():
@@ -119,23 +123,23 @@ def test_about_the_camera_views_of_a_wall_agree_with_their_opposite_and_turn_twi
     y = (pixel_grid(H, W, like=K)[1] - K[0, 1, 2]) / K[0, 1, 1]
     ray = torch.stack([x, y, torch.ones_like(x)]).view(3, H, W)
     truth = 2 / torch.einsum("vc,chw->vhw", normal, ray).unsqueeze(1)
-    seen = make_viewer("camera")(photos(), wall(), K, sampled, ask=lambda picture: 5 * truth)
-    assert seen.visible.float().mean() > 0.5
-    ratio = (seen.predicted / seen.carried)[seen.visible]
+    views = make_viewer("camera")(photos(), wall(), K, sampled, predict=lambda picture: 5 * truth)
+    assert views.visible.float().mean() > 0.5
+    ratio = (views.predicted_depth / views.warped_depth)[views.visible]
     torch.testing.assert_close(ratio, torch.ones_like(ratio), atol=2e-3, rtol=0)
     expected = math.sin(math.radians(2 * degrees)) * x.view(H, W)
-    torch.testing.assert_close(seen.turn[0, 0], expected)
-    torch.testing.assert_close(seen.turn[2, 0], -expected)
+    torch.testing.assert_close(views.regressor[0, 0], expected)
+    torch.testing.assert_close(views.regressor[2, 0], -expected)
 
 
 def test_smaller_views_have_sides_in_multiples_of_the_stride_and_intrinsics_to_match():
     viewer = make_viewer(render_scale=0.6)
-    seen = viewer(photos(), wall(), K, moved(0.0), ask=lambda picture: picture[:, :1] + 1)
-    assert seen.image.shape == (4, 3, 16, 32)  # 19.2 and 28.8 pixels, in multiples of 8
-    seen = seen._replace(predicted=torch.full_like(seen.carried, 2.0))
-    back = viewer.back(seen, K, moved(0.0).views, (H, W))
+    views = viewer(photos(), wall(), K, moved(0.0), predict=lambda picture: picture[:, :1] + 1)
+    assert views.image.shape == (4, 3, 16, 32)  # 19.2 and 28.8 pixels, in multiples of 8
+    views = views._replace(predicted_depth=torch.full_like(views.warped_depth, 2.0))
+    back = viewer.back(views, K, moved(0.0).views, (H, W))
     assert back.image.shape == (4, 3, H, W)
-    torch.testing.assert_close(inside(seen.carried), torch.full_like(inside(seen.carried), 2.0))
+    torch.testing.assert_close(inside(views.warped_depth), torch.full_like(inside(views.warped_depth), 2.0))
     scaled = scale_to(K, (H, W), (16, 32))[0]
     torch.testing.assert_close(scaled[0], K[0, 0] * 32 / 48)
     torch.testing.assert_close(scaled[1], K[0, 1] / 2)

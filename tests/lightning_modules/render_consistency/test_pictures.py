@@ -1,6 +1,6 @@
 import torch
 
-from lightning_modules.render_consistency.novel_views import SeenAgain, SeenBack
+from lightning_modules.render_consistency.novel_views import BackRendering, NovelViews
 from lightning_modules.render_consistency.pictures import consistency_pictures
 
 H, W = 12, 16
@@ -16,15 +16,25 @@ def draw(*, truth_factor=1.0, known=True):
         "depth": truth_factor * ramp,
         "depth_mask": torch.full((1, 1, H, W), known),
     }
-    seen = SeenAgain(torch.full((1, 3, H // 2, W // 2), 0.25), small, visible, small, small)
+    views = NovelViews(torch.full((1, 3, H // 2, W // 2), 0.25), small, visible, small, small)
     hidden = torch.ones(1, 1, H, W, dtype=torch.bool)
     hidden[..., :3] = False
-    return consistency_pictures(batch, ramp, seen, SeenBack(batch["image"], ramp, hidden))
+    return consistency_pictures(batch, ramp, views, BackRendering(batch["image"], ramp, hidden))
 
 
 def test_all_pictures_have_the_size_of_the_photo():
     pictures = draw()
-    assert list(pictures) == ["image", "truth", "depth", "view", "seen", "turned", "said", "back", "back depth"]
+    assert list(pictures) == [
+        "image",
+        "truth",
+        "depth",
+        "view",
+        "visible",
+        "warped depth",
+        "predicted depth",
+        "back",
+        "back depth",
+    ]
     assert all(picture.shape == (1, 3, H, W) for picture in pictures.values())
     assert torch.equal(pictures["view"], torch.full((1, 3, H, W), 0.25))
 
@@ -32,14 +42,14 @@ def test_all_pictures_have_the_size_of_the_photo():
 def test_one_depth_has_one_colour_in_all_of_them_whatever_the_unit_of_the_truth():
     pictures = draw(truth_factor=7.0)
     torch.testing.assert_close(pictures["truth"], pictures["depth"], atol=0.01, rtol=0)
-    torch.testing.assert_close(pictures["turned"][..., 2::2], pictures["depth"][..., 2::2], atol=1e-6, rtol=0)
-    assert torch.equal(pictures["turned"], pictures["said"])
+    torch.testing.assert_close(pictures["warped depth"][..., 2::2], pictures["depth"][..., 2::2], atol=1e-6, rtol=0)
+    assert torch.equal(pictures["warped depth"], pictures["predicted depth"])
 
 
 def test_what_is_not_seen_is_black():
     pictures = draw()
-    assert pictures["seen"][..., :2].max() == 0
-    assert pictures["seen"][..., 2:].min() == 1
+    assert pictures["visible"][..., :2].max() == 0
+    assert pictures["visible"][..., 2:].min() == 1
     assert pictures["back"][..., :3].max() == 0
     assert torch.equal(pictures["back"][..., 3:], pictures["image"][..., 3:])
 

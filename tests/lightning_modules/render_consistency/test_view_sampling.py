@@ -61,7 +61,7 @@ def test_the_curriculum_grows_from_half_of_the_angles_to_all():
     [
         ({"about": "axis"}, r"about is 'axis'"),
         ({"yaw_degrees": 95.0}, r"yaw_degrees is 95.0"),
-        ({"yaw_degrees": 0.0, "pitch_degrees": 0.0}, r"shows nothing new"),
+        ({"yaw_degrees": 0.0, "pitch_degrees": 0.0}, r"carries no signal"),
         ({"smallest": 1.5}, r"smallest is 1.5"),
         ({"translation": -1.0}, r"must not be negative"),
     ],

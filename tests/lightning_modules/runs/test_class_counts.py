@@ -84,7 +84,7 @@ def test_all_that_a_training_leaves_behind_holds_the_number_of_the_data(settings
 def test_a_number_of_the_users_own_stays_and_is_held_against_the_data(settings):
     with pytest.raises(SystemExit) as error:
         main(["fit", *settings, KEY, "3"])
-    assert "the network tells 3 classes apart, but the data have 17" in sentence(error)
+    assert "the network has 3 classes, but the data have 17" in sentence(error)
 
 
 def test_chosen_classes_of_rooms_are_counted():
@@ -117,7 +117,7 @@ def test_models_without_the_key_are_left_alone_and_the_random_state_too():
 
 
 def test_without_data_or_with_another_papers_checkpoint_there_is_one_sentence(tmp_path):
-    with pytest.raises(ValueError, match=r"^the run has no data from which the network could take"):
+    with pytest.raises(ValueError, match=r"^the run has no data, so the number of classes of the network is not known"):
         filled(None, None)
     path = tmp_path / "depth.ckpt"
     torch.save({"state_dict": {}, "plumbline": {"class_path": "x", "model": {"network": None}}}, path)

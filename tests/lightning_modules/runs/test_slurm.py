@@ -5,7 +5,7 @@ import os
 import pytest
 
 from lightning_modules.runs.folder import is_first_rank, run_id
-from lightning_modules.runs.slurm import count_of_tasks, settle_slurm, started_by_srun
+from lightning_modules.runs.slurm import count_of_tasks, ignore_tasks_without_srun, started_by_srun
 
 JOB = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "4", "SLURM_NPROCS": "4", "SLURM_JOB_NAME": "train"}
 BATCH = JOB | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
@@ -40,7 +40,7 @@ def variables(monkeypatch):
 )
 def test_a_command_that_is_typed_is_one_process_and_says_so(shell, variables, capsys):
     variables(shell)
-    settle_slurm()
+    ignore_tasks_without_srun()
     assert count_of_tasks() == 1
     assert "SLURM_PROCID" not in os.environ
     assert is_first_rank()
@@ -54,7 +54,7 @@ def test_a_command_that_is_typed_is_one_process_and_says_so(shell, variables, ca
 
 def test_tasks_of_srun_are_left_as_they_are(variables, capsys):
     variables(TASK | {"SLURM_NTASKS_PER_NODE": "4"})
-    settle_slurm()
+    ignore_tasks_without_srun()
     assert started_by_srun()
     assert count_of_tasks() == 4
     assert not is_first_rank()
@@ -65,20 +65,20 @@ def test_tasks_of_srun_are_left_as_they_are(variables, capsys):
 def test_tasks_without_their_number_on_a_node_are_one_sentence(variables):
     variables(TASK)
     with pytest.raises(ValueError, match=r"srun started 4 tasks, .*--ntasks-per-node in place of --ntasks=4"):
-        settle_slurm()
+        ignore_tasks_without_srun()
 
 
 @pytest.mark.parametrize("value", ["", "many"])
 def test_a_count_of_tasks_that_is_no_number_is_named(value, variables):
     variables({**BATCH, "SLURM_NTASKS": value})
     with pytest.raises(ValueError, match=f"variable SLURM_NTASKS is {value!r}, but has to be a whole number"):
-        settle_slurm()
+        ignore_tasks_without_srun()
 
 
 @pytest.mark.parametrize("value", [None, "1"])
 def test_nothing_changes_elsewhere(value, variables, capsys):
     variables({} if value is None else {**BATCH, "SLURM_NTASKS": value})
-    settle_slurm()
+    ignore_tasks_without_srun()
     assert count_of_tasks() == 1
     assert os.environ.get("SLURM_NTASKS") == value
     assert capsys.readouterr().err == ""

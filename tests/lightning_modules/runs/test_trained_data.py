@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 
 from cli import main
 from lightning_modules.runs.loading import load_module
-from lightning_modules.runs.trained_data import follow_training, trained_settings
+from lightning_modules.runs.trained_data import trained_settings, use_training_settings
 from lightning_modules.tasks.evaluation import DepthEvaluation
 from tests.helpers import Affine
 from tools.predict import main as predict
@@ -37,7 +37,7 @@ def configuration(**arguments):
 def test_the_trained_size_goes_before_that_of_configuration_files(tmp_path):
     checkpoint = write(tmp_path / "run" / "checkpoints" / "best.ckpt", TRAINED)
     config = configuration(image_size=(288, 384), default_field_of_view_degrees=60.0)
-    size, view = follow_training(config, checkpoint, ["test", "--config", "a.yaml"])
+    size, view = use_training_settings(config, checkpoint, ["test", "--config", "a.yaml"])
     assert config.data.init_args.image_size == (192, 256)
     assert config.data.init_args.default_field_of_view_degrees == 70.0
     assert "image_size is [192, 256]" in size
@@ -49,7 +49,7 @@ def test_the_trained_size_goes_before_that_of_configuration_files(tmp_path):
 def test_a_size_of_the_command_line_stays_and_is_said(tmp_path, words):
     checkpoint = write(tmp_path / "run" / "checkpoints" / "best.ckpt", TRAINED)
     config = configuration(image_size=(96, 128))
-    (line,) = follow_training(config, checkpoint, ["test", *words])
+    (line,) = use_training_settings(config, checkpoint, ["test", *words])
     assert config.data.init_args.image_size == (96, 128)
     assert "image_size is [96, 128], as given" in line
     assert "was trained with [192, 256]" in line
@@ -57,13 +57,13 @@ def test_a_size_of_the_command_line_stays_and_is_said(tmp_path, words):
 
 def test_the_same_size_needs_no_word(tmp_path):
     checkpoint = write(tmp_path / "run" / "checkpoints" / "best.ckpt", TRAINED)
-    assert follow_training(configuration(image_size=[192, 256]), checkpoint, []) == []
+    assert use_training_settings(configuration(image_size=[192, 256]), checkpoint, []) == []
 
 
 def test_older_checkpoints_are_read_from_their_run_or_said_to_be_silent(tmp_path):
     checkpoint = write(tmp_path / "run" / "checkpoints" / "best.ckpt")
-    (line,) = follow_training(configuration(image_size=(96, 128)), checkpoint, [])
-    assert "does not say with which image_size it was trained: [96, 128] is taken" in line
+    (line,) = use_training_settings(configuration(image_size=(96, 128)), checkpoint, [])
+    assert "has no record of the image_size of its training: [96, 128] is used" in line
     settings = {"image_size": [64, 96], "default_field_of_view_degrees": 50.0}
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"data": {"init_args": settings}}))
     assert trained_settings(checkpoint) == {"image_size": (64, 96), "assumed_field_of_view_degrees": 50.0}

@@ -85,6 +85,12 @@ def test_warmup_cosine_is_the_closed_form_and_follows_max_steps(tmp_path):
     assert rates == pytest.approx(expected)
 
 
+def test_a_module_that_is_built_in_code_stores_no_hyper_parameters():
+    module = SupervisedDepth(Affine())
+    assert dict(module.hparams) == {}
+    assert dict(module.hparams_initial) == {}
+
+
 def test_a_module_can_be_fitted_to_data_it_can_express(tmp_path):
     module = SupervisedDepth(
         Affine(), loss_weights={"mse": 1.0}, optimisation=Optimisation(partial(torch.optim.Adam, lr=0.05))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightning_modules.supervised_depth import SupervisedDepth
-from lightning_modules.tasks.size_errors import explained, size_reason
+from lightning_modules.tasks.size_errors import explain_size_errors, size_reason
 from networks.unet import UNetDepth
 
 
@@ -44,17 +44,20 @@ def test_a_size_that_does_not_divide_names_the_setting(module):
 def test_errors_of_torch_are_told_apart():
     small = batch(2, 8, 8)
     sentence = r"images of 8x8 are too small .* raise data.init_args.image_size"
-    with pytest.raises(ValueError, match=sentence), explained(small):
+    with pytest.raises(ValueError, match=sentence), explain_size_errors(small):
         nn.functional.pad(small["image"], (9, 9, 9, 9), mode="reflect")
-    with pytest.raises(ValueError, match=r"images of 8x8 are too small"), explained(small):
+    with pytest.raises(ValueError, match=r"images of 8x8 are too small"), explain_size_errors(small):
         nn.functional.conv2d(small["image"], torch.ones(1, 3, 9, 9))
     odd = batch(1, 50, 64)
-    with pytest.raises(ValueError, match=r"images of 50x64 do not divide .* such as \[64, 64\]"), explained(odd):
+    with (
+        pytest.raises(ValueError, match=r"images of 50x64 do not divide .* such as \[64, 64\]"),
+        explain_size_errors(odd),
+    ):
         torch.cat([torch.ones(1, 1, 4, 4), torch.ones(1, 1, 3, 4)], dim=1)
 
 
 def test_other_errors_pass():
-    with pytest.raises(RuntimeError, match="out of memory"), explained(batch(1, 64, 64)):
+    with pytest.raises(RuntimeError, match="out of memory"), explain_size_errors(batch(1, 64, 64)):
         raise RuntimeError("CUDA out of memory")
     # Maps of a size that divides do not fit for another reason, which must not be hidden.
     assert size_reason("Sizes of tensors must match except in dimension 1", batch(1, 64, 64)) is None

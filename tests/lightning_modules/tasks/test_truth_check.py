@@ -85,6 +85,6 @@ def test_it_leaves_no_trace_in_weights_and_draws(tmp_path):
     torch.manual_seed(0)
     batch = next(iter(DataLoader(Scaled(1.0), batch_size=2)))
     torch.manual_seed(0)
-    module.truth_check.look("train", batch)
-    module.truth_check.look("val", batch)
+    module.truth_check.check("train", batch)
+    module.truth_check.check("val", batch)
     assert torch.equal(torch.rand(1), expected)

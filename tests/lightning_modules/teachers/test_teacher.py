@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from lightning_modules.supervised_depth import SupervisedDepth
-from lightning_modules.teachers.teacher import Teacher, knows_metres
+from lightning_modules.teachers.teacher import Teacher, is_metric
 from tests.data.make_huggingface import make_depth_anything, make_segformer
 from tests.data.make_teachers import save_depth_checkpoint, save_segmenter_checkpoint
 
@@ -54,7 +54,7 @@ def test_a_depth_checkpoint_uses_the_intrinsics_of_the_batch(tmp_path):
 )
 def test_who_knows_metres_is_told_by_losses_and_data(losses, scale, metres):
     module = SupervisedDepth(torch.nn.Conv2d(3, 1, 1), loss_weights=dict.fromkeys(losses, 1.0))
-    assert knows_metres(module, {"depth_scale": scale}) == metres
+    assert is_metric(module, {"depth_scale": scale}) == metres
 
 
 @needs_transformers

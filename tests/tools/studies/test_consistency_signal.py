@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from geometry.camera import intrinsics_from_field_of_view, pixel_grid
-from lightning_modules.render_consistency.calibration import opposite_turns
+from lightning_modules.render_consistency.calibration_views import opposite_turns
 from tests.data.make_rooms import write_rooms_yaml
 from tools.studies import consistency_signal
 from tools.studies.consistency_signal import FOCALS, SHIFTS, oracle_disagreement, report

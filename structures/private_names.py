@@ -1,0 +1,94 @@
+"""All private names of other packages that this project uses, because no public name serves.
+
+They were checked with the versions in :data:`CHECKED_WITH`. ``tests/structures/test_private_names.py`` fails and names
+what is missing when a version lacks one of them. Objects of Lightning are taken as they come: this package does not
+import Lightning.
+"""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+CHECKED_WITH: Mapping[str, str] = {"lightning": "2.6.6", "jsonargparse": "4.53.0"}
+
+SAVE_ON_TRAIN_EPOCH_END = "_save_on_train_epoch_end"
+"""Attribute of ``ModelCheckpoint``; only its constructor has a public argument for it."""
+
+
+def validation_is_due(fit_loop: Any) -> bool:
+    """Whether Lightning validates after the current batch of the training.
+
+    Args:
+        fit_loop: ``trainer.fit_loop``, in a training.
+    """
+    return bool(fit_loop.epoch_loop._should_check_val_fx(fit_loop._data_fetcher))
+
+
+def may_stop_early(fit_loop: Any) -> bool:
+    """Whether the least number of epochs and of steps is reached.
+
+    Args:
+        fit_loop: ``trainer.fit_loop``.
+    """
+    return bool(fit_loop._can_stop_early)
+
+
+def last_batch_is_ready(fit_loop: Any) -> bool:
+    """Whether the current batch is the last one of its epoch.
+
+    Args:
+        fit_loop: ``trainer.fit_loop``, in a training.
+    """
+    return bool(fit_loop.epoch_loop._num_ready_batches_reached())
+
+
+def count_step(fit_loop: Any) -> None:
+    """Add one to the number of batches that made a step.
+
+    Args:
+        fit_loop: ``trainer.fit_loop``.
+    """
+    fit_loop.epoch_loop._batches_that_stepped += 1
+
+
+def end_restart(fit_loop: Any) -> None:
+    """Mark the loops as not restarting; with ``max_steps`` the public property of the outer loop stays true.
+
+    Args:
+        fit_loop: ``trainer.fit_loop``.
+    """
+    fit_loop.epoch_loop.restarting = False
+    fit_loop._restarting = False
+
+
+def last_saved_step(model_checkpoint: Any) -> int:
+    """Step at which a ``ModelCheckpoint`` saved last, 0 if it has not saved."""
+    return int(model_checkpoint._last_global_step_saved)
+
+
+def save_now(model_checkpoint: Any, trainer: Any) -> None:
+    """Save a checkpoint through a ``ModelCheckpoint``, as after a validation."""
+    model_checkpoint._save_topk_checkpoint(trainer, model_checkpoint._monitor_candidates(trainer))
+
+
+def parser_actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Everything that was added to a parser, in order."""
+    return list(parser._actions)
+
+
+def option_strings(parser: argparse.ArgumentParser) -> list[str]:
+    """The options of a parser, such as ``--config``."""
+    return list(parser._option_string_actions)
+
+
+def subcommand_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of the subcommands of a parser by name; empty if it has none."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def type_hint(action: argparse.Action) -> Any:
+    """The type of an option: jsonargparse's hint if there is one, otherwise argparse's ``type``."""
+    return getattr(action, "_typehint", action.type)
