@@ -115,7 +115,7 @@ def test_first_line_names_paper_and_data(experiment):
         slug = "teachers.segmenter"
     paper = ROOT / "lightning_modules" / slug.replace(".", "/")
     assert paper.with_suffix(".py").is_file() or (paper / "module.py").is_file()
-    assert f"lightning_modules.{slug}." in experiment.read_text()
+    assert read_settings(experiment)["model"]["class_path"].startswith(f"lightning_modules.{slug}.")
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda p: p.stem)

@@ -213,8 +213,9 @@ def test_the_example_of_the_page_is_printed_resolved(tmp_path: Path, capsys: pyt
     assert weighting["class_path"] == "losses.weighting.GradientAwareMask"
     assert weighting["init_args"].pop("gamma2") == 20.0
     assert theirs["model"]["init_args"]["weighting"]["init_args"].pop("gamma2") == 10.0
-    optimizer = ours["model"]["init_args"].pop("optimizer")
-    assert theirs["model"]["init_args"].pop("optimizer")["class_path"] == "torch.optim.Adam"
+    optimizer = ours["model"]["init_args"]["optimisation"].pop("optimizer")
+    replaced = theirs["model"]["init_args"]["optimisation"].pop("optimizer")
+    assert replaced["class_path"] == "torch.optim.Adam"
     assert optimizer["class_path"] == "torch.optim.AdamW"
     assert optimizer["init_args"]["lr"] == 5.0e-4
     assert ours["data"]["init_args"].pop("batch_size") == 4
