@@ -107,10 +107,10 @@ class GAMDepth(VideoDepthModule):
             return parts
         return [part for part in parts if part is not getattr(self.depth_network, "auxiliary_decoder", None)]
 
-    def held_part(self) -> nn.Module:
+    def delayed_part(self) -> nn.Module:
         """With the term ``segmentation`` the decoder of depth alone: the labels train the encoder from the start."""
         if "segmentation" not in self.loss_weights:
-            return super().held_part()
+            return super().delayed_part()
         return cast(nn.Module, self.depth_network.decoder)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -193,7 +193,7 @@ class GAMDepth(VideoDepthModule):
             terms["segmentation"] = self.segmentation_loss(batch, logits)
         else:
             disparity = self.depth_network(image)
-        disparity = self.held(disparity)
+        disparity = self.with_delayed_gradient(disparity)
         depth = self.to_depth(disparity)
         warped = self.synthesize(batch, depth, self.relative_poses(batch, depth))
         terms["photometric"] = self.photometric_loss(batch, warped.image)

@@ -40,7 +40,7 @@ class Monodepth2(VideoDepthModule):
 
     def loss_terms(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Unweighted photometric error and smoothness, those among ``loss_weights``."""
-        disparity = self.held(self.depth_network(target_of(batch["frames_jittered"])))
+        disparity = self.with_delayed_gradient(self.depth_network(target_of(batch["frames_jittered"])))
         depth = self.to_depth(disparity)
         warped = self.synthesize(batch, depth, self.relative_poses(batch, depth))
         terms = {

@@ -78,7 +78,7 @@ class SCDepth(VideoDepthModule):
         frames, jittered = batch["frames"], batch["frames_jittered"]
         batch_size, n_frames = frames.shape[:2]
         middle, others = n_frames // 2, source_positions(n_frames)
-        disparity = self.held(self.depth_network(jittered.flatten(0, 1)))
+        disparity = self.with_delayed_gradient(self.depth_network(jittered.flatten(0, 1)))
         depth = self.to_depth(disparity).view(batch_size, n_frames, 1, *frames.shape[-2:])
         T_frame_target = self.relative_poses(batch, depth[:, middle])[:, others]
 

@@ -42,11 +42,11 @@ def read_settings(path: Path, name: str = "") -> dict[Any, Any]:
 
     Args:
         path: The file.
-        name: How a sentence calls it; by default its path.
+        name: Name of the file, for messages; by default its path.
 
     Raises:
         OSError: If the file cannot be read.
-        ConfigFileError: If the file is no mapping of settings, or an ``extends`` in it cannot be resolved.
+        ConfigFileError: If the file is not a mapping of settings, or an ``extends`` in it cannot be resolved.
     """
     name = name or str(path)
     file = path.resolve()
@@ -55,7 +55,7 @@ def read_settings(path: Path, name: str = "") -> dict[Any, Any]:
 
 
 def merged(parent: Any, child: Any) -> Any:
-    """Settings of a parent with those of a child laid over them; neither argument is changed.
+    """Settings of a parent, overridden by those of a child; neither argument is changed.
 
     >>> merged({"a": {"b": 1, "c": [2]}}, {"a": {"b": 3, "c+": [4]}})
     {'a': {'b': 3, 'c': [2, 4]}}
@@ -87,8 +87,8 @@ def merged(parent: Any, child: Any) -> Any:
 class ExtendingLoader:
     """Loader of YAML text for jsonargparse that resolves every ``extends`` relative to the current folder.
 
-    jsonargparse changes into the folder of a file while it reads it. It takes text that cannot be loaded for a plain
-    string in some places, so the reason is kept in ``failure``.
+    jsonargparse changes into the folder of a file while it reads it. In some places it treats text that
+    cannot be loaded as a plain string, so the reason is kept in ``failure``.
     """
 
     def __init__(self) -> None:

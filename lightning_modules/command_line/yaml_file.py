@@ -1,4 +1,4 @@
-"""A YAML file of settings, read with one sentence for every way in which it can be unreadable."""
+"""Reads YAML files of settings; every error is one sentence."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import yaml
 
 
 class ConfigFileError(ValueError):
-    """A file is no configuration; the message names it and says what it is."""
+    """A file is not a configuration; the message names the file and what it is."""
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping, where YAML's own loader keeps the later one without a word."""
+    """Refuses a key that is given twice in one mapping; YAML's own loader silently keeps the later one."""
 
 
 def _unique(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -18,7 +18,7 @@ def _unique(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False)
     for key_node, _ in node.value:
         key, line = loader.construct_object(key_node, deep=True), key_node.start_mark.line + 1
         if isinstance(key, str) and key != "<<" and key in first:
-            raise ConfigFileError(f"'{key}' stands twice, in lines {first[key]} and {line}: keep one of them")
+            raise ConfigFileError(f"'{key}' is given twice, in lines {first[key]} and {line}: keep one of them")
         if isinstance(key, str):
             first[key] = line
     loader.flatten_mapping(node)
@@ -32,8 +32,8 @@ def read_mapping(content: bytes, name: str) -> dict[Any, Any]:
     """Settings of a YAML file.
 
     Args:
-        content: What the file holds.
-        name: How a sentence calls it.
+        content: Content of the file.
+        name: Name of the file, for messages.
 
     Raises:
         ConfigFileError: If it is no UTF-8 text, empty, no YAML, no mapping, or has a key twice.

@@ -163,26 +163,27 @@ class VideoDepthModule(DepthModule):
             parts.append(self.pose_network.residual_decoder)
         return parts
 
-    def held_part(self) -> nn.Module:
+    def delayed_part(self) -> nn.Module:
         """Part of the networks that is not trained before ``depth_from``: the depth network."""
         return self.depth_network
 
-    def held(self, disparity: Tensor) -> Tensor:
+    def with_delayed_gradient(self, disparity: Tensor) -> Tensor:
         """The network's disparity; before ``depth_from`` its gradient is zero (but in the graph, for DDP).
 
-        Smoothness is held as well: alone it would drive disparity to a limit of its range, where the gradient vanishes.
+        This includes the gradient of smoothness, which alone would drive disparity to a limit of its range, where the
+        gradient vanishes.
         """
         return disparity if self.progress() >= self.depth_from else disparity.detach() + 0.0 * disparity
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Exclude the held parameters from the optimizer step before ``depth_from``.
+        """Exclude :meth:`delayed_part` from the optimizer step before ``depth_from``.
 
         With zero gradients Adam's second moment would stay 0 until its bias correction has ended. Its first steps would
         then be several times too long, after which depth was seen to become constant and to stay so.
         """
         if self.progress() >= self.depth_from:
             return
-        for parameter in self.held_part().parameters():
+        for parameter in self.delayed_part().parameters():
             parameter.grad = None
 
     @abstractmethod

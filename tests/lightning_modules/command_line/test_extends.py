@@ -151,7 +151,7 @@ SENTENCES = {
     ),
     "a key twice": (
         {"child": {"extends": "base.yaml"}, "base": "a: 1\na: 2\n"},
-        r"base.yaml, which .* extends,: 'a' stands twice, in lines 1 and 2",
+        r"base.yaml, which .* extends,: 'a' is given twice, in lines 1 and 2",
     ),
     "an ablation": ({"child": {"extends": "ablations/gam_depth.yaml"}}, r"child.yaml' is an ablation"),
     "data": ({"child": {"extends": "data/rooms.yaml"}}, r"child.yaml' describes a data set .*, no experiment"),

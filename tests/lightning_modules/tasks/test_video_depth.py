@@ -203,7 +203,7 @@ def test_a_decoder_that_forward_does_not_run_is_not_trained(paper):
     module = paper(depth_network=network, poses="exact", loss_weights={"photometric": 1.0}, depth_from=0.5)
     frozen = {name.split(".")[0] for name, parameter in network.named_parameters() if not parameter.requires_grad}
     assert frozen == {"segmentation_decoder"}
-    assert module.held_part() is network
+    assert module.delayed_part() is network
 
 
 @pytest.mark.parametrize("name", ["depth_from", "minimum_from"])
