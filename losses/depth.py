@@ -1,7 +1,8 @@
 """Pixel-wise losses of supervised depth: L1, MSE, RMSE, BerHu, gradient L1 and the scale-invariant log error.
 
-All take ``(B, 1, H, W)`` tensors in the same unit and give a scalar in at least float32. Means run over the masked
-pixels of the whole batch unless a docstring says otherwise. An empty mask gives a zero that stays in the graph.
+All take a prediction and a target ``(B, 1, H, W)`` in the same unit and a bool mask of that shape, and give a scalar in
+at least float32. Means run over the masked pixels of the whole batch unless a docstring says otherwise. An empty mask
+gives a zero that stays in the graph. Shapes that differ and a mask that is not bool raise a ValueError.
 """
 
 import torch
@@ -18,55 +19,21 @@ from losses.inputs import prepare
 
 
 def l1(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute error.
-
-    Args:
-        prediction: ``(B, 1, H, W)``.
-        target: ``(B, 1, H, W)``, the unit of ``prediction``.
-        mask: bool ``(B, 1, H, W)``.
-
-    Returns:
-        Scalar, in the unit of the inputs.
-
-    Raises:
-        ValueError: if the shapes differ or the mask is not bool.
-    """
+    """Mean absolute error, in the unit of the inputs."""
     prediction, target = prepare(prediction, target, mask)
     return masked_mean((prediction - target).abs(), mask)
 
 
 def mse(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error.
-
-    Args:
-        prediction: ``(B, 1, H, W)``.
-        target: ``(B, 1, H, W)``, the unit of ``prediction``.
-        mask: bool ``(B, 1, H, W)``.
-
-    Returns:
-        Scalar, in the squared unit of the inputs.
-
-    Raises:
-        ValueError: if the shapes differ or the mask is not bool.
-    """
+    """Mean squared error, in the squared unit of the inputs."""
     prediction, target = prepare(prediction, target, mask)
     return masked_mean((prediction - target).square(), mask)
 
 
 def rmse(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
-    """Root of the mean squared error over the batch.
+    """Root of the mean squared error over the batch, in the unit of the inputs.
 
-    Args:
-        prediction: ``(B, 1, H, W)``.
-        target: ``(B, 1, H, W)``, the unit of ``prediction``.
-        mask: bool ``(B, 1, H, W)``.
-
-    Returns:
-        Scalar, in the unit of the inputs. At an error of exactly zero, where the root has no derivative, the gradient
-        is zero.
-
-    Raises:
-        ValueError: if the shapes differ or the mask is not bool.
+    At an error of exactly zero, where the root has no derivative, the gradient is zero.
     """
     squared = mse(prediction, target=target, mask=mask)
     exact = squared == 0

@@ -19,6 +19,7 @@ when lower.
 """
 
 from math import log
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from torchmetrics import Metric
 
 from geometry.stencils import at_least_float32, fill_outside, sums_per_image
 from metrics.edges import EDGE_SCORES, edge_scores, edge_sums
-from metrics.protocol import EIGEN_CROP, Crop, DepthProtocol
+from metrics.protocol import EIGEN_CROP, Crop, DepthProtocol, check_maps
 from structures.choices import Alignment, Average
 
 __all__ = ["DEPTH_ERRORS", "EIGEN_CROP", "DepthMetrics", "depth_errors"]
@@ -51,16 +52,9 @@ _N_EDGE_SUMS = 6
 
 
 def _check(prediction_m: Tensor, target_m: Tensor, mask: Tensor, depth_scale_m: Tensor) -> None:
-    shape = tuple(target_m.shape)
-    if len(shape) != 4 or shape[1] != 1 or tuple(prediction_m.shape) != shape or tuple(mask.shape) != shape:
-        raise ValueError(
-            f"prediction_m, target_m and mask have the shapes {tuple(prediction_m.shape)}, {shape} and "
-            f"{tuple(mask.shape)}, but all three must be the same (B, 1, H, W)."
-        )
-    if mask.dtype is not torch.bool:
-        raise ValueError(f"The mask has type {mask.dtype}, but torch.bool is needed.")
-    if tuple(depth_scale_m.shape) != shape[:1]:
-        raise ValueError(f"depth_scale_m has shape {tuple(depth_scale_m.shape)}, but ({shape[0]},) is needed.")
+    check_maps(prediction_m, target_m, mask)
+    if tuple(depth_scale_m.shape) != (len(mask),):
+        raise ValueError(f"depth_scale_m has shape {tuple(depth_scale_m.shape)}, but ({len(mask)},) is needed.")
 
 
 def _pixel_sums(clamped: Tensor, aligned: Tensor, target: Tensor, valid: Tensor, depth_scale_m: Tensor) -> Tensor:
@@ -165,12 +159,7 @@ def depth_errors(
     target_m: Tensor,
     mask: Tensor,
     depth_scale_m: Tensor,
-    alignment: Alignment = "none",
-    min_depth_m: float = 1e-3,
-    max_depth_m: float = 10.0,
-    crop: Crop | None = None,
-    average: Average = "image",
-    edges: bool = True,
+    **protocol: Any,
 ) -> dict[str, Tensor]:
     """Errors of one batch; :class:`DepthMetrics` accumulates the same over many.
 
@@ -179,12 +168,7 @@ def depth_errors(
         target_m: ``(B, 1, H, W)``, metres.
         mask: bool ``(B, 1, H, W)``.
         depth_scale_m: ``(B,)``, metres that the scaled depth 1.0 stands for.
-        alignment: none, ratio of medians, or least-squares scale and shift, for each image.
-        min_depth_m: lower cap in metres.
-        max_depth_m: upper cap in metres.
-        crop: fractions ``(top, bottom, left, right)`` or None.
-        average: mean over images or over pixels.
-        edges: whether to take the edge scores.
+        protocol: arguments of :class:`metrics.protocol.DepthProtocol`.
 
     Returns:
         float64 scalars by name, as :meth:`DepthMetrics.compute` returns them.
@@ -192,8 +176,8 @@ def depth_errors(
     Raises:
         ValueError: if an argument is out of range, a shape wrong, or the mask not bool.
     """
-    protocol = DepthProtocol(alignment, min_depth_m, max_depth_m, crop, average, edges)
-    return _compute(_update(prediction_m, target_m, mask, depth_scale_m, protocol), protocol)
+    taken = DepthProtocol(**protocol)
+    return _compute(_update(prediction_m, target_m, mask, depth_scale_m, taken), taken)
 
 
 class DepthMetrics(Metric):

@@ -141,13 +141,7 @@ def edge_scores(sums: Tensor, *, max_distance_px: float = 10.0) -> Tensor:
 
 
 def edge_errors(
-    prediction: Tensor,
-    *,
-    target: Tensor,
-    mask: Tensor,
-    relative_jump: float = 0.1,
-    tolerance_px: float = 1.0,
-    max_distance_px: float = 10.0,
+    prediction: Tensor, *, target: Tensor, mask: Tensor, max_distance_px: float = 10.0, **options: float
 ) -> dict[str, Tensor]:
     """Edge scores of each image.
 
@@ -155,19 +149,11 @@ def edge_errors(
         prediction: ``(B, 1, H, W)``, positive inside the mask.
         target: ``(B, 1, H, W)``, positive inside the mask.
         mask: bool ``(B, 1, H, W)``.
-        relative_jump: see :func:`depth_edges`.
-        tolerance_px: distance up to which an edge pixel counts as found.
         max_distance_px: truncation of distances.
+        options: other arguments of :func:`edge_sums`.
 
     Returns:
         float64 ``(B,)`` for each name of :data:`EDGE_SCORES`; NaN for an image without true edges.
     """
-    sums = edge_sums(
-        prediction,
-        target=target,
-        mask=mask,
-        relative_jump=relative_jump,
-        tolerance_px=tolerance_px,
-        max_distance_px=max_distance_px,
-    )
+    sums = edge_sums(prediction, target=target, mask=mask, max_distance_px=max_distance_px, **options)
     return dict(zip(EDGE_SCORES, edge_scores(sums, max_distance_px=max_distance_px).unbind(dim=-1), strict=True))

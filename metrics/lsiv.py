@@ -11,12 +11,13 @@ along the line of sight; regions without any width are left out. The minimum has
 any sign. The error is computed for each image and averaged over the images that have a region.
 """
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
-from metrics.image_means import ImageValues, MeanOverImages
-from metrics.point_cloud import ScaledClouds, scaled_clouds
-from metrics.protocol import DepthProtocol
+from metrics.image_means import ImageValues
+from metrics.point_cloud import CloudMetric, LimitedScene, ScaledClouds, Scene, scaled_clouds
 from metrics.regions import find_regions
 
 _NAME = "lsiv"
@@ -49,29 +50,15 @@ def lsiv_values(clouds: ScaledClouds, regions: Tensor | None = None, *, min_pixe
 
 
 def lsiv(
-    prediction: Tensor,
-    *,
-    target_m: Tensor,
-    mask: Tensor,
-    K: Tensor,
-    regions: Tensor | None = None,
-    prediction_K: Tensor | None = None,
-    min_depth_m: float = 1e-3,
-    max_depth_m: float = 10.0,
-    min_pixels: int = 10,
+    prediction: Tensor, *, regions: Tensor | None = None, min_pixels: int = 10, **scene: Unpack[LimitedScene]
 ) -> Tensor:
     """LSIV of each image; :class:`LSIV` averages it over many.
 
     Args:
         prediction: depth of any scale, ``(B, 1, H, W)``.
-        target_m: ``(B, 1, H, W)``, metres.
-        mask: bool ``(B, 1, H, W)``.
-        K: true intrinsics ``(B, 3, 3)``, pixels.
         regions: int64 ``(B, H, W)``, ids from 1, 0 means no region; None makes one region of all valid pixels.
-        prediction_K: estimated intrinsics with which the prediction is unprojected; None takes K.
-        min_depth_m: lower end of the valid targets, metres.
-        max_depth_m: upper end of the valid targets, metres.
         min_pixels: smallest number of valid pixels of a region that counts.
+        scene: see :class:`metrics.point_cloud.LimitedScene`.
 
     Returns:
         float64 ``(B,)``, without a unit, lower is better; NaN for an image without a region.
@@ -79,19 +66,10 @@ def lsiv(
     Raises:
         ValueError: if an argument is out of range, or a shape or type is wrong.
     """
-    clouds = scaled_clouds(
-        prediction,
-        target_m=target_m,
-        mask=mask,
-        K=K,
-        prediction_K=prediction_K,
-        min_depth_m=min_depth_m,
-        max_depth_m=max_depth_m,
-    )
-    return lsiv_values(clouds, regions, min_pixels=min_pixels).or_nan()
+    return lsiv_values(scaled_clouds(prediction, **scene), regions, min_pixels=min_pixels).or_nan()
 
 
-class LSIV(MeanOverImages):
+class LSIV(CloudMetric):
     """Mean LSIV over images, accumulated over batches and ranks; the result has the one name ``lsiv``.
 
     Args:
@@ -108,28 +86,9 @@ class LSIV(MeanOverImages):
     def __init__(self, min_depth_m: float = 1e-3, max_depth_m: float = 10.0, min_pixels: int = 10) -> None:
         if min_pixels < 1:
             raise ValueError(f"min_pixels is {min_pixels}, but it must be at least 1.")
-        DepthProtocol("median", min_depth_m, max_depth_m)  # checks the limits
-        super().__init__((_NAME,))
-        self.min_depth_m, self.max_depth_m, self.min_pixels = min_depth_m, max_depth_m, min_pixels
+        super().__init__((_NAME,), min_depth_m, max_depth_m)
+        self.min_pixels = min_pixels
 
-    def update(
-        self,
-        prediction: Tensor,
-        *,
-        target_m: Tensor,
-        mask: Tensor,
-        K: Tensor,
-        regions: Tensor | None = None,
-        prediction_K: Tensor | None = None,
-    ) -> None:
-        """Add a batch; the arguments are those of :func:`lsiv`."""
-        clouds = scaled_clouds(
-            prediction,
-            target_m=target_m,
-            mask=mask,
-            K=K,
-            prediction_K=prediction_K,
-            min_depth_m=self.min_depth_m,
-            max_depth_m=self.max_depth_m,
-        )
-        self.add({_NAME: lsiv_values(clouds, regions, min_pixels=self.min_pixels)})
+    def update(self, prediction: Tensor, *, regions: Tensor | None = None, **scene: Unpack[Scene]) -> None:
+        """Add a batch; the arguments are those of :func:`lsiv`, the limits excepted."""
+        self.add({_NAME: lsiv_values(self.clouds(prediction, **scene), regions, min_pixels=self.min_pixels)})

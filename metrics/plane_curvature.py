@@ -22,14 +22,13 @@ results are means over the images that have a plane that is large enough.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 
-from metrics.image_means import ImageValues, MeanOverImages
-from metrics.point_cloud import ScaledClouds, scaled_clouds
-from metrics.protocol import DepthProtocol
+from metrics.image_means import ImageValues
+from metrics.point_cloud import CloudMetric, LimitedScene, ScaledClouds, Scene, scaled_clouds
 from metrics.regions import Regions, find_regions
 
 _ROUNDING = 1e-10
@@ -156,29 +155,15 @@ def plane_values(clouds: ScaledClouds, plane: Tensor, *, min_share: float = 0.01
 
 
 def plane_errors(
-    prediction: Tensor,
-    *,
-    target_m: Tensor,
-    mask: Tensor,
-    K: Tensor,
-    plane: Tensor,
-    prediction_K: Tensor | None = None,
-    min_depth_m: float = 1e-3,
-    max_depth_m: float = 10.0,
-    min_share: float = 0.01,
+    prediction: Tensor, *, plane: Tensor, min_share: float = 0.01, **scene: Unpack[LimitedScene]
 ) -> dict[str, Tensor]:
     """Errors of the planes of each image; :class:`PlaneErrors` averages them over images.
 
     Args:
         prediction: depth of any scale, ``(B, 1, H, W)``.
-        target_m: ``(B, 1, H, W)``, metres.
-        mask: bool ``(B, 1, H, W)``.
-        K: true intrinsics ``(B, 3, 3)``, pixels.
         plane: int64 ``(B, H, W)``: true plane ids from 1, 0 = not planar.
-        prediction_K: estimated intrinsics with which the prediction is unprojected; None takes K.
-        min_depth_m: lower end of the valid targets, metres.
-        max_depth_m: upper end of the valid targets, metres.
         min_share: share of the image's pixels that a plane needs in order to count.
+        scene: see :class:`metrics.point_cloud.LimitedScene`.
 
     Returns:
         float64 ``(B,)`` for each name of :data:`PLANE_ERRORS`; NaN for an image without a plane that counts.
@@ -186,19 +171,11 @@ def plane_errors(
     Raises:
         ValueError: if an argument is out of range, or a shape or type is wrong.
     """
-    clouds = scaled_clouds(
-        prediction,
-        target_m=target_m,
-        mask=mask,
-        K=K,
-        prediction_K=prediction_K,
-        min_depth_m=min_depth_m,
-        max_depth_m=max_depth_m,
-    )
-    return {name: value.or_nan() for name, value in plane_values(clouds, plane, min_share=min_share).items()}
+    numbers = plane_values(scaled_clouds(prediction, **scene), plane, min_share=min_share)
+    return {name: value.or_nan() for name, value in numbers.items()}
 
 
-class PlaneErrors(MeanOverImages):
+class PlaneErrors(CloudMetric):
     """Curvature and orientation errors of known planes, accumulated over batches and ranks.
 
     Args:
@@ -212,28 +189,9 @@ class PlaneErrors(MeanOverImages):
 
     def __init__(self, min_depth_m: float = 1e-3, max_depth_m: float = 10.0, min_share: float = 0.01) -> None:
         _check_share(min_share)
-        DepthProtocol("median", min_depth_m, max_depth_m)  # checks the limits
-        super().__init__(PLANE_ERRORS)
-        self.min_depth_m, self.max_depth_m, self.min_share = min_depth_m, max_depth_m, min_share
+        super().__init__(PLANE_ERRORS, min_depth_m, max_depth_m)
+        self.min_share = min_share
 
-    def update(
-        self,
-        prediction: Tensor,
-        *,
-        target_m: Tensor,
-        mask: Tensor,
-        K: Tensor,
-        plane: Tensor,
-        prediction_K: Tensor | None = None,
-    ) -> None:
-        """Add a batch; the arguments are those of :func:`plane_errors`."""
-        clouds = scaled_clouds(
-            prediction,
-            target_m=target_m,
-            mask=mask,
-            K=K,
-            prediction_K=prediction_K,
-            min_depth_m=self.min_depth_m,
-            max_depth_m=self.max_depth_m,
-        )
-        self.add(plane_values(clouds, plane, min_share=self.min_share))
+    def update(self, prediction: Tensor, *, plane: Tensor, **scene: Unpack[Scene]) -> None:
+        """Add a batch; the arguments are those of :func:`plane_errors`, the limits excepted."""
+        self.add(plane_values(self.clouds(prediction, **scene), plane, min_share=self.min_share))

@@ -14,7 +14,8 @@ when higher. Distances are in metres; errors are means over the images that have
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, NotRequired, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -24,10 +25,32 @@ from torch import Tensor
 from geometry.camera import unproject
 from geometry.stencils import at_least_float32, fill_outside, masked_mean_per_image
 from metrics.image_means import ImageValues, MeanOverImages
-from metrics.protocol import DepthProtocol
+from metrics.protocol import DepthProtocol, check_maps
 
 _PAIRS_AT_ONCE = 1 << 24
 """Distances held in memory at a time: 64 MiB in float32."""
+
+
+class Scene(TypedDict):
+    """Ground truth and intrinsics that a prediction is compared with: keyword arguments of all metrics of clouds."""
+
+    target_m: Tensor
+    """``(B, 1, H, W)``, metres; arbitrary outside the mask."""
+    mask: Tensor
+    """bool ``(B, 1, H, W)``, True where depth was measured."""
+    K: Tensor
+    """True intrinsics ``(B, 3, 3)``, pixels."""
+    prediction_K: NotRequired[Tensor | None]
+    """Estimated intrinsics with which the prediction is unprojected; None takes ``K``."""
+
+
+class LimitedScene(Scene):
+    """A scene and the range of its targets."""
+
+    min_depth_m: NotRequired[float]
+    """Valid targets begin here, metres; 1e-3 without it."""
+    max_depth_m: NotRequired[float]
+    """Valid targets end here, metres; 10 without it. Predictions are not clamped."""
 
 
 class ScaledClouds(NamedTuple):
@@ -55,27 +78,20 @@ def scaled_clouds(
 
     Args:
         prediction: depth of any scale, ``(B, 1, H, W)``; half precision allowed.
-        target_m: ``(B, 1, H, W)``, metres; arbitrary outside the mask.
-        mask: bool ``(B, 1, H, W)``, True where depth was measured.
-        K: true intrinsics ``(B, 3, 3)``, pixels.
-        prediction_K: estimated intrinsics with which the prediction is unprojected; None takes K.
-        min_depth_m: valid targets begin here, metres.
-        max_depth_m: valid targets end here, metres. Predictions are not clamped.
+        target_m: see :class:`LimitedScene`, as for all others.
+        mask: bool ``(B, 1, H, W)``.
+        K: ``(B, 3, 3)``.
+        prediction_K: ``(B, 3, 3)`` or None.
+        min_depth_m: metres.
+        max_depth_m: metres.
 
     Raises:
         ValueError: if a shape, the type of the mask or a depth limit is wrong.
     """
-    shape = tuple(target_m.shape)
-    if len(shape) != 4 or shape[1] != 1 or tuple(prediction.shape) != shape or tuple(mask.shape) != shape:
-        raise ValueError(
-            f"prediction, target_m and mask have the shapes {tuple(prediction.shape)}, {shape} and "
-            f"{tuple(mask.shape)}, but all three must be the same (B, 1, H, W)."
-        )
-    if mask.dtype is not torch.bool:
-        raise ValueError(f"The mask has type {mask.dtype}, but torch.bool is needed.")
+    check_maps(prediction, target_m, mask)
     for camera in (K, K if prediction_K is None else prediction_K):
-        if tuple(camera.shape) != (shape[0], 3, 3):
-            raise ValueError(f"K has shape {tuple(camera.shape)}, but ({shape[0]}, 3, 3) is needed.")
+        if tuple(camera.shape) != (len(mask), 3, 3):
+            raise ValueError(f"K has shape {tuple(camera.shape)}, but ({len(mask)}, 3, 3) is needed.")
     protocol = DepthProtocol("median", min_depth_m, max_depth_m, edges=False)
     target_m = at_least_float32(target_m)
     valid = protocol.valid(target_m, mask)
@@ -181,29 +197,15 @@ def cloud_values(clouds: ScaledClouds, *, max_points: int = 4096, threshold_m: f
 
 
 def point_cloud_errors(
-    prediction: Tensor,
-    *,
-    target_m: Tensor,
-    mask: Tensor,
-    K: Tensor,
-    prediction_K: Tensor | None = None,
-    min_depth_m: float = 1e-3,
-    max_depth_m: float = 10.0,
-    max_points: int = 4096,
-    threshold_m: float = 0.05,
+    prediction: Tensor, *, max_points: int = 4096, threshold_m: float = 0.05, **scene: Unpack[LimitedScene]
 ) -> dict[str, Tensor]:
     """Errors of the cloud of each image; :class:`PointCloudErrors` averages them over images.
 
     Args:
         prediction: depth of any scale, ``(B, 1, H, W)``.
-        target_m: ``(B, 1, H, W)``, metres.
-        mask: bool ``(B, 1, H, W)``.
-        K: true intrinsics ``(B, 3, 3)``, pixels.
-        prediction_K: estimated intrinsics with which the prediction is unprojected; None takes K.
-        min_depth_m: lower end of the valid targets, metres.
-        max_depth_m: upper end of the valid targets, metres.
         max_points: see :class:`PointCloudErrors`.
         threshold_m: see :class:`PointCloudErrors`.
+        scene: see :class:`LimitedScene`.
 
     Returns:
         float64 ``(B,)`` by name; NaN for an image without a valid pixel.
@@ -211,20 +213,33 @@ def point_cloud_errors(
     Raises:
         ValueError: if an argument is out of range, or a shape or the type of the mask is wrong.
     """
-    clouds = scaled_clouds(
-        prediction,
-        target_m=target_m,
-        mask=mask,
-        K=K,
-        prediction_K=prediction_K,
-        min_depth_m=min_depth_m,
-        max_depth_m=max_depth_m,
-    )
-    numbers = cloud_values(clouds, max_points=max_points, threshold_m=threshold_m)
+    numbers = cloud_values(scaled_clouds(prediction, **scene), max_points=max_points, threshold_m=threshold_m)
     return {name: value.or_nan() for name, value in numbers.items()}
 
 
-class PointCloudErrors(MeanOverImages):
+class CloudMetric(MeanOverImages):
+    """Base of the metrics that compare aligned clouds, as means over images.
+
+    Args:
+        names: names of the numbers, in the order of the result.
+        min_depth_m: valid targets begin here, metres.
+        max_depth_m: valid targets end here, metres.
+
+    Raises:
+        ValueError: if a limit is out of range.
+    """
+
+    def __init__(self, names: Sequence[str], min_depth_m: float, max_depth_m: float) -> None:
+        super().__init__(names)
+        self.protocol = DepthProtocol("median", min_depth_m, max_depth_m)
+
+    def clouds(self, prediction: Tensor, **scene: Unpack[Scene]) -> ScaledClouds:
+        """Aligned clouds of a batch, see :func:`scaled_clouds`."""
+        limits = self.protocol
+        return scaled_clouds(prediction, **scene, min_depth_m=limits.min_depth_m, max_depth_m=limits.max_depth_m)
+
+
+class PointCloudErrors(CloudMetric):
     """Chamfer distance and F-score after a scale-only alignment, accumulated over batches and ranks.
 
     Args:
@@ -239,6 +254,9 @@ class PointCloudErrors(MeanOverImages):
         ValueError: if an argument is out of range.
     """
 
+    more_names: tuple[str, ...] = ()
+    """Names of what a subclass adds, after those of the clouds."""
+
     def __init__(
         self,
         min_depth_m: float = 1e-3,
@@ -247,22 +265,10 @@ class PointCloudErrors(MeanOverImages):
         threshold_m: float = 0.05,
     ) -> None:
         _check_options(max_points, threshold_m)
-        DepthProtocol("median", min_depth_m, max_depth_m)  # checks the limits
-        super().__init__(_names(threshold_m))
-        self.min_depth_m, self.max_depth_m = min_depth_m, max_depth_m
+        super().__init__((*_names(threshold_m), *self.more_names), min_depth_m, max_depth_m)
         self.max_points, self.threshold_m = max_points, threshold_m
 
-    def update(
-        self, prediction: Tensor, *, target_m: Tensor, mask: Tensor, K: Tensor, prediction_K: Tensor | None = None
-    ) -> None:
-        """Add a batch; the arguments are those of :func:`point_cloud_errors`."""
-        clouds = scaled_clouds(
-            prediction,
-            target_m=target_m,
-            mask=mask,
-            K=K,
-            prediction_K=prediction_K,
-            min_depth_m=self.min_depth_m,
-            max_depth_m=self.max_depth_m,
-        )
+    def update(self, prediction: Tensor, **scene: Unpack[Scene]) -> None:
+        """Add a batch: depth of any scale, ``(B, 1, H, W)``, and its :class:`Scene`."""
+        clouds = self.clouds(prediction, **scene)
         self.add(cloud_values(clouds, max_points=self.max_points, threshold_m=self.threshold_m))

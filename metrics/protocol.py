@@ -119,3 +119,24 @@ class DepthProtocol:
             scale, shift = increasing_scale_and_shift(prediction_m, target=target_m, mask=valid)
             prediction_m = scale.view(-1, 1, 1, 1) * prediction_m + shift.view(-1, 1, 1, 1)
         return fill_outside(prediction_m, valid, self.min_depth_m)
+
+
+def check_maps(prediction: Tensor, target_m: Tensor, mask: Tensor) -> None:
+    """Refuse maps that cannot be compared.
+
+    Args:
+        prediction: depth, ``(B, 1, H, W)``.
+        target_m: ``(B, 1, H, W)``.
+        mask: bool ``(B, 1, H, W)``.
+
+    Raises:
+        ValueError: if a shape is another, or the mask is not bool.
+    """
+    shape = tuple(target_m.shape)
+    if len(shape) != 4 or shape[1] != 1 or tuple(prediction.shape) != shape or tuple(mask.shape) != shape:
+        raise ValueError(
+            f"prediction, target_m and mask have the shapes {tuple(prediction.shape)}, {shape} and "
+            f"{tuple(mask.shape)}, but all three must be the same (B, 1, H, W)."
+        )
+    if mask.dtype is not torch.bool:
+        raise ValueError(f"The mask has type {mask.dtype}, but torch.bool is needed.")

@@ -12,6 +12,7 @@ ranks may have different sizes.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -126,15 +127,9 @@ def subset_depth_errors(
     mask: Tensor,
     subsets: Mapping[str, Tensor],
     names: Sequence[str] = SUBSETS,
-    alignment: Alignment = "median",
-    min_depth_m: float = 1e-3,
-    max_depth_m: float = 10.0,
-    crop: Crop | None = None,
-    min_pixels: int = 20,
-    edge_jump: float = 0.1,
-    boundary_px: float = 2.0,
+    **options: Any,
 ) -> dict[str, Tensor]:
-    """Errors of one batch; :class:`SubsetDepthErrors` accumulates the same over many and documents the arguments.
+    """Errors of one batch; :class:`SubsetDepthErrors` accumulates the same over many.
 
     Args:
         prediction_m: ``(B, 1, H, W)``, metres.
@@ -142,13 +137,7 @@ def subset_depth_errors(
         mask: bool ``(B, 1, H, W)``.
         subsets: bool ``(B, 1, H, W)`` by name; may hold more than is reported.
         names: subsets that are reported.
-        alignment: how a prediction is aligned over all valid pixels of its image.
-        min_depth_m: lower cap in metres.
-        max_depth_m: upper cap in metres.
-        crop: fractions ``(top, bottom, left, right)`` or None.
-        min_pixels: smallest number of pixels of a subset in an image that counts for it.
-        edge_jump: relative depth jump that makes an edge.
-        boundary_px: distance to a true edge up to which a pixel belongs to ``boundary``, pixels.
+        options: the other arguments of :class:`SubsetDepthErrors`.
 
     Returns:
         float64 scalars by name, as :meth:`SubsetDepthErrors.compute` returns them.
@@ -156,9 +145,9 @@ def subset_depth_errors(
     Raises:
         ValueError: if an argument is out of range, or a shape or the type of a mask is wrong.
     """
-    _check_options(names, min_pixels)
-    protocol = DepthProtocol(alignment, min_depth_m, max_depth_m, crop, "image", False, edge_jump, boundary_px)
-    return _compute(*_update(prediction_m, target_m, mask, subsets, names, protocol, min_pixels), names, protocol)
+    metric = SubsetDepthErrors(names, **options).to(prediction_m.device)
+    metric.update(prediction_m, target_m=target_m, mask=mask, subsets=subsets)
+    return metric.compute()
 
 
 class SubsetDepthErrors(Metric):

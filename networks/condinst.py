@@ -2,14 +2,14 @@
 
 from itertools import pairwise
 from math import log
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from geometry.boxes import pixel_locations
 from geometry.stencils import at_least_float32
-from networks.condinst_inference import Candidates, decode_boxes, detect, fit_boxes, paste_masks
+from networks.condinst_inference import Candidates, DetectionLimits, decode_boxes, detect, fit_boxes, paste_masks
 from networks.detection_backbone import COARSEST_STRIDE, DetectionBackbone
 from networks.dynamic_mask_head import DynamicMaskHead, MaskOutputs
 from networks.encoders import check_image
@@ -224,34 +224,15 @@ class CondInst(nn.Module):
         )
 
     @torch.no_grad()
-    def candidates(
-        self,
-        outputs: CondInstOutputs,
-        *,
-        score_threshold: float = 0.05,
-        per_level: int = 1000,
-        iou_threshold: float = 0.6,
-        max_detections: int = 100,
-    ) -> list[Candidates]:
+    def candidates(self, outputs: CondInstOutputs, **limits: Unpack[DetectionLimits]) -> list[Candidates]:
         """Detections of every image in pixels of the input, without masks; see `networks.condinst_inference.detect`.
 
         Args:
             outputs: of `forward`.
-            score_threshold: least class probability times quality.
-            per_level: most pairs of location and class of a level.
-            iou_threshold: of non-maximum suppression within a class.
-            max_detections: most detections of an image.
+            limits: see `networks.condinst_inference.DetectionLimits`.
         """
         return [
-            detect(
-                probabilities,
-                boxes,
-                level_lengths=outputs.level_lengths,
-                score_threshold=score_threshold,
-                per_level=per_level,
-                iou_threshold=iou_threshold,
-                max_detections=max_detections,
-            )
+            detect(probabilities, boxes, level_lengths=outputs.level_lengths, **limits)
             for probabilities, boxes in zip(self.probabilities(outputs), self.boxes(outputs), strict=True)
         ]
 
@@ -262,10 +243,7 @@ class CondInst(nn.Module):
         *,
         scale: Tensor | None = None,
         original_size: Tensor | None = None,
-        score_threshold: float = 0.05,
-        per_level: int = 1000,
-        iou_threshold: float = 0.6,
-        max_detections: int = 100,
+        **limits: Unpack[DetectionLimits],
     ) -> list[dict[str, Tensor]]:
         """Detections of every image with masks, at the size of the original image.
 
@@ -273,10 +251,7 @@ class CondInst(nn.Module):
             outputs: of `forward`.
             scale: (B, 2) factors (height, width) by which the image was resized before padding; None for 1.
             original_size: (B, 2) height and width before resizing; None for the size of the input, padding included.
-            score_threshold: least class probability times quality.
-            per_level: most pairs of location and class of a level.
-            iou_threshold: of non-maximum suppression within a class.
-            max_detections: most detections of an image.
+            limits: see `networks.condinst_inference.DetectionLimits`.
 
         Returns:
             For each image torchvision's keys: ``boxes`` (M, 4) xyxy in pixels of the original image, cut to it;
@@ -289,13 +264,7 @@ class CondInst(nn.Module):
         padded = (outputs.mask_features.shape[-2] * self.strides[0], outputs.mask_features.shape[-1] * self.strides[0])
         count = len(outputs.mask_features)
         sizes = _sizes(scale, original_size, padded=padded, count=count)
-        candidates = self.candidates(
-            outputs,
-            score_threshold=score_threshold,
-            per_level=per_level,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
-        )
+        candidates = self.candidates(outputs, **limits)
         results = []
         for i, (found, (resized, original)) in enumerate(zip(candidates, sizes, strict=True)):
             boxes, kept = fit_boxes(found.boxes, resized=resized, original=original)

@@ -1,7 +1,7 @@
 """Inference of CondInst: thresholds, non-maximum suppression, masks at the original size."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -41,6 +41,19 @@ def decode_boxes(locations: Tensor, strides: Tensor, ltrb: Tensor) -> Tensor:
     """
     distances = ltrb * strides[:, None]
     return torch.cat((locations - distances[..., :2], locations + distances[..., 2:]), dim=-1)
+
+
+class DetectionLimits(TypedDict):
+    """What limits the detections of an image: keyword arguments of :func:`detect`, which has their defaults."""
+
+    score_threshold: NotRequired[float]
+    """Least class probability times quality."""
+    per_level: NotRequired[int]
+    """Most pairs of location and class of a level."""
+    iou_threshold: NotRequired[float]
+    """Of two boxes of one class with a larger IoU the worse is dropped."""
+    max_detections: NotRequired[int]
+    """Most detections of an image."""
 
 
 def detect(

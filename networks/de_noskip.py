@@ -5,10 +5,11 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from networks.blocks import conv3x3, init_decoder, init_head, upsample
-from networks.encoders import Encoder, check_image
+from networks.depth_network import DepthNetwork, check_widths
+from networks.encoders import Encoder
 
 
-class DENoSkip(nn.Module):
+class DENoSkip(DepthNetwork):
     """ResNet without its last stage, a bridge, four [Up, 3x3 conv, ReLU], three residuals inside the decoder.
 
     The residual connections add each block's result to the next block's: 1x1 convolution, Up, sum, batch norm. Without
@@ -26,10 +27,9 @@ class DENoSkip(nn.Module):
         encoder_weights: ``"imagenet"``, ``"bundled"``, None or the path of a state-dict file.
         decoder_widths: channels of the four decoder blocks, coarsest first; the bridge has twice the first.
         head_bias: scaled depth that the head predicts before training.
-
-    Attributes:
-        stride: the height and width of an image must be multiples of it.
     """
+
+    stride = 16
 
     def __init__(
         self,
@@ -40,9 +40,7 @@ class DENoSkip(nn.Module):
         head_bias: float = 0.3,
     ) -> None:
         super().__init__()
-        if len(decoder_widths) != 4 or min(decoder_widths) < 1:
-            raise ValueError(f"decoder_widths must be four positive numbers, got {tuple(decoder_widths)}.")
-        self.stride = 16
+        check_widths(decoder_widths)
         self.encoder = Encoder(encoder, weights=encoder_weights, levels=4)
         bridge_width = 2 * decoder_widths[0]
         self.bridge = nn.Sequential(
@@ -58,6 +56,11 @@ class DENoSkip(nn.Module):
             init_decoder(part)
         init_head(self.head, head_bias)
 
+    def encode(self, image: Tensor) -> Tensor:
+        """Compute the encoder's last map (B, C, H / 16, W / 16) from an image (B, 3, H, W)."""
+        deepest: Tensor = self.encoder(image)[-1]
+        return deepest
+
     def decode(self, deepest: Tensor) -> Tensor:
         """Scaled depth from the encoder's last map.
 
@@ -72,18 +75,3 @@ class DENoSkip(nn.Module):
             features = norm(conv(upsample(features)).relu() + upsample(residual(features)))
         depth: Tensor = self.head(features).relu()
         return depth
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Scaled depth of images.
-
-        Args:
-            image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 16.
-
-        Returns:
-            (B, 1, H, W) scaled depth, not negative.
-
-        Raises:
-            ValueError: another shape.
-        """
-        check_image(image, self.stride)
-        return self.decode(self.encoder(image)[-1])

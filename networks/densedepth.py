@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from networks.blocks import conv3x3, init_decoder, init_head, upsample
-from networks.encoders import Encoder, check_image
+from networks.depth_network import DepthNetwork
+from networks.encoders import Encoder
 
 _SKIP_LAYERS = ("features_norm0", "features_pool0", "features_transition1", "features_transition2")
 """Layers of timm's DenseNet whose outputs are concatenated, at 1/2, 1/4, 1/8 and 1/16."""
@@ -26,7 +27,7 @@ class _UpBlock(nn.Module):
         return merged
 
 
-class DenseDepth(nn.Module):
+class DenseDepth(DepthNetwork):
     """Alhashim & Wonka 2018, "High Quality Monocular Depth Estimation via Transfer Learning", table 5.
 
     https://arxiv.org/abs/1812.11941. A 1x1 convolution on the encoder's last map, then four times [bilinear x2,
@@ -42,16 +43,12 @@ class DenseDepth(nn.Module):
         encoder_weights: ``"imagenet"``, None or the path of a state-dict file.
         leaky_slope: slope of the leaky ReLU for negative inputs (paper: 0.2).
         head_bias: scaled depth that the head predicts before training.
-
-    Attributes:
-        stride: the height and width of an image must be multiples of it.
     """
 
     def __init__(
         self, *, encoder_weights: str | None = "imagenet", leaky_slope: float = 0.2, head_bias: float = 0.3
     ) -> None:
         super().__init__()
-        self.stride = 32
         self.encoder = Encoder("densenet169", weights=encoder_weights)
         deepest = self.encoder.channels[-1]
         skips = (256, 128, 64, 64)
@@ -89,18 +86,3 @@ class DenseDepth(nn.Module):
         for block, skip in zip(self.blocks, skips[::-1], strict=True):
             merged = block(merged, skip)
         return upsample(self.head(merged))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Scaled depth of images.
-
-        Args:
-            image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 32.
-
-        Returns:
-            (B, 1, H, W) scaled depth, unbounded.
-
-        Raises:
-            ValueError: another shape.
-        """
-        check_image(image, self.stride)
-        return self.decode(self.encode(image))

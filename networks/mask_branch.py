@@ -27,13 +27,7 @@ class MaskBranch(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: int = 256,
-        mask_channels: int = 16,
-        *,
-        levels: int = 3,
-        channels: int = 128,
-        convs: int = 4,
+        self, in_channels: int = 256, mask_channels: int = 16, *, levels: int = 3, channels: int = 128, convs: int = 4
     ) -> None:
         super().__init__()
         if min(in_channels, mask_channels, levels, channels, convs) < 1:

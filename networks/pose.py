@@ -101,7 +101,11 @@ class PoseNet(nn.Module):
         self.motion_scale = motion_scale
         self.antisymmetric = antisymmetric
         self.encoder = make_pair_encoder(encoder, weights=encoder_weights)
-        self.decoder = self._make_decoder(decoder_width)
+        self._add_decoders(decoder_width)
+
+    def _add_decoders(self, width: int) -> None:
+        """Make what turns features into motions."""
+        self.decoder = self._make_decoder(width)
 
     def encode(self, first: Tensor, second: Tensor) -> Tensor:
         """The coarsest features (P, C, H / 32, W / 32) of pairs of images, each (P, 3, H, W) RGB in [0, 1].
@@ -158,33 +162,12 @@ class ResidualPoseNet(PoseNet):
 
     Residual pose as in GAM-Depth, https://arxiv.org/abs/2402.14354: both decoders share the encoder.
 
-    Parameters with the defaults: 13,811,980.
-
-    Args:
-        encoder: see `PoseNet`.
-        encoder_weights: see `PoseNet`.
-        decoder_width: channels inside each decoder.
-        motion_scale: see `PoseNet`; it applies to both.
-        antisymmetric: see `PoseNet`; it applies to both.
+    Parameters with the defaults: 13,811,980. The arguments are those of `PoseNet` and apply to both decoders.
     """
 
-    def __init__(
-        self,
-        encoder: str = "resnet18",
-        *,
-        encoder_weights: str | None = "imagenet",
-        decoder_width: int = 256,
-        motion_scale: float = 0.01,
-        antisymmetric: bool = False,
-    ) -> None:
-        super().__init__(
-            encoder,
-            encoder_weights=encoder_weights,
-            decoder_width=decoder_width,
-            motion_scale=motion_scale,
-            antisymmetric=antisymmetric,
-        )
-        self.residual_decoder = self._make_decoder(decoder_width)
+    def _add_decoders(self, width: int) -> None:
+        super()._add_decoders(width)
+        self.residual_decoder = self._make_decoder(width)
 
     def residual(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Residual motions; arguments and result as for `forward`."""

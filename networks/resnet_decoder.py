@@ -7,14 +7,15 @@ and stays at 1/2. "The last" decoder-internal connection that v2 keeps is read a
 up-sampling block; "encoder skips after every stage" as the stem and stages 1 to 3 (stage 4 is the decoder's input).
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from networks.blocks import conv3x3, init_decoder, init_head, upsample
-from networks.encoders import Encoder, check_image
+from networks.depth_network import DepthNetwork
+from networks.encoders import Encoder
 
 _LINK_WIDTH = 32
 """Channels of v2's decoder connection that is concatenated at full resolution."""
@@ -43,44 +44,46 @@ def _last_block(in_channels: int, widths: tuple[int, int, int]) -> nn.Sequential
     return nn.Sequential(*layers)
 
 
-class _ResNetDecoder(nn.Module, ABC):
-    """Base of the three networks: the encoder, ``forward``, and the names of the parts."""
+class _ResNetDecoder(DepthNetwork):
+    """Base of the three networks: the encoder, the image beside its maps, and the order in which the parts are made.
 
-    def __init__(self, encoder: str, encoder_weights: str | None) -> None:
+    Args:
+        encoder: timm's name of the encoder.
+        encoder_weights: ``"imagenet"``, ``"bundled"``, None or the path of a state-dict file.
+        head_bias: scaled depth that the head predicts before training.
+    """
+
+    head: nn.Conv2d
+
+    def __init__(
+        self, encoder: str = "resnet34", *, encoder_weights: str | None = "imagenet", head_bias: float = 0.3
+    ) -> None:
         super().__init__()
-        self.stride = 32
         self.encoder = Encoder(encoder, weights=encoder_weights)
+        for part in self.add_decoder(self.encoder.channels):
+            init_decoder(part)
+        init_head(self.head, head_bias)
 
     @abstractmethod
-    def decode(self, features: list[Tensor], image: Tensor) -> Tensor:
-        """Scaled depth (B, 1, H, W) from the encoder's pyramid (finest first) and the image."""
+    def add_decoder(self, channels: tuple[int, ...]) -> list[nn.Module]:
+        """Make the decoder and its `head` for an encoder's channels, finest first; return the parts to initialise."""
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Scaled depth of images.
-
-        Args:
-            image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 32.
-
-        Returns:
-            (B, 1, H, W) scaled depth, unbounded.
-
-        Raises:
-            ValueError: another shape.
-        """
-        check_image(image, self.stride)
-        return self.decode(self.encoder(image), image)
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """The image (B, 3, H, W) itself and the encoder's pyramid, finest first."""
+        return [image, *self.encoder(image)]
 
 
 class _SumDecoder(_ResNetDecoder):
     """The blocks of v1 and v2, whose encoder skips are summed, so that their widths are those of the encoder's maps."""
 
-    def __init__(self, encoder: str, encoder_weights: str | None) -> None:
-        super().__init__(encoder, encoder_weights)
-        *skips, deepest = self.encoder.channels
-        self.widths = skips[::-1]
-        inputs = [deepest, *self.widths[:-1]]
-        self.blocks = nn.ModuleList(_up_block(a, b) for a, b in zip(inputs, self.widths, strict=True))
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in self.widths)
+    def add_sums(self, channels: tuple[int, ...]) -> list[int]:
+        """Make the blocks and their norms; return their widths, coarsest first."""
+        *skips, deepest = channels
+        widths = skips[::-1]
+        inputs = [deepest, *widths[:-1]]
+        self.blocks = nn.ModuleList(_up_block(a, b) for a, b in zip(inputs, widths, strict=True))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+        return widths
 
 
 class ResNetDecoderV1(_SumDecoder):
@@ -90,31 +93,19 @@ class ResNetDecoderV1(_SumDecoder):
     residual being (1x1 conv, Up, ReLU) of the previous block's result, for blocks 2, 3 and 4.
 
     Parameters with the defaults: resnet34 25,026,017.
-
-    Args:
-        encoder: timm's name of the encoder.
-        encoder_weights: ``"imagenet"``, ``"bundled"``, None or the path of a state-dict file.
-        head_bias: scaled depth that the head predicts before training.
-
-    Attributes:
-        stride: the height and width of an image must be multiples of it.
     """
 
-    def __init__(
-        self, encoder: str = "resnet34", *, encoder_weights: str | None = "imagenet", head_bias: float = 0.3
-    ) -> None:
-        super().__init__(encoder, encoder_weights)
-        widths = self.widths
+    def add_decoder(self, channels: tuple[int, ...]) -> list[nn.Module]:
+        """Make the decoder; see the base class."""
+        widths = self.add_sums(channels)
         self.residuals = nn.ModuleList(nn.Conv2d(a, b, kernel_size=1) for a, b in pairwise(widths))
         self.last = _last_block(widths[-1], (64, 32, 32))
         self.head = conv3x3(32, 1)
-        for part in (self.blocks, self.residuals, self.last):
-            init_decoder(part)
-        init_head(self.head, head_bias)
+        return [self.blocks, self.residuals, self.last]
 
-    def decode(self, features: list[Tensor], image: Tensor) -> Tensor:
-        """Scaled depth (B, 1, H, W) from the encoder's pyramid (finest first); the image is not used."""
-        *skips, merged = features
+    def decode(self, features: list[Tensor]) -> Tensor:
+        """Scaled depth (B, 1, H, W) from the maps of `encode`; the image itself is not used."""
+        _, *skips, merged = features
         for index, (block, norm, skip) in enumerate(zip(self.blocks, self.norms, skips[::-1], strict=True)):
             total = block(merged) + skip
             if index > 0:
@@ -127,31 +118,19 @@ class ResNetDecoderV2(_SumDecoder):
     """As v1 with only the last decoder connection; it, the image and the output are concatenated before the last conv.
 
     Parameters with the defaults: resnet34 24,983,100.
-
-    Args:
-        encoder: timm's name of the encoder.
-        encoder_weights: ``"imagenet"``, ``"bundled"``, None or the path of a state-dict file.
-        head_bias: scaled depth that the head predicts before training.
-
-    Attributes:
-        stride: the height and width of an image must be multiples of it.
     """
 
-    def __init__(
-        self, encoder: str = "resnet34", *, encoder_weights: str | None = "imagenet", head_bias: float = 0.3
-    ) -> None:
-        super().__init__(encoder, encoder_weights)
-        widths = self.widths
+    def add_decoder(self, channels: tuple[int, ...]) -> list[nn.Module]:
+        """Make the decoder; see the base class."""
+        widths = self.add_sums(channels)
         self.residual = nn.Conv2d(widths[-1], _LINK_WIDTH, kernel_size=1)
         self.last = _last_block(widths[-1], (64, 32, 32))
         self.head = conv3x3(32 + _LINK_WIDTH + 3, 1)
-        for part in (self.blocks, self.residual, self.last):
-            init_decoder(part)
-        init_head(self.head, head_bias)
+        return [self.blocks, self.residual, self.last]
 
-    def decode(self, features: list[Tensor], image: Tensor) -> Tensor:
-        """Scaled depth (B, 1, H, W) from the encoder's pyramid (finest first) and the image."""
-        *skips, merged = features
+    def decode(self, features: list[Tensor]) -> Tensor:
+        """Scaled depth (B, 1, H, W) from the maps of `encode`."""
+        image, *skips, merged = features
         for block, norm, skip in zip(self.blocks, self.norms, skips[::-1], strict=True):
             merged = norm(block(merged) + skip)
         link = upsample(self.residual(merged)).relu()
@@ -163,33 +142,21 @@ class ResNetDecoderV3(_ResNetDecoder):
     """Skips by concatenation; a block is one transposed convolution and ReLU; the input skip stays.
 
     Parameters with the defaults: resnet34 24,925,948.
-
-    Args:
-        encoder: timm's name of the encoder.
-        encoder_weights: ``"imagenet"``, ``"bundled"``, None or the path of a state-dict file.
-        head_bias: scaled depth that the head predicts before training.
-
-    Attributes:
-        stride: the height and width of an image must be multiples of it.
     """
 
-    def __init__(
-        self, encoder: str = "resnet34", *, encoder_weights: str | None = "imagenet", head_bias: float = 0.3
-    ) -> None:
-        super().__init__(encoder, encoder_weights)
-        *skips, deepest = self.encoder.channels
+    def add_decoder(self, channels: tuple[int, ...]) -> list[nn.Module]:
+        """Make the decoder; see the base class."""
+        *skips, deepest = channels
         widths = skips[::-1]
         inputs = [deepest, *(2 * width for width in widths[:-1])]
         self.blocks = nn.ModuleList(_up_conv(a, b) for a, b in zip(inputs, widths, strict=True))
         self.last = _last_block(2 * widths[-1], (64, 32, 32))
         self.head = conv3x3(32 + 3, 1)
-        for part in (self.blocks, self.last):
-            init_decoder(part)
-        init_head(self.head, head_bias)
+        return [self.blocks, self.last]
 
-    def decode(self, features: list[Tensor], image: Tensor) -> Tensor:
-        """Scaled depth (B, 1, H, W) from the encoder's pyramid (finest first) and the image."""
-        *skips, merged = features
+    def decode(self, features: list[Tensor]) -> Tensor:
+        """Scaled depth (B, 1, H, W) from the maps of `encode`."""
+        image, *skips, merged = features
         for block, skip in zip(self.blocks, skips[::-1], strict=True):
             merged = torch.cat((block(merged), skip), dim=1)
         depth: Tensor = self.head(torch.cat((upsample(self.last(merged)), image), dim=1))

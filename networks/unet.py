@@ -3,10 +3,11 @@
 from torch import Tensor, nn
 
 from networks.blocks import UNetBlock, conv3x3, conv_bn_relu, init_decoder, init_head, upsample
-from networks.encoders import Encoder, check_image
+from networks.depth_network import DepthNetwork, check_widths
+from networks.encoders import Encoder
 
 
-class UNetDepth(nn.Module):
+class UNetDepth(DepthNetwork):
     """Encoder, one bridge convolution, four [Up, concatenate, (conv, BN, ReLU) x 2], a head and a last x2.
 
     After Ronneberger et al. 2015, "U-Net", https://arxiv.org/abs/1505.04597, on a pretrained encoder.
@@ -27,9 +28,6 @@ class UNetDepth(nn.Module):
         final_width: None for a bilinear last x2; otherwise a fifth block [Up, (conv, BN, ReLU) x 2] with this number of
             channels, and a head at full resolution.
         head_bias: scaled depth that the head predicts before training.
-
-    Attributes:
-        stride: the height and width of an image must be multiples of it.
     """
 
     def __init__(
@@ -42,11 +40,9 @@ class UNetDepth(nn.Module):
         head_bias: float = 0.3,
     ) -> None:
         super().__init__()
-        if len(decoder_widths) != 4 or min(decoder_widths) < 1:
-            raise ValueError(f"decoder_widths must be four positive numbers, got {tuple(decoder_widths)}.")
+        check_widths(decoder_widths)
         if final_width is not None and final_width < 1:
             raise ValueError(f"final_width must be positive or null, got {final_width}.")
-        self.stride = 32
         self.encoder = Encoder(encoder, weights=encoder_weights)
         *skips, deepest = self.encoder.channels
         inputs = (decoder_widths[0], *decoder_widths[:-1])
@@ -81,18 +77,3 @@ class UNetDepth(nn.Module):
             depth: Tensor = self.head(self.final(merged))
             return depth
         return upsample(self.head(merged))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Scaled depth of images.
-
-        Args:
-            image: (B, 3, H, W) RGB in [0, 1], H and W multiples of 32.
-
-        Returns:
-            (B, 1, H, W) scaled depth, unbounded.
-
-        Raises:
-            ValueError: another shape.
-        """
-        check_image(image, self.stride)
-        return self.decode(self.encoder(image))

@@ -57,7 +57,6 @@ class PointRenderer(nn.Module, ABC):
     rendered point stays visible as NaN.
     """
 
-    @abstractmethod
     def forward(
         self,
         points: Tensor,
@@ -87,66 +86,63 @@ class PointRenderer(nn.Module, ABC):
         Raises:
             ValueError: if a shape does not fit.
         """
+        _check(points, features, size, K=K, T_view_source=T_view_source, mask=mask, spacing_m=spacing_m)
+        scene = view_points(points, features, K=K, T_view_source=T_view_source, mask=mask)
+        return self.draw(scene, K=K, size=size, spacing_m=spacing_m)
+
+    @abstractmethod
+    def draw(self, scene: InView, *, K: Tensor, size: tuple[int, int], spacing_m: Tensor | None) -> PointRender:
+        """Render the points that the new camera sees.
+
+        Args:
+            scene: of :func:`view_points`.
+            K: as for :meth:`forward`, as are the others.
+            size: height and width.
+            spacing_m: ``(B, 1, N)`` or None.
+
+        Returns:
+            :class:`PointRender` in at least float32.
+        """
 
 
-def _check(
-    points: Tensor,
-    features: Tensor,
-    K: Tensor,
-    T_view_source: Tensor,
-    size: tuple[int, int],
-    mask: Tensor | None,
-    spacing_m: Tensor | None,
-) -> None:
+def _check(points: Tensor, features: Tensor, size: tuple[int, int], **others: Tensor | None) -> None:
     if points.ndim != 3 or points.shape[1] != 3:
         raise ValueError(f"points has shape {tuple(points.shape)}, but (B, 3, N) is needed.")
     B, _, N = points.shape
-    for name, tensor, shape in (
-        ("features", features, (B, features.shape[1] if features.ndim == 3 else "C", N)),
-        ("K", K, (B, 3, 3)),
-        ("T_view_source", T_view_source, (B, 4, 4)),
-        ("mask", mask, (B, 1, N)),
-        ("spacing_m", spacing_m, (B, 1, N)),
-    ):
+    shapes: dict[str, tuple[int | str, ...]] = {
+        "features": (B, features.shape[1] if features.ndim == 3 else "C", N),
+        "K": (B, 3, 3),
+        "T_view_source": (B, 4, 4),
+        "mask": (B, 1, N),
+        "spacing_m": (B, 1, N),
+    }
+    for name, tensor in {"features": features, **others}.items():
+        shape = shapes[name]
         if tensor is not None and tensor.shape != shape:
             needed = ", ".join(str(side) for side in shape)
             raise ValueError(
                 f"{name} has shape {tuple(tensor.shape)}, but points of {tuple(points.shape)} need ({needed})."
             )
+    mask = others["mask"]
     if mask is not None and mask.dtype is not torch.bool:
         raise ValueError(f"The mask has type {mask.dtype}, but torch.bool is needed.")
     if min(size) < 1:
         raise ValueError(f"The size of the view is {size}, but both sides must be at least 1.")
 
 
-def view_points(
-    points: Tensor,
-    features: Tensor,
-    *,
-    K: Tensor,
-    T_view_source: Tensor,
-    size: tuple[int, int],
-    mask: Tensor | None,
-    spacing_m: Tensor | None,
-) -> InView:
-    """Points transformed into the new view and projected; the arguments of a renderer are checked.
+def view_points(points: Tensor, features: Tensor, *, K: Tensor, T_view_source: Tensor, mask: Tensor | None) -> InView:
+    """Points transformed into the new view and projected.
 
     Args:
         points: see :meth:`PointRenderer.forward`, as for all others.
         features: ``(B, C, N)``.
         K: ``(B, 3, 3)``.
         T_view_source: ``(B, 4, 4)``.
-        size: height and width.
         mask: bool ``(B, 1, N)`` or None.
-        spacing_m: ``(B, 1, N)`` or None.
 
     Returns:
         :class:`InView` in at least float32, also under autocast.
-
-    Raises:
-        ValueError: if a shape does not fit.
     """
-    _check(points, features, K, T_view_source, size, mask, spacing_m)
     dtype = torch.promote_types(at_least_float32(points).dtype, features.dtype)
     finite = points.sum(dim=1, keepdim=True).isfinite()  # a sum over NaN or infinity is not finite either
     kept = finite if mask is None else finite & mask

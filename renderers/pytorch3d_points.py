@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geometry.stencils import fill_outside
-from renderers.point_render import PointRender, PointRenderer, view_points
+from renderers.point_render import InView, PointRender, PointRenderer
 
 
 class Fragments(NamedTuple):
@@ -98,26 +98,13 @@ class PyTorch3DRenderer(PointRenderer):
         self.softness = softness
         self.min_weight = min_weight
 
-    def forward(
-        self,
-        points: Tensor,
-        features: Tensor,
-        *,
-        K: Tensor,
-        T_view_source: Tensor,
-        size: tuple[int, int],
-        mask: Tensor | None = None,
-        spacing_m: Tensor | None = None,
-    ) -> PointRender:
-        """Draw the points; see :meth:`PointRenderer.forward`."""
-        scene = view_points(
-            points, features, K=K, T_view_source=T_view_source, size=size, mask=mask, spacing_m=spacing_m
-        )
+    def draw(self, scene: InView, *, K: Tensor, size: tuple[int, int], spacing_m: Tensor | None) -> PointRender:
+        """Render the points that the new camera sees; see :meth:`PointRenderer.draw`."""
         dtype = scene.points.dtype  # PyTorch3D computes in float32
         radius = 2 * self.radius_px / min(size)
         z = scene.points[:, 2:]
         columns = torch.cat([scene.features, z, torch.ones_like(z)], dim=1).float()
-        with torch.autocast(points.device.type, enabled=False):
+        with torch.autocast(scene.points.device.type, enabled=False):
             # PyTorch3D ignores points behind the camera.
             seen = torch.where(scene.kept, scene.points, -torch.ones_like(scene.points)).float()
             fragments = self.rasterize(seen, K.float(), size=size, radius=radius)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from geometry.stencils import fill_outside
-from renderers.point_render import PointRender, PointRenderer, view_points
+from renderers.point_render import InView, PointRender, PointRenderer
 from renderers.scatter import FootprintSums, footprint_cells, shifted
 
 Footprint = Literal["bilinear", "gaussian"]
@@ -96,21 +96,8 @@ class SplatRenderer(PointRenderer):
         self.softness = softness
         self.min_weight = min_weight
 
-    def forward(
-        self,
-        points: Tensor,
-        features: Tensor,
-        *,
-        K: Tensor,
-        T_view_source: Tensor,
-        size: tuple[int, int],
-        mask: Tensor | None = None,
-        spacing_m: Tensor | None = None,
-    ) -> PointRender:
-        """Draw the points; see :meth:`PointRenderer.forward`."""
-        scene = view_points(
-            points, features, K=K, T_view_source=T_view_source, size=size, mask=mask, spacing_m=spacing_m
-        )
+    def draw(self, scene: InView, *, K: Tensor, size: tuple[int, int], spacing_m: Tensor | None) -> PointRender:
+        """Render the points that the new camera sees; see :meth:`PointRenderer.draw`."""
         z = scene.points[:, 2:]
         if spacing_m is None or self.max_radius_px == self.radius_px:
             radii: tuple[Tensor | float, Tensor | float] = (self.radius_px, self.radius_px)

@@ -44,18 +44,10 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def check_output_folder(path: str | os.PathLike[str]) -> Path:
-    """Make an output folder and check that it is writable.
-
-    Args:
-        path: The folder.
-
-    Returns:
-        The folder.
+    """Make an output folder as :func:`make_folder` does, and check that it is writable.
 
     Raises:
-        NotADirectoryError: If the path or one above it is a file.
-        PermissionError: If nothing may be written there.
-        OSError: If the folder cannot be made.
+        PermissionError: If it is not writable; besides the errors of :func:`make_folder`.
     """
     folder = make_folder(path)
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -1,10 +1,24 @@
 """Small networks and data shared by several tests."""
 
+from typing import Any
+
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+
+
+def quiet_trainer(**settings: Any) -> Trainer:
+    """A trainer on the CPU that prints, logs and keeps nothing, unless a setting says otherwise."""
+    defaults = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return Trainer(**(defaults | settings))
 
 
 class Affine(nn.Module):
@@ -58,6 +72,21 @@ class RandomDepth(Dataset):
             "index": torch.tensor(index),
             "name": f"{index:04d}",
         }
+
+
+class KnownFrom(Dataset):
+    """A data set whose depth is known of the samples from a number on."""
+
+    def __init__(self, samples: Dataset, first_known: int) -> None:
+        self.samples, self.first_known = samples, first_known
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict:
+        sample = self.samples[index]
+        known = index >= self.first_known
+        return sample | {"depth": sample["depth"] * known, "depth_mask": sample["depth_mask"] & known}
 
 
 class RandomDepthModule(LightningDataModule):

@@ -29,27 +29,44 @@ def independent_modules():
 
 
 def test_the_import_rules_list_every_paper():
-    assert sorted(independent_modules()) == [f"lightning_modules.{paper}" for paper in papers()], (
-        "list every paper of lightning_modules/ in the contract 'papers never import papers' of pyproject.toml"
+    expected, listed = {f"lightning_modules.{paper}" for paper in papers()}, set(independent_modules())
+    forgotten = sorted(expected - listed)
+    assert not forgotten, (
+        f"missing from the contract 'papers never import papers' of pyproject.toml: {', '.join(forgotten)}. Add it "
+        f"there, or to NO_PAPERS in tests/test_papers.py if it is no paper"
     )
+    stale = sorted(listed - expected)
+    assert not stale, f"{', '.join(stale)} is in the contract 'papers never import papers' of pyproject.toml, but gone"
+    assert len(listed) == len(independent_modules()), "a paper stands twice in the contract of pyproject.toml"
+
+
+def test_what_is_no_paper_is_there():
+    """A name that is left over would hide a new paper of that name."""
+    assert {path.stem for path in MODULES.iterdir()} >= NO_PAPERS
 
 
 @pytest.mark.parametrize("paper", papers())
 def test_a_paper_has_a_test_a_page_and_an_experiment(paper):
     tests = ROOT / "tests" / "lightning_modules"
-    assert (tests / f"test_{paper}.py").is_file() or list((tests / paper).glob("test_*.py"))
-    assert (ROOT / "docs" / "papers" / f"{paper}.md").is_file()
+    tested = (tests / f"test_{paper}.py").is_file() or list((tests / paper).glob("test_*.py"))
+    assert tested, f"the paper {paper} has no test: write tests/lightning_modules/test_{paper}.py"
+    page = f"docs/papers/{paper}.md"
+    assert (ROOT / page).is_file(), f"the paper {paper} has no page: write {page}"
     experiments = [path.read_text() for path in (ROOT / "experiments").glob("*.yaml")]
-    assert any(text.startswith(f"# {paper}, ") for text in experiments)
+    assert any(text.startswith(f"# {paper}, ") for text in experiments), (
+        f"the paper {paper} has no experiment: write one in experiments/ whose first line begins with '# {paper}, '"
+    )
 
 
 @pytest.mark.parametrize("paper", papers())
 def test_a_paper_names_its_source_and_its_deviations(paper):
     file = MODULES / f"{paper}.py"
     file = file if file.is_file() else MODULES / paper / "module.py"
+    assert file.is_file(), f"the paper {paper} is a folder without module.py, in which its module class belongs"
     docstring = ast.get_docstring(ast.parse(file.read_text())) or ""
-    assert re.search(r"https?://", docstring)
-    assert "Deviations:" in docstring
+    where = f"the docstring of {file.relative_to(ROOT)}"
+    assert re.search(r"https?://", docstring), f"{where} has no link to the paper"
+    assert "Deviations:" in docstring, f"{where} has no list that begins with 'Deviations:'"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -5,6 +5,7 @@ form of the matching score and the bipartite assignment. Its constants and its s
 this project's.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -57,6 +58,7 @@ class PseudoMasks(NamedTuple):
         return values
 
 
+@dataclass(frozen=True)
 class SelfDistillation:
     """Settings of the teacher and of its pseudo masks.
 
@@ -76,38 +78,30 @@ class SelfDistillation:
         ValueError: If a number is out of its range.
     """
 
-    def __init__(
-        self,
-        input_size: Size = (800, 1333),
-        start: float = 1 / 3,
-        ramp: float = 1 / 9,
-        momentum: float = 0.999,
-        alpha: float = 0.5,
-        beta: float = 0.25,
-        threshold: float = 0.5,
-        min_iou: float = 0.5,
-        score_threshold: float = 0.05,
-    ) -> None:
-        if not 0 < input_size[0] <= input_size[1]:
-            raise ValueError(f"input_size is {input_size}, but the shorter side comes first and is positive")
-        if not (0 <= start <= 1 and 0 <= ramp <= 1):
-            raise ValueError(f"start ({start}) and ramp ({ramp}) are parts of the training, 0 to 1")
-        if min(alpha, beta) < 0 or alpha + beta > 1:
-            raise ValueError(f"alpha ({alpha}) and beta ({beta}) must not be negative and add up to 1 at most")
-        if not (0 <= threshold <= 1 and 0 <= min_iou <= 1 and 0 <= score_threshold <= 1):
+    input_size: Size = (800, 1333)
+    start: float = 1 / 3
+    ramp: float = 1 / 9
+    momentum: float = 0.999
+    alpha: float = 0.5
+    beta: float = 0.25
+    threshold: float = 0.5
+    min_iou: float = 0.5
+    score_threshold: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 < self.input_size[0] <= self.input_size[1]:
+            raise ValueError(f"input_size is {self.input_size}, but the shorter side comes first and is positive")
+        if not (0 <= self.start <= 1 and 0 <= self.ramp <= 1):
+            raise ValueError(f"start ({self.start}) and ramp ({self.ramp}) are parts of the training, 0 to 1")
+        if min(self.alpha, self.beta) < 0 or self.alpha + self.beta > 1:
             raise ValueError(
-                f"threshold ({threshold}), min_iou ({min_iou}) and score_threshold ({score_threshold}) must lie in "
-                "[0, 1]"
+                f"alpha ({self.alpha}) and beta ({self.beta}) must not be negative and add up to 1 at most"
             )
-        self.input_size = input_size
-        self.start = start
-        self.ramp = ramp
-        self.momentum = momentum
-        self.alpha = alpha
-        self.beta = beta
-        self.threshold = threshold
-        self.min_iou = min_iou
-        self.score_threshold = score_threshold
+        if not (0 <= self.threshold <= 1 and 0 <= self.min_iou <= 1 and 0 <= self.score_threshold <= 1):
+            raise ValueError(
+                f"threshold ({self.threshold}), min_iou ({self.min_iou}) and score_threshold "
+                f"({self.score_threshold}) must lie in [0, 1]"
+            )
 
     def strength(self, progress: float) -> float:
         """Factor of the distillation term at a part of the training: 0 before the start, then a linear ramp to 1."""

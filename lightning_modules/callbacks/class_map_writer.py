@@ -2,8 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -11,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
+from lightning_modules.callbacks.sample_writer import FolderWriter
 from renderers.display import categorical, to_uint8
-from structures.batch import PADDING_INDEX
 from structures.files import write_atomically, write_png
 
 logger = logging.getLogger(__name__)
@@ -26,7 +24,7 @@ LEGEND_ROW = 20
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-class ClassMapWriter(BasePredictionWriter):
+class ClassMapWriter(FolderWriter):
     """Writes label maps under the names of the images, at the size of the original images.
 
     For an image ``a/b``: ``a/b_labels.png`` (class ids, 8 bits, 16 where there are more than 255 classes),
@@ -37,22 +35,11 @@ class ClassMapWriter(BasePredictionWriter):
     Args:
         output_dir: Folder of the results; None means ``predictions`` in the trainer's folder.
         panel: Whether to write panels.
-
-    Attributes:
-        n_written: Images whose files were written.
-        failures: Name and reason of each image that was skipped.
     """
 
     def __init__(self, output_dir: str | None = None, panel: bool = True) -> None:
-        super().__init__("batch")
-        self.output_dir = output_dir
+        super().__init__(output_dir)
         self.panel = panel
-        self.n_written = 0
-        self.failures: list[tuple[str, str]] = []
-
-    def folder(self, trainer: Trainer) -> Path:
-        """Folder of the results."""
-        return Path(trainer.default_root_dir) / "predictions" if self.output_dir is None else Path(self.output_dir)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget an earlier prediction's counts and write what the classes are.
@@ -60,47 +47,27 @@ class ClassMapWriter(BasePredictionWriter):
         Raises:
             OSError: If the file cannot be written.
         """
-        self.n_written, self.failures = 0, []
+        super().on_predict_start(trainer, pl_module)
         table = {
             str(number): {"name": name, "colour": list(class_colour(number))}
             for number, name in class_names(pl_module).items()
         }
         write_atomically(self.folder(trainer) / CLASSES, [json.dumps(table, ensure_ascii=False, indent=1).encode()])
 
-    def write_on_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        prediction: Tensor,
-        batch_indices: Sequence[int] | None,
-        batch: dict[str, Any],
-        batch_idx: int,
-        dataloader_idx: int,
+    def write_sample(
+        self, trainer: Trainer, pl_module: LightningModule, prediction: Tensor, batch: dict[str, Any], index: int
     ) -> None:
-        """Write the maps of a batch.
-
-        Raises:
-            OSError: If a file cannot be written; no half file is left.
-        """
+        """Write the maps of an image."""
         names = class_names(pl_module)
-        for index, name in enumerate(batch["name"]):
-            if "index" in batch and int(batch["index"][index]) == PADDING_INDEX:
-                continue
-            error = batch["error"][index] if "error" in batch else ""
-            if error:
-                logger.warning("skipped: %s", error)
-                self.failures.append((name, error))
-                continue
-            labels = labels_at_original(prediction[index].cpu(), batch, index)
-            stem = self.folder(trainer) / name
-            bits: npt.DTypeLike = np.uint8 if max(names) <= np.iinfo(np.uint8).max else np.uint16
-            write_png(stem.with_name(f"{stem.name}_labels.png"), labels.numpy().astype(bits))
-            colours = to_uint8(categorical(labels[None])[0]).numpy()
-            write_png(stem.with_name(f"{stem.name}_color.png"), colours)
-            if self.panel:
-                picture = panel(_original(batch, index), colours, labels, names)
-                write_png(stem.with_name(f"{stem.name}_panel.png"), picture)
-            self.n_written += 1
+        labels = labels_at_original(prediction.cpu(), batch, index)
+        stem = self.folder(trainer) / batch["name"][index]
+        bits: npt.DTypeLike = np.uint8 if max(names) <= np.iinfo(np.uint8).max else np.uint16
+        write_png(stem.with_name(f"{stem.name}_labels.png"), labels.numpy().astype(bits))
+        colours = to_uint8(categorical(labels[None])[0]).numpy()
+        write_png(stem.with_name(f"{stem.name}_color.png"), colours)
+        if self.panel:
+            picture = panel(_original(batch, index), colours, labels, names)
+            write_png(stem.with_name(f"{stem.name}_panel.png"), picture)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how many were written and where, and how many were not."""

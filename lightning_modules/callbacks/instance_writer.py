@@ -3,19 +3,17 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_modules.callbacks.sample_writer import FolderWriter
 from renderers.display import to_uint8
 from renderers.instance_drawing import draw_instances
-from structures.batch import PADDING_INDEX
 from structures.files import write_atomically, write_png
 from structures.instances import Detections
 from structures.json_list import JsonListWriter
@@ -25,7 +23,7 @@ logger = logging.getLogger(__name__)
 RESULTS = "results.json"
 
 
-class InstancePredictionWriter(BasePredictionWriter):
+class InstancePredictionWriter(FolderWriter):
     """Writes ``<name>_instances.png`` for every image and ``results.json`` for all of them.
 
     The results are COCO's: a list of ``image_id``, ``category_id`` (the data's own), ``bbox`` (x, y, width, height),
@@ -44,9 +42,7 @@ class InstancePredictionWriter(BasePredictionWriter):
         per_image: Whether to write a JSON file and a picture of masks for each image.
 
     Attributes:
-        n_written: Images whose detections were written.
         n_instances: Detections that were written.
-        failures: Name and reason of every image that was skipped.
 
     Raises:
         ValueError: If a score is outside of [0, 1].
@@ -60,18 +56,15 @@ class InstancePredictionWriter(BasePredictionWriter):
         score_threshold: float = 0.0,
         per_image: bool = False,
     ) -> None:
-        super().__init__("batch")
         for what, score in (("draw_score", draw_score), ("score_threshold", score_threshold)):
             if not 0 <= score <= 1:
                 raise ValueError(f"{what} is {score}, but must lie in [0, 1]")
-        self.output_dir = output_dir
+        super().__init__(output_dir)
         self.draw_score = draw_score
         self.pictures = pictures
         self.score_threshold = score_threshold
         self.per_image = per_image
-        self.n_written = 0
         self.n_instances = 0
-        self.failures: list[tuple[str, str]] = []
         self._results: JsonListWriter | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -83,63 +76,41 @@ class InstancePredictionWriter(BasePredictionWriter):
         """
         if trainer.world_size > 1:
             raise ValueError(f"results are written by one process, not by {trainer.world_size}: trainer.devices=1")
-        self.n_written, self.n_instances, self.failures = 0, 0, []
+        super().on_predict_start(trainer, pl_module)
+        self.n_instances = 0
         self._results = JsonListWriter(self.folder(trainer) / RESULTS)
 
-    def folder(self, trainer: Trainer) -> Path:
-        """Folder of the results."""
-        return Path(trainer.default_root_dir) / "predictions" if self.output_dir is None else Path(self.output_dir)
-
-    def write_on_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        prediction: Sequence[Detections],
-        batch_indices: Sequence[int] | None,
-        batch: dict[str, Any],
-        batch_idx: int,
-        dataloader_idx: int,
+    def write_sample(
+        self, trainer: Trainer, pl_module: LightningModule, prediction: Detections, batch: dict[str, Any], index: int
     ) -> None:
-        """Draw the images of a batch and keep their results.
-
-        Raises:
-            OSError: If a file cannot be written; no half file is left.
-        """
+        """Draw an image and keep its results."""
         data = getattr(trainer, "datamodule", None)
         # Photos have no classes: then those of the checkpoint are used.
         names, ids = (
             getattr(pl_module if getattr(data, key, None) is None else data, key, None)
             for key in ("class_names", "category_ids")
         )
-        for index, name in enumerate(batch["name"]):
-            if "index" in batch and int(batch["index"][index]) == PADDING_INDEX:
-                continue
-            error = batch["error"][index] if "error" in batch else ""
-            if error:
-                logger.warning("skipped: %s", error)
-                self.failures.append((name, error))
-                continue
-            self.n_written += 1
-            found = confident(prediction[index], self.score_threshold)
-            known: dict[str, Any] = {"image_id": self.n_written, "file_name": name}
-            if "image_id" in batch:
-                known = {"image_id": int(batch["image_id"][index])}
-            results = coco_results(found, category_ids=ids, class_names=names, **known)
-            assert self._results is not None  # made when the prediction began
-            self._results.extend(results)
-            self.n_instances += len(results)
-            stem = self.folder(trainer) / name
-            if self.per_image:
-                size = original_pixels(batch, index).shape[:2]
-                record = image_record(results, found, name=name, size=size)
-                write_atomically(
-                    stem.with_name(f"{stem.name}_instances.json"),
-                    [json.dumps(record, ensure_ascii=False, indent=1).encode()],
-                )
-                write_png(stem.with_name(f"{stem.name}_masks.png"), numbered_masks(found, size))
-            if self.pictures:
-                picture = draw_detections(original_pixels(batch, index), found, self.draw_score, names)
-                write_png(stem.with_name(f"{stem.name}_instances.png"), picture)
+        name = batch["name"][index]
+        found = confident(prediction, self.score_threshold)
+        known: dict[str, Any] = {"image_id": self.n_written + 1, "file_name": name}
+        if "image_id" in batch:
+            known = {"image_id": int(batch["image_id"][index])}
+        results = coco_results(found, category_ids=ids, class_names=names, **known)
+        assert self._results is not None  # made when the prediction began
+        self._results.extend(results)
+        self.n_instances += len(results)
+        stem = self.folder(trainer) / name
+        if self.per_image:
+            size = original_pixels(batch, index).shape[:2]
+            record = image_record(results, found, name=name, size=size)
+            write_atomically(
+                stem.with_name(f"{stem.name}_instances.json"),
+                [json.dumps(record, ensure_ascii=False, indent=1).encode()],
+            )
+            write_png(stem.with_name(f"{stem.name}_masks.png"), numbered_masks(found, size))
+        if self.pictures:
+            picture = draw_detections(original_pixels(batch, index), found, self.draw_score, names)
+            write_png(stem.with_name(f"{stem.name}_instances.png"), picture)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finish the results and say how many there are."""

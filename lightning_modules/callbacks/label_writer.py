@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor, nn
 
-from structures.batch import PADDING_INDEX
+from lightning_modules.callbacks.sample_writer import SampleWriter
 from structures.label_writer import LabelWriter
 
 logger = logging.getLogger(__name__)
@@ -23,7 +22,7 @@ FILE_NAME = "labels.h5"
 _FINGERPRINT_DIGITS = 12
 
 
-class LabelPredictionWriter(BasePredictionWriter):
+class LabelPredictionWriter(SampleWriter):
     """Writes class ids or depth under the images' names (``structures/label_store.py``), at the size of the batch.
 
     int64 predictions ``(B, H, W)`` are class ids from 1 to 255, floating-point ones ``(B, 1, H, W)`` are depth in
@@ -33,16 +32,12 @@ class LabelPredictionWriter(BasePredictionWriter):
     Args:
         path: The file; None means ``labels.h5`` in the trainer's folder.
         settings: Plain JSON values, stored in the file; a file with other settings is not continued.
-
-    Attributes:
-        n_written: Labels that were written, without those already in the file.
     """
 
     def __init__(self, path: str | None = None, settings: Mapping[str, Any] | None = None) -> None:
-        super().__init__("batch")
+        super().__init__()
         self.path = path
         self.settings = {} if settings is None else dict(settings)
-        self.n_written = 0
         self._writer: LabelWriter | None = None
         self._open = contextlib.ExitStack()
 
@@ -58,19 +53,12 @@ class LabelPredictionWriter(BasePredictionWriter):
         """
         if trainer.world_size > 1:
             raise ValueError(f"labels are written by one process, not by {trainer.world_size}: trainer.devices=1")
-        self.n_written = 0
+        super().on_predict_start(trainer, pl_module)
 
-    def write_on_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        prediction: Tensor,
-        batch_indices: Sequence[int] | None,
-        batch: dict[str, Any],
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
-        """Write the labels of a batch.
+    def wanted(
+        self, trainer: Trainer, pl_module: LightningModule, prediction: Tensor, names: Sequence[str]
+    ) -> set[str]:
+        """Open the file with the first batch and return the names that it does not hold yet.
 
         Raises:
             ValueError: If a prediction is neither class ids nor depth, or is not finite, if images differ in size, or
@@ -82,20 +70,17 @@ class LabelPredictionWriter(BasePredictionWriter):
             teacher = teacher_name(pl_module)
             writer = LabelWriter(self.file(trainer), kind=kind, teacher=teacher, settings=self.settings)
             self._writer = self._open.enter_context(writer)
-        wanted = set(self._writer.missing(list(batch["name"])))
-        for index, name in enumerate(batch["name"]):
-            padding = "index" in batch and int(batch["index"][index]) == PADDING_INDEX
-            if padding or name not in wanted:
-                continue
-            error = batch["error"][index] if "error" in batch else ""
-            if error:
-                logger.warning("skipped: %s", error)
-                continue
-            rows, columns = (int(n) for n in batch["content_size"][index]) if "content_size" in batch else (None, None)
-            array = prediction[index].detach().cpu()
-            array = array if kind == "semantic" else array[0].float()
-            self._writer.write(name, array[:rows, :columns].numpy())
-            self.n_written += 1
+        return set(self._writer.missing(list(names)))
+
+    def write_sample(
+        self, trainer: Trainer, pl_module: LightningModule, prediction: Tensor, batch: dict[str, Any], index: int
+    ) -> None:
+        """Write the label of an image, without the padding of the batch."""
+        assert self._writer is not None  # opened by wanted()
+        rows, columns = (int(n) for n in batch["content_size"][index]) if "content_size" in batch else (None, None)
+        array = prediction.detach().cpu()
+        array = array[0].float() if array.is_floating_point() else array
+        self._writer.write(batch["name"][index], array[:rows, :columns].numpy())
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Declare the file complete."""

@@ -84,9 +84,7 @@ class SamplePictures(Callback):
         """Start a new picture."""
         self._rows, self._has_truth = [], False
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start a new picture."""
-        self._rows, self._has_truth = [], False
+    on_test_start = on_validation_start
 
     def on_validation_batch_end(
         self,
@@ -99,20 +97,10 @@ class SamplePictures(Callback):
     ) -> None:
         """Draw the chosen samples of the batch."""
         if dataloader_idx == 0 and self._is_due(trainer):
-            self._draw(pl_module, batch, batch_idx, trainer.num_val_batches[0])
+            n_batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
+            self._draw(pl_module, batch, batch_idx, n_batches[0])
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Mapping[str, Any],
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Draw the chosen samples of the batch."""
-        if dataloader_idx == 0 and self._is_due(trainer):
-            self._draw(pl_module, batch, batch_idx, trainer.num_test_batches[0])
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture."""

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
+from lightning_modules.callbacks.sample_writer import FolderWriter
 from renderers.display import colorize, depth_panels, depth_range, to_uint8
 from renderers.point_cloud import depth_edges, point_cloud, side_view
 from renderers.shared_range import SharedRange
-from structures.batch import PADDING_INDEX
 from structures.files import write_png
 from structures.ply import write_ply
 
@@ -54,7 +53,7 @@ def fit_to_original(prediction: Tensor, *, content_size: tuple[int, int], origin
     return F.interpolate(content, size=original_size, mode="bilinear", align_corners=False)[0]
 
 
-class DepthPredictionWriter(BasePredictionWriter):
+class DepthPredictionWriter(FolderWriter):
     """Writes each prediction under its image's name; batches are an ``ImageFileBatch`` or a ``DepthBatch``.
 
     For an image ``a/b``: ``a/b_depth.png`` (16 bits, millimetres, 0 = no depth), ``a/b_color.png``; with ``panel``
@@ -78,8 +77,6 @@ class DepthPredictionWriter(BasePredictionWriter):
             the frames of each ``video`` (other images alone), or ``all`` images.
 
     Attributes:
-        n_written: Images whose files were written.
-        failures: Name and reason of each image that was skipped.
         ranges: Shared near and far ends in metres, by the name of the video, "" for those of all images.
 
     Raises:
@@ -95,7 +92,7 @@ class DepthPredictionWriter(BasePredictionWriter):
         max_points: int = 1_000_000,
         colour_range: ColourRange = "video",
     ) -> None:
-        super().__init__("batch")
+        super().__init__(output_dir)
         if (max_jump is not None and not max_jump > 0) or max_points < 1:
             raise ValueError(f"max_jump={max_jump} must be > 0 or None and max_points={max_points} at least 1")
         if not isinstance(colour_range, str):
@@ -106,7 +103,6 @@ class DepthPredictionWriter(BasePredictionWriter):
             raise ValueError(
                 f"colour_range is '{colour_range}', but must be image, video, all, or two depths in metres"
             )
-        self.output_dir = output_dir
         self.panel = panel
         self.ply = ply
         self.max_jump = max_jump
@@ -115,8 +111,6 @@ class DepthPredictionWriter(BasePredictionWriter):
         self._reset()
 
     def _reset(self) -> None:
-        self.n_written = 0
-        self.failures: list[tuple[str, str]] = []
         self.ranges: dict[str, tuple[float, float]] = {}
         self._group: str | None = None
         self._shared = SharedRange()
@@ -124,28 +118,15 @@ class DepthPredictionWriter(BasePredictionWriter):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reset the counts of an earlier prediction."""
+        super().on_predict_start(trainer, pl_module)
         self._reset()
 
-    def folder(self, trainer: Trainer) -> Path:
-        """Folder of the results."""
-        if self.output_dir is None:
-            return Path(trainer.default_root_dir) / "predictions"
-        return Path(self.output_dir)
-
-    def write_on_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        prediction: Tensor,
-        batch_indices: Sequence[int] | None,
-        batch: dict[str, Any],
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
-        """Write the images of a batch.
+    def wanted(
+        self, trainer: Trainer, pl_module: LightningModule, prediction: Tensor, names: Sequence[str]
+    ) -> Sequence[str]:
+        """Return all names.
 
         Raises:
-            OSError: If a file cannot be written, because the disk is full for instance; no half file is left.
             ValueError: If the prediction is no depth.
         """
         if not (isinstance(prediction, Tensor) and prediction.ndim == 4 and prediction.shape[1] == 1):
@@ -153,20 +134,19 @@ class DepthPredictionWriter(BasePredictionWriter):
             raise ValueError(
                 f"{type(pl_module).__name__} predicts {found}, but depth (B, 1, H, W) is what can be written here"
             )
-        for index, name in enumerate(batch["name"]):
-            if "index" in batch and int(batch["index"][index]) == PADDING_INDEX:
-                continue
-            error = batch["error"][index] if "error" in batch else ""
-            if not error and not bool(torch.isfinite(prediction[index]).all()):
-                error = f"the prediction for '{name}' is not finite"
-            if error:
-                logger.warning("skipped: %s", error)
-                self.failures.append((name, error))
-                continue
-            sample = {k: v[index].detach().cpu() for k, v in batch.items() if isinstance(v, Tensor)}
-            self._begin(self._group_of(sample, batch["video"][index] if "video" in batch else ""))
-            self._write(self.folder(trainer) / name, sample, prediction[index].detach().cpu())
-            self.n_written += 1
+        return names
+
+    def fault(self, name: str, prediction: Tensor) -> str:
+        """Whether a prediction is not finite."""
+        return "" if bool(torch.isfinite(prediction).all()) else f"the prediction for '{name}' is not finite"
+
+    def write_sample(
+        self, trainer: Trainer, pl_module: LightningModule, prediction: Tensor, batch: dict[str, Any], index: int
+    ) -> None:
+        """Write the files of an image."""
+        sample = {k: v[index].detach().cpu() for k, v in batch.items() if isinstance(v, Tensor)}
+        self._begin(self._group_of(sample, batch["video"][index] if "video" in batch else ""))
+        self._write(self.folder(trainer) / batch["name"][index], sample, prediction.detach().cpu())
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw the written frames of an unfinished video again, with their range."""

@@ -94,10 +94,7 @@ class ViewPictures(ClipPictures):
         super().on_validation_start(trainer, pl_module)
         self._clouds = []
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start a new picture."""
-        super().on_test_start(trainer, pl_module)
-        self._clouds = []
+    on_test_start = on_validation_start
 
     def maps(self, pl_module: LightningModule, sample: Any) -> dict[str, Tensor]:
         """The module's own pictures and the sections."""

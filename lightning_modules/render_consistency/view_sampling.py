@@ -1,6 +1,7 @@
 """Random new views of scenes for consistency losses, with angles that grow in the course of training."""
 
 import math
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ class SampledViews(NamedTuple):
     """``(2 B,)``, radians."""
 
 
+@dataclass(frozen=True)
 class ViewSampler:
     """Draws a pair of opposite views for each image.
 
@@ -46,36 +48,30 @@ class ViewSampler:
         ValueError: If ``about`` is unknown or a number is out of range.
     """
 
-    def __init__(
-        self,
-        about: About = "scene",
-        *,
-        yaw_degrees: float = 10.0,
-        pitch_degrees: float = 5.0,
-        smallest: float = 0.5,
-        translation: float = 0.05,
-        translation_z: float = 0.1,
-        curriculum: float = 0.3,
-    ) -> None:
-        if about not in ("camera", "scene"):
-            raise ValueError(f"about is '{about}', but must be 'camera' or 'scene'")
-        for name, degrees in (("yaw_degrees", yaw_degrees), ("pitch_degrees", pitch_degrees)):
-            if not 0 <= degrees < 90:
-                raise ValueError(f"{name} is {degrees}, but must lie in [0, 90)")
-        if yaw_degrees == pitch_degrees == 0:
+    about: About = "scene"
+    _: KW_ONLY
+    yaw_degrees: float = 10.0
+    pitch_degrees: float = 5.0
+    smallest: float = 0.5
+    translation: float = 0.05
+    translation_z: float = 0.1
+    curriculum: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.about not in ("camera", "scene"):
+            raise ValueError(f"about is '{self.about}', but must be 'camera' or 'scene'")
+        for name in ("yaw_degrees", "pitch_degrees"):
+            if not 0 <= getattr(self, name) < 90:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must lie in [0, 90)")
+        if self.yaw_degrees == self.pitch_degrees == 0:
             raise ValueError("yaw_degrees and pitch_degrees are both 0, but a view without rotation carries no signal")
-        for name, share in (("smallest", smallest), ("curriculum", curriculum)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name} is {share}, but must lie in [0, 1]")
-        if translation < 0 or translation_z < 0:
-            raise ValueError(f"translation ({translation}) and translation_z ({translation_z}) must not be negative")
-        self.about: About = about
-        self.yaw_degrees = yaw_degrees
-        self.pitch_degrees = pitch_degrees
-        self.smallest = smallest
-        self.translation = translation
-        self.translation_z = translation_z
-        self.curriculum = curriculum
+        for name in ("smallest", "curriculum"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must lie in [0, 1]")
+        if min(self.translation, self.translation_z) < 0:
+            raise ValueError(
+                f"translation ({self.translation}) and translation_z ({self.translation_z}) must not be negative"
+            )
 
     def reach(self, progress: float) -> float:
         """Limit of the angles as a share of the largest, 0.5 to 1, at a part of the training after the warm-up."""

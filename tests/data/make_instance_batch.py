@@ -14,24 +14,27 @@ RECTANGLES = [[(8, 8, 40, 36), (52, 20, 84, 60)], [(16, 12, 48, 52), (60, 4, 92,
 LABELS = [[1, 2], [2, 1]]
 
 
+TINY_NETWORK: dict[str, Any] = {
+    "n_classes": 2,
+    "encoder": "tf_efficientnet_lite0",
+    "encoder_weights": None,
+    "frozen_norm": False,
+    "frozen_to_stride": None,
+    "strides": (4, 8, 16, 32),
+    "sizes_of_interest": (16, 32, 64, 128),
+    "channels": 16,
+    "head_convs": 1,
+    "norm_groups": 4,
+    "mask_channels": 4,
+    "mask_branch_channels": 8,
+    "mask_branch_convs": 1,
+}
+"""Arguments of :func:`tiny_network`."""
+
+
 def tiny_network(**changes: Any) -> CondInst:
     """A CondInst of two classes, small enough for seconds."""
-    arguments: dict[str, Any] = {
-        "n_classes": 2,
-        "encoder": "tf_efficientnet_lite0",
-        "encoder_weights": None,
-        "frozen_norm": False,
-        "frozen_to_stride": None,
-        "strides": (4, 8, 16, 32),
-        "sizes_of_interest": (16, 32, 64, 128),
-        "channels": 16,
-        "head_convs": 1,
-        "norm_groups": 4,
-        "mask_channels": 4,
-        "mask_branch_channels": 8,
-        "mask_branch_convs": 1,
-    }
-    return CondInst(**(arguments | changes))
+    return CondInst(**(TINY_NETWORK | changes))
 
 
 class Oracle(CondInst):

@@ -23,9 +23,10 @@ from tests.data.make_clips import (
     ExactPoses,
     ExactThenResidual,
     FixedDisparity,
+    edge_aware_smoothness,
     plane_clips,
-    quiet_trainer,
 )
+from tests.helpers import quiet_trainer
 
 TERMS = ("photometric", "smoothness", "segmentation", "planar", "normal")
 ERROR = torch.eye(4)
@@ -168,12 +169,7 @@ def test_terms_are_what_their_formulas_say():
     cross_entropy = F.cross_entropy(network.logits, labels, ignore_index=0)
     assert terms["segmentation"].item() == pytest.approx(cross_entropy.item(), rel=1e-5)
 
-    disparity, image = network.fixed.disparity.double(), batch["image"].double()
-    normalised = disparity / disparity.mean(dim=(2, 3), keepdim=True)
-    smoothness = 0.0
-    for dim in (2, 3):
-        edge = image.diff(dim=dim).abs().mean(dim=1, keepdim=True)
-        smoothness += (normalised.diff(dim=dim).abs() * torch.exp(-edge)).mean().item()
+    smoothness = edge_aware_smoothness(network.fixed.disparity, batch["image"])
     assert terms["smoothness"].item() == pytest.approx(smoothness, rel=1e-4)
 
     warped = module.synthesize(batch, 1.3 * batch["depth"], batch["T_frame_target"]).image

@@ -9,6 +9,7 @@ import torch
 
 from metrics.depth import DEPTH_ERRORS, EIGEN_CROP, DepthMetrics, depth_errors
 from tests.data.depth_errors_reference import image_errors, mean_errors
+from tests.data.make_depth_blocks import depth_blocks
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "gam_compute_errors.npz"
 HEIGHT, WIDTH = 24, 32
@@ -16,12 +17,7 @@ HEIGHT, WIDTH = 24, 32
 
 def sample(n: int = 5, seed: int = 0) -> dict[str, torch.Tensor]:
     """Blocks of depth 0.5 to 11 m, a noisy prediction of another scale, holes that hold NaN, one empty image."""
-    generator = torch.Generator().manual_seed(seed)
-    blocks = torch.rand(n, 1, 4, 4, generator=generator) * 10.5 + 0.5
-    target = torch.nn.functional.interpolate(blocks, size=(HEIGHT, WIDTH))
-    noise = torch.rand(target.shape, generator=generator)
-    mask = torch.rand(target.shape, generator=generator) > 0.2
-    mask[1] = False
+    target, noise, mask, generator = depth_blocks(n, HEIGHT, WIDTH, seed)
     return {
         "prediction_m": (0.8 * target * (0.85 + 0.3 * noise) - 0.3).masked_fill(~mask, float("inf")),
         "target_m": target.masked_fill(~mask, float("nan")),

@@ -10,6 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from metrics.depth import depth_errors
 from metrics.subset_depth import SUBSETS, SubsetDepthErrors, subset_depth_errors
 from tests.data.depth_errors_reference import edges_of, window
+from tests.data.make_depth_blocks import depth_blocks
 
 HEIGHT, WIDTH = 24, 32
 
@@ -19,12 +20,7 @@ def sample(n: int = 6, seed: int = 0) -> dict:
 
     Image 1 has no valid pixel, image 2 has 15 thin ones and image 3 just 20.
     """
-    generator = torch.Generator().manual_seed(seed)
-    blocks = torch.rand(n, 1, 4, 4, generator=generator) * 10.5 + 0.5
-    target = torch.nn.functional.interpolate(blocks, size=(HEIGHT, WIDTH))
-    noise = torch.rand(target.shape, generator=generator)
-    mask = torch.rand(target.shape, generator=generator) > 0.2
-    mask[1] = False
+    target, noise, mask, generator = depth_blocks(n, HEIGHT, WIDTH, seed)
     plain = torch.rand(target.shape, generator=generator) > 0.4
     thin = torch.rand(target.shape, generator=generator) > 0.9
     countable = mask & (target <= 9.0) & (target >= 0.6)

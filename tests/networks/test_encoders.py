@@ -22,12 +22,22 @@ def save_randomised(network: torch.nn.Module, path) -> None:
     torch.save(network.state_dict(), path)
 
 
+def encoder_like(reference, name, folder):
+    """An encoder with the weights of a torchvision network, whose norms are randomised."""
+    save_randomised(reference, folder / "weights.pth")
+    return Encoder(name, weights=str(folder / "weights.pth")).eval()
+
+
+def assert_same_maps(features, expected):
+    for feature, wanted in zip(features, expected, strict=True):
+        torch.testing.assert_close(feature, wanted, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_resnet_pyramid_equals_torchvision(name, tmp_path):
     torch.manual_seed(0)
     reference = getattr(torchvision.models, name)(weights=None).eval()
-    save_randomised(reference, tmp_path / "weights.pth")
-    encoder = Encoder(name, weights=str(tmp_path / "weights.pth")).eval()
+    encoder = encoder_like(reference, name, tmp_path)
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         x = reference.relu(reference.bn1(reference.conv1((image - MEAN) / STD)))
@@ -39,15 +49,13 @@ def test_resnet_pyramid_equals_torchvision(name, tmp_path):
         features = encoder(image)
     assert [feature.shape[1] for feature in features] == list(encoder.channels)
     assert [64 // feature.shape[2] for feature in features] == [2, 4, 8, 16, 32]
-    for feature, wanted in zip(features, expected, strict=True):
-        torch.testing.assert_close(feature, wanted, rtol=1e-4, atol=1e-4)
+    assert_same_maps(features, expected)
 
 
 def test_densenet_pyramid_equals_torchvision(tmp_path):
     torch.manual_seed(0)
     reference = torchvision.models.densenet121(weights=None).eval()
-    save_randomised(reference, tmp_path / "weights.pth")
-    encoder = Encoder("densenet121", weights=str(tmp_path / "weights.pth")).eval()
+    encoder = encoder_like(reference, "densenet121", tmp_path)
     image = torch.rand(1, 3, 64, 64)
     layers = reference.features
     with torch.no_grad():
@@ -60,8 +68,7 @@ def test_densenet_pyramid_equals_torchvision(tmp_path):
             x = getattr(layers, f"transition{number}")(x)
         expected.append(torch.relu(layers.norm5(layers.denseblock4(x))))
         features = encoder(image)
-    for feature, wanted in zip(features, expected, strict=True):
-        torch.testing.assert_close(feature, wanted, rtol=1e-4, atol=1e-4)
+    assert_same_maps(features, expected)
 
 
 def test_densedepth_concatenates_the_maps_after_pooling(tmp_path):
@@ -80,8 +87,7 @@ def test_densedepth_concatenates_the_maps_after_pooling(tmp_path):
         expected[-1] = torch.relu(layers.norm5(layers.denseblock4(expected[-1])))
         features = network.encode(image)
     assert [feature.shape[1] for feature in features] == [64, 64, 128, 256, 1664]
-    for feature, wanted in zip(features, expected, strict=True):
-        torch.testing.assert_close(feature, wanted, rtol=1e-4, atol=1e-4)
+    assert_same_maps(features, expected)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_resnet_decoders_read_every_level(build):
     torch.manual_seed(0)
     network = build("resnet18", encoder_weights=None).eval()
     image = torch.rand(1, 3, 64, 64)
-    changes = change_when_zeroed(lambda f: network.decode(f, image), pyramid(network.encoder.channels))
+    changes = change_when_zeroed(lambda f: network.decode([image, *f]), pyramid(network.encoder.channels))
     assert min(changes) > 1e-3
 
 
@@ -59,9 +59,8 @@ def test_only_v2_and_v3_have_the_input_skip(build, reads):
     network = build("resnet18", encoder_weights=None).eval()
     features = pyramid(network.encoder.channels)
     with torch.no_grad():
-        change = network.decode(features, torch.zeros(1, 3, 64, 64)) - network.decode(
-            features, torch.ones(1, 3, 64, 64)
-        )
+        black, white = (network.decode([fill(1, 3, 64, 64), *features]) for fill in (torch.zeros, torch.ones))
+        change = white - black
     assert bool(change.abs().max() > 1e-3) is reads
 
 
@@ -88,9 +87,9 @@ def test_every_residual_of_v1_and_v2_matters():
         residuals = list(network.residuals) if build is ResNetDecoderV1 else [network.residual]
         with torch.no_grad():
             for residual in residuals:
-                before = network.decode(features, image)
+                before = network.decode([image, *features])
                 residual.weight.zero_()
-                assert (network.decode(features, image) - before).abs().max() > 1e-4
+                assert (network.decode([image, *features]) - before).abs().max() > 1e-4
 
 
 def test_de_noskip_reads_the_deepest_map_only():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from renderers.curves import plot_curves
+from renderers.curves import _COLOURS, plot_curves
 
 
 def test_a_curve_is_drawn_where_its_values_are():
@@ -14,12 +14,32 @@ def test_a_curve_is_drawn_where_its_values_are():
     assert left > right + 20
 
 
+ONE = [1.0, 1.5, 1.2, 1.6]
+
+
 def test_marks_bands_and_gaps_are_drawn_and_what_does_not_fit_is_refused():
-    values = {"one": [1.0, float("nan"), 2.0], "other": [0.0, -1.0, 1.0]}
-    plain = plot_curves([0, 1, 2], values, title="t", x_label="x")
-    marked = plot_curves([0, 1, 2], values, title="t", x_label="x", marks={"here": 1.0}, band=(0.5, 9.0))
-    assert (plain != marked).any()
-    assert torch.isfinite(marked).all()
+    def plot(one, **extra):
+        return plot_curves([0, 1, 2, 3], {"one": one, "other": [0.0, -1.0, 1.0, 2.0]}, title="t", x_label="x", **extra)
+
+    plain = plot(ONE)
+
+    def changed_columns(picture):
+        assert torch.isfinite(picture).all()
+        columns = (picture != plain).any(dim=0).any(dim=0).nonzero()
+        return columns.min().item(), columns.max().item()
+
+    # The axis is 466 columns wide and begins at column 78: the values 0, 1, 2 and 3 lie at 78, 233, 389 and 544.
+    assert changed_columns(plot(ONE, band=(1.5, 9.0))) == pytest.approx((311, 544), abs=2)
+    first, last = changed_columns(plot(ONE, marks={"here": 1.0}))
+    assert first == pytest.approx(233, abs=2)
+    assert last < 280  # the name is written beside the line
+    # A missing point takes the two lines to it away.
+    gap = plot([*ONE[:2], float("nan"), ONE[3]])
+    assert changed_columns(gap) == pytest.approx((233, 544), abs=3)
+    blue = torch.tensor(_COLOURS[0]).view(3, 1, 1)
+    drawn, left = (((255 * picture[..., 240:540]).round() == blue).all(dim=0).sum() for picture in (plain, gap))
+    assert drawn > 300
+    assert left == 0
     plot_curves([0, 1], {"flat": [3.0, 3.0]}, title="t", x_label="x")
     with pytest.raises(ValueError, match=r"do not fit to 3 abscissae"):
         plot_curves([0, 1, 2], {"short": [1.0]}, title="t", x_label="x")

@@ -74,7 +74,7 @@ def test_patches_of_an_oblique_wall_are_longer():
 def test_the_view_projects_the_corner_convention():
     points = torch.tensor([[[0.5, -0.25], [0.25, 0.0], [1.0, 2.0]]], dtype=torch.float64)
     T = transform_from_axis_angle(torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]])).double()
-    seen = view_points(points, points, K=K, T_view_source=T, size=(24, 32), mask=None, spacing_m=None)
+    seen = view_points(points, points, K=K, T_view_source=T, mask=None)
     expected = torch.tensor([[[16 + 40 * 0.25, 16 - 40 * 0.25 / 3], [12 + 40 * 0.125, 12.0]]], dtype=torch.float64)
     torch.testing.assert_close(seen.pixels, expected)
     assert seen.kept.all()

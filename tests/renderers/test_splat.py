@@ -8,6 +8,7 @@ from geometry.camera import pixel_grid
 from geometry.se3 import transform_from_axis_angle
 from renderers.point_render import scene_points
 from renderers.splat import SplatRenderer
+from tests.data.renderer_checks import draw_batch_and_single_images
 
 SIZE = (24, 32)
 GAUSSIAN = {"footprint": "gaussian"}
@@ -330,21 +331,13 @@ def test_gradients_in_single_precision_are_those_of_finite_differences():
 
 
 def test_images_of_a_batch_and_the_order_of_points_do_not_matter():
-    depth, image, K = 1 + smooth(3, 1, *SIZE), noise(3, 3, *SIZE), camera(batch=3)
-    K[1, 0, 0] *= 1.3
-    T = torch.cat([moved([0.0, 0.1 * k, 0.0], [0.1, 0.0, 0.1 * k]) for k in range(3)])
-    points, mask, _ = scene_points(depth, K)
     renderer = SplatRenderer()
-    together = renderer(points, image.flatten(2), K=K, T_view_source=T, size=SIZE, mask=mask)
-    for k in range(3):
-        one = slice(k, k + 1)
-        alone = renderer(points[one], image.flatten(2)[one], K=K[one], T_view_source=T[one], size=SIZE, mask=mask[one])
-        for a, b in zip(alone, together, strict=True):
-            assert torch.equal(a, b[one])
-    order = torch.randperm(24 * 32, generator=torch.Generator().manual_seed(1))
-    shuffled = renderer(
-        points[..., order], image.flatten(2)[..., order], K=K, T_view_source=T, size=SIZE, mask=mask[..., order]
+    together, scene = draw_batch_and_single_images(
+        renderer, 1 + smooth(3, 1, *SIZE), noise(3, 3, *SIZE), camera(batch=3)
     )
+    order = torch.randperm(24 * 32, generator=torch.Generator().manual_seed(1))
+    scene |= {name: scene[name][..., order] for name in ("points", "features", "mask")}
+    shuffled = renderer(**scene, size=SIZE)
     for a, b in zip(shuffled, together, strict=True):
         torch.testing.assert_close(a, b)
 

@@ -12,26 +12,12 @@ from datamodules.samples.instance_frame import InstanceFrame
 from lightning_modules.boxinst_depth import BoxInstDepth
 from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
 from lightning_modules.teachers.segmenter import Segmenter
-from tests.data.make_instance_batch import tiny_network
+from tests.data.make_instance_batch import TINY_NETWORK, tiny_network
 from tests.data.make_teachers import save, save_segmenter_checkpoint
 from tools.predict import main
 
-NETWORK = {
-    "n_classes": 2,
-    "encoder": "tf_efficientnet_lite0",
-    "encoder_weights": "bundled",  # dropped on loading
-    "frozen_norm": False,
-    "frozen_to_stride": None,
-    "strides": [4, 8, 16, 32],
-    "sizes_of_interest": [16, 32, 64, 128],
-    "channels": 16,
-    "head_convs": 1,
-    "norm_groups": 4,
-    "mask_channels": 4,
-    "mask_branch_channels": 8,
-    "mask_branch_convs": 1,
-    "depth_guided": True,
-}
+NETWORK = {name: list(value) if isinstance(value, tuple) else value for name, value in TINY_NETWORK.items()}
+NETWORK |= {"encoder_weights": "bundled", "depth_guided": True}  # weights are dropped on loading
 WEIGHTS = {"classification": 1.0, "boxes": 1.0, "quality": 1.0, "projection": 1.0, "depth": 1.0}
 
 

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
@@ -16,6 +15,7 @@ from lightning_modules.tasks.optimisation import Optimisation
 from losses.fcos_targets import FCOSTargets
 from networks.fcos_head import HeadOutputs
 from tests.data.make_instance_batch import HEIGHT, WIDTH, Oracle, rectangles_batch, tiny_network
+from tests.helpers import quiet_trainer
 
 DETECTION = {"classification": 1.0, "boxes": 1.0, "quality": 1.0}
 BOXINST = DETECTION | {"projection": 1.0, "pairwise_colour": 1.0}
@@ -221,10 +221,9 @@ class Batches(torch.utils.data.Dataset):
 
 def fit(paper, folder, steps, checkpoint=None):
     saver = ModelCheckpoint(dirpath=folder, every_n_train_steps=2, save_top_k=-1, filename="{step}")
-    trainer = Trainer(
-        max_steps=steps, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[saver], default_root_dir=folder, limit_val_batches=0,
-    )  # fmt: skip
+    trainer = quiet_trainer(
+        max_steps=steps, enable_checkpointing=True, callbacks=[saver], default_root_dir=folder, limit_val_batches=0
+    )
     trainer.fit(paper, DataLoader(Batches(), batch_size=None), ckpt_path=checkpoint)
     return paper
 

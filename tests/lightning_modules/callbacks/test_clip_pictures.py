@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_modules.callbacks.clip_pictures import ClipPictures, gap_width, title_strip
 from lightning_modules.callbacks.pictures import DepthPictures
+from tests.helpers import quiet_trainer
 
 HEIGHT, WIDTH = 12, 64
 
@@ -61,16 +62,7 @@ class Showing(LightningModule):
 
 
 def trainer(root, callbacks, **settings):
-    defaults = {
-        "accelerator": "cpu",
-        "max_epochs": 2,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "default_root_dir": root,
-    }
-    return Trainer(**{**defaults, **settings}, callbacks=callbacks)
+    return quiet_trainer(**({"max_epochs": 2} | settings), default_root_dir=root, callbacks=callbacks)
 
 
 def loader():

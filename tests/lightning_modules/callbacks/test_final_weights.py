@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from lightning_modules.callbacks.final_weights import FinalWeights
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from tests.data.memory import MemoryDataModule
+from tests.helpers import quiet_trainer
 
 
 class Line(LightningModule):
@@ -44,11 +45,8 @@ def fit(folder, ckpt_path=None, stop=None, stop_first=True, **settings):
     last = ModelCheckpoint(folder, filename="last", save_on_exception=True)
     for callback in (best, last):
         callback._enable_version_counter = False
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+    trainer = quiet_trainer(
+        enable_checkpointing=True,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         plugins=[AtomicCheckpointIO()],

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch.utils.data import DataLoader
 
 from datamodules.prediction_images import ImageFiles
@@ -17,6 +17,7 @@ from lightning_modules.callbacks.instance_writer import InstancePredictionWriter
 from renderers.instance_drawing import draw_instances, instance_colour
 from structures.batch import PADDING_INDEX
 from tests.data.make_instance_batch import HEIGHT, WIDTH, rectangles_batch, tiny_network
+from tests.helpers import quiet_trainer
 
 
 def truth_as_found(batch, index):
@@ -37,8 +38,7 @@ class Finder(LightningModule):
 
 
 def predict(writer, module, data, root):
-    settings = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = Trainer(**settings, enable_model_summary=False, callbacks=[writer], default_root_dir=root)
+    trainer = quiet_trainer(callbacks=[writer], default_root_dir=root)
     trainer.predict(module, data, return_predictions=False)
 
 
@@ -150,10 +150,7 @@ def test_pictures_show_image_truth_and_detections(tmp_path):
     weights = dict.fromkeys(("classification", "boxes", "quality", "mask"), 1)
     module = BoxInstDepth(network=tiny_network(), loss_weights=weights)
     module.detect = lambda sample: [truth_as_found(sample, index) for index in range(len(sample["image"]))]
-    settings = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = Trainer(
-        **settings, enable_model_summary=False, callbacks=[InstancePictures(count=2)], default_root_dir=tmp_path
-    )
+    trainer = quiet_trainer(callbacks=[InstancePictures(count=2)], default_root_dir=tmp_path)
     (metrics,) = trainer.validate(module, DataLoader([batch], batch_size=None), verbose=False)
     assert metrics["val/mask_iou"] == pytest.approx(1)
     assert metrics["val/mask_ap"] == pytest.approx(1)

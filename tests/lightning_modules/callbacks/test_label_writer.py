@@ -14,6 +14,7 @@ from lightning_modules.callbacks.label_writer import (
 )
 from structures.batch import PADDING_INDEX
 from structures.label_store import LabelStore
+from tests.helpers import quiet_trainer
 
 
 class Echo(LightningModule):
@@ -39,11 +40,7 @@ def make_batch(*names, size=(4, 6)):
 
 
 def predict(module, writer, batches, root=None):
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
+    trainer = quiet_trainer(
         callbacks=[writer],
         default_root_dir=root,
     )

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader
@@ -11,6 +11,7 @@ from lightning_modules.callbacks.final_weights import FinalWeights
 from lightning_modules.callbacks.non_finite import StopOnNonFiniteLoss
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.tasks.base import NonFiniteLossError
+from tests.helpers import quiet_trainer
 
 
 class Overflow(torch.autograd.Function):
@@ -56,15 +57,12 @@ class Fails(LightningModule):
 def stopped(folder, how, *, every_n_steps=1, **settings):
     last = ModelCheckpoint(folder, filename="last", save_on_exception=True)
     last._enable_version_counter = False
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
+    trainer = quiet_trainer(
+        enable_checkpointing=True,
         max_steps=6,
         max_epochs=-1,
         check_val_every_n_epoch=None,
         val_check_interval=2,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         num_sanity_val_steps=0,
         default_root_dir=folder,
         plugins=[AtomicCheckpointIO()],

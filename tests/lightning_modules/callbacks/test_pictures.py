@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import WandbLogger
 from torch import nn
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from lightning_modules.callbacks.pictures import DepthPictures, chosen_samples, without_columns
 from renderers.display import GAP_GREY, depth_panels, stack_rows, to_uint8
+from tests.helpers import KnownFrom, quiet_trainer
 
 HEIGHT, WIDTH = 8, 16
 
@@ -61,16 +62,7 @@ def loader(count=10, batch_size=4):
 
 
 def trainer(root, callbacks, **settings):
-    defaults = {
-        "accelerator": "cpu",
-        "max_epochs": 2,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "default_root_dir": root,
-    }
-    return Trainer(**{**defaults, **settings}, callbacks=callbacks)
+    return quiet_trainer(**({"max_epochs": 2} | settings), default_root_dir=root, callbacks=callbacks)
 
 
 def read(path):
@@ -95,21 +87,8 @@ def test_the_test_picture_shows_samples_from_all_over_the_set(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "pictures" / "test.png"), expected([0, 2, 4, 8], 1.0))
 
 
-class WithoutTruth(Samples):
-    """Depth is known of the samples from a number on."""
-
-    def __init__(self, first_known):
-        super().__init__()
-        self.first_known = first_known
-
-    def __getitem__(self, index):
-        sample = super().__getitem__(index)
-        known = index >= self.first_known
-        return sample | {"depth": sample["depth"] * known, "depth_mask": sample["depth_mask"] & known}
-
-
 def test_a_picture_without_truth_has_no_panels_of_it(tmp_path):
-    data = DataLoader(WithoutTruth(first_known=99), batch_size=4)
+    data = DataLoader(KnownFrom(Samples(), 99), batch_size=4)
     trainer(tmp_path, [DepthPictures(count=4)]).test(Scaled(), data, verbose=False)
     image = torch.stack([Samples()[index]["image"] for index in (0, 2, 4, 8)])
     ramp = torch.linspace(1, 5, WIDTH).expand(4, 1, HEIGHT, WIDTH)
@@ -119,7 +98,7 @@ def test_a_picture_without_truth_has_no_panels_of_it(tmp_path):
 
 
 def test_one_sample_with_truth_keeps_the_panels_of_all(tmp_path):
-    data = DataLoader(WithoutTruth(first_known=8), batch_size=4)  # the last of the four that are drawn
+    data = DataLoader(KnownFrom(Samples(), 8), batch_size=4)  # the last of the four that are drawn
     trainer(tmp_path, [DepthPictures(count=4)]).test(Scaled(), data, verbose=False)
     picture = read(tmp_path / "pictures" / "test.png")
     assert picture.shape[1] == 4 * WIDTH + 3 * 2

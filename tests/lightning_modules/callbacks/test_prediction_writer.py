@@ -2,7 +2,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from datamodules.prediction_images import ImageFiles
@@ -13,6 +12,7 @@ from lightning_modules.callbacks.prediction_writer import (
 )
 from structures.batch import PADDING_INDEX
 from tests.data.make_constant_depth import ConstantDepth, RedDepth
+from tests.helpers import quiet_trainer
 
 
 def read_depth(path):
@@ -20,12 +20,7 @@ def read_depth(path):
 
 
 def predict(writer, loader, module=None, root=None):
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+    trainer = quiet_trainer(
         callbacks=[writer],
         default_root_dir=root,
     )

@@ -14,7 +14,8 @@ from lightning_modules.tasks.optimisation import Optimisation
 from losses.weighting import Averaging
 from networks.disparity import DisparityNet, DisparitySegmentationNet
 from networks.pose import PoseNet, ResidualPoseNet
-from tests.data.make_clips import plane_clips, quiet_trainer
+from tests.data.make_clips import plane_clips
+from tests.helpers import quiet_trainer
 
 SMALL = {"encoder_weights": None, "decoder_widths": (4, 4, 4, 4, 4)}
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from lightning_modules.callbacks.trajectory_writer import TrajectoryWriter, chain, consecutive
 from structures.batch import PADDING_INDEX
 from structures.tum import read_tum
+from tests.helpers import quiet_trainer
 
 
 def path_of(sequence: str, n: int = 12) -> torch.Tensor:
@@ -78,12 +79,7 @@ class Posing(LightningModule):
 
 
 def run_test(root, targets, *, module=None, stride=1, keys=("frames", "T_frame_target"), batch_size=4, **settings):
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+    trainer = quiet_trainer(
         default_root_dir=root,
         callbacks=[TrajectoryWriter(stride)],
         **settings,

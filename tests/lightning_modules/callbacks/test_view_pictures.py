@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import DataLoader
 
@@ -16,6 +16,7 @@ from lightning_modules.tasks.depth import DepthModule
 from lightning_modules.tasks.optimisation import Optimisation
 from renderers.cloud_sections import cloud_sections
 from tests.data.make_box_room import box_room
+from tests.helpers import quiet_trainer
 
 HEIGHT, WIDTH = 48, 64
 TITLES = ["image", "from above, before", "from above, now", "from the side, before", "from the side, now"]
@@ -73,17 +74,8 @@ class Recording(WandbLogger):
 
 
 def trainer(root, callbacks, **settings):
-    defaults = {
-        "accelerator": "cpu",
-        "max_epochs": 3,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 1,
-        "default_root_dir": root,
-    }
-    return Trainer(**{**defaults, **settings}, callbacks=callbacks)
+    defaults = {"max_epochs": 3, "num_sanity_val_steps": 1}
+    return quiet_trainer(**(defaults | settings), default_root_dir=root, callbacks=callbacks)
 
 
 def loader():

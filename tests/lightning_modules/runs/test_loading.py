@@ -3,13 +3,13 @@ import os
 import pytest
 import torch
 from jsonargparse import Namespace
-from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch.utils.data import DataLoader
 
 from lightning_modules.runs.loading import CheckpointError, check_checkpoint, load_module, without_pretrained
 from losses.planar_structure import PixelConstants
 from tests.data.make_constant_depth import ConstantDepth, write_checkpoint
+from tests.helpers import quiet_trainer
 
 
 @pytest.fixture
@@ -40,15 +40,7 @@ def test_averaged_weights_are_the_ones_loaded(tmp_path):
             return torch.optim.SGD(self.parameters(), lr=1.0)
 
     module = Moving(10.0, None)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=4,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[EMAWeightAveraging(decay=0.5)],
-    )
+    trainer = quiet_trainer(max_steps=4, callbacks=[EMAWeightAveraging(decay=0.5)])
     during = {}
 
     def save(*_):

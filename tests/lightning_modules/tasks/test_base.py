@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from torch.utils.data import default_collate
 
 from lightning_modules.callbacks.non_finite import StopOnNonFiniteLoss
@@ -14,24 +13,12 @@ from lightning_modules.schedules import WarmupCosine
 from lightning_modules.supervised_depth import SupervisedDepth
 from lightning_modules.tasks.base import NonFiniteLossError
 from lightning_modules.tasks.optimisation import Optimisation
-from tests.helpers import Affine, RandomDepth, RandomDepthModule
+from tests.helpers import Affine, KnownFrom, RandomDepth, RandomDepthModule, quiet_trainer
 
 
 @pytest.fixture
 def batch():
     return default_collate([RandomDepth(4)[i] for i in range(4)])
-
-
-def quiet_trainer(tmp_path, **settings):
-    return Trainer(
-        default_root_dir=tmp_path,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        **settings,
-    )
 
 
 def test_loss_is_the_weighted_sum_of_its_terms(batch):
@@ -78,7 +65,7 @@ def test_warmup_cosine_is_the_closed_form_and_follows_max_steps(tmp_path):
     )
     rates = []
     module.on_train_batch_end = lambda *_: rates.append(module.optimizers().param_groups[0]["lr"])
-    quiet_trainer(tmp_path, max_steps=8).fit(module, RandomDepthModule())
+    quiet_trainer(default_root_dir=tmp_path, max_steps=8).fit(module, RandomDepthModule())
     # Rates seen during steps 0..7; Lightning steps the schedule before this hook, so the list starts with step 1.
     expected = [0.5 * 2 / 3]
     expected += [0.5 * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (s / 8 - 0.25) / 0.75))) for s in range(2, 9)]
@@ -95,7 +82,7 @@ def test_a_module_can_be_fitted_to_data_it_can_express(tmp_path):
     module = SupervisedDepth(
         Affine(), loss_weights={"mse": 1.0}, optimisation=Optimisation(partial(torch.optim.Adam, lr=0.05))
     )
-    trainer = quiet_trainer(tmp_path, max_epochs=120)
+    trainer = quiet_trainer(default_root_dir=tmp_path, max_epochs=120)
     trainer.fit(module, RandomDepthModule())
     assert module.network.scale.item() == pytest.approx(0.3, abs=0.01)
     assert module.network.shift.item() == pytest.approx(0.2, abs=0.01)
@@ -105,7 +92,7 @@ def test_a_module_can_be_fitted_to_data_it_can_express(tmp_path):
 
 def test_metrics_of_an_epoch_forget_the_one_before(tmp_path):
     module = SupervisedDepth(Affine(), optimisation=Optimisation(partial(torch.optim.SGD, lr=0.0)))
-    trainer = quiet_trainer(tmp_path, max_epochs=2, num_sanity_val_steps=1)
+    trainer = quiet_trainer(default_root_dir=tmp_path, max_epochs=2, num_sanity_val_steps=1)
     trainer.fit(module, RandomDepthModule())
     (first,) = trainer.validate(module, RandomDepthModule(), verbose=False)
     (second,) = trainer.validate(module, RandomDepthModule(), verbose=False)
@@ -116,35 +103,22 @@ def test_metrics_of_an_epoch_forget_the_one_before(tmp_path):
     assert first["val/abs_rel_img"] == pytest.approx((np.abs(guess - truth) / truth).mean(), rel=1e-5)
 
 
-class PartlyMeasured(RandomDepth):
-    """Depth is known of the samples from a number on."""
-
-    def __init__(self, *args, known_from: int, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.known_from = known_from
-
-    def __getitem__(self, index):
-        sample = super().__getitem__(index)
-        known = index >= self.known_from
-        return sample | {"depth": sample["depth"] * known, "depth_mask": sample["depth_mask"] & known}
-
-
 class PartlyMeasuredModule(RandomDepthModule):
     def __init__(self, known_from: int, train_known_from: int = 0) -> None:
         super().__init__()
         self.known_from, self.train_known_from = known_from, train_known_from
 
     def train_dataloader(self):
-        return torch.utils.data.DataLoader(PartlyMeasured(8, known_from=self.train_known_from), batch_size=4)
+        return torch.utils.data.DataLoader(KnownFrom(RandomDepth(8), self.train_known_from), batch_size=4)
 
     def val_dataloader(self):
-        return torch.utils.data.DataLoader(PartlyMeasured(5, known_from=self.known_from), batch_size=4)
+        return torch.utils.data.DataLoader(KnownFrom(RandomDepth(5), self.known_from), batch_size=4)
 
     test_dataloader = val_dataloader
 
 
 def test_without_any_truth_no_empty_row_is_left_and_a_line_says_why(tmp_path, caplog):
-    module, trainer = SupervisedDepth(Affine()), quiet_trainer(tmp_path)
+    module, trainer = SupervisedDepth(Affine()), quiet_trainer(default_root_dir=tmp_path)
     assert trainer.test(module, PartlyMeasuredModule(99), verbose=False) == [{}]
     said = [record.message for record in caplog.records if "no ground truth depth" in record.message]
     assert said == [
@@ -162,18 +136,18 @@ def test_a_training_whose_checkpoints_could_not_be_chosen_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"no validation image of PartlyMeasuredModule has any measured depth: hold out"
     ):
-        quiet_trainer(tmp_path, max_steps=1).fit(module, PartlyMeasuredModule(99))
-    trainer = quiet_trainer(tmp_path, max_steps=1, limit_val_batches=0)
+        quiet_trainer(default_root_dir=tmp_path, max_steps=1).fit(module, PartlyMeasuredModule(99))
+    trainer = quiet_trainer(default_root_dir=tmp_path, max_steps=1, limit_val_batches=0)
     trainer.fit(module, PartlyMeasuredModule(99))
     assert trainer.global_step == 1
-    trainer = quiet_trainer(tmp_path, max_steps=1)
+    trainer = quiet_trainer(default_root_dir=tmp_path, max_steps=1)
     trainer.fit(module, PartlyMeasuredModule(4))  # one is enough
     assert trainer.global_step == 1
 
 
 def test_a_training_without_truth_is_refused_before_its_first_step(tmp_path):
     module = SupervisedDepth(Affine())
-    trainer = quiet_trainer(tmp_path, max_steps=2)
+    trainer = quiet_trainer(default_root_dir=tmp_path, max_steps=2)
     with pytest.raises(ValueError, match=r"learns from measured depth, but not one pixel of the first 4 training"):
         trainer.fit(module, PartlyMeasuredModule(0, train_known_from=99))
     assert trainer.global_step == 0
@@ -192,7 +166,7 @@ def test_non_finite_loss_stops_names_the_term_and_saves_the_batch(tmp_path):
             return torch.utils.data.DataLoader(Poisoned(8), batch_size=4)
 
     module = SupervisedDepth(Affine(), loss_weights={"mse": 1.0, "l1": 1.0})
-    trainer = quiet_trainer(tmp_path, max_epochs=1, callbacks=[StopOnNonFiniteLoss()])
+    trainer = quiet_trainer(default_root_dir=tmp_path, max_epochs=1, callbacks=[StopOnNonFiniteLoss()])
     with pytest.raises(NonFiniteLossError, match="'mse' is nan at step 1"):
         trainer.fit(module, Data())
     assert torch.isfinite(module.network.scale), "the weights were poisoned before training stopped"
@@ -203,7 +177,7 @@ def test_non_finite_loss_stops_names_the_term_and_saves_the_batch(tmp_path):
 
 def test_plain_python_module_saves_no_live_objects(tmp_path):
     module = SupervisedDepth(Affine())
-    trainer = quiet_trainer(tmp_path, max_steps=1)
+    trainer = quiet_trainer(default_root_dir=tmp_path, max_steps=1)
     trainer.fit(module, RandomDepthModule())
     trainer.save_checkpoint(tmp_path / "x.ckpt")
     state = torch.load(tmp_path / "x.ckpt", weights_only=True)

@@ -4,14 +4,14 @@ import json
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 
 from geometry.mirrored import blend_mirrored
 from lightning_modules.callbacks.flip_postprocessing import FlipPostprocessing, turn_on
 from lightning_modules.monodepth2 import Monodepth2
 from lightning_modules.supervised_depth import SupervisedDepth
 from lightning_modules.tasks.flip_postprocessing import blended_with_mirror_image, mirrored_batch
-from tests.helpers import RandomDepthModule, Slanted
+from tests.helpers import RandomDepthModule, Slanted, quiet_trainer
 
 
 def some_batch(width=40):
@@ -71,10 +71,7 @@ def test_a_supervised_network_blends_depth_for_its_canonical_camera():
 
 
 def trainer(tmp_path, *callbacks):
-    settings = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    return Trainer(
-        default_root_dir=tmp_path, accelerator="cpu", logger=False, max_steps=1, callbacks=list(callbacks), **settings
-    )
+    return quiet_trainer(default_root_dir=tmp_path, max_steps=1, callbacks=list(callbacks))
 
 
 def test_the_names_of_a_test_tell_of_it_and_validation_goes_without(tmp_path):

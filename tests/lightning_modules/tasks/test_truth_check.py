@@ -4,11 +4,10 @@ import logging
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_modules.supervised_depth import SupervisedDepth
-from tests.helpers import Affine, RandomDepth
+from tests.helpers import Affine, RandomDepth, quiet_trainer
 
 
 class Scaled(Dataset):
@@ -29,51 +28,46 @@ def loader(factor, valid=1.0):
     return DataLoader(Scaled(factor, valid), batch_size=2)
 
 
-def trainer(tmp_path, **settings):
-    return Trainer(
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        accelerator="cpu", default_root_dir=tmp_path, **settings,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize(("factor", "said"), [(1000.0, "1000 times as many"), (1e-3, "1000 times fewer")])
 @pytest.mark.parametrize("stage", ["fit", "test"])
 def test_depth_in_another_unit_stops_at_the_first_batch(tmp_path, factor, said, stage):
     module = SupervisedDepth(Affine())
     with pytest.raises(ValueError, match=rf"first (train|test) batch with truth: the median.*{said}"):
-        getattr(trainer(tmp_path, max_steps=1), stage)(module, loader(factor))
+        getattr(quiet_trainer(default_root_dir=tmp_path, max_steps=1), stage)(module, loader(factor))
     assert module.global_step == 0
 
 
 def test_much_depth_beyond_the_evaluated_range_is_said_once(tmp_path, caplog):
     module = SupervisedDepth(Affine())
     with caplog.at_level(logging.WARNING):
-        trainer(tmp_path, max_steps=4).fit(module, loader(10.0))
+        quiet_trainer(default_root_dir=tmp_path, max_steps=4).fit(module, loader(10.0))
     (message,) = [r.message for r in caplog.records if "first train batch" in r.message]
     assert "100% of the measured depth lie outside 0.001 to 10 m" in message
 
 
 def test_usual_depth_and_none_are_not_spoken_of(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        trainer(tmp_path, max_steps=2).fit(SupervisedDepth(Affine()), loader(1.0), loader(1.0))
-        trainer(tmp_path).test(SupervisedDepth(Affine()), loader(1000.0, valid=0.0), verbose=False)
+        quiet_trainer(default_root_dir=tmp_path, max_steps=2).fit(SupervisedDepth(Affine()), loader(1.0), loader(1.0))
+        quiet_trainer(default_root_dir=tmp_path).test(
+            SupervisedDepth(Affine()), loader(1000.0, valid=0.0), verbose=False
+        )
     assert "batch with truth" not in caplog.text
 
 
 def test_a_nan_score_has_a_reason_and_a_number_has_none(tmp_path, caplog):
     module = SupervisedDepth(Affine())
     with caplog.at_level(logging.WARNING):
-        (values,) = trainer(tmp_path).test(module, loader(20.0), verbose=False)
+        (values,) = quiet_trainer(default_root_dir=tmp_path).test(module, loader(20.0), verbose=False)
     assert torch.isnan(torch.tensor(values["test/score"]))
     assert "none of them counts: 0% lie below min_depth_m (0.001 m), 100% above max_depth_m (10 m)" in module.unscored
     assert module.unscored in caplog.text
-    trainer(tmp_path).test(module, loader(1.0), verbose=False)
+    quiet_trainer(default_root_dir=tmp_path).test(module, loader(1.0), verbose=False)
     assert module.unscored is None
 
 
 def test_data_without_any_truth_are_not_blamed(tmp_path):
     module = SupervisedDepth(Affine())
-    trainer(tmp_path).test(module, loader(1.0, valid=0.0), verbose=False)
+    quiet_trainer(default_root_dir=tmp_path).test(module, loader(1.0, valid=0.0), verbose=False)
     assert module.unscored is None
 
 

@@ -16,7 +16,8 @@ from losses.ssim import ssim_map
 from losses.weighting import Averaging, KeypointWeighting
 from networks.disparity import DisparitySegmentationNet
 from structures.batch import PADDING_INDEX
-from tests.data.make_clips import HEIGHT, WIDTH, ConstantMotion, ExactPoses, FixedDisparity, plane_clips, quiet_trainer
+from tests.data.make_clips import HEIGHT, WIDTH, ConstantMotion, ExactPoses, FixedDisparity, plane_clips
+from tests.helpers import quiet_trainer
 
 
 def exact_module(paper: type, batch: dict[str, Any], **changes: Any) -> Any:

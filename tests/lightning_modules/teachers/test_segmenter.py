@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -12,6 +12,7 @@ from lightning_modules.tasks.optimisation import Optimisation
 from lightning_modules.teachers.segmenter import Segmenter
 from networks.segmenter import SegmentationNet
 from structures.batch import PADDING_INDEX
+from tests.helpers import quiet_trainer
 
 COLOURS = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.1, 0.1, 0.9]])
 
@@ -55,17 +56,6 @@ class ColouredHalvesModule(LightningDataModule):
     test_dataloader = val_dataloader
 
 
-def make_trainer(**arguments):
-    return Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **arguments,
-    )
-
-
 def make_batch(semantic):
     labels = torch.tensor(semantic)
     return {"image": torch.zeros(len(labels), 3, *labels.shape[1:]), "semantic": labels}
@@ -96,7 +86,7 @@ def test_every_pixel_gets_a_class_even_where_none_is_likeliest():
 def test_scores_are_logged_and_the_one_for_checkpoints_is_better_when_lower(stage):
     batch = make_batch([[[1, 1, 1, 2], [2, 2, 2, 0]]]) | {"index": torch.tensor([0])}
     padding = make_batch([[[1, 1, 1, 1], [1, 1, 1, 1]]]) | {"index": torch.tensor([PADDING_INDEX])}
-    trainer = make_trainer()
+    trainer = quiet_trainer()
     evaluate = trainer.validate if stage == "val" else trainer.test
     (scores,) = evaluate(
         Segmenter(Fixed((0.0, 0.0, 1.0))), DataLoader([batch, padding], batch_size=None), verbose=False
@@ -111,7 +101,7 @@ def test_it_learns_what_colour_tells():
     network = SegmentationNet(3, encoder_weights="bundled", decoder_widths=(4, 4, 4, 8, 8))
     module = Segmenter(network, optimisation=Optimisation(partial(torch.optim.Adam, lr=3e-3)))
     data = ColouredHalvesModule()
-    trainer = make_trainer(max_steps=40, limit_val_batches=0)
+    trainer = quiet_trainer(max_steps=40, limit_val_batches=0)
     trainer.validate(module, data, verbose=False)
     (before,) = trainer.test(module, data, verbose=False)
     trainer.fit(module, data)
