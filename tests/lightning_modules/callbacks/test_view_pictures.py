@@ -60,7 +60,7 @@ class Recording(WandbLogger):
 
     def __init__(self, disabled):
         super().__init__(offline=True)
-        self.images, self.metrics, self.run = [], [], type("Run", (), {"disabled": disabled})()
+        self.images, self.metrics, self.run = [], [], type("Run", (), {"disabled": disabled, "config": {}})()
 
     @property
     def experiment(self):
