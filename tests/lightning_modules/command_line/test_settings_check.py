@@ -43,7 +43,7 @@ STOPPING = "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping"
         (["--trainer.max_steps", "-1", "--trainer.max_epochs", "-1"], "the training has no end"),
         (
             ["--trainer.max_steps", "-1", "--trainer.max_time", "00:01:00:00"],
-            "trainer.max_time alone does not tell the",
+            "trainer.max_time alone does not give the",
         ),
         (["--trainer.gradient_clip_val", ".nan"], "trainer.gradient_clip_val is nan, but a finite number is needed"),
         (

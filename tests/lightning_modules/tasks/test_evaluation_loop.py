@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, default_collate
 from lightning_modules.supervised_depth import SupervisedDepth
 from lightning_modules.tasks.evaluation_loop import STAGES, EvaluatedModule
 from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
+from lightning_modules.tasks.optimisation import Optimisation
 from lightning_modules.teachers.segmenter import Segmenter
 from networks.segmenter import SegmentationNet
 from tests.helpers import Affine, RandomDepth
@@ -84,7 +85,7 @@ def instances():
         }
         for xs, ids in (((4.0, 4.0), (0, 1)), ((12.0,), (2,)))
     ]
-    module = OneObject(nn.Linear(1, 1), loss_weights={"class": 1.0}, optimizer=torch.optim.SGD)
+    module = OneObject(nn.Linear(1, 1), loss_weights={"class": 1.0}, optimisation=Optimisation(torch.optim.SGD))
     return module, batches
 
 
