@@ -1,6 +1,6 @@
 """A training step of render consistency against one of the scale-and-shift-invariant loss alone.
 
-The modules are those of ``experiments/render_consistency.yaml``: without consistency, as the file has it (the shift
+The modules are those of ``experiments/render_consistency_camera.yaml``: without consistency, as the file has it (the shift
 learned from views about the camera), and with the paper's three terms of rendered scenes through the network.
 """
 
@@ -17,7 +17,7 @@ from lightning_modules.command_line.extends import read_settings
 from lightning_modules.render_consistency import RenderConsistency
 from structures.depth_kind import DepthKind, MixedBatch
 
-EXPERIMENT = Path(__file__).parents[1] / "experiments" / "render_consistency.yaml"
+EXPERIMENT = Path(__file__).parents[1] / "experiments" / "render_consistency_camera.yaml"
 SIZE = (16, 64, 96)
 REPEATS = 6
 DATA_TERMS = {"ssi": 1.0, "gradient": 0.5}

@@ -31,11 +31,11 @@ unless ``detach_warped`` is set, and so does the prediction there.
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from lightning.pytorch import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 from geometry.stencils import fill_outside, masked_median_per_image
 from lightning_modules.callbacks.view_pictures import ViewPictures
@@ -45,6 +45,7 @@ from lightning_modules.render_consistency.shifted_depth import ShiftedDepth
 from lightning_modules.render_consistency.view_sampling import SampledViews, ViewSampler
 from lightning_modules.schedules import linear_ramp
 from lightning_modules.tasks.batch_needs import DEPTH_AND_CAMERA, IMAGES, Loop, Need, check_measured
+from lightning_modules.tasks.evaluation_loop import STAGES, Stage
 from losses.by_kind import BaseLoss, mixed_truth_loss
 from losses.consistency import (
     image_consistency,
@@ -54,6 +55,7 @@ from losses.consistency import (
     spread_difference,
 )
 from losses.pairwise_normal import pairwise_normal
+from metrics.consistency import Inconsistency
 from networks.batch_norm import running_statistics
 from networks.uncertainty import UncertaintyWeights
 from renderers.point_render import PointRenderer
@@ -85,6 +87,8 @@ class RenderConsistency(ShiftedDepth):
         view_share: Share of a batch's images for which views are made, in (0, 1].
         view_statistics: On views, batch norms use their ``running`` statistics without updating them, or the
             statistics of the ``batch`` of views. Holes and artefacts should not enter the statistics used for photos.
+        select_by: Metric that is ``score``, by which checkpoints are chosen. ``inconsistency`` needs no ground truth,
+            and depends on the shift, which AbsRel after an alignment by scale and shift does not.
         render_scale: Size of the views as a share of the photo's.
         edge_jump: Points at a larger relative jump of depth are not rendered (flying pixels).
         hole_margin_px: Radius of the erosion of the visible pixels, which leaves out the surroundings of holes.
@@ -111,6 +115,7 @@ class RenderConsistency(ShiftedDepth):
         ramp: float = 0.1,
         view_share: float = 1.0,
         view_statistics: Literal["running", "batch"] = "running",
+        select_by: Literal["abs_rel", "inconsistency"] = "abs_rel",
         render_scale: float = 1.0,
         edge_jump: float = 0.1,
         hole_margin_px: int = 3,
@@ -128,6 +133,8 @@ class RenderConsistency(ShiftedDepth):
             raise ValueError(f"residual is '{residual}', but must be 'relative' or 'spread'")
         if view_statistics not in ("running", "batch"):
             raise ValueError(f"view_statistics is '{view_statistics}', but must be 'running' or 'batch'")
+        if select_by not in ("abs_rel", "inconsistency"):
+            raise ValueError(f"select_by is '{select_by}', but must be 'abs_rel' or 'inconsistency'")
         if not (0 <= warmup <= 1 and 0 <= ramp <= 1):
             raise ValueError(f"warmup ({warmup}) and ramp ({ramp}) are parts of the training, 0 to 1")
         if not (0 < view_share <= 1 and 0 < render_scale <= 1):
@@ -162,6 +169,8 @@ class RenderConsistency(ShiftedDepth):
         self.ramp = ramp
         self.view_share = view_share
         self.view_statistics = view_statistics
+        self.select_by = select_by
+        self.inconsistency = nn.ModuleDict({stage: Inconsistency() for stage in STAGES})
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
         """Images, and outside of prediction depth and intrinsics, too."""
@@ -310,26 +319,59 @@ class RenderConsistency(ShiftedDepth):
         views: NovelViews = self.viewer(image, depth, K, sampled, predict=predict)
         return views
 
+    def widest_views(self, K: Tensor, depth: Tensor, *, pitch: bool) -> SampledViews:
+        """The two opposite views with the largest yaw, and with the largest pitch if wanted, without translation.
+
+        Args:
+            K: ``(B, 3, 3)`` of the photos.
+            depth: ``(B, 1, H, W)``, their predicted depth.
+            pitch: Whether the views are rotated by the largest pitch, too.
+        """
+        zero = torch.zeros(len(K), dtype=depth.dtype, device=depth.device)
+        return self.views.opposite(
+            K,
+            _median(depth),
+            yaw=zero + math.radians(self.views.yaw_degrees),
+            pitch=zero + math.radians(self.views.pitch_degrees) if pitch else zero,
+            shift=zero.unsqueeze(-1).expand(-1, 3),
+            size=(depth.shape[-2], depth.shape[-1]),
+        )
+
+    def _inconsistency(self, stage: Stage) -> Inconsistency:
+        return cast(Inconsistency, self.inconsistency[stage])
+
+    def update_metrics(self, stage: Stage, batch: DepthBatch) -> None:
+        """Add a batch: its errors of depth and shape, and the inconsistency of two views without ground truth."""
+        super().update_metrics(stage, batch)
+        depth = self(batch["image"])
+        sampled = self.widest_views(batch["K"], depth, pitch=True)
+        views = self.novel_views(batch["image"], depth, batch["K"], sampled)
+        self._inconsistency(stage).update(views.predicted_depth, views.warped_depth, mask=views.visible)
+
+    def stage_metrics(self, stage: Stage) -> dict[str, Tensor]:
+        """Errors of depth and shape, and ``inconsistency``, which needs no ground truth."""
+        inconsistency = self._inconsistency(stage).compute().float()
+        values = super().stage_metrics(stage)
+        if bool(inconsistency.isnan()):  # no view had a visible pixel
+            return values
+        score = inconsistency if self.select_by == "inconsistency" else values["score"]
+        return {**values, "inconsistency": inconsistency, "score": score}
+
+    def reset_metrics(self, stage: Stage) -> None:
+        """Clear the metrics of a stage."""
+        super().reset_metrics(stage)
+        self._inconsistency(stage).reset()
+
     def pictures(self, batch: DepthBatch) -> dict[str, Tensor]:
         """RGB pictures ``(B, 3, H, W)`` by name: a new view of each scene, predictions for it, and the way back.
 
         The view has the largest yaw and no other motion. Callbacks draw these pictures.
         """
-        image, K = batch["image"], batch["K"]
-        depth = self(image)
-        zero = torch.zeros(len(image), dtype=depth.dtype, device=depth.device)
-        size = (image.shape[-2], image.shape[-1])
-        sampled = self.views.opposite(
-            K,
-            _median(depth),
-            yaw=zero + math.radians(self.views.yaw_degrees),
-            pitch=zero if self.views.yaw_degrees > 0 else zero + math.radians(self.views.pitch_degrees),
-            shift=zero.unsqueeze(-1).expand(-1, 3),
-            size=size,
-        )
-        views = self.novel_views(image, depth, K, sampled)
-        back = self.viewer.back(views, K, sampled.views, size)
-        count = len(image)
+        depth = self(batch["image"])
+        sampled = self.widest_views(batch["K"], depth, pitch=self.views.yaw_degrees == 0)
+        views = self.novel_views(batch["image"], depth, batch["K"], sampled)
+        back = self.viewer.back(views, batch["K"], sampled.views, (depth.shape[-2], depth.shape[-1]))
+        count = len(depth)
         return consistency_pictures(
             batch, depth, NovelViews(*(half[:count] for half in views)), BackRendering(*(half[:count] for half in back))
         )

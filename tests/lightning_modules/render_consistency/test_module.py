@@ -326,3 +326,24 @@ def test_the_normal_term_counts_samples_in_metres_with_known_intrinsics_alone():
     assert unknown == affine == 0
     torch.autograd.backward(unknown)  # stays in the graph
     assert "normal" not in terms_of(make_module("camera", loss_weights={"ssi": 1.0}), batch)
+
+
+@pytest.mark.parametrize("about", ["camera", "scene"])
+def test_inconsistency_is_zero_for_consistent_depth_and_may_be_the_score(about):
+    scores = {}
+    for shift in (0.0, 0.5):
+        module = make_module(about, shift, select_by="inconsistency").eval()
+        with torch.no_grad():
+            module.update_metrics("val", make_batch(sphere_depth(module.views.pivot_z)))
+        metrics = module.stage_metrics("val")
+        assert metrics["score"] == metrics["inconsistency"]
+        scores[shift] = float(metrics["score"])
+        module.reset_metrics("val")
+        assert bool(module._inconsistency("val").compute().isnan())
+    assert scores[0.0] < 0.02
+    assert scores[0.5] > 3 * scores[0.0]
+
+
+def test_a_metric_to_select_by_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="select_by is 'chamfer', but must be 'abs_rel' or 'inconsistency'"):
+        make_module("scene", select_by="chamfer")
