@@ -16,6 +16,7 @@ from torch import Tensor
 
 from renderers.display import categorical, to_uint8
 from structures.batch import PADDING_INDEX
+from structures.contained_paths import output_path
 from structures.files import write_atomically, write_png
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class ClassMapWriter(BasePredictionWriter):
                 self.failures.append((name, error))
                 continue
             labels = labels_at_original(prediction[index].cpu(), batch, index)
-            stem = self.folder(trainer) / name
+            stem = output_path(self.folder(trainer), name)
             bits: npt.DTypeLike = np.uint8 if max(names) <= np.iinfo(np.uint8).max else np.uint16
             write_png(stem.with_name(f"{stem.name}_labels.png"), labels.numpy().astype(bits))
             colours = to_uint8(categorical(labels[None])[0]).numpy()

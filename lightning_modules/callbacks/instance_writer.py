@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from renderers.display import to_uint8
 from renderers.instance_drawing import draw_instances
 from structures.batch import PADDING_INDEX
+from structures.contained_paths import output_path
 from structures.files import write_atomically, write_png
 from structures.instances import Detections
 from structures.json_list import JsonListWriter
@@ -128,7 +129,7 @@ class InstancePredictionWriter(BasePredictionWriter):
             assert self._results is not None  # made when the prediction began
             self._results.extend(results)
             self.n_instances += len(results)
-            stem = self.folder(trainer) / name
+            stem = output_path(self.folder(trainer), name)
             if self.per_image:
                 size = original_pixels(batch, index).shape[:2]
                 record = image_record(results, found, name=name, size=size)

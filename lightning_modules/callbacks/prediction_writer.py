@@ -19,6 +19,7 @@ from renderers.display import colorize, depth_panels, depth_range, to_uint8
 from renderers.point_cloud import depth_edges, point_cloud, side_view
 from renderers.shared_range import SharedRange
 from structures.batch import PADDING_INDEX
+from structures.contained_paths import output_path
 from structures.files import write_png
 from structures.ply import write_ply
 
@@ -165,7 +166,7 @@ class DepthPredictionWriter(BasePredictionWriter):
                 continue
             sample = {k: v[index].detach().cpu() for k, v in batch.items() if isinstance(v, Tensor)}
             self._begin(self._group_of(sample, batch["video"][index] if "video" in batch else ""))
-            self._write(self.folder(trainer) / name, sample, prediction[index].detach().cpu())
+            self._write(output_path(self.folder(trainer), name), sample, prediction[index].detach().cpu())
             self.n_written += 1
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

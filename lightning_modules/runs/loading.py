@@ -12,11 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from lightning_modules.command_line.classes import ClassPathError, find_class, parameters_of, settings_named
+from lightning_modules.command_line.checked_parser import CheckedParser
+from lightning_modules.command_line.classes import (
+    ClassPathError,
+    ClassRefusedError,
+    find_class,
+    parameters_of,
+    settings_named,
+)
+from structures.archives import check_archive
 from structures.errors import plain_reason
 
 RECIPE_KEY = "plumbline"
@@ -40,6 +48,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint '{path}' is a folder; name the file in it{_others_beside(path)}")
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint '{path}' does not exist{_others_beside(path)}")
+    try:
+        check_archive(path)
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint {error}") from error
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -66,6 +78,8 @@ def _check_settings(recipe: dict[str, Any], path: Path) -> None:
     """Refuse a recipe of an earlier version, whose settings have moved into a group since."""
     try:
         parameters = parameters_of(find_class(recipe["class_path"], ()))
+    except ClassRefusedError as error:
+        raise CheckpointError(f"checkpoint '{path}' names a class that is not used: {error}") from error
     except ClassPathError:  # told when the module is built
         return
     for name in recipe["model"] or {}:
@@ -156,7 +170,7 @@ def innermost_reason(error: BaseException) -> str:
 
 
 def _build(recipe: dict[str, Any], path: Path) -> LightningModule:
-    parser = ArgumentParser(exit_on_error=False)
+    parser = CheckedParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningModule, "module", required=True)
     settings = {"class_path": recipe["class_path"], "init_args": recipe["model"]}
     try:
