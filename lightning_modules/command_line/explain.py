@@ -38,8 +38,9 @@ def explain(parser: argparse.ArgumentParser, words: Sequence[str], message: str)
         hint = parser_types(parser).get(name.lstrip("-"))
         return f"{name}: a value is missing" + (f" ({expected(hint)})" if hint is not None else "")
     tree = settings_tree(words, getattr(parser, "default_config_files", None) or ())
-    if refused := _refused_import(tree, message):
-        return refused
+    refused, place = _refused_import(tree, message)
+    if refused and place:
+        return f"{place}: {refused}"
     others = [fault for fault in faults(parser, tree) if fault.key.split(".")[0] not in ("model", "data")]
     if others:
         return _likeliest(others, words, message)
@@ -48,23 +49,24 @@ def explain(parser: argparse.ArgumentParser, words: Sequence[str], message: str)
     found_faults = faults(parser, tree)
     if found_faults:
         return _likeliest(found_faults, words, message)
+    if refused:
+        return refused
     stray = [word for word in _positions(words) if f" {word}" in f" {message}"]
     if "unrecognized" in message and stray:
         return in_plain_words(f"unrecognized arguments: {stray[0]}")
     return in_plain_words(message, known)
 
 
-def _refused_import(tree: Mapping[str, Any], message: str) -> str | None:
-    """The reason why the parser did not import what a setting names, if that is what its message says."""
+def _refused_import(tree: Mapping[str, Any], message: str) -> tuple[str | None, str | None]:
+    """The reason why the parser did not use what a setting names, and the setting; None where they are unknown."""
     found = re.search(r"Importing '([\w.]+)' is not allowed", message)
     if found is None:
-        return None
+        return None, None
     try:
         check_path(found[1])
     except ClassRefusedError as error:
-        key = next(_keys_of(tree, found[1]), None)
-        return str(error) if key is None else f"{key}: {error}"
-    return None
+        return str(error), next(_keys_of(tree, found[1]), None)
+    return None, None
 
 
 def _keys_of(value: Any, path: str, key: str = "") -> Iterator[str]:

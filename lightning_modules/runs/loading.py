@@ -8,6 +8,7 @@ average is what gets loaded.
 
 import pickle
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from lightning_modules.command_line.checked_parser import CheckedParser
 from lightning_modules.command_line.classes import (
     ClassPathError,
     ClassRefusedError,
+    check_path,
     find_class,
     parameters_of,
     settings_named,
@@ -75,8 +77,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _check_settings(recipe: dict[str, Any], path: Path) -> None:
-    """Refuse a recipe of an earlier version, whose settings have moved into a group since."""
+    """Refuse a recipe that names classes it may not name, or whose settings have moved into a group since."""
     try:
+        for class_path in _class_paths(recipe["model"]):
+            check_path(class_path)
         parameters = parameters_of(find_class(recipe["class_path"], ()))
     except ClassRefusedError as error:
         raise CheckpointError(f"checkpoint '{path}' names a class that is not used: {error}") from error
@@ -89,6 +93,17 @@ def _check_settings(recipe: dict[str, Any], path: Path) -> None:
                 f"checkpoint '{path}' was written by an earlier version, whose setting model.init_args.{name} is "
                 f"model.init_args.{moved[0]} now: train it again"
             )
+
+
+def _class_paths(value: Any) -> Iterator[str]:
+    """Every class path in plain settings."""
+    if isinstance(value, dict):
+        if isinstance(value.get("class_path"), str):
+            yield value["class_path"]
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for inner in value:
+            yield from _class_paths(inner)
 
 
 def _others_beside(path: Path) -> str:

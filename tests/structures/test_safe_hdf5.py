@@ -89,6 +89,7 @@ def test_a_group_is_no_data_set(tmp_path):
 def test_a_label_file_shows_no_other_file(tmp_path, secret):
     with LabelWriter(tmp_path / "x.h5", kind="depth", teacher="a test", settings={}) as writer:
         writer.write("a", np.ones((8, 8), np.float32))
+        writer.finish()
     with h5py.File(tmp_path / "x.h5", "r+") as file:
         del file["values"]
         file.create_dataset("values", (1, 8, 8), np.uint8, external=[(str(secret), 0, 64)])
