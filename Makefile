@@ -82,11 +82,12 @@ test: $(STAMP) ## all tests but the slow ones and those of the GPU
 test-all: $(STAMP) ## all tests, with the paper-scale configurations and, where there is one, the GPU
 	$(BIN)/python -m pytest -n 2 -m "slow or not slow" $(ARGS)
 
-lint: $(STAMP) ## ruff, mypy and the import rules
+lint: $(STAMP) ## ruff, mypy, the import rules and known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.audit
 
 bench: $(STAMP) ## time each hot path against its reference, as ratios
 	$(BIN)/python -m benchmarks.run $(ARGS)

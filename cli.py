@@ -65,6 +65,8 @@ class PlumblineCLI(LightningCLI):
         """Check and complete the configuration, choose the run's folder, and check a checkpoint against the model."""
         config = self.config[self.subcommand]
         check_settings(config, str(self.subcommand))
+        if "weights_only" in config:
+            config.weights_only = True
         self.run_dir = place_run(config, str(self.subcommand))
         checkpoint = named_checkpoint(config.get("ckpt_path"), self.run_dir, str(self.subcommand))
         fill_class_count(config, checkpoint)

@@ -31,6 +31,7 @@ from datamodules.files.reading import read_stored, read_values, turn
 from datamodules.samples.aspect import MAX_HEADERS, header_size, warn_stretched
 from datamodules.samples.frame import Frame, FrameSource, check_frame, default_intrinsics
 from geometry.camera_check import check_camera_numbers
+from structures.contained_paths import input_path
 
 Layout = Literal["scannet", "interiornet", "pairs"]
 
@@ -113,7 +114,8 @@ def _depth_of(image: str, layout: Layout, where: str) -> str:
 
 def _find(root: Path, path: str, where: str) -> Path:
     """Return the path of a file, nested in folders or flat with the folder names as prefix."""
-    for candidate in (root / path, root / path.replace("/", "_")):
+    nested = input_path(root, path, where=where, what="path", hint="set data.init_args.root to a folder of all files")
+    for candidate in (nested, root / path.replace("/", "_")):
         found = find_path(candidate)
         if found is not None and found.is_file():
             return found

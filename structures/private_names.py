@@ -9,6 +9,8 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+import jsonargparse
+
 CHECKED_WITH: Mapping[str, str] = {"lightning": "2.6.6", "jsonargparse": "4.53.0"}
 
 SAVE_ON_TRAIN_EPOCH_END = "_save_on_train_epoch_end"
@@ -92,3 +94,13 @@ def subcommand_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.Ar
 def type_hint(action: argparse.Action) -> Any:
     """The type of an option: jsonargparse's hint if there is one, otherwise argparse's ``type``."""
     return getattr(action, "_typehint", action.type)
+
+
+def set_import_verdicts(verdicts: Mapping[str, bool]) -> None:
+    """Replace jsonargparse's list of what a setting may name as code; its public function can only add names.
+
+    Args:
+        verdicts: Whether each name may be imported, ``*`` for all others; the longest prefix of a path decides.
+    """
+    jsonargparse._common.parsing_settings["import_path_verdicts"] = dict(verdicts)
+    jsonargparse._common.parsing_settings["import_paths_enforced"] = True

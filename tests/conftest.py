@@ -6,6 +6,7 @@ import os
 os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["PLUMBLINE_ALLOW_CLASS"] = "tests"  # networks and data of the tests, in this process and those it starts
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores
 
 import pytest

@@ -19,6 +19,7 @@ import glob
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.files.name_matching import UNITS, TimeUnit
@@ -198,11 +199,20 @@ def write_manifest(
                 writer.writerows(rows)
             else:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
-        read_manifest(temporary)
+        read_manifest(temporary, files_root=Path(out.absolute().anchor))
         os.replace(temporary, out)
     finally:
         temporary.unlink(missing_ok=True)
     return len(rows)
+
+
+def common_folder(manifest: Path, files: Sequence[Path]) -> Path | None:
+    """Folder that holds all files of a manifest, or None if that of the manifest does."""
+    folder = manifest.absolute().parent
+    paths = [os.path.abspath(file) for file in files]
+    if all(Path(path).is_relative_to(os.path.abspath(folder)) for path in paths):
+        return None
+    return Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
 
 
 def main(args: list[str] | None = None) -> int:
@@ -283,6 +293,9 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"The manifest {options.out} cannot be written: {error.strerror or error}.") from error
     sys.stderr.write(f"{pairing.summary()}.\n")
     sys.stderr.write(f"Wrote {count} rows to {options.out}.\n")
+    root = common_folder(options.out, [path for pair in pairing.pairs for path in pair])
+    if root is not None:
+        sys.stderr.write(f"The files are not below it: train with --data.init_args.files_root {root}\n")
     if "test" not in splits and kind is DepthKind.METRIC:
         sys.stderr.write("No row is for testing, and training refuses that: add rows of split 'test' (--split).\n")
 

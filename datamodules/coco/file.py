@@ -33,6 +33,7 @@ from datamodules.coco.image import CocoImage
 from datamodules.coco.json_reading import load_coco_json
 from datamodules.coco.segmentations import check_segmentation
 from datamodules.coco.values import MAX_ID, crowd_flag, identifier, real_number, whole_number
+from datamodules.files.reading import MAX_MEGAPIXELS
 
 MAX_SIDE = 2**31 - 1
 """Largest height or width of any image format; larger numbers may not fit a float."""
@@ -147,6 +148,13 @@ class CocoFile:
             return
         if number in by_id:
             self._refuse("image", f"two images have the id {number}: {by_id[number].file_name} and {name}.")
+            return
+        if height * width > MAX_MEGAPIXELS * 10**6:
+            self._refuse(
+                "image",
+                f"the image {name} (id {number}) has {width}x{height} pixels, but at most {MAX_MEGAPIXELS} megapixels "
+                "are read.",
+            )
             return
         image = CocoImage(image_id=number, file_name=name, height=height, width=width)
         if image.name in names:

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.files.arrays import map_npy, read_npy
+
 SUFFIXES = (".png", ".npy")
 _SHOWN = 3
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -166,7 +168,7 @@ def _read_png(path: Path) -> npt.NDArray[np.generic]:
 
 def _read_npy(path: Path, *, mmap_mode: Literal["r"] | None = None) -> npt.NDArray[np.generic]:
     try:
-        values = np.load(path, allow_pickle=False, mmap_mode=mmap_mode)
+        values = read_npy(path) if mmap_mode is None else map_npy(path)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"the depth map '{path}' is no array of numbers, or it is damaged or truncated") from error
     if not isinstance(values, np.ndarray) or not (

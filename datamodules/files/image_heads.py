@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin
 
-from datamodules.files.reading import turn
+from datamodules.files.reading import FORMATS, turn
 
 SWAPPED = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
@@ -43,7 +43,7 @@ def read_head(path: Path) -> Head:
         ValueError: If the file is no image; the message has no full stop.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             if isinstance(file, PngImagePlugin.PngImageFile) and not _notes_after_pixels(path):
                 exif = Image.Image.getexif(file)  # the PNG class decodes all pixels to find EXIF data
             else:

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from datamodules.files.reading import StoredImage, read_orientation, turn
+from datamodules.files.arrays import map_npy
+from datamodules.files.reading import FORMATS, StoredImage, read_orientation, turn
 from geometry.camera import turn_intrinsics
 
 logger = logging.getLogger(__name__)
@@ -155,9 +156,9 @@ def _size(path: Path) -> Size:
     """Return height and width of an image or ``.npy`` array; (0, 0) if unreadable, which is reported on reading."""
     try:
         if path.suffix == ".npy":
-            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+            shape = map_npy(path).shape
             return (shape[0], shape[1]) if len(shape) > 1 else (0, 0)
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             return file.height, file.width
     except Exception:  # Pillow's decoders raise many types
         return 0, 0

@@ -7,7 +7,7 @@ from PIL import Image
 
 from datamodules.files.name_matching import MAP_WORDS, plain_name, words_of
 from datamodules.files.natural_order import stem_of
-from datamodules.files.reading import is_deep_grey
+from datamodules.files.reading import FORMATS, is_deep_grey
 
 DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm"})
 """Extensions of formats that support one channel of 16 bits."""
@@ -71,7 +71,7 @@ def _is_deep(path: Path) -> bool:
     if path.suffix.lower() not in DEEP_SUFFIXES:
         return False
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             return is_deep_grey(file)
     except Exception:  # Pillow's decoders raise many types
         return False

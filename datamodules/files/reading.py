@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "TIFF", "WEBP", "PPM")
+"""Formats of images. Pillow recognises dozens by content, whatever the file is called; EPS starts Ghostscript."""
+
 DEPTH_FORMATS = ("PNG", "TIFF")
 """Formats whose values Pillow returns unchanged; it rescales those of a PGM, for example."""
 
@@ -67,7 +70,7 @@ def read_stored(path: Path) -> StoredImage:
         ValueError: See :func:`read_rgb`.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             check_size(file.size)
             return StoredImage(_pixels(file), _orientation(file))
     # Pillow's decoders raise SyntaxError, struct.error, EOFError ... on broken files, besides OSError.
@@ -82,7 +85,7 @@ def read_orientation(path: Path) -> tuple[int, tuple[int, int]]:
         ValueError: If the file is no image; the message has no full stop.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             return _orientation(file), (file.height, file.width)
     except Exception as error:
         raise ValueError(f"cannot read '{path}' as an image: {reason(error, path)}") from error

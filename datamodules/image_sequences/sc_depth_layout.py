@@ -24,6 +24,7 @@ from PIL import Image, UnidentifiedImageError
 
 from datamodules.base import Split
 from datamodules.files.media_paths import composed, find_path
+from datamodules.files.reading import FORMATS
 from datamodules.image_sequences.camera_file import Camera
 from datamodules.image_sequences.frame_files import find_folders, find_images, match_depths
 from datamodules.image_sequences.frame_sequences import FolderSequence, SequenceSource
@@ -33,6 +34,7 @@ from datamodules.samples.first_frames import check_first_frames
 from datamodules.samples.frame import FrameSource
 from geometry.camera_check import CameraError, check_camera_numbers
 from structures.choices import KConvention
+from structures.contained_paths import input_path
 
 logger = logging.getLogger(__name__)
 
@@ -216,7 +218,8 @@ class ScDepthDataModule(MovingVideoDataModule):
         return [self._scene(training, name, with_depth=split == "val") for name in names]
 
     def _scene(self, training: Path, name: str, *, with_depth: bool) -> FolderSequence:
-        folder = find_path(training / name) or training / name
+        path = input_path(training, name, where=f"{training}", what="scene", hint="take it out of train.txt or val.txt")
+        folder = find_path(path) or path
         images = find_images(folder) if folder.is_dir() else []
         if not images:
             raise FileNotFoundError(f"The scene {folder} does not exist or holds no images.")
@@ -256,7 +259,7 @@ class ScDepthDataModule(MovingVideoDataModule):
 def _size(path: Path) -> tuple[int, int] | None:
     """Return width and height from the header of an image file; None if damaged, which is reported on reading."""
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             return file.size
     except (OSError, UnidentifiedImageError):
         return None

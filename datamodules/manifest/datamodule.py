@@ -49,6 +49,8 @@ class ManifestDataModule(DepthDataModule):
             or ``corner`` (COLMAP, this project).
         default_field_of_view_degrees: Horizontal field of view that is assumed without intrinsics (``K_known`` is
             False then).
+        files_root: Folder that all files of the manifest must lie in, needed for absolute paths and for files that are
+            not below the manifest; None is the folder of the manifest.
         oversampling: Frames are downsampled to this multiple of ``image_size`` before augmentation, which saves most
             of the augmentation time; None augments at full size.
         base: Arguments of :class:`DepthDataModule`.
@@ -66,6 +68,7 @@ class ManifestDataModule(DepthDataModule):
         intrinsics: Intrinsics | None = None,
         K_convention: KConvention = "centre",
         default_field_of_view_degrees: float = USUAL_FIELD_OF_VIEW_DEGREES,
+        files_root: str | None = None,
         oversampling: float | None = 2.0,
         **base: Any,
     ) -> None:
@@ -74,6 +77,7 @@ class ManifestDataModule(DepthDataModule):
             raise ValueError(f"K_convention '{K_convention}' is not known; choose 'corner' or 'centre'.")
         check_field_of_view(default_field_of_view_degrees, "default_field_of_view_degrees")
         self.root = Path(root)
+        self.files_root = None if files_root is None else Path(files_root)
         self.file_units_per_metre = file_units_per_metre
         self.intrinsics = None if intrinsics is None else checked_intrinsics(intrinsics, "data.init_args.intrinsics")
         self.K_convention: KConvention = K_convention
@@ -111,7 +115,12 @@ class ManifestDataModule(DepthDataModule):
 
     def _read(self) -> list[ManifestRow]:
         if self._rows is None:
-            rows = read_manifest(self.path, depth_scale=self.file_units_per_metre, intrinsics=self.intrinsics)
+            rows = read_manifest(
+                self.path,
+                depth_scale=self.file_units_per_metre,
+                intrinsics=self.intrinsics,
+                files_root=self.files_root,
+            )
             other = next((row for row in rows if row.kind is not DepthKind.METRIC), None)
             if other is not None:
                 raise ValueError(

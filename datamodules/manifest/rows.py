@@ -12,6 +12,7 @@ from datamodules.files.media_paths import find_path
 from datamodules.files.tables import read_csv, read_text
 from datamodules.loading.notices import warn_once
 from geometry.camera_check import CameraError, check_camera_numbers
+from structures.contained_paths import leaves
 from structures.depth_kind import DepthKind
 
 COLUMNS = ("image", "depth", "split", "kind", "mask", "depth_scale", "fx", "fy", "cx", "cy", "name")
@@ -99,6 +100,7 @@ def read_manifest(
     depth_scale: float | None = None,
     intrinsics: Intrinsics | None = None,
     kind: DepthKind = DepthKind.METRIC,
+    files_root: Path | None = None,
 ) -> list[ManifestRow]:
     """Return the validated rows of a manifest, without reading its images.
 
@@ -107,14 +109,17 @@ def read_manifest(
         depth_scale: Default of file units per metre.
         intrinsics: Default of ``(fx, fy, cx, cy)``.
         kind: Default kind of ground truth.
+        files_root: Folder that all files must lie in, by their paths (links are followed); None is the manifest's.
 
     Returns:
         The rows in the order of the file.
 
     Raises:
         FileNotFoundError: If the manifest or a file that it names is missing.
-        ValueError: If the manifest is empty, a column is missing or unknown, or a value is invalid.
+        ValueError: If the manifest is empty, a column is missing or unknown, a value is invalid, or a file lies outside
+            of ``files_root``.
     """
+    allowed = path.parent if files_root is None else files_root
     rows: list[ManifestRow] = []
     names: dict[str, str] = {}
     for number, record in read_records(path):
@@ -128,15 +133,17 @@ def read_manifest(
         row_kind = _kind(record, kind, where)
         row = ManifestRow(
             where=where,
-            image=_file(path, record["image"]),
-            depth=_file(path, record["depth"]),
+            image=_file(path, record["image"], allowed, where),
+            depth=_file(path, record["depth"], allowed, where),
             split=record.get("split", "train"),
             depth_scale=_depth_scale(record, depth_scale if row_kind is DepthKind.METRIC else 1.0, where),
             intrinsics=_intrinsics(record, intrinsics, where),
             name=str(record.get("name", Path(str(record["image"])).with_suffix(""))).lstrip("./"),
             kind=row_kind,
-            mask=_file(path, record["mask"]) if "mask" in record else None,
+            mask=_file(path, record["mask"], allowed, where) if "mask" in record else None,
         )
+        if leaves(row.name):
+            raise ValueError(f"{where}: the name {row.name!r} leads out of the folder of the results; leave out '..'.")
         if row.split not in ("train", "val", "test"):
             raise ValueError(f"{where}: split '{row.split}' is not known; use train, val or test.")
         if row.name in names:
@@ -169,9 +176,19 @@ def _warn_shared(path: Path, rows: list[ManifestRow]) -> None:
     )
 
 
-def _file(manifest: Path, value: Any) -> Path:
-    """Return the path of a file in a manifest, with its name in the Unicode form used on disk."""
+def _file(manifest: Path, value: Any, allowed: Path, where: str) -> Path:
+    """Return the path of a file in a manifest, with its name in the Unicode form used on disk.
+
+    Raises:
+        ValueError: If it lies outside of the allowed folder.
+    """
     path = manifest.parent / str(value)
+    if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(allowed)):
+        raise ValueError(
+            f"{where}: the file {str(value)!r} is not below the folder {allowed}, so it is not read: if it is meant, "
+            "set files_root to the folder that holds all files of the manifest, such as "
+            f"{os.path.dirname(os.path.abspath(path))}."
+        )
     return find_path(path) or path
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from datamodules.files.arrays import read_npy
 from datamodules.files.metric_depth import to_metres
 from datamodules.files.orientation import Companions
-from datamodules.files.reading import StoredImage, read_stored, read_values, turn
+from datamodules.files.reading import FORMATS, StoredImage, check_size, read_stored, read_values, turn
 from datamodules.manifest.cameras import intrinsic_matrix
 from datamodules.manifest.rows import ManifestRow
 from datamodules.samples.frame import Frame, check_frame, default_intrinsics
@@ -50,7 +51,7 @@ def read_depth(
         ValueError: If it cannot be read completely, is empty, or has more than one channel or only 8 bits.
     """
     try:
-        values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else read_values(path)
+        values = read_npy(path) if path.suffix == ".npy" else read_values(path)
     except (ValueError, EOFError, OSError) as error:
         reason = f"the depth {path} is no readable .npy array ({error})" if path.suffix == ".npy" else str(error)
         raise ValueError(f"{where}: {reason}; {REPAIR}.") from error
@@ -80,9 +81,10 @@ def read_mask(path: Path, shape: tuple[int, ...], where: str) -> npt.NDArray[np.
     """
     try:
         if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
+            values = read_npy(path)
         else:
-            with Image.open(path) as file:
+            with Image.open(path, formats=FORMATS) as file:
+                check_size(file.size)
                 values = np.asarray(file)
     except Exception as error:  # Pillow's decoders raise many types
         raise ValueError(f"{where}: the mask {path} cannot be read ({error}); {REPAIR}.") from error

@@ -145,6 +145,7 @@ class ManifestDomain(MixedSource):
         file_units_per_metre: Depth scale of metric rows without ``depth_scale``.
         intrinsics: ``(fx, fy, cx, cy)`` of rows without their own.
         K_convention: ``centre`` if intrinsics are relative to the centre of the first pixel, or ``corner``.
+        files_root: Folder that all files of the manifest must lie in; None is the folder of the manifest.
         base: Arguments of :class:`MixedSource`.
 
     Raises:
@@ -159,12 +160,14 @@ class ManifestDomain(MixedSource):
         file_units_per_metre: float | None = None,
         intrinsics: Intrinsics | None = None,
         K_convention: KConvention = "centre",
+        files_root: str | None = None,
         **base: Any,
     ) -> None:
         super().__init__(name=name, **base)
         if K_convention not in ("corner", "centre"):
             raise ValueError(f"source {name}: K_convention '{K_convention}' is not known; choose 'corner' or 'centre'.")
         self.manifest = manifest
+        self.files_root = None if files_root is None else Path(files_root)
         self.file_units_per_metre = file_units_per_metre
         self.intrinsics = None if intrinsics is None else checked_intrinsics(intrinsics, f"source {name}: intrinsics")
         self.K_convention: KConvention = K_convention
@@ -217,5 +220,6 @@ class ManifestDomain(MixedSource):
                 depth_scale=self.file_units_per_metre,
                 intrinsics=self.intrinsics,
                 kind=self.kind,
+                files_root=self.files_root,
             )
         return self._rows

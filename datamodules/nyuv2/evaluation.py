@@ -26,6 +26,7 @@ from datamodules.nyuv2.labeled import (
 )
 from datamodules.samples.frame import Frame, FrameSource, check_frame
 from datamodules.samples.transforms import crop
+from structures.safe_hdf5 import check_dataset
 
 TOP, BOTTOM, LEFT, RIGHT = 44, 471, 40, 601
 """Evaluated rows and columns of the 480x640 image; bottom and right are exclusive."""
@@ -116,7 +117,7 @@ def _count(path: Path) -> int | None:
             missing = [name for name in ("rgb", "depth") if name not in file]
             if missing:
                 raise ValueError(f"{path} has no data set '{missing[0]}', so it holds no NYU Depth v2 test image.")
-            image, depth = file["rgb"], file["depth"]
+            image, depth = check_dataset(file, "rgb"), check_dataset(file, "depth")
             shape, dtype, depth_shape = image.shape, image.dtype, depth.shape
     except OSError as error:
         raise ValueError(f"{path} is truncated or no HDF5 file: copy it again.") from error

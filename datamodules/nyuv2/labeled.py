@@ -19,6 +19,7 @@ from datamodules.files.hdf5 import LazyFile
 from datamodules.loading.samplers import epoch_order
 from datamodules.samples.frame import Frame, check_frame
 from structures.batch import from_pixel_centres
+from structures.safe_hdf5 import check_dataset
 
 FILE = "nyu_depth_v2_labeled.mat"
 SPLITS_FILE = "splits.mat"
@@ -78,7 +79,7 @@ def read_split(root: Path, split: NyuSplit, frames: int) -> tuple[list[int], lis
     if not path.is_file():
         raise FileNotFoundError(f"The official split needs {path}, which does not exist: {HOW_TO_GET}.")
     try:
-        content = scipy.io.loadmat(path)
+        content = scipy.io.loadmat(path, variable_names=("trainNdxs", "testNdxs"))
         parts = [sorted(int(i) - 1 for i in np.ravel(content[key])) for key in ("trainNdxs", "testNdxs")]
     except (MatReadError, ValueError, KeyError, TypeError, OSError, NotImplementedError) as error:
         raise ValueError(f"{path} is not the data set's splits.mat (no trainNdxs and testNdxs in it).") from error
@@ -161,7 +162,7 @@ def count_frames(path: Path, depth: str = "depths") -> int:
             missing = [name for name in ("images", depth) if name not in file]
             if missing:
                 raise ValueError(f"{path} has no data set '{missing[0]}', so it is not {FILE}: {HOW_TO_GET}.")
-            images, depths = file["images"].shape, file[depth].shape
+            images, depths = check_dataset(file, "images").shape, check_dataset(file, depth).shape
     except OSError as error:
         raise ValueError(f"{path} is truncated or no HDF5 file (MATLAB 7.3): {HOW_TO_GET}.") from error
     if images[1:] != (3, WIDTH, HEIGHT) or depths != (images[0], WIDTH, HEIGHT):

@@ -27,6 +27,7 @@ from datamodules.samples.clips import Window
 from datamodules.samples.frame import Frame, FrameSource
 from datamodules.samples.transforms import crop
 from datamodules.video import VideoDataModule
+from structures.contained_paths import input_path
 
 OFFSETS = (0, -4, -3, -2, -1, 1, 2, 3, 4)
 """Offsets of the frames of a line from its first frame, in steps of the video."""
@@ -78,7 +79,10 @@ def read_list(path: Path) -> list[Listed]:
                 f"{path}, line {number}: it holds {len(paths)} paths, expected {len(OFFSETS)}: the frames at the "
                 f"offsets {', '.join(map(str, OFFSETS))}."
             )
-        lines.append(Listed(f"{path}, line {number}", dict(zip(OFFSETS, paths, strict=True))))
+        where = f"{path}, line {number}"
+        for name in paths:
+            input_path(path.parent, name, where=where, what="frame", hint="paths start at data.init_args.root")
+        lines.append(Listed(where, dict(zip(OFFSETS, paths, strict=True))))
     if not lines:
         raise ValueError(f"The list {path} is empty.")
     return lines

@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from datamodules.rooms.settings import RoomsSettings, Sequence, plan
 from datamodules.rooms.store import merge_shards, shard_is_complete
 from datamodules.rooms.worker import DISK_FULL, Job
+from structures.allowed_imports import check_function
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +83,10 @@ def build_store(
     Raises:
         OSError: If the disk is full or the folder is not writable; no data file exists then.
         ChildProcessError: If a worker process fails.
-        ValueError: If the settings define no frame.
+        ValueError: If the settings define no frame, or the renderer may not be named by settings.
     """
     root = default_root() if root is None else root
+    check_function(renderer.replace(":", "."))
     path = store_path(settings, root)
     if path.exists():
         return path

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from datamodules.files.hdf5 import LazyFile
 from datamodules.rooms.settings import RoomsSettings, Sequence
 from structures.files import write_atomically
+from structures.safe_hdf5 import check_dataset
 
 FORMAT = "plumbline-rooms"
 VERSION = 1
@@ -174,7 +175,7 @@ class RoomsStore:
                     raise ValueError(f"{path} is no rooms file of this version: move it away and run `make data`.")
                 self.fingerprint = str(file.attrs["fingerprint"])
                 self.settings: dict[str, Any] = json.loads(file.attrs["settings"])
-                table = {key: file["sequences"][key][...] for key in file["sequences"]}
+                table = {key: check_dataset(file, f"sequences/{key}", whole=True)[...] for key in file["sequences"]}
                 self.sequences = [
                     Sequence(
                         part=table["part"][i].decode(),
@@ -185,7 +186,7 @@ class RoomsStore:
                     )
                     for i in range(len(table["name"]))
                 ]
-                lengths = {file[name].shape[0] for name in FRAME_DATASETS}
+                lengths = {check_dataset(file, name).shape[0] for name in FRAME_DATASETS}
         except (OSError, KeyError) as error:
             raise ValueError(self._broken()) from error
         self.starts = np.cumsum([0, *(sequence.n_frames for sequence in self.sequences)])[:-1].tolist()

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from PIL import Image
 
+from datamodules.files.reading import FORMATS
 from datamodules.loading.notices import warn_once
 
 Aspect = Literal["stretch", "crop"]
@@ -79,7 +80,7 @@ def header_size(path: Path, *, upright: bool) -> tuple[int, int] | None:
         None if the header is damaged, which is reported on reading.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             width, height = file.size
             turned = upright and file.getexif().get(0x0112) in TURNED
     except Exception:  # Pillow's decoders raise many types

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_modules.callbacks.sample_writer import FolderWriter
 from renderers.display import categorical, to_uint8
+from structures.contained_paths import output_path
 from structures.files import write_atomically, write_png
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class ClassMapWriter(FolderWriter):
         """Write the maps of an image."""
         names = class_names(pl_module)
         labels = labels_at_original(prediction.cpu(), batch, index)
-        stem = self.folder(trainer) / batch["name"][index]
+        stem = output_path(self.folder(trainer), batch["name"][index])
         bits: npt.DTypeLike = np.uint8 if max(names) <= np.iinfo(np.uint8).max else np.uint16
         write_png(stem.with_name(f"{stem.name}_labels.png"), labels.numpy().astype(bits))
         colours = to_uint8(categorical(labels[None])[0]).numpy()

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from lightning_modules.callbacks.sample_writer import FolderWriter
 from renderers.display import to_uint8
 from renderers.instance_drawing import draw_instances
+from structures.contained_paths import output_path
 from structures.files import write_atomically, write_png
 from structures.instances import Detections
 from structures.json_list import JsonListWriter
@@ -99,7 +100,7 @@ class InstancePredictionWriter(FolderWriter):
         assert self._results is not None  # made when the prediction began
         self._results.extend(results)
         self.n_instances += len(results)
-        stem = self.folder(trainer) / name
+        stem = output_path(self.folder(trainer), name)
         if self.per_image:
             size = original_pixels(batch, index).shape[:2]
             record = image_record(results, found, name=name, size=size)

@@ -18,6 +18,7 @@ from lightning_modules.callbacks.sample_writer import FolderWriter
 from renderers.display import colorize, depth_panels, depth_range, to_uint8
 from renderers.point_cloud import depth_edges, point_cloud, side_view
 from renderers.shared_range import SharedRange
+from structures.contained_paths import output_path
 from structures.files import write_png
 from structures.ply import write_ply
 
@@ -146,7 +147,7 @@ class DepthPredictionWriter(FolderWriter):
         """Write the files of an image."""
         sample = {k: v[index].detach().cpu() for k, v in batch.items() if isinstance(v, Tensor)}
         self._begin(self._group_of(sample, batch["video"][index] if "video" in batch else ""))
-        self._write(self.folder(trainer) / batch["name"][index], sample, prediction.detach().cpu())
+        self._write(output_path(self.folder(trainer), batch["name"][index]), sample, prediction.detach().cpu())
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw the written frames of an unfinished video again, with their range."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from geometry.se3 import compose_transforms, invert_transform
 from geometry.trajectory import trajectory_error
 from structures.batch import PADDING_INDEX
+from structures.contained_paths import output_path
 from structures.files import write_atomically
 from structures.tum import write_tum
 
@@ -130,11 +131,11 @@ class TrajectoryWriter(Callback):
                 if not bool(path.isfinite().all()):
                     logger.warning("the trajectory of '%s' is not finite and is left out", name)
                     continue
-                write_tum(folder / f"{name}.txt", times, path.numpy())
+                write_tum(output_path(folder, f"{name}.txt"), times, path.numpy())
                 n_paths += 1
                 if sequence in self._true:
                     true = chain(self._true[sequence], frames)
-                    write_tum(folder / f"{name}_true.txt", times, true.numpy())
+                    write_tum(output_path(folder, f"{name}_true.txt"), times, true.numpy())
                     measured = trajectory_error(path, true_T_world_camera=true)
                     errors[name] = {"frames": len(times)} | {key: float(value) for key, value in measured.items()}
         if errors:

@@ -10,12 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning_modules.command_line.wording import did_you_mean
+from structures.allowed_imports import OTHERS, OWN, ImportRefusedError, check_function, check_import
 
 _OWN_PACKAGES = ("lightning_modules", "datamodules", "networks")
 
 
 class ClassPathError(ValueError):
     """A class path does not exist or names something of another kind; the message is one sentence."""
+
+
+class ClassRefusedError(ClassPathError):
+    """A class path may not be named by settings; nothing was imported."""
 
 
 def module_names(package: str) -> list[str]:
@@ -59,6 +64,7 @@ def find_class(path: str, bases: tuple[type, ...]) -> Any:
 
     Raises:
         ClassPathError: If the module, or the class in it, does not exist, cannot be imported or is of another kind.
+        ClassRefusedError: If it may not be named by settings; see ``structures/allowed_imports.py``.
     """
     if "." not in path:
         known = own_subclasses(bases)
@@ -73,6 +79,7 @@ def find_class(path: str, bases: tuple[type, ...]) -> Any:
     if not all(part.isidentifier() for part in path.split(".")):
         raise ClassPathError(f"{path!r} is neither a class path such as package.module.Class nor a file that exists")
     module_path, _, name = path.rpartition(".")
+    check_path(path)
     module = _import(module_path, path)
     if not hasattr(module, name):
         members = [n for n, member in vars(module).items() if inspect.isclass(member) and not n.startswith("_")]
@@ -82,12 +89,49 @@ def find_class(path: str, bases: tuple[type, ...]) -> Any:
             similar = f"; it has {', '.join(fitting)}"
         raise ClassPathError(f"the module {module_path} has no class '{name}'{similar}")
     found = getattr(module, name)
+    check_path(path, found)
     if inspect.isclass(found) and bases and not issubclass(found, bases):
         wanted = " or ".join(dict.fromkeys(f"{base.__module__}.{base.__qualname__}" for base in bases))
         raise ClassPathError(f"{path!r} is no subclass of {wanted}")
     if not callable(found):
         raise ClassPathError(f"{path!r} is no class")
     return found
+
+
+def check_path(path: str, found: Any = None) -> None:
+    """Make sure that settings may name a dotted path, without importing anything; one that does not exist is accepted.
+
+    Args:
+        path: The path.
+        found: What is at that path, if it was imported; it may have been defined elsewhere.
+
+    Raises:
+        ClassRefusedError: If they may not.
+    """
+    try:
+        check_import(path)
+        defined = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', None)}"
+        if inspect.isclass(found):
+            check_import(defined)
+        elif inspect.isroutine(found):
+            check_function(defined)
+    except ImportRefusedError as error:
+        if found is None and _is_missing(path):
+            return
+        top = path.split(".")[0]
+        known = (*OWN, *OTHERS)
+        similar = "" if top in known else did_you_mean(top, known)
+        raise ClassRefusedError(f"{error}{similar}") from error
+
+
+def _is_missing(path: str) -> bool:
+    """Whether the first module of a path, or the second of an allowed package, does not exist."""
+    parts = path.split(".")
+    names = [parts[0], *([".".join(parts[:2])] if parts[0] in (*OWN, *OTHERS) and len(parts) > 2 else [])]
+    try:
+        return any(importlib.util.find_spec(name) is None for name in names)
+    except (ImportError, ValueError):  # a module without a specification, or one that cannot be imported
+        return False
 
 
 def _import(module_path: str, path: str) -> Any:

@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from lightning_modules.command_line.classes import (
     ClassPathError,
+    ClassRefusedError,
+    check_path,
     find_class,
     group_of,
     parameters_of,
@@ -41,6 +43,8 @@ class Fault:
 
     key: str
     problem: str
+    refused: bool = False
+    """Whether the value names code that settings may not name."""
 
     def __str__(self) -> str:
         """The sentence."""
@@ -126,7 +130,9 @@ def check_value(key: str, value: Any, hint: Any) -> list[Fault]:
     if origin is typing.Annotated:
         return check_value(key, value, get_args(hint)[0])
     if origin is Callable or hint is Callable:
-        return _check_class(key, value, returned_classes(hint), takes_first=True) if takes_a_class(hint) else []
+        if takes_a_class(hint):
+            return _check_class(key, value, returned_classes(hint), takes_first=True)
+        return _check_callable(key, value)
     group = group_of(hint)
     if group is not None and not (isinstance(value, Mapping) and "class_path" in value):
         return _check_group(key, value, group)
@@ -176,6 +182,9 @@ def _check_union(key: str, value: Any, hint: Any) -> list[Fault]:
     results = [check_value(key, value, kind) for kind in kinds]
     if any(not result for result in results):
         return []
+    refused = [result for result in results if any(fault.refused for fault in result)]
+    if refused:
+        return refused[0]
     # The alternative that is most like the value gives the best message.
     for kind, result in zip(kinds, results, strict=True):
         is_class = takes_a_class(kind) and not (inspect.isclass(kind) and kind.__name__ == "Tensor")
@@ -244,7 +253,7 @@ def _check_class(key: str, value: Any, bases: tuple[type, ...], *, takes_first: 
     try:
         found = find_class(str(path), bases)
     except ClassPathError as error:
-        return [Fault(key, str(error))]
+        return [Fault(key, str(error), refused=isinstance(error, ClassRefusedError))]
     name = str(path).rpartition(".")[2]
     unknown = [part for part in value if part not in (*CLASS_KEYS, _META)]
     if {"model", "trainer"} & {*unknown}:
@@ -281,6 +290,21 @@ def _check_class(key: str, value: Any, bases: tuple[type, ...], *, takes_first: 
         for n in missing
     ]
     return result
+
+
+def _check_callable(key: str, value: Any) -> list[Fault]:
+    """Fault of a function, or a class whose instances are functions, that settings may not name."""
+    path = value.get("class_path") if isinstance(value, Mapping) else value
+    if not isinstance(path, str) or "." not in path:
+        return []
+    try:
+        check_path(path)
+        check_path(path, find_class(path, ()))
+    except ClassRefusedError as error:
+        return [Fault(key, str(error), refused=True)]
+    except ClassPathError as error:
+        return [Fault(key, str(error))]
+    return []
 
 
 def _missing_file(path: str) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
 
+from lightning_modules.command_line.checked_parser import CheckedParser
 from lightning_modules.command_line.monitors import metric_names
 from lightning_modules.command_line.settings_tree import settings_tree
 from lightning_modules.command_line.wording import did_you_mean
@@ -31,7 +31,7 @@ def experiment_metrics(words: Sequence[str]) -> frozenset[str] | None:
         network["n_classes"] = (
             1 if network["n_classes"] is None else network["n_classes"]
         )  # names of metrics do not depend on it
-    parser = ArgumentParser(exit_on_error=False)
+    parser = CheckedParser(exit_on_error=False)
     parser.add_subclass_arguments(PaperModule, "model", required=True)
     try:
         with torch.random.fork_rng(devices=[]):

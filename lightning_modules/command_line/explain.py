@@ -2,8 +2,10 @@
 
 import argparse
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+from lightning_modules.command_line.classes import ClassRefusedError, check_path
 from lightning_modules.command_line.diagnosis import Fault, faults, parser_types
 from lightning_modules.command_line.messages import in_plain_words
 from lightning_modules.command_line.settings_tree import options, settings_tree
@@ -36,6 +38,9 @@ def explain(parser: argparse.ArgumentParser, words: Sequence[str], message: str)
         hint = parser_types(parser).get(name.lstrip("-"))
         return f"{name}: a value is missing" + (f" ({expected(hint)})" if hint is not None else "")
     tree = settings_tree(words, getattr(parser, "default_config_files", None) or ())
+    refused, place = _refused_import(tree, message)
+    if refused and place:
+        return f"{place}: {refused}"
     others = [fault for fault in faults(parser, tree) if fault.key.split(".")[0] not in ("model", "data")]
     if others:
         return _likeliest(others, words, message)
@@ -44,10 +49,36 @@ def explain(parser: argparse.ArgumentParser, words: Sequence[str], message: str)
     found_faults = faults(parser, tree)
     if found_faults:
         return _likeliest(found_faults, words, message)
+    if refused:
+        return refused
     stray = [word for word in _positions(words) if f" {word}" in f" {message}"]
     if "unrecognized" in message and stray:
         return in_plain_words(f"unrecognized arguments: {stray[0]}")
     return in_plain_words(message, known)
+
+
+def _refused_import(tree: Mapping[str, Any], message: str) -> tuple[str | None, str | None]:
+    """The reason why the parser did not use what a setting names, and the setting; None where they are unknown."""
+    found = re.search(r"Importing '([\w.]+)' is not allowed", message)
+    if found is None:
+        return None, None
+    try:
+        check_path(found[1])
+    except ClassRefusedError as error:
+        return str(error), next(_keys_of(tree, found[1]), None)
+    return None, None
+
+
+def _keys_of(value: Any, path: str, key: str = "") -> Iterator[str]:
+    """Dotted keys of the settings whose value is a dotted path."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _keys_of(inner, path, key if name == "class_path" else f"{key}.{name}".removeprefix("."))
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            yield from _keys_of(inner, path, f"{key}[{position}]")
+    elif value == path:
+        yield key
 
 
 def _no_command(commands: Iterable[str], command: str | None, words: Sequence[str]) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import jsonargparse
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lightning_modules.command_line.checked_parser import CheckedParser, take_allowed
 from lightning_modules.command_line.config_files import check_config_file, check_extends
 from lightning_modules.command_line.explain import explain
 from lightning_modules.command_line.extends import LOADER
@@ -48,7 +48,7 @@ def in_yaml_notation(word: str) -> str:
     return name + equals + value
 
 
-class _OneSentence(jsonargparse.ArgumentParser):
+class _OneSentence(CheckedParser):
     """Common base of the two parsers below; jsonargparse also uses it for the classes that a setting names."""
 
     _words: Sequence[str] = ()
@@ -65,6 +65,10 @@ class _OneSentence(jsonargparse.ArgumentParser):
         if not self._is_inner:
             self._words, self._folder = words, Path.cwd()
             LOADER.failure = None
+            try:
+                self._words = words = take_allowed(words)
+            except ValueError as error:
+                self._refuse(str(error), error)
             if own_help(self, words):
                 raise SystemExit(0)
             first = {action.dest.split(".")[0] for action in parser_actions(self) if action.option_strings}

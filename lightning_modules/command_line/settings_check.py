@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 
+from lightning_modules.command_line.secret_values import check_secrets
 from lightning_modules.command_line.wording import shown
 
 _LARGEST_SEED = 2**32 - 1  # numpy takes no larger one
@@ -85,9 +86,15 @@ def check_settings(config: Namespace, command: str) -> None:
 
     Raises:
         ValueError: If a number is not finite, a text is ``None``, a group of settings is null, an interval or a number
-            of batches is 0 or negative, a learning rate is not positive, a number of processes does not fit the CPU, or
-            a training has no end that its schedule could run to.
+            of batches is 0 or negative, a learning rate is not positive, a number of processes does not fit the CPU, a
+            training has no end that its schedule could run to, ``weights_only`` is false, or a text holds a secret.
     """
+    if config.get("weights_only") is False:
+        raise ValueError(
+            "weights_only is false, but a checkpoint may hold code then, which would run: leave it out; checkpoints of "
+            "this project hold tensors and plain values alone"
+        )
+    check_secrets(config)
     for key, value in _leaves({name: config.get(name) for name in ("model", "data", "trainer")}, ""):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{key} is {value}, but a finite number is needed")

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule
 
+from lightning_modules.command_line.checked_parser import CheckedParser
 from lightning_modules.runs.loading import RECIPE_KEY, read_checkpoint
 from lightning_modules.tasks.batch_needs import OBJECTS
 
@@ -56,7 +57,7 @@ def _of_data(data: Namespace | None) -> int | None:
     """Number of classes of a data module, which is built only to read it."""
     if data is None:
         return None
-    parser = ArgumentParser(exit_on_error=False)
+    parser = CheckedParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)
     # Building it must not change the random state of the run.
     with torch.random.fork_rng(devices=[]):

@@ -8,15 +8,25 @@ average is what gets loaded.
 
 import pickle
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from lightning_modules.command_line.classes import ClassPathError, find_class, parameters_of, settings_named
+from lightning_modules.command_line.checked_parser import CheckedParser
+from lightning_modules.command_line.classes import (
+    ClassPathError,
+    ClassRefusedError,
+    check_path,
+    find_class,
+    parameters_of,
+    settings_named,
+)
+from structures.archives import check_archive
 from structures.errors import plain_reason
 
 RECIPE_KEY = "plumbline"
@@ -41,6 +51,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint '{path}' does not exist{_others_beside(path)}")
     try:
+        check_archive(path)
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint {error}") from error
+    try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path):
@@ -63,9 +77,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _check_settings(recipe: dict[str, Any], path: Path) -> None:
-    """Refuse a recipe of an earlier version, whose settings have moved into a group since."""
+    """Refuse a recipe that names classes it may not name, or whose settings have moved into a group since."""
     try:
+        for class_path in _class_paths(recipe["model"]):
+            check_path(class_path)
         parameters = parameters_of(find_class(recipe["class_path"], ()))
+    except ClassRefusedError as error:
+        raise CheckpointError(f"checkpoint '{path}' names a class that is not used: {error}") from error
     except ClassPathError:  # told when the module is built
         return
     for name in recipe["model"] or {}:
@@ -75,6 +93,17 @@ def _check_settings(recipe: dict[str, Any], path: Path) -> None:
                 f"checkpoint '{path}' was written by an earlier version, whose setting model.init_args.{name} is "
                 f"model.init_args.{moved[0]} now: train it again"
             )
+
+
+def _class_paths(value: Any) -> Iterator[str]:
+    """Every class path in plain settings."""
+    if isinstance(value, dict):
+        if isinstance(value.get("class_path"), str):
+            yield value["class_path"]
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for inner in value:
+            yield from _class_paths(inner)
 
 
 def _others_beside(path: Path) -> str:
@@ -156,7 +185,7 @@ def innermost_reason(error: BaseException) -> str:
 
 
 def _build(recipe: dict[str, Any], path: Path) -> LightningModule:
-    parser = ArgumentParser(exit_on_error=False)
+    parser = CheckedParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningModule, "module", required=True)
     settings = {"class_path": recipe["class_path"], "init_args": recipe["model"]}
     try:

@@ -37,6 +37,7 @@ def owners():
         "_option_string_actions": argparse.ArgumentParser(),
         "_SubParsersAction": argparse,
         "_typehint": hinted,
+        "_common": jsonargparse,
     }
 
 
