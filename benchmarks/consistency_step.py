@@ -1,7 +1,7 @@
 """A training step of render consistency against one of the scale-and-shift-invariant loss alone.
 
-The modules are those of ``experiments/render_consistency_camera.yaml``: without consistency, as the file has it (the shift
-learned from views about the camera), and with the paper's three terms of rendered scenes through the network.
+The modules are those of ``experiments/render_consistency_camera.yaml``: without consistency, as the file has it (the
+shift learned from views about the camera), and with the paper's three terms of rendered scenes through the network.
 """
 
 from pathlib import Path
