@@ -88,7 +88,7 @@ def read_mask(path: Path, shape: tuple[int, ...], where: str) -> npt.NDArray[np.
                 values = np.asarray(file)
     except Exception as error:  # Pillow's decoders raise many types
         raise ValueError(f"{where}: the mask {path} cannot be read ({error}); {REPAIR}.") from error
-    mask: npt.NDArray[np.bool_] = values.any(axis=-1) if values.ndim == 3 else values != 0
+    mask = np.asarray(values.any(axis=-1) if values.ndim == 3 else values != 0, dtype=np.bool_)
     if mask.shape != shape:
         raise ValueError(f"{where}: the mask {path} has shape {mask.shape}, but the depth has {shape}; {REPAIR}.")
     return mask

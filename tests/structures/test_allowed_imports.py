@@ -45,7 +45,7 @@ def test_classes_of_the_papers_and_their_libraries_may_be_named(path):
 )
 def test_everything_else_is_refused(path):
     assert not may_import(path)
-    with pytest.raises(ImportRefusedError, match="may not name|so it is not imported"):
+    with pytest.raises(ImportRefusedError, match=r"may not name|so it is not imported"):
         check_import(path)
 
 
@@ -65,7 +65,7 @@ def test_a_module_of_ones_own_is_allowed_by_name():
 
 
 def test_a_module_of_python_is_not_suggested():
-    with pytest.raises(ImportRefusedError, match="so it is not imported$"):
+    with pytest.raises(ImportRefusedError, match=r"so it is not imported$"):
         check_import("os._exit")
 
 
@@ -83,7 +83,7 @@ def test_functions_of_formulas_may_be_named(path, allowed):
 
 
 def test_other_functions_are_refused():
-    with pytest.raises(ImportRefusedError, match="'networks.weights.read_state_dict' is a function, but settings and"):
+    with pytest.raises(ImportRefusedError, match=r"'networks.weights.read_state_dict' is a function, but settings and"):
         check_function("networks.weights.read_state_dict")
 
 

@@ -75,7 +75,7 @@ def test_declared_sizes_are_checked(tmp_path):
         with pytest.raises(ValueError, match=r"declares 1000.0 GB for 'item' \(shape \(2, 1000000, 1000000\), uint8\)"):
             check_dataset(file, "item")
         check_dataset(file, "whole")
-        with pytest.raises(ValueError, match="declares 1000.0 GB for 'whole'"):
+        with pytest.raises(ValueError, match=r"declares 1000.0 GB for 'whole'"):
             check_dataset(file, "whole", whole=True)
 
 

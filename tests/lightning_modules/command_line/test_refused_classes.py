@@ -101,7 +101,7 @@ def test_a_file_of_settings_cannot_allow_its_own_classes(evil, tmp_path, capsys,
 
 @pytest.mark.parametrize("words", [["--allow-class"], ["--allow-class", "*"], ["--allow-class=--x"]])
 def test_allowing_needs_a_name(words):
-    with pytest.raises(ValueError, match="^--allow-class needs the name of a module of your own, such as my_module$"):
+    with pytest.raises(ValueError, match=r"^--allow-class needs the name of a module of your own, such as my_module$"):
         take_allowed(words)
 
 
