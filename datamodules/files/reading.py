@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "TIFF", "WEBP", "PPM")
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "PPM")
 """Formats of images. Pillow recognises dozens by content, whatever the file is called; EPS starts Ghostscript."""
 
 DEPTH_FORMATS = ("PNG", "TIFF")
