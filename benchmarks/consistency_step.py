@@ -1,6 +1,6 @@
 """A training step of render consistency against one of the scale-and-shift-invariant loss alone.
 
-The modules are those of ``experiments/render_consistency_camera.yaml``: without consistency, as the file has it (the shift
+The modules are those of ``experiments/render_consistency_camera.yaml``: without consistency, as in the file (shift
 learned from views about the camera), and with the paper's three terms of rendered scenes through the network.
 """
 
@@ -61,7 +61,7 @@ def make_batch(size: tuple[int, int, int] = SIZE, device: str = "cpu") -> MixedB
 def rows(
     device: str = "cpu", *, size: tuple[int, int, int] = SIZE, repeats: int = REPEATS
 ) -> list[tuple[str, float, float]]:
-    """Steps a second with and without consistency, by what is computed: at least a third is asked for."""
+    """Steps a second with and without consistency, by loss terms; the ratio should be at least a third."""
     scene = {
         "class_path": "lightning_modules.render_consistency.view_sampling.ViewSampler",
         "init_args": {"about": "scene"},

@@ -66,7 +66,7 @@ def _check_settings(recipe: dict[str, Any], path: Path) -> None:
     """Refuse a recipe of an earlier version, whose settings have moved into a group since."""
     try:
         parameters = parameters_of(find_class(recipe["class_path"], ()))
-    except ClassPathError:  # told when the module is built
+    except ClassPathError:  # reported when the module is built
         return
     for name in recipe["model"] or {}:
         moved = settings_named(name, parameters) if name not in parameters else []
