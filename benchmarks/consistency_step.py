@@ -61,7 +61,7 @@ def make_batch(size: tuple[int, int, int] = SIZE, device: str = "cpu") -> MixedB
 def rows(
     device: str = "cpu", *, size: tuple[int, int, int] = SIZE, repeats: int = REPEATS
 ) -> list[tuple[str, float, float]]:
-    """Steps a second with and without consistency, by what is computed: at least a third is asked for."""
+    """Steps a second with and without consistency, by loss terms; the ratio should be at least a third."""
     scene = {
         "class_path": "lightning_modules.render_consistency.view_sampling.ViewSampler",
         "init_args": {"about": "scene"},

@@ -177,7 +177,7 @@ def evaluation_rows(
     images: int = IMAGES["val"],
     repeats: int = EVALUATION_REPEATS,
 ) -> list[tuple[str, float, float]]:
-    """What scoring the validation images takes, in percent of an epoch of training.
+    """Time to score the validation images, in percent of an epoch of training.
 
     Args:
         device: Where the training runs; scores are computed on the CPU.
@@ -186,7 +186,7 @@ def evaluation_rows(
         repeats: Evaluations and stretches of training steps that take turns.
 
     Returns:
-        ``(what, percent, aim)``: at most the aim is asked for.
+        ``(name, percent, limit)``; the percentage should not exceed the limit.
     """
     module = make_module().train().to(device)
     metrics = make_module().instance_metrics["val"]

@@ -69,7 +69,7 @@ def _image_errors(prediction: Array, target: Array, mask: npt.NDArray[np.bool_],
 
 
 def run() -> list[tuple[str, float, float]]:
-    """Time one update of a batch of eight 96x128 images with each alignment that the reference knows.
+    """Time one update of a batch of eight 96x128 images with each alignment of the reference.
 
     Returns:
         ``(name, seconds of DepthMetrics, seconds of the numpy loop)``, each a median of several repeats.

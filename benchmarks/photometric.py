@@ -64,7 +64,7 @@ def straightforward_error(image: Tensor, target: Tensor) -> Tensor:
 
 
 def straightforward_warp(source: Tensor, depth: Tensor, K: Tensor, T: Tensor) -> Tensor:
-    """One source seen from the target, through points, matrix products and a grid of its own."""
+    """One source warped into the target's view, through points, matrix products and a grid of its own."""
     batch, _, height, width = source.shape
     y, x = torch.meshgrid(
         torch.arange(height, dtype=depth.dtype, device=depth.device) + 0.5,

@@ -38,7 +38,7 @@ LEAST_PSNR_DB, LEAST_COSINE = 35.0, 0.9
 
 
 class Scene(NamedTuple):
-    """What is drawn, and from where."""
+    """A point cloud and the camera that views it."""
 
     image: Tensor
     depth: Tensor
@@ -49,7 +49,7 @@ class Scene(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """How alike two engines are where both see something."""
+    """Agreement of two engines on the pixels that both of them fill."""
 
     psnr_db: float
     cosine_colours: float
@@ -99,7 +99,7 @@ def step(renderer: PointRenderer, scene: Scene) -> Tensor:
 
 
 def compare(ours: PointRenderer, reference: PointRenderer, scene: Scene) -> Agreement:
-    """PSNR of the colours and the cosine between gradients, both on pixels that both engines see."""
+    """PSNR of the colours and the cosine between gradients, both on pixels that both engines fill."""
     depths = [scene.depth.clone().requires_grad_() for _ in range(2)]
     drawn = [draw(renderer, scene, depth) for renderer, depth in zip((ours, reference), depths, strict=True)]
     both = drawn[0].visible & drawn[1].visible
@@ -122,8 +122,8 @@ def rows(device: str = "cpu") -> list[tuple[str, float, float]]:
         device: Where to run.
 
     Returns:
-        ``(what, ours, reference)``: renderings per second, megabytes, decibels and cosines in percent; for the last two
-        the reference is what is asked for.
+        ``(name, ours, reference)``: renderings per second, megabytes, decibels and cosines in percent; for the last two
+        the reference is the required minimum.
 
     Raises:
         RuntimeError: if the engines do not draw the same, since their times would then mean nothing.
@@ -150,9 +150,9 @@ def rows(device: str = "cpu") -> list[tuple[str, float, float]]:
         plain = compare(ours, released, scene)
         for other, values in (("PyTorch3D", found), ("PyTorch3D without a soft z-buffer", plain)):
             table += [
-                (f"{name}, PSNR in dB to {other} | asked for", values.psnr_db, LEAST_PSNR_DB),
-                (f"{name}, gradient of colours, cosine in % to {other} | asked for", *_percent(values.cosine_colours)),
-                (f"{name}, gradient of depth, cosine in % to {other} | asked for", *_percent(values.cosine_depth)),
+                (f"{name}, PSNR in dB to {other} | required", values.psnr_db, LEAST_PSNR_DB),
+                (f"{name}, gradient of colours, cosine in % to {other} | required", *_percent(values.cosine_colours)),
+                (f"{name}, gradient of depth, cosine in % to {other} | required", *_percent(values.cosine_depth)),
             ]
     return table
 

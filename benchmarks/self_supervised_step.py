@@ -3,7 +3,7 @@
 The module is built from ``experiments/gam_depth.yaml``; its clips, labels and vanishing directions are made up in
 memory. Networks, losses of labels and planes, and smoothness are the same code on both sides. The reference predicts
 motions pair by pair, warps source by source, takes the error candidate by candidate, and concatenates all errors before
-the minimum. In training the batch norm of the pose encoder then sees one pair's images at a time and not all pairs',
+the minimum. In training the batch norm of the pose encoder then takes one pair's images at a time and not all pairs',
 which is the one difference in arithmetic: numbers are compared with its running statistics instead.
 
 The peak of memory is what a step adds, at its worst moment, to parameters, optimizer state and batch.
@@ -51,7 +51,7 @@ Terms = Callable[[GAMDepth, ClipBatch], dict[str, Tensor]]
 
 
 class Step(NamedTuple):
-    """What one run has measured; a pair is ours, then the straightforward arrangement."""
+    """Measurements of one run; a pair is ours, then the straightforward arrangement."""
 
     seconds: tuple[float, float]
     """Forward, backward and optimizer, medians of steps that take turns."""
@@ -170,10 +170,10 @@ def _resident(field: str) -> int:
 
 
 def peak_bytes(work: Callable[[], object], device: str = "cpu") -> int:
-    """Memory that some work takes at its worst moment, beyond what was taken before it.
+    """Peak memory of a function, in bytes, beyond the memory in use before it.
 
-    On the CPU it is the growth of the process's resident memory, which Linux tells: tensors, the scratch memory of
-    oneDNN, NumPy, and what the allocator loses between them. Freed memory is given back first, so that it counts when
+    On the CPU it is the growth of the process's resident memory as Linux reports it: tensors, the scratch memory of
+    oneDNN, NumPy, and fragmentation. Freed memory is given back first, so that it counts when
     it is taken again. On a GPU it is that of the tensors.
 
     Args:

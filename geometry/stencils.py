@@ -121,7 +121,7 @@ def forward_differences(image: Tensor, *, spacing: int = 1) -> tuple[Tensor, Ten
 
 
 def neighbour_masks(mask: Tensor, *, spacing: int = 1) -> tuple[Tensor, Tensor]:
-    """Where both ends of a forward difference are masked.
+    """Masks of the pixels whose forward differences have both ends inside the mask.
 
     Args:
         mask: bool ``(..., H, W)``.

@@ -93,7 +93,7 @@ class GAMDepth(VideoDepthModule):
         )
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
-        """What the base needs, and labels or directions if their terms are among ``loss_weights``."""
+        """The needs of the base class, and labels or directions if their terms are among ``loss_weights``."""
         own = super().needs(loop)
         if loop != "train":
             return own

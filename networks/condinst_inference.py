@@ -44,7 +44,7 @@ def decode_boxes(locations: Tensor, strides: Tensor, ltrb: Tensor) -> Tensor:
 
 
 class DetectionLimits(TypedDict):
-    """What limits the detections of an image: keyword arguments of :func:`detect`, which has their defaults."""
+    """Limits on the detections of an image: keyword arguments of :func:`detect`, which has their defaults."""
 
     score_threshold: NotRequired[float]
     """Least class probability times quality."""

@@ -33,7 +33,7 @@ class DenseDepth(DepthNetwork):
     https://arxiv.org/abs/1812.11941. A 1x1 convolution on the encoder's last map, then four times [bilinear x2,
     concatenate, 3x3 conv A, 3x3 conv B, leaky ReLU 0.2] of which each halves the channels, and a 3x3 head at 1/2.
 
-    Parameters with the defaults: 42,657,689 (the paper says about 42.6 M).
+    Parameters with the defaults: 42,657,689 (the paper: about 42.6 M).
 
     Decisions: the paper stops at half the image's size; a bilinear x2 follows here, so that the output has the input's
     size. The concatenated maps are the stem, its pooling and the first two transitions (64, 64, 128 and 256 channels),

@@ -152,8 +152,8 @@ def _normalisation(
         wanted = segmentation_models.encoders.get_preprocessing_params(encoder_name)
         if wanted["input_space"] != "RGB" or wanted["input_range"] != [0, 1]:
             raise ValueError(
-                f"Encoder {encoder_name!r} wants {wanted['input_space']} in {wanted['input_range']}, "
-                "only RGB in [0, 1] is supported."
+                f"Encoder {encoder_name!r} needs {wanted['input_space']} in {wanted['input_range']}, "
+                "but only RGB in [0, 1] is supported."
             )
         return tuple(wanted["mean"]), tuple(wanted["std"])
     return IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD

@@ -16,7 +16,7 @@ from geometry.se3 import matrix_product
 _NEAR_M = 1e-3
 """A point with a smaller z counts as behind the camera, since x / z and y / z could overflow."""
 _OUTSIDE = 2.0
-"""Where points behind the camera are sampled; images span -1 to 1."""
+"""Sampling coordinate of points behind the camera, outside the image, which spans -1 to 1."""
 
 
 class Warped(NamedTuple):

@@ -8,14 +8,14 @@
 from typing import Literal
 
 Alignment = Literal["none", "median", "least_squares"]
-"""How a predicted depth is aligned with the ground truth of its image before it is compared: not at all, by the ratio
-of medians, or by least-squares scale and shift."""
+"""Alignment of a prediction with the ground truth of its image before errors are taken: none, the ratio of medians, or
+least-squares scale and shift."""
 Average = Literal["image", "pixel"]
 """Whether an error is a mean over images, each of which is a mean over its pixels, or over all pixels of a data set."""
 Quantity = Literal["depth", "disparity"]
-"""What a network predicts: depth, or its inverse."""
+"""Output of a network: depth, or its inverse."""
 KConvention = Literal["corner", "centre"]
-"""What pixel coordinate (0, 0) is in given intrinsics: the corner of the first pixel, as everywhere in this project, or
-its centre (OpenCV)."""
+"""Position of pixel coordinate (0, 0) in given intrinsics: the corner of the first pixel, as everywhere in this
+project, or its centre (OpenCV)."""
 Split = Literal["train", "val", "test"]
 """A part of a data set."""

@@ -1,4 +1,4 @@
-"""Search for the image and video files that a path, folder or glob stands for, and the names of their results."""
+"""Search for the image and video files at a path, in a folder or of a glob, and the names of their results."""
 
 import glob
 import logging
@@ -41,7 +41,7 @@ class MediaFile:
 
 
 def find_media(path: str) -> list[MediaFile]:
-    """Return the images and videos that a path stands for, in natural order, each with a unique name.
+    """Return the images and videos at a path, folder or glob, in natural order, each with a unique name.
 
     Links to folders are followed. One warning counts skipped files with unknown extensions.
 

@@ -66,7 +66,7 @@ def assign_frames(
 
 
 def _frames_of(part: str, split: Split, lengths: dict[str, int]) -> list[tuple[str, range]]:
-    """Return the frames that one part of a text stands for, by sequence."""
+    """Return the frames that one part of a text selects, by sequence."""
     span = re.fullmatch(r"(?:(?P<name>.+?):)?(?:(?P<first>[0-9]+)(?:-(?P<last>[0-9]+))?)?", part)
     if span is None and part in lengths:
         return [(part, range(lengths[part]))]

@@ -11,7 +11,7 @@ from datamodules.files.reading import FORMATS
 from datamodules.loading.notices import warn_once
 
 Aspect = Literal["stretch", "crop"]
-"""How images with another aspect ratio than ``image_size`` are fitted: ``stretch`` resizes each axis by its own factor,
+"""Fit of images with another aspect ratio than ``image_size``: ``stretch`` resizes each axis by its own factor,
 ``crop`` first crops the longer axis evenly at both ends. K follows exactly in both cases."""
 
 MAX_SILENT_STRETCH = 1.25
@@ -60,7 +60,7 @@ def warn_stretched(data: str, sizes: Mapping[tuple[int, int], int], image_size: 
         return None
     height, width = max(stretched, key=lambda size: stretching(size, image_size))
     message = (
-        f"{data}: {stretched.total()} of {sum(sizes.values())} images that were looked at have other proportions than "
+        f"{data}: {stretched.total()} of {sum(sizes.values())} checked images have other proportions than "
         f"image_size and are stretched up to {stretching((height, width), image_size):.2f} times in one axis "
         f"({width}x{height} becomes {image_size[1]}x{image_size[0]}, width x height): give an image_size of their "
         "proportions, or data.init_args.aspect=crop, which cuts off what is too long."

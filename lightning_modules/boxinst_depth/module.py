@@ -168,7 +168,7 @@ class BoxInstDepth(InstanceSegmentationModule):
             )
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
-        """What the base needs and, where a loss term or the teacher uses it, pseudo depth."""
+        """The needs of the base class and, where a loss term or the teacher uses it, pseudo depth."""
         own = super().needs(loop)
         return (*own, PSEUDO_DEPTH) if loop == "train" and self._needs_depth() else own
 

@@ -129,7 +129,7 @@ def _resolve(value: Any, folder: Path, name: str, chain: tuple[Path, ...]) -> An
         content = path.read_bytes()
     except OSError as error:
         raise ExtendsError(f"{name}: '{KEY}: {value[KEY]}' cannot be read: {error.strerror}") from error
-    known_as = f"{_displayed(path)}, which {name} extends,"
+    known_as = f"{_displayed(path)} (which {name} extends)"
     try:
         parent = _resolve(_parsed(content, known_as), path.parent, _displayed(path), (*chain, path))
     except ExtendsError:

@@ -80,7 +80,7 @@ def settings_tree(words: Sequence[str], defaults: Sequence[str] = ()) -> Tree:
 
 
 def read_file(path: Path) -> Any:
-    """What a YAML file holds with every ``extends`` resolved, or an empty mapping if it is none."""
+    """Settings of a YAML file with every ``extends`` resolved, or an empty mapping if it cannot be read."""
     try:
         return read_settings(path)
     except Exception:

@@ -114,11 +114,11 @@ class ShiftResult:
     """The shift of a domain, in the unit of the network's output."""
 
     signed: Estimate
-    """Where the disagreement has no slope along the rotation."""
+    """Shift at which the disagreement has no slope along the rotation."""
     smallest: Estimate
-    """Where the disagreement in spreads of depth is smallest."""
+    """Shift of the smallest disagreement in spreads of depth."""
     relative: Estimate
-    """Where the bounded relative disagreement is smallest: the paper's, which often has no minimum."""
+    """Shift of the smallest bounded relative disagreement, as in the paper; often there is no minimum."""
     unit: float
     shifts: Tensor
     """``(G,)``, the usable part of the grid."""
@@ -160,9 +160,9 @@ class FocalResult:
     """The field of view of a domain, degrees."""
 
     smallest: Estimate
-    """Where the disagreement in spreads of depth is smallest."""
+    """Field of view of the smallest disagreement in spreads of depth."""
     signed: Estimate
-    """Where the disagreement has no slope along the rotation."""
+    """Field of view at which the disagreement has no slope along the rotation."""
     curves: Disagreement
     """``(F, N)`` each, over :data:`FIELDS_OF_VIEW`."""
     shifts: Tensor

@@ -77,7 +77,7 @@ def bootstrap(
     resamples: int = 200,
     seed: int = 0,
 ) -> Estimate:
-    """A place on the trimmed mean of curves over images, with a bootstrap interval over images.
+    """Zero crossing or minimum of the trimmed mean of curves, with a bootstrap interval; both are taken over images.
 
     Args:
         grid: ``(G,)``, ascending.

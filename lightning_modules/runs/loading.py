@@ -84,7 +84,7 @@ def _check_settings(recipe: dict[str, Any], path: Path) -> None:
         parameters = parameters_of(find_class(recipe["class_path"], ()))
     except ClassRefusedError as error:
         raise CheckpointError(f"checkpoint '{path}' names a class that is not used: {error}") from error
-    except ClassPathError:  # told when the module is built
+    except ClassPathError:  # reported when the module is built
         return
     for name in recipe["model"] or {}:
         moved = settings_named(name, parameters) if name not in parameters else []

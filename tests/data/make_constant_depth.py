@@ -14,7 +14,7 @@ class ConstantDepth(LightningModule):
     def __init__(self, depth_m: float = 2.0, encoder_weights: str | None = "imagenet") -> None:
         super().__init__()
         if encoder_weights is not None:
-            raise ValueError("pretrained weights asked for, which a checkpoint replaces anyway")
+            raise ValueError("pretrained weights were requested, which a checkpoint replaces anyway")
         self.depth_m = nn.Parameter(torch.tensor(depth_m))
         self.bias = nn.Linear(2, 1)
 

@@ -42,7 +42,7 @@ def value_and_gradient(name, prediction, target, mask):
 
 
 def best_prediction(name, target, mask):
-    """What a loss wants to be predicted: the target itself or, for ILNR, the normalised target."""
+    """The minimiser of a loss: the target itself or, for ILNR, the normalised target."""
     return normalise_truth(target, mask) if name.startswith("ilnr") else target
 
 

@@ -13,7 +13,7 @@ _VARIANT_KEYS = ("args", "note", "experiment", "like")
 
 @dataclass(frozen=True)
 class Variant:
-    """What is changed about the experiment: arguments of ``python -m cli fit``, and a note for the table."""
+    """Changes to the experiment: arguments of ``python -m cli fit``, and a note for the table."""
 
     args: tuple[str, ...] = ()
     note: str = ""

@@ -84,7 +84,7 @@ def load_modules(checkpoints: list[Path]) -> list[RenderConsistency]:
 
 
 def study(module: RenderConsistency, trained_on: Rooms, test: Rooms) -> str:
-    """The median of the module's depth, then a line with the errors for each shift."""
+    """Table of the errors of one module for each shift, below the median of its depth."""
 
     def network(image: Tensor, _K: Tensor) -> Tensor:
         with torch.no_grad():

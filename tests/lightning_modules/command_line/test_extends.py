@@ -142,16 +142,16 @@ SENTENCES = {
     "null": ({"child": {"extends": None}}, r"'extends' is null, but the name of one YAML file is needed"),
     "no mapping": (
         {"child": {"extends": "base.yaml"}, "base": "[1, 2]\n"},
-        r"base.yaml, which .*child.yaml'? extends, holds a list, where a mapping of settings",
+        r"base.yaml \(which .*child.yaml'? extends\) holds a list, where a mapping of settings",
     ),
-    "an empty file": ({"child": {"extends": "base.yaml"}, "base": ""}, r"base.yaml, which .* extends, is empty"),
+    "an empty file": ({"child": {"extends": "base.yaml"}, "base": ""}, r"base.yaml \(which .* extends\) is empty"),
     "no YAML": (
         {"child": {"extends": "base.yaml"}, "base": "a: b: c\n"},
-        r"base.yaml, which .* extends, is no YAML in line 1: mapping values",
+        r"base.yaml \(which .* extends\) is no YAML in line 1: mapping values",
     ),
     "a key twice": (
         {"child": {"extends": "base.yaml"}, "base": "a: 1\na: 2\n"},
-        r"base.yaml, which .* extends,: 'a' is given twice, in lines 1 and 2",
+        r"base.yaml \(which .* extends\): 'a' is given twice, in lines 1 and 2",
     ),
     "an ablation": ({"child": {"extends": "ablations/gam_depth.yaml"}}, r"child.yaml' is an ablation"),
     "data": ({"child": {"extends": "data/rooms.yaml"}}, r"child.yaml' describes a data set .*, no experiment"),
