@@ -45,7 +45,7 @@ def test_small_stretch_is_ignored_and_large_stretch_reported_once(caplog):
     with caplog.at_level(logging.WARNING):
         message = warn_stretched("set of two shapes", {(480, 640): 9, (1920, 1080): 3}, (96, 128))
         warn_stretched("set of two shapes", {(1920, 1080): 3}, (96, 128))
-    assert "3 of 12 images" in message
+    assert "3 of 12 checked images" in message
     assert "2.37 times" in message
     assert "1080x1920 becomes 128x96" in message
     assert [record.message for record in caplog.records] == [message]
@@ -98,7 +98,7 @@ def test_stretched_images_of_a_manifest_are_reported_or_cropped(tmp_path, caplog
         stretched.prepare_data()
         stretched.prepare_data()
     (message,) = [record.message for record in caplog.records if "stretched" in record.message]
-    assert "3 of 5 images" in message
+    assert "3 of 5 checked images" in message
     assert "aspect=crop" in message
     sample = {}
     for aspect in ("stretch", "crop"):
