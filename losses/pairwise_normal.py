@@ -88,7 +88,7 @@ def pairwise_normal(
 
 
 def _continuous(depth: Tensor, mask: Tensor) -> Tensor:
-    """Pixels where measured depths of the 3x3 neighbourhood differ by at most :data:`DEPTH_JUMP`, bool ``(B, 1, H, W)``."""
+    """Pixels whose measured depths in the 3x3 window differ by at most :data:`DEPTH_JUMP`, bool ``(B, 1, H, W)``."""
     log_depth = fill_outside(depth, mask, 1.0).log()
     largest, negative_smallest = (
         F.max_pool2d(fill_outside(values, mask, float("-inf")), 3, stride=1, padding=1)
