@@ -97,6 +97,14 @@ def missing_files(text: str) -> Iterator[str]:
             yield name
 
 
+def missing_tests(text: str) -> Iterator[str]:
+    """Tests after ``::`` that their file does not define, or that have no file beside them."""
+    for file, name in re.findall(r"([\w/.-]*)::(\w+)", text):
+        path = ROOT / file
+        if not path.is_file() or f"def {name}(" not in path.read_text():
+            yield f"{file}::{name}"
+
+
 def missing_modules(text: str) -> Iterator[str]:
     """Python files in code spans that do not exist from the repository's root, such as those without their folder."""
     for name in re.findall(r"`([\w/.*-]+\.py)`", text):
@@ -138,7 +146,8 @@ def test_commands_exist(page):
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in NAMES_OTHER_PROJECTS], ids=name_of)
 def test_files_and_classes_exist(page):
     text = page.read_text()
-    assert not no_examples(page, [*missing_files(text), *missing_modules(text), *missing_classes(text)])
+    missing = [*missing_files(text), *missing_tests(text), *missing_modules(text), *missing_classes(text)]
+    assert not no_examples(page, missing)
 
 
 @pytest.mark.parametrize("file", YAMLS, ids=name_of)
@@ -200,6 +209,8 @@ def test_an_unknown_command_is_found(code, found):
 
 def test_a_missing_file_or_class_is_found():
     assert list(missing_files("`losses/ssim.py` and `losses/simm.py`, runs/losses/none.py")) == ["losses/simm.py"]
+    tests = "tests/test_docs.py::test_links_resolve, ::test_links_resolve, tests/test_docs.py::test_links"
+    assert list(missing_tests(tests)) == ["::test_links_resolve", "tests/test_docs.py::test_links"]
     assert list(missing_modules("`losses/ssim.py`, `ssim.py` and `simm.py`")) == ["ssim.py", "simm.py"]
     classes = "losses.weighting.Averaging losses.weighting.Average renderers.splat.SplatRenderer"
     assert list(missing_classes(classes)) == ["losses.weighting.Average"]

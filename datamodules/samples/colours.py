@@ -78,7 +78,7 @@ class ColourJitter:
         self.hue = hue
 
     def draw(self, generator: np.random.Generator) -> ColourChange:
-        """Return one random change."""
+        """Return a colour change with random parameters."""
         brightness, contrast, saturation = (
             None if bounds == (1.0, 1.0) else generator.uniform(*bounds)
             for bounds in (self.brightness, self.contrast, self.saturation)

@@ -114,7 +114,7 @@ class InstancePredictionWriter(FolderWriter):
             write_png(stem.with_name(f"{stem.name}_instances.png"), picture)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Finish the results and say how many there are."""
+        """Finish the results and report their number."""
         self._close()
         path = self.folder(trainer) / RESULTS
         logger.info(

@@ -90,7 +90,7 @@ class LabelPredictionWriter(SampleWriter):
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the file as it is: it can be continued."""
+        """Close the incomplete file, which a later run can continue."""
         self._close()
 
     def _close(self) -> None:

@@ -173,7 +173,7 @@ class DepthPredictionWriter(FolderWriter):
         self._shared = SharedRange()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the last video and say how many were written and where, and how many were not."""
+        """Draw the last video and report the folder and the numbers of written and failed images."""
         self._begin(None)
         logger.info("%d predictions in %s, %d skipped", self.n_written, self.folder(trainer), len(self.failures))
 

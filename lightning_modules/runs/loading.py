@@ -36,7 +36,7 @@ _SHOWN_KEYS = 4
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be used; the message says why in one sentence."""
+    """A checkpoint cannot be used; the message is one sentence with the reason."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

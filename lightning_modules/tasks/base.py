@@ -128,7 +128,7 @@ class PaperModule(CheckedModule, ABC):  # abstract, so that its defaults never s
             ValueError: If ``chosen_callbacks`` has an unknown name.
         """
         chosen = chosen_callbacks(self.task_callbacks(), self.chosen_callbacks, paper=self.paper)
-        return without_replaced(chosen, self.trainer.callbacks)  # type: ignore[attr-defined]  # its type does not say so
+        return without_replaced(chosen, self.trainer.callbacks)  # type: ignore[attr-defined]  # not in its type
 
     def configure_optimizers(self) -> Any:
         """Optimizer over all trainable parameters and, if given, its scheduler."""
