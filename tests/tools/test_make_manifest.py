@@ -24,7 +24,8 @@ def test_written_manifest_is_read_with_its_camera_and_splits(tmp_path: Path, out
     (tmp_path / "lists").mkdir()
     camera = ["--fx", "30", "--fy", "31", "--cx", "15.5", "--cy", "11.5"]
     assert main(arguments(tmp_path, out, *camera, "--split", "train:0-3,val:4,test:6-7")) == 0
-    data = ManifestDataModule(str(tmp_path / out), image_size=(HEIGHT, WIDTH))
+    elsewhere = str(tmp_path) if out == "lists/far.csv" else None  # the images are not below the manifest
+    data = ManifestDataModule(str(tmp_path / out), image_size=(HEIGHT, WIDTH), files_root=elsewhere)
     data.setup()
     assert {split: len(dataset) for split, dataset in data.datasets.items()} == {"train": 4, "val": 1, "test": 2}
     sample = data.datasets["test"][0]
@@ -175,7 +176,8 @@ def test_files_that_cannot_be_paired_are_one_sentence(tmp_path: Path, capsys) ->
 def test_the_folder_of_the_manifest_is_made_unless_a_file_has_its_name(tmp_path: Path, capsys) -> None:
     make_manifest_data(tmp_path, name="other.csv")
     assert main(arguments(tmp_path, "new/folder/m.csv")) == 0
-    assert len(read_manifest(tmp_path / "new/folder/m.csv")) == 8
+    assert len(read_manifest(tmp_path / "new/folder/m.csv", files_root=tmp_path)) == 8
+    assert f"data.init_args.files_root {tmp_path}" in capsys.readouterr().err
     assert main(arguments(tmp_path, "other.csv/m.csv")) == 1
     assert "other.csv of the manifest cannot be made: " in capsys.readouterr().err
     (tmp_path / "folder.csv").mkdir()
