@@ -18,7 +18,7 @@ from datamodules.samples.instance_dataset import (
 )
 from datamodules.samples.instance_frame import InstanceSource
 from datamodules.samples.instance_transforms import InstanceAugmentation
-from datamodules.samples.pseudo_depth import NoiseDepth, StoredDepth, open_depth
+from datamodules.samples.pseudo_depth import NoiseDepth, Percentiles, StoredDepth, open_depth
 
 PseudoDepth = Literal["exact", "file", "noise"]
 """Source of pseudo depth: ground truth (rooms only), a file of a teacher, or random noise."""
@@ -40,6 +40,8 @@ class InstanceDataModule(LoaderDataModule):
             trains on boxes alone, 1 on all masks. A larger share includes the images of a smaller one.
         pseudo_depth: Source of the pseudo depth of training images; None for none.
         pseudo_depth_file: Label file of kind ``depth`` for ``pseudo_depth: file``.
+        depth_percentiles: Percentiles of the inverse depth of an image that become 0 and 1; values beyond are clipped.
+            0 and 100 are the extremes.
         base: Arguments of :class:`LoaderDataModule`.
 
     Raises:
@@ -54,6 +56,7 @@ class InstanceDataModule(LoaderDataModule):
         mask_share: float = 0.0,
         pseudo_depth: PseudoDepth | None = None,
         pseudo_depth_file: str | None = None,
+        depth_percentiles: Percentiles = (1.0, 99.0),
         **base: Any,
     ) -> None:
         super().__init__(image_size=image_size, **base)
@@ -68,8 +71,13 @@ class InstanceDataModule(LoaderDataModule):
                 f"pseudo_depth is {pseudo_depth!r} and pseudo_depth_file {pseudo_depth_file!r}, but 'file' needs a "
                 "file, and nothing else takes one."
             )
+        if not 0 <= depth_percentiles[0] < depth_percentiles[1] <= 100:
+            raise ValueError(
+                f"depth_percentiles is {depth_percentiles}, but two rising numbers inside [0, 100] are needed."
+            )
         self.augmentation = augmentation
         self.mask_share = mask_share
+        self.depth_percentiles: Percentiles = depth_percentiles
         self.pseudo_depth: PseudoDepth | None = pseudo_depth
         self.pseudo_depth_file = None if pseudo_depth_file is None else Path(pseudo_depth_file)
 
@@ -131,7 +139,7 @@ class InstanceDataModule(LoaderDataModule):
         """Return the training images with pseudo depth from a file or noise; exact depth is added by the source."""
         if self.pseudo_depth_file is not None:
             store = open_depth(self.pseudo_depth_file, names=source.names, content_key=self.content_key)
-            return StoredDepth(source, store)
+            return StoredDepth(source, store, self.depth_percentiles)
         return NoiseDepth(source, seed=self.seed) if self.pseudo_depth == "noise" else source
 
     def _preprocessed(self, source: InstanceSource, masked: list[bool]) -> InstanceSource:

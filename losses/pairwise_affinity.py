@@ -128,6 +128,17 @@ def depth_similarity(
     Raises:
         ValueError: if the shapes do not fit, the mask is not bool, or the scale is not positive.
     """
+    depth_mask = check_depth(depth, depth_scale=depth_scale, depth_mask=depth_mask)
+    depth = fill_outside(at_least_float32(depth), depth_mask)
+    return _similarity(depth, depth_mask[:, 0], depth_scale, dilation, both=True)
+
+
+def check_depth(depth: Tensor, *, depth_scale: float, depth_mask: Tensor | None) -> Tensor:
+    """The mask of known depth, all True for None, after a check of depth, mask and scale.
+
+    Raises:
+        ValueError: if the shapes do not fit, the mask is not bool, or the scale is not positive.
+    """
     if not depth_scale > 0:
         raise ValueError(f"depth_scale is {depth_scale}, but it must be positive.")
     if depth.ndim != 4 or depth.shape[1] != 1:
@@ -138,8 +149,7 @@ def depth_similarity(
         raise ValueError(
             f"depth_mask is {depth_mask.dtype} {tuple(depth_mask.shape)}, but bool {tuple(depth.shape)} is needed."
         )
-    depth = fill_outside(at_least_float32(depth), depth_mask)
-    return _similarity(depth, depth_mask[:, 0], depth_scale, dilation, both=True)
+    return depth_mask
 
 
 def _similarity(values: Tensor, mask: Tensor, scale: float, dilation: int, *, both: bool) -> Tensor:
@@ -248,6 +258,21 @@ def pairwise_loss(
         at_least_float32(logits), weights, box_masks, image_index, dilation, needs_gradient
     )
     return loss
+
+
+def count_pairs(weights: Tensor, *, box_masks: Tensor, image_index: Tensor) -> Tensor:
+    """Number of selected pairs over all instances, ``sum(w)`` of :func:`pairwise_loss`.
+
+    Args:
+        weights: bool ``(B, 8, h, w)``, as of :func:`pair_weights`.
+        box_masks: bool ``(N, 1, h, w)``.
+        image_index: int64 ``(N,)``, the image of each instance among the ``weights``.
+
+    Returns:
+        Scalar, float32.
+    """
+    per_pixel = weights.sum(dim=1, dtype=torch.float32)
+    return fill_outside(per_pixel[image_index], box_masks.squeeze(1)).sum()
 
 
 class _PairwiseLoss(torch.autograd.Function):

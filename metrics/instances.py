@@ -1,14 +1,15 @@
-"""Scores of instance segmentation: COCO's average precision, and mask quality inside the true boxes.
+"""Scores of instance segmentation: COCO's average precision, and mask quality at the true objects.
 
-    {mask,box}_ap            mean over classes and over the IoU thresholds 0.50, 0.55, ..., 0.95 of the average
-                             precision, as pycocotools computes it (at most 100 detections an image)
-    {mask,box}_ap50, _ap75   the same at one threshold
-    {mask,box}_ap_small, _medium, _large   the same over objects of up to 32^2, up to 96^2 and more pixels
+    {mask,box}_ap            average precision, see :mod:`metrics.average_precision`; also _ap50, _ap75, and _ap_small,
+                             _ap_medium, _ap_large
+    mask_ap_cut, mask_ap50_cut, mask_ap75_cut   of masks that are cut to their predicted boxes
     {mask,box}_ap_SUBSET     the same over flagged objects; the others are ignored objects of COCO
     mask_iou                 mean over true objects of the best IoU of any detection's mask inside the true box, for any
-                             class and score: mask quality independent of detection
-    boundary_f               mean over true objects of F1 of the boundary of that best mask, within a distance
-    mask_iou_SUBSET, boundary_f_SUBSET     the means over flagged objects
+                             class and score: mask quality independent of detection, blind to what is outside the box
+    object_iou               mean over true objects of the IoU of the whole mask that is predicted at the object's best
+                             location, independent of detection; a mask that extends beyond its box scores less
+    boundary_f               mean over true objects of F1 of the boundary of mask_iou's best mask, within a distance
+    {mask_iou,object_iou,boundary_f}_SUBSET     the means over flagged objects
 
 All are better when higher and NaN without true objects. Crowds and ignored objects enter average precision only, as
 COCO defines it. For masks, an object or crowd without a known mask is a crowd that fills its box: missing it is no
@@ -26,20 +27,19 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from geometry.boxes import box_masks
+from geometry.stencils import fill_outside
+from metrics.average_precision import IGNORED_AREA, Kind, Record, average_precision, only_flagged
 from metrics.edges import truncated_distance
-
-AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
-"""COCO's sizes of objects, in pixels."""
 
 PADDING_ID = -1
 """``image_id`` of a padding sample of a rank."""
 
 _LENGTH_BYTES = 8
-_IGNORED_AREA = -1.0
-"""Area of ignored objects: COCO ignores objects outside the scored range of sizes."""
 
-Record = dict[str, Any]
-"""The data of one image that average precision is computed from, of plain JSON types."""
+KINDS: tuple[Kind, ...] = ("mask", "box")
+_SUMS = ("mask_iou", "boundary_f", "object_iou")
+"""Means over objects, each kept as a sum and a number."""
 
 
 def best_masks_in_boxes(candidates: Tensor, *, target: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,70 +124,6 @@ def _boundary(masks: Tensor) -> Tensor:
     return masks & (beside > 0)
 
 
-def average_precision(records: Sequence[Record], *, kind: str) -> dict[str, float]:
-    """COCO's average precision of recorded images.
-
-    Args:
-        records: See :meth:`InstanceMetrics.update`; images without masks are left out of that of masks.
-        kind: ``mask`` or ``box``.
-
-    Returns:
-        Values by the names of this module, without the flagged subset; NaN without true objects.
-    """
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    if kind == "mask":
-        records = [record for record in records if record["masks"] is not None]
-    known = {label for record in records for label in (*record["labels"], *record["found_labels"])}
-    names = ["ap", "ap50", "ap75", *(f"ap_{name}" for name in AREAS)]
-    if not any(record["labels"] for record in records):
-        return dict.fromkeys((f"{kind}_{name}" for name in names), float("nan"))
-    images = [
-        {"id": position, "height": record["size"][0], "width": record["size"][1]}
-        for position, record in enumerate(records, start=1)
-    ]
-    categories = [{"id": label, "name": str(label)} for label in sorted(known)]
-    sides: list[Any] = []
-    for prefix in ("", "found_"):
-        annotations: list[dict[str, Any]] = []
-        for position, record in enumerate(records, start=1):
-            for k, label in enumerate(record[f"{prefix}labels"]):
-                annotation: dict[str, Any] = {"id": len(annotations) + 1, "image_id": position, "category_id": label}
-                if prefix:
-                    annotation["iscrowd"] = 0
-                else:
-                    annotation["iscrowd"] = int(record["crowd"][k] or (kind == "mask" and record["unmasked"][k]))
-                x1, y1, x2, y2 = record[f"{prefix}boxes"][k]
-                annotation["bbox"] = [x1, y1, x2 - x1, y2 - y1]
-                if kind == "mask":
-                    annotation["segmentation"] = record[f"{prefix}masks"][k]
-                if prefix:
-                    annotation["score"] = record["scores"][k]
-                    annotation["area"] = record["found_areas"][k] if kind == "mask" else (x2 - x1) * (y2 - y1)
-                else:
-                    annotation["area"] = record["areas"][k]
-                annotations.append(annotation)
-        sides.append(COCO({"images": images, "categories": categories, "annotations": annotations}))
-    evaluation = COCOeval_faster(*sides, iouType="segm" if kind == "mask" else "bbox")
-    evaluation.params.maxDets = [100]
-    evaluation.params.areaRng = [[0.0, 1e10], *(list(limits) for limits in AREAS.values())]
-    evaluation.params.areaRngLbl = ["all", *AREAS]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    precision = evaluation.eval["precision"][..., 0]  # thresholds, recalls, classes, sizes; -1 where nothing is true
-    return {
-        f"{kind}_ap": _mean(precision[..., 0]),
-        f"{kind}_ap50": _mean(precision[0, ..., 0]),
-        f"{kind}_ap75": _mean(precision[5, ..., 0]),
-        **{f"{kind}_ap_{name}": _mean(precision[..., k]) for k, name in enumerate(AREAS, start=1)},
-    }
-
-
-def _mean(precision: np.ndarray) -> float:
-    known = precision[precision > -1]
-    return float(known.mean()) if known.size else float("nan")
-
-
 class InstanceMetrics(Metric):
     """Average precision and mask quality, accumulated over batches and ranks.
 
@@ -195,7 +131,7 @@ class InstanceMetrics(Metric):
     are kept as run lengths in text, a few kB for an image.
 
     Args:
-        subset: Key of the flags that mark a subset of the true objects, such as ``camouflaged``; None for none.
+        subsets: Keys of the flags that mark subsets of the true objects, such as ``camouflaged``.
         boundary_tolerance_px: Tolerance of ``boundary_f``, pixels of the original image.
 
     Raises:
@@ -206,17 +142,22 @@ class InstanceMetrics(Metric):
     higher_is_better = True
     full_state_update = False
     records: list[Tensor] | Tensor
-    in_boxes: Tensor
+    of_objects: Tensor
 
-    def __init__(self, *, subset: str | None = None, boundary_tolerance_px: float = 2.0) -> None:
+    def __init__(self, *, subsets: Sequence[str] = (), boundary_tolerance_px: float = 2.0) -> None:
         super().__init__()
         if boundary_tolerance_px <= 0:
             raise ValueError(f"boundary_tolerance_px is {boundary_tolerance_px}, but it must be positive.")
-        self.subset = subset
+        self.subsets = tuple(subsets)
         self.boundary_tolerance_px = boundary_tolerance_px
         self.add_state("records", [], dist_reduce_fx="cat")
-        # Rows: all objects, flagged objects. Columns: sum and number of IoUs, sum and number of boundary scores.
-        self.add_state("in_boxes", torch.zeros(2, 4, dtype=torch.float64), dist_reduce_fx="sum")
+        # Rows: all objects, each subset. Columns: means of _SUMS. Last dimension: sum and number.
+        sums = torch.zeros(1 + len(self.subsets), len(_SUMS), 2, dtype=torch.float64)
+        self.add_state("of_objects", sums, dist_reduce_fx="sum")
+
+    def leave_out_subsets(self) -> None:
+        """Score no subset from now on, as the data have no flags."""
+        self.subsets = ()
 
     def update(
         self,
@@ -224,6 +165,7 @@ class InstanceMetrics(Metric):
         *,
         truths: Sequence[Mapping[str, Any] | None],
         image_ids: Tensor | Sequence[int],
+        at_objects: Sequence[Mapping[str, Tensor] | None] | None = None,
     ) -> None:
         """Add images.
 
@@ -231,13 +173,16 @@ class InstanceMetrics(Metric):
             detections: For each image ``boxes`` ``(M, 4)`` xyxy pixels of the original image, ``labels`` ``(M,)`` from
                 1, ``scores`` ``(M,)`` and ``masks`` bool ``(M, H, W)`` at the original size.
             truths: For each image ``boxes``, ``labels``, ``crowd``, ``ignored``, ``area`` and ``masks`` (a list of run
-                lengths, or None), where some are not known ``unmasked``, and the flags of the subset; None for a sample
-                that is padding.
+                lengths, or None), where some are not known ``unmasked``, and the flags of the subsets; None for
+                padding.
             image_ids: The id of each image; ``PADDING_ID`` for padding.
+            at_objects: For each image ``index`` int64 ``(K,)``, rows of its truth, and ``masks`` bool ``(K, H, W)``
+                predicted at their best locations, for ``object_iou``; objects that are absent are left out of it. None
+                leaves it NaN.
 
         Raises:
             ValueError: if the numbers of images differ, a padding sample has a truth or another one has none, the
-                detections are not at the original size, or the truths lack the flags of the subset.
+                detections are not at the original size, or the truths lack the flags of a subset.
         """
         numbers = [int(number) for number in image_ids]
         if not len(detections) == len(truths) == len(numbers):
@@ -245,34 +190,38 @@ class InstanceMetrics(Metric):
                 f"There are {len(detections)} images with detections, {len(truths)} truths and {len(numbers)} ids."
             )
         records: list[Tensor] = self.records  # type: ignore[assignment]  # a tensor only once it is synchronised
-        for found, truth, number in zip(detections, truths, numbers, strict=True):
+        located = [None] * len(numbers) if at_objects is None else at_objects
+        for found, truth, number, masks in zip(detections, truths, numbers, located, strict=True):
             if (truth is None) != (number == PADDING_ID):
                 raise ValueError(f"The image {number} comes with{'out' if truth is None else ''} a truth.")
             if truth is not None:
-                if self.subset is not None and self.subset not in truth:
+                missing = [name for name in self.subsets if name not in truth]
+                if missing:
                     raise ValueError(
-                        f"subset is {self.subset!r}, but the truth of the image {number} has no such flags: set it to "
-                        "null."
+                        f"subsets holds {missing[0]!r}, but the truth of the image {number} has no such flags: leave "
+                        "it out."
                     )
                 records.append(self._packed(self._record(found, truth, number)))
-                self._add_in_boxes(found, truth)
+                self._add_objects(found, truth, masks)
         if not records:  # ranks exchange their records, and each needs a tensor of this type
             records.append(torch.zeros(0, dtype=torch.uint8, device=self.device))
 
     def compute(self) -> dict[str, Tensor]:
         """Scores of everything added so far; see the module. Values are float64 scalars in [0, 1]."""
         records = sorted(_unpacked(dim_zero_cat(self.records)), key=lambda record: int(record["image_id"]))
-        values = average_precision(records, kind="mask") | average_precision(records, kind="box")
-        if self.subset is not None:
-            flagged = [_only_flagged(record) for record in records]
-            for kind in ("mask", "box"):
-                values[f"{kind}_ap_{self.subset}"] = average_precision(flagged, kind=kind)[f"{kind}_ap"]
+        values = {
+            f"{kind}_{name}": value for kind in KINDS for name, value in average_precision(records, kind=kind).items()
+        }
+        cut = average_precision(records, kind="cut")
+        values |= {f"mask_{name}_cut": cut[name] for name in ("ap", "ap50", "ap75")}
+        for subset in self.subsets:
+            flagged = [only_flagged(record, record["flags"][subset]) for record in records]
+            for kind in KINDS:
+                values[f"{kind}_ap_{subset}"] = average_precision(flagged, kind=kind)["ap"]
         scores = {name: torch.tensor(value, dtype=torch.float64, device=self.device) for name, value in values.items()}
-        suffixes = ("", None if self.subset is None else f"_{self.subset}")
-        for suffix, (iou, n_iou, boundary, n_boundary) in zip(suffixes, self.in_boxes, strict=True):
-            if suffix is not None:
-                scores[f"mask_iou{suffix}"] = iou / n_iou
-                scores[f"boundary_f{suffix}"] = boundary / n_boundary
+        for row, subset in enumerate(("", *self.subsets)):
+            for mean, (total, number) in zip(_SUMS, self.of_objects[row], strict=True):
+                scores[f"{mean}_{subset}" if subset else mean] = total / number
         return scores
 
     def _record(self, found: Mapping[str, Any], truth: Mapping[str, Any], number: int) -> Record:
@@ -285,10 +234,7 @@ class InstanceMetrics(Metric):
                 f"The detections in the image {number} are masks of {tuple(size)} pixels, but the original image has "
                 f"{tuple(truth['masks'][0]['size'])}."
             )
-        encoded: list[dict[str, Any]] = []
-        if len(masks) > 0:
-            encoded = coco_masks.encode(np.asfortranarray(masks.permute(1, 2, 0).to("cpu", torch.uint8).numpy()))
-        flags = torch.zeros_like(truth["crowd"]) if self.subset is None else truth[self.subset]
+        encoded, cut = (_encoded(some) for some in (masks, masks & box_masks(found["boxes"], tuple(size))))
         unmasked = _unmasked(truth).tolist()
         masks_of_truth: list[dict[str, Any]] | None = None
         if truth["masks"] is not None:
@@ -296,7 +242,7 @@ class InstanceMetrics(Metric):
                 _as_text(_filled_box(box, size) if unknown else mask)
                 for mask, box, unknown in zip(truth["masks"], truth["boxes"].tolist(), unmasked, strict=True)
             ]
-        areas = torch.where(truth["ignored"], _IGNORED_AREA, truth["area"])
+        areas = torch.where(truth["ignored"], IGNORED_AREA, truth["area"])
         return {
             "image_id": number,
             "size": list(size),
@@ -304,7 +250,7 @@ class InstanceMetrics(Metric):
             "labels": truth["labels"].tolist(),
             "crowd": truth["crowd"].int().tolist(),
             "areas": areas.tolist(),
-            "flags": flags.tolist(),
+            "flags": {name: truth[name].tolist() for name in self.subsets},
             "masks": masks_of_truth,
             "unmasked": unmasked,
             "found_boxes": found["boxes"].tolist(),
@@ -312,6 +258,8 @@ class InstanceMetrics(Metric):
             "scores": found["scores"].tolist(),
             "found_masks": [_as_text(mask) for mask in encoded],
             "found_areas": coco_masks.area(encoded).tolist() if encoded else [],
+            "cut_masks": [_as_text(mask) for mask in cut],
+            "cut_areas": coco_masks.area(cut).tolist() if cut else [],
         }
 
     def _packed(self, record: Record) -> Tensor:
@@ -319,7 +267,9 @@ class InstanceMetrics(Metric):
         content = len(text).to_bytes(_LENGTH_BYTES, "big") + text
         return torch.frombuffer(bytearray(content), dtype=torch.uint8).to(self.device)
 
-    def _add_in_boxes(self, found: Mapping[str, Any], truth: Mapping[str, Any]) -> None:
+    def _add_objects(
+        self, found: Mapping[str, Any], truth: Mapping[str, Any], located: Mapping[str, Tensor] | None
+    ) -> None:
         from faster_coco_eval.core import mask as coco_masks
 
         if not truth["masks"]:
@@ -334,12 +284,46 @@ class InstanceMetrics(Metric):
         edge = torch.zeros_like(iou)
         if len(found["masks"]) > 0:
             edge = boundary_f(found["masks"][best], target=target, boxes=boxes, tolerance_px=self.boundary_tolerance_px)
-        flags = torch.zeros_like(scored) if self.subset is None else truth[self.subset].cpu()
+        whole = _iou_at_objects(located, target=target, scored=scored).to(iou)
         sums = []
-        for rows in (torch.ones_like(iou, dtype=torch.bool), flags[scored].to(iou.device)):
-            known = rows & ~edge.isnan()
-            sums.append(torch.stack([iou[rows].sum(), rows.sum(), edge[known].sum(), known.sum()]))
-        self.in_boxes = self.in_boxes + torch.stack(sums).to(self.in_boxes.device)
+        for subset in (None, *self.subsets):
+            rows = torch.ones_like(scored) if subset is None else truth[subset].cpu()
+            values = torch.stack([iou, edge, whole])[:, rows[scored].to(iou.device)]
+            known = ~values.isnan()
+            sums.append(torch.stack([fill_outside(values, known).sum(dim=1), known.sum(dim=1)], dim=1))
+        left_out = len(self.of_objects) - len(sums)
+        self.of_objects = self.of_objects + F.pad(torch.stack(sums), (0, 0, 0, 0, 0, left_out)).to(self.of_objects)
+
+
+def _iou_at_objects(located: Mapping[str, Tensor] | None, *, target: Tensor, scored: Tensor) -> Tensor:
+    """IoU of the masks at the best locations of objects with the objects' masks, NaN where there is none.
+
+    Args:
+        located: ``index`` and ``masks`` of some of the true objects, see :meth:`InstanceMetrics.update`.
+        target: bool ``(N, H, W)``, masks of the scored objects.
+        scored: bool over all true objects, N of them True.
+    """
+    iou = torch.full((len(target),), float("nan"), dtype=torch.float64)
+    if located is None:
+        return iou
+    index = located["index"].cpu()
+    position = (scored.cumsum(dim=0) - 1)[index]
+    for place, counts, mask in zip(position.tolist(), scored[index].tolist(), located["masks"], strict=True):
+        if counts:
+            iou[place] = (mask & target[place]).sum() / (mask | target[place]).sum().clamp(min=1)
+    return iou
+
+
+def _encoded(masks: Tensor) -> list[dict[str, Any]]:
+    """Run lengths of bool masks ``(M, H, W)``."""
+    from faster_coco_eval.core import mask as coco_masks
+
+    if len(masks) == 0:
+        return []
+    encoded: list[dict[str, Any]] = coco_masks.encode(
+        np.asfortranarray(masks.permute(1, 2, 0).to("cpu", torch.uint8).numpy())
+    )
+    return encoded
 
 
 def _unmasked(truth: Mapping[str, Any]) -> Tensor:
@@ -372,9 +356,3 @@ def _unpacked(content: Tensor) -> list[Record]:
         records.append(json.loads(data[start : start + length]))
         start += length
     return records
-
-
-def _only_flagged(record: Record) -> Record:
-    """The record in which objects without the flag are ignored."""
-    pairs = zip(record["areas"], record["flags"], strict=True)
-    return {**record, "areas": [area if flag else _IGNORED_AREA for area, flag in pairs]}

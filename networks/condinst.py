@@ -7,7 +7,7 @@ from typing import NamedTuple, Unpack
 import torch
 from torch import Tensor, nn
 
-from geometry.boxes import pixel_locations
+from geometry.boxes import box_masks, pixel_locations
 from geometry.stencils import at_least_float32
 from networks.condinst_inference import Candidates, DetectionLimits, decode_boxes, detect, fit_boxes, paste_masks
 from networks.detection_backbone import COARSEST_STRIDE, DetectionBackbone
@@ -243,6 +243,7 @@ class CondInst(nn.Module):
         *,
         scale: Tensor | None = None,
         original_size: Tensor | None = None,
+        cut: bool = False,
         **limits: Unpack[DetectionLimits],
     ) -> list[dict[str, Tensor]]:
         """Detections of every image with masks, at the size of the original image.
@@ -251,6 +252,7 @@ class CondInst(nn.Module):
             outputs: of `forward`.
             scale: (B, 2) factors (height, width) by which the image was resized before padding; None for 1.
             original_size: (B, 2) height and width before resizing; None for the size of the input, padding included.
+            cut: whether masks are cut to the pixels of their boxes.
             limits: see `networks.condinst_inference.DetectionLimits`.
 
         Returns:
@@ -271,6 +273,8 @@ class CondInst(nn.Module):
             location = found.location[kept]
             logits = self.masks(outputs, image=torch.full_like(location, i), location=location).logits
             masks = paste_masks(logits, upsampling=self.mask_stride, resized=resized, original=original)
+            if cut:
+                masks = masks & box_masks(boxes[kept], original)
             results.append(
                 {"boxes": boxes[kept], "labels": found.labels[kept], "scores": found.scores[kept], "masks": masks}
             )

@@ -38,6 +38,10 @@ class Truth(TypedDict):
     """bool ``(N,)``: the mask is unknown and empty in ``masks``; mask scores ignore the region of its box."""
     camouflaged: NotRequired[Tensor]
     """bool ``(N,)``, objects that have the colour of their background."""
+    standing: NotRequired[Tensor]
+    """bool ``(N,)``, objects that stand in front of their background."""
+    flush: NotRequired[Tensor]
+    """bool ``(N,)``, objects that lie flush with a wall, such as a door."""
 
 
 class InstanceBatch(TypedDict):
@@ -58,6 +62,10 @@ class InstanceBatch(TypedDict):
     """bool ``(B,)``, images whose masks may be used; the others are supervised by boxes alone."""
     camouflaged: NotRequired[Tensor]
     """bool ``(B, N)``, objects that have the colour of their background."""
+    standing: NotRequired[Tensor]
+    """bool ``(B, N)``, objects that stand in front of their background."""
+    flush: NotRequired[Tensor]
+    """bool ``(B, N)``, objects that lie flush with a wall, such as a door."""
     pseudo_depth: NotRequired[Tensor]
     """float32 ``(B, 1, H, W)``, inverse depth scaled to [0, 1] over each image, near = 1; 0 where unknown."""
     depth_mask: NotRequired[Tensor]

@@ -17,11 +17,18 @@ from datamodules.rooms.datamodule import Part, RoomsSource, check_choices
 from datamodules.rooms.file_module import RoomsFileModule
 from datamodules.samples.frame import Frame
 from datamodules.samples.instance_frame import InstanceFrame
-from datamodules.samples.pseudo_depth import nearness
+from datamodules.samples.pseudo_depth import EXTREMES, Percentiles, nearness
 from structures.instances import Truth
 
 THINGS = {name: index for index, name, is_thing in CATEGORIES if is_thing}
 """Ids of the classes whose objects are instances, by name."""
+
+FLUSH = frozenset(THINGS[name] for name in ("picture", "mirror", "door", "window"))
+"""Ids of the classes whose objects lie flush with a wall, so that depth hardly shows their outline."""
+
+
+FLAGS = ("camouflaged", "standing", "flush")
+"""Subsets of objects that are scored separately; an object is either standing or flush."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class Objects:
         labels: int64 ``(N,)``, from 1.
         area: int64 ``(N,)``, visible pixels.
         camouflaged: bool ``(N,)``, whether most pixels have the flag ``camouflaged``.
+        flush: bool ``(N,)``, whether the class is one of :data:`FLUSH`.
         small: bool ``(N,)``, whether the object is below a size limit.
     """
 
@@ -42,7 +50,12 @@ class Objects:
     labels: npt.NDArray[np.int64]
     area: npt.NDArray[np.int64]
     camouflaged: npt.NDArray[np.bool_]
+    flush: npt.NDArray[np.bool_]
     small: npt.NDArray[np.bool_]
+
+    def flags(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Subsets of the objects by name, in the order of :data:`FLAGS`."""
+        return dict(zip(FLAGS, (self.camouflaged, ~self.flush, self.flush), strict=True))
 
 
 def find_objects(frame: Frame, labels: dict[int, int], *, min_side: float, min_area: int) -> Objects:
@@ -56,7 +69,7 @@ def find_objects(frame: Frame, labels: dict[int, int], *, min_side: float, min_a
     """
     instance, semantic = (frame.labels[name].astype(np.int64) for name in ("instance", "semantic"))
     camouflaged = frame.flags["camouflaged"]
-    rows: list[tuple[int, tuple[int, int, int, int], int, int, bool]] = []
+    rows: list[tuple[int, tuple[int, int, int, int], int, int, bool, bool]] = []
     for number in np.unique(instance[instance > 0]).tolist():
         mask = instance == number
         category, _ = Counter(semantic[mask].tolist()).most_common(1)[0]
@@ -64,7 +77,8 @@ def find_objects(frame: Frame, labels: dict[int, int], *, min_side: float, min_a
             continue
         y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         box = (int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1)
-        rows.append((number, box, labels[category], int(mask.sum()), bool(camouflaged[mask].mean() > 0.5)))
+        hidden = bool(camouflaged[mask].mean() > 0.5)
+        rows.append((number, box, labels[category], int(mask.sum()), hidden, category in FLUSH))
     boxes = np.array([row[1] for row in rows], dtype=np.float32).reshape(-1, 4)
     area = np.array([row[3] for row in rows], dtype=np.int64)
     shorter = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
@@ -74,6 +88,7 @@ def find_objects(frame: Frame, labels: dict[int, int], *, min_side: float, min_a
         labels=np.array([row[2] for row in rows], dtype=np.int64),
         area=area,
         camouflaged=np.array([row[4] for row in rows], dtype=np.bool_),
+        flush=np.array([row[5] for row in rows], dtype=np.bool_),
         small=(shorter < min_side) | (area < min_area),
     )
 
@@ -89,6 +104,7 @@ class RoomsInstanceSource:
         min_side: See :func:`find_objects`.
         min_area: See :func:`find_objects`.
         exact_depth: Whether the pseudo depth of an image is its ground-truth depth.
+        depth_percentiles: See :func:`datamodules.samples.pseudo_depth.nearness`.
     """
 
     def __init__(
@@ -99,12 +115,14 @@ class RoomsInstanceSource:
         min_side: float,
         min_area: int,
         exact_depth: bool = False,
+        depth_percentiles: Percentiles = EXTREMES,
     ) -> None:
         self.source = source
         self.labels = labels
         self.min_side = min_side
         self.min_area = min_area
         self.exact_depth = exact_depth
+        self.depth_percentiles = depth_percentiles
 
     @property
     def names(self) -> list[str]:
@@ -128,10 +146,10 @@ class RoomsInstanceSource:
             image_id=self.source.frames[index],
             original_size=(frame.image.shape[0], frame.image.shape[1]),
             masks=frame.labels["instance"] == objects.ids[large, None, None] if masks else None,
-            flags={"camouflaged": objects.camouflaged[large]},
+            flags={name: flag[large] for name, flag in objects.flags().items()},
         )
         if self.exact_depth:
-            depth, known = nearness(frame.depth)
+            depth, known = nearness(frame.depth, self.depth_percentiles)
             instances = replace(instances, pseudo_depth=depth, depth_mask=known)
         return instances
 
@@ -146,7 +164,7 @@ class RoomsInstanceSource:
             ignored=torch.from_numpy(objects.small),
             area=torch.from_numpy(objects.area.astype(np.float64)),
             masks=encode_masks(frame.labels["instance"] == objects.ids[:, None, None]),
-            camouflaged=torch.from_numpy(objects.camouflaged),
+            **{name: torch.from_numpy(flag) for name, flag in objects.flags().items()},
         )
 
     def _objects(self, frame: Frame) -> Objects:
@@ -163,6 +181,8 @@ class RoomsInstanceDataModule(RoomsFileModule, InstanceDataModule):
         min_box_side: Objects whose visible bounding box has a shorter side are excluded from training and ignored in
             evaluation; pixels of the stored frame.
         min_area: The same limit for the number of visible pixels.
+        eval_min_box_side: The limit of evaluation, in place of ``min_box_side``; None for the same.
+        eval_min_area: The limit of evaluation, in place of ``min_area``; None for the same.
         batch_size: Images per batch and process.
         image_size: Length of the shorter side of evaluation images, and limit of their longer side, in pixels.
         oversampling: Training images are downsampled to this multiple of ``image_size`` before augmentation.
@@ -181,6 +201,8 @@ class RoomsInstanceDataModule(RoomsFileModule, InstanceDataModule):
         classes: Sequence[str] | None = None,
         min_box_side: float = 12.0,
         min_area: int = 60,
+        eval_min_box_side: float | None = None,
+        eval_min_area: int | None = None,
         batch_size: int = 8,
         image_size: tuple[int, int] = (96, 128),
         oversampling: float | None = 1.25,
@@ -194,13 +216,22 @@ class RoomsInstanceDataModule(RoomsFileModule, InstanceDataModule):
         unknown = [name for name in chosen if name not in THINGS]
         if unknown or not chosen or len(set(chosen)) < len(chosen):
             raise ValueError(f"rooms: classes is {chosen}, but different ones of {', '.join(THINGS)} are needed.")
-        if min_box_side < 0 or min_area < 0:
-            raise ValueError(f"rooms: min_box_side ({min_box_side}) and min_area ({min_area}) must not be negative.")
+        limits = {
+            "min_box_side": min_box_side,
+            "min_area": min_area,
+            "eval_min_box_side": eval_min_box_side,
+            "eval_min_area": eval_min_area,
+        }
+        for name, limit in limits.items():
+            if limit is not None and limit < 0:
+                raise ValueError(f"rooms: {name} is {limit}, but it must not be negative.")
         self.parts = tuple(parts)
         self.eval_parts = tuple(eval_parts)
         self.classes = chosen
         self.min_box_side = min_box_side
         self.min_area = min_area
+        self.eval_min_box_side = min_box_side if eval_min_box_side is None else eval_min_box_side
+        self.eval_min_area = min_area if eval_min_area is None else eval_min_area
 
     @property
     def class_names(self) -> list[str]:
@@ -214,8 +245,8 @@ class RoomsInstanceDataModule(RoomsFileModule, InstanceDataModule):
 
     @property
     def flag_names(self) -> tuple[str, ...]:
-        """Names of the flags of every object: ``camouflaged`` alone."""
-        return ("camouflaged",)
+        """Names of the flags of every object: ``camouflaged``, ``standing`` and ``flush``."""
+        return FLAGS
 
     def make_source(self, split: Split) -> RoomsSource:
         """Return the frames of a split with depth, input of a teacher of pseudo depth and ground truth of its errors.
@@ -232,7 +263,8 @@ class RoomsInstanceDataModule(RoomsFileModule, InstanceDataModule):
         return RoomsInstanceSource(
             self.make_source(split),
             {index: label for label, index in enumerate(self.category_ids, start=1)},
-            min_side=self.min_box_side,
-            min_area=self.min_area,
+            min_side=self.min_box_side if split == "train" else self.eval_min_box_side,
+            min_area=self.min_area if split == "train" else self.eval_min_area,
             exact_depth=split == "train" and self.pseudo_depth == "exact",
+            depth_percentiles=self.depth_percentiles,
         )

@@ -1,7 +1,9 @@
 """Pseudo depth for images with instances: predicted by a teacher, exact, or random noise.
 
-Pseudo depth is converted to nearness: inverse depth, normalised per image so that the farthest known point is 0 and the
-nearest is 1. The normalisation precedes augmentation, which does not change it.
+Pseudo depth is converted to nearness: inverse depth, normalised per image so that two percentiles of the known pixels
+become 0 and 1, and clipped to [0, 1]. With the extremes instead of percentiles one wrong pixel, such as a prediction of
+a few centimetres, would set the unit of the whole image. The normalisation precedes augmentation, which does not change
+it.
 """
 
 from dataclasses import replace
@@ -22,22 +24,31 @@ NOISE_CELLS = (6, 8)
 """Rows and columns of the random grid from which noise is interpolated; about as smooth as depth."""
 
 
-def nearness(depth: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+Percentiles = tuple[float, float]
+"""Two percentiles in [0, 100], rising."""
+
+EXTREMES: Percentiles = (0.0, 100.0)
+
+
+def nearness(
+    depth: npt.NDArray[np.floating], percentiles: Percentiles = EXTREMES
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Return the normalised inverse depth of an image in [0, 1], near = 1, and the mask of known pixels.
 
     Args:
         depth: ``(H, W)``, in any unit, 0 where unknown.
+        percentiles: Percentiles of ``1 / depth`` over known pixels that become 0 and 1.
 
     Returns:
-        ``(1 / depth - min) / (max - min)`` with the extremes of ``1 / depth`` over known pixels, 0 elsewhere (and
-        everywhere if all depth is equal), and the mask of known pixels.
+        ``(1 / depth - low) / (high - low)``, clipped to [0, 1], with the percentiles ``low`` and ``high``; 0 where
+        depth is unknown, and everywhere if both are equal. And the mask of known pixels.
     """
     known = depth > 0
     inverse = np.divide(1.0, depth, out=np.zeros(depth.shape, dtype=np.float64), where=known)
     if not known.any():
         return inverse.astype(np.float32), known
-    least, greatest = inverse[known].min(), inverse[known].max()
-    stretched = (inverse - least) / (greatest - least) if greatest > least else np.zeros_like(inverse)
+    low, high = np.percentile(inverse[known], percentiles)
+    stretched = ((inverse - low) / (high - low)).clip(0, 1) if high > low else np.zeros_like(inverse)
     return np.where(known, stretched, 0.0).astype(np.float32), known
 
 
@@ -86,11 +97,13 @@ class StoredDepth(InstanceWrapper):
     Args:
         source: Source of the images.
         store: The file, of kind ``depth``: larger is farther, 0 unknown.
+        percentiles: See :func:`nearness`.
     """
 
-    def __init__(self, source: InstanceSource, store: LabelStore) -> None:
+    def __init__(self, source: InstanceSource, store: LabelStore, percentiles: Percentiles = EXTREMES) -> None:
         super().__init__(source)
         self.store = store
+        self.percentiles = percentiles
 
     def read(self, index: int, *, masks: bool) -> InstanceFrame:
         """Return an image with its pseudo depth.
@@ -99,7 +112,7 @@ class StoredDepth(InstanceWrapper):
             ValueError: If the file has no depth for the image.
         """
         frame = self.source.read(index, masks=masks)
-        depth, known = nearness(self.store.read(frame.name))
+        depth, known = nearness(self.store.read(frame.name), self.percentiles)
         return replace(frame, pseudo_depth=depth, depth_mask=known)
 
 

@@ -24,6 +24,11 @@ Deviations:
       [0, 1] over the image times ``depth_scale``, so that pairs closer than ``0.69 / depth_scale`` get the same label.
     - ``pair_gate: both`` restricts colour pairs to those of similar depth. A pairwise term can only attract, and at the
       edge of a camouflaged object colour attracts the wrong pixels. ``depth`` replaces colour by depth.
+    - ``depth_affinity: plane`` compares a pixel with the plane through its neighbour (``losses/plane_affinity.py``).
+      The paper's difference of depths, ``first``, excludes pairs inside sloping surfaces and includes pairs across the
+      contact of an object with the floor.
+    - ``joint_pairs`` divides both pairwise terms by the number of all selected pairs. The paper's two terms have a
+      normaliser each, so that adding depth pairs also doubles the weight of pairs against projection.
     - Depth regression is a mean over a box's pixels, then over instances; its target is normalised over the image.
     - Of the teacher only the form of the score is published; the rest is this project's (``self_distillation.py``).
     - Warm-ups are fractions of the training and count from 0, so that they scale with its length.
@@ -32,7 +37,7 @@ Deviations:
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -58,15 +63,19 @@ from losses.fcos_targets import FCOSTargets, assign, mask_centres, raster_centre
 from losses.pairwise_affinity import (
     PairGate,
     colour_similarity,
+    count_pairs,
     depth_similarity,
     pair_weights,
     without_bottom,
-)  # fmt: skip
+)
+from losses.plane_affinity import plane_similarity
 from networks.condinst import CondInstOutputs
 from structures.instances import InstanceBatch
 
 DETECTION_TERMS = ("classification", "boxes", "quality")
 BOX_TERMS = ("projection", "pairwise_colour", "pairwise_depth", "distillation")
+DepthAffinity = Literal["first", "plane"]
+DEPTH_SIMILARITIES = {"first": depth_similarity, "plane": plane_similarity}
 TERMS = (*DETECTION_TERMS, "mask", *BOX_TERMS, "depth")
 
 
@@ -85,6 +94,9 @@ class BoxInstDepth(InstanceSegmentationModule):
         colour_threshold: Least similarity of colour of a selected pair.
         depth_threshold: Similarity of depth that a selected pair exceeds (the best of the paper's ablation).
         depth_scale: Factor on differences of inverse depth in [0, 1]; this project's.
+        depth_affinity: What makes depth similar: ``first``, a small difference of both pixels (the paper's), or
+            ``plane``, a small error of the plane through each of them at the other.
+        joint_pairs: Whether the pairwise terms have a common normaliser, the number of pairs of both.
         dilation: Distance of neighbours on the grid of the masks, in its pixels.
         bottom_rows: Lowest rows of the original image that are left out of colour pairs (captions).
         box_quality: What the quality branch predicts: ``centerness``, or the ``iou`` (the paper's on Swin).
@@ -109,6 +121,8 @@ class BoxInstDepth(InstanceSegmentationModule):
         colour_threshold: float = 0.3,
         depth_threshold: float = 0.5,
         depth_scale: float = 10.0,
+        depth_affinity: DepthAffinity = "first",
+        joint_pairs: bool = False,
         dilation: int = 2,
         bottom_rows: int = 10,
         box_quality: BoxQuality = "centerness",
@@ -134,6 +148,10 @@ class BoxInstDepth(InstanceSegmentationModule):
                 f"pair_gate ('{pair_gate}') must be 'colour', 'depth' or 'both' and box_quality ('{box_quality}') "
                 "'centerness' or 'iou'"
             )
+        if depth_affinity not in DEPTH_SIMILARITIES:
+            raise ValueError(f"depth_affinity is '{depth_affinity}', but must be {' or '.join(DEPTH_SIMILARITIES)}")
+        if joint_pairs and not wanted >= {"pairwise_colour", "pairwise_depth"}:
+            raise ValueError("joint_pairs needs both pairwise_colour and pairwise_depth among loss_weights")
         if bottom_rows < 0 or not depth_scale > 0:
             raise ValueError(
                 f"bottom_rows ({bottom_rows}) must not be negative and depth_scale ({depth_scale}) positive"
@@ -143,6 +161,8 @@ class BoxInstDepth(InstanceSegmentationModule):
         self.colour_threshold = colour_threshold
         self.depth_threshold = depth_threshold
         self.depth_scale = depth_scale
+        self.depth_affinity: DepthAffinity = depth_affinity
+        self.joint_pairs = joint_pairs
         self.dilation = dilation
         self.bottom_rows = bottom_rows
         self.box_quality: BoxQuality = box_quality
@@ -244,12 +264,7 @@ class BoxInstDepth(InstanceSegmentationModule):
             terms["projection"] = projection_term(box_supervised)
         pseudo_depth, valid = self.pseudo_depth(batch) if self._needs_depth() else (None, None)
         alike = self.similarities(batch, pseudo_depth, valid)
-        for name, gate in (("pairwise_colour", self.pair_gate), ("pairwise_depth", "depth")):
-            if name in wanted:
-                pairs = pair_weights(
-                    gate, **alike, colour_threshold=self.colour_threshold, depth_threshold=self.depth_threshold
-                )
-                terms[name] = pairwise_term(box_supervised, pairs=pairs, dilation=self.dilation)
+        terms |= self.pairwise_terms(box_supervised, alike)
         if "depth" in wanted and pseudo_depth is not None and valid is not None and predicted.depth is not None:
             terms["depth"] = depth_term(masks, predicted.depth, pseudo_depth=pseudo_depth, valid=valid)
         if self.distillation is not None:
@@ -261,6 +276,28 @@ class BoxInstDepth(InstanceSegmentationModule):
                 self.teacher_statistics = pseudo.statistics(batch)
                 terms["distillation"] = terms["distillation"] + distillation_term(masks, boxed, pseudo)
         return terms
+
+    def pairwise_terms(self, masks: PredictedMasks, alike: dict[str, Tensor | None]) -> dict[str, Tensor]:
+        """The terms ``pairwise_colour`` and ``pairwise_depth``, those among ``loss_weights``.
+
+        Args:
+            masks: Predictions of the instances that are supervised by their box.
+            alike: See :meth:`similarities`.
+        """
+        gates: dict[str, PairGate] = {"pairwise_colour": self.pair_gate, "pairwise_depth": "depth"}
+        thresholds = {"colour_threshold": self.colour_threshold, "depth_threshold": self.depth_threshold}
+        pairs = {
+            name: pair_weights(gate, **alike, **thresholds) for name, gate in gates.items() if name in self.loss_weights
+        }
+        terms = {name: pairwise_term(masks, pairs=selected, dilation=self.dilation) for name, selected in pairs.items()}
+        if not self.joint_pairs:
+            return terms
+        counts = {
+            name: count_pairs(selected, box_masks=masks.box_masks, image_index=masks.image)
+            for name, selected in pairs.items()
+        }
+        total = torch.stack(list(counts.values())).sum().clamp(min=1)
+        return {name: term * (counts[name] / total) for name, term in terms.items()}
 
     def similarities(
         self, batch: InstanceBatch, depth: Tensor | None, valid: Tensor | None
@@ -274,7 +311,9 @@ class BoxInstDepth(InstanceSegmentationModule):
         """
         of_depth = of_colour = None
         if depth is not None:
-            of_depth = depth_similarity(depth, depth_scale=self.depth_scale, depth_mask=valid, dilation=self.dilation)
+            of_depth = DEPTH_SIMILARITIES[self.depth_affinity](
+                depth, depth_scale=self.depth_scale, depth_mask=valid, dilation=self.dilation
+            )
         if "pairwise_colour" in self.loss_weights and self.pair_gate != "depth":
             content = without_bottom(batch["image_mask"], rows=self.bottom_rows * batch["scale"][:, 0])
             of_colour = colour_similarity(

@@ -1,8 +1,8 @@
 """Base of papers on instance segmentation: detections, their metrics in validation and test, and prediction."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any, Literal, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast, get_args
 
 import torch
 from lightning.pytorch import Callback
@@ -14,11 +14,12 @@ from lightning_modules.callbacks.instance_writer import InstancePredictionWriter
 from lightning_modules.runs.class_names import NamedClasses
 from lightning_modules.tasks.batch_needs import OBJECTS, SCORED_OBJECTS, Loop, Need
 from lightning_modules.tasks.evaluation_loop import STAGES, EvaluatedModule, Stage
+from lightning_modules.tasks.masks_at_objects import masks_at_objects
 from metrics.instances import InstanceMetrics
-from networks.condinst import CondInst
+from networks.condinst import CondInst, CondInstOutputs
 from structures.instances import Detections, InstanceBatch
 
-SelectBy = Literal["mask_ap", "mask_iou", "box_ap"]
+SelectBy = Literal["mask_ap", "mask_ap_cut", "mask_iou", "box_ap"]
 
 
 class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
@@ -30,12 +31,14 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
     Args:
         network: The network; its classes are those of the data.
         select_by: Metric that checkpoints are chosen by, see :mod:`metrics.instances`.
-        subset: Flag of objects that are also evaluated separately, such as ``camouflaged``; None for none. It is
-            left out, with a warning, if the objects of the data have no flags.
+        subsets: Flags of objects that are also evaluated separately, such as ``camouflaged``. They are left out, with a
+            warning, if the objects of the data have no flags.
         boundary_tolerance_px: Distance within which boundaries agree, pixels of the original image.
         score_threshold: Least class probability times quality of a detection.
         iou_threshold: IoU threshold of non-maximum suppression within a class.
         max_detections: Largest number of detections of an image.
+        cut_masks: Whether predicted masks are cut to their predicted boxes. Scores of cut and of whole masks are always
+            both reported (``mask_ap_cut`` and ``mask_ap``).
         base: Arguments of :class:`PaperModule`.
 
     Raises:
@@ -46,16 +49,17 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
         self,
         network: CondInst,
         select_by: SelectBy = "mask_ap",
-        subset: str | None = None,
+        subsets: Sequence[str] = (),
         boundary_tolerance_px: float = 2.0,
         score_threshold: float = 0.05,
         iou_threshold: float = 0.6,
         max_detections: int = 100,
+        cut_masks: bool = False,
         **base: Any,
     ) -> None:
         super().__init__(**base)
-        if select_by not in ("mask_ap", "mask_iou", "box_ap"):
-            raise ValueError(f"select_by is '{select_by}', but must be 'mask_ap', 'mask_iou' or 'box_ap'")
+        if select_by not in get_args(SelectBy):
+            raise ValueError(f"select_by is '{select_by}', but must be one of {', '.join(get_args(SelectBy))}")
         if not (0 <= score_threshold <= 1 and 0 <= iou_threshold <= 1 and max_detections >= 1):
             raise ValueError(
                 f"score_threshold ({score_threshold}) and iou_threshold ({iou_threshold}) must lie in [0, 1] and "
@@ -66,8 +70,9 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
         self.score_threshold = score_threshold
         self.iou_threshold = iou_threshold
         self.max_detections = max_detections
+        self.cut_masks = cut_masks
         self.instance_metrics = nn.ModuleDict(
-            {stage: InstanceMetrics(subset=subset, boundary_tolerance_px=boundary_tolerance_px) for stage in STAGES}
+            {stage: InstanceMetrics(subsets=subsets, boundary_tolerance_px=boundary_tolerance_px) for stage in STAGES}
         )
 
     def needs(self, loop: Loop) -> tuple[Need, ...]:
@@ -91,14 +96,14 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
         """Unweighted scalar loss terms of a batch, keyed like ``loss_weights``."""
 
     def setup(self, stage: str) -> None:
-        """Check the classes of the network and the separately evaluated subset against the data.
+        """Check the classes of the network and the separately evaluated subsets against the data.
 
         Raises:
-            ValueError: If the numbers of classes differ, or the objects of the data have flags, but not that of the
+            ValueError: If the numbers of classes differ, or the objects of the data have flags, but not that of a
                 subset.
         """
         super().setup(stage)
-        self._check_subset()
+        self._check_subsets()
         of_data = getattr(getattr(self.trainer, "datamodule", None), "n_classes", None)
         if of_data is not None and of_data != self.n_classes:
             raise ValueError(
@@ -106,24 +111,25 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
                 f"model.init_args.network.init_args.n_classes to {of_data}, or to null for that of the data"
             )
 
-    def _check_subset(self) -> None:
-        """Leave out the metrics of a subset if the data have no flags, and refuse an unknown flag."""
+    def _check_subsets(self) -> None:
+        """Leave out the metrics of subsets if the data have no flags, and refuse an unknown flag."""
         data = getattr(self.trainer, "datamodule", None)
         flags: tuple[str, ...] | None = getattr(data, "flag_names", None)
         for stage in STAGES:
-            subset = self._metrics(stage).subset
-            if subset is None or flags is None or subset in flags:
+            subsets = self._metrics(stage).subsets
+            unknown = [] if flags is None else [name for name in subsets if name not in flags]
+            if not unknown:
                 continue
             if flags:
                 raise ValueError(
-                    f"subset is {subset!r}, but the objects of {type(data).__name__} have no such flag; set "
-                    f"model.init_args.subset to one of {', '.join(flags)}, or to null"
+                    f"subsets holds {unknown[0]!r}, but the objects of {type(data).__name__} have no such flag; choose "
+                    f"model.init_args.subsets among {', '.join(flags or ())}, or set it to []"
                 )
-            self._metrics(stage).subset = None
+            self._metrics(stage).leave_out_subsets()
             if stage == "val":
                 rank_zero_warn(
-                    f"The objects of {type(data).__name__} have no flags, so the scores of the subset {subset!r} are "
-                    "left out."
+                    f"The objects of {type(data).__name__} have no flags, so the scores of the subsets "
+                    f"{', '.join(unknown)} are left out."
                 )
 
     def forward(
@@ -139,13 +145,19 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
         Returns:
             For each image its detections at the original size, best first.
         """
+        return self._detections(self.network(image), scale, original_size, cut=self.cut_masks)
+
+    def _detections(
+        self, outputs: CondInstOutputs, scale: Tensor | None, original_size: Tensor | None, *, cut: bool
+    ) -> list[Detections]:
         found = self.network.instances(
-            self.network(image),
+            outputs,
             scale=scale,
             original_size=original_size,
             score_threshold=self.score_threshold,
             iou_threshold=self.iou_threshold,
             max_detections=self.max_detections,
+            cut=cut,
         )
         return cast(list[Detections], found)
 
@@ -166,8 +178,14 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
         return cast(InstanceMetrics, self.instance_metrics[stage])
 
     def update_metrics(self, stage: Stage, batch: InstanceBatch) -> None:
-        """Add the detections of a batch."""
-        self._metrics(stage).update(self.detect(batch), truths=batch["truth"], image_ids=batch["image_id"])
+        """Add the detections of a batch, with whole masks, and the masks at the best locations of its objects."""
+        outputs = self.network(batch["image"])
+        self._metrics(stage).update(
+            self._detections(outputs, batch["scale"], batch["original_size"], cut=False),
+            truths=batch["truth"],
+            image_ids=batch["image_id"],
+            at_objects=masks_at_objects(self.network, outputs, batch),
+        )
 
     def stage_metrics(self, stage: Stage) -> dict[str, Tensor]:
         """Metrics of a finished validation or test, by name, with ``score``, by which checkpoints are chosen."""

@@ -41,7 +41,7 @@ def test_ellipses_touch_the_sides_of_their_boxes():
 def test_the_made_up_detections_score_neither_nothing_nor_everything():
     scored = bench.make_scored(4)
     assert all(len(found["labels"]) == bench.FOUND and len(truth["labels"]) == bench.OBJECTS for found, truth in scored)
-    values = bench.scores(InstanceMetrics(subset="camouflaged"), scored, 3)
+    values = bench.scores(InstanceMetrics(subsets=["camouflaged"]), scored, 3)
     assert 0.1 < values["mask_ap"] < 0.9
     assert 0.5 < values["mask_iou"] < 1
 

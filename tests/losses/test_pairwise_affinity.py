@@ -12,6 +12,7 @@ from geometry.boxes import NEIGHBOUR_OFFSETS
 from losses import pairwise_affinity
 from losses.pairwise_affinity import (
     colour_similarity,
+    count_pairs,
     depth_similarity,
     pair_weights,
     pairwise_loss,
@@ -146,6 +147,20 @@ def test_without_gradient_nothing_is_kept():
         found = pairwise_loss(logits, weights=weights, box_masks=box_masks)
     assert not found.requires_grad
     assert torch.equal(found, expected.detach())
+
+
+def test_number_of_pairs_is_the_normaliser_of_the_loss():
+    logits, weights, box_masks = case()
+    image = torch.tensor([1, 0, 1])[: len(logits)]
+    selected = weights[:2] > 0.5
+    number = count_pairs(selected, box_masks=box_masks, image_index=image)
+    assert float(number) == int((selected[image] & box_masks).sum()) > 1
+    mean = pairwise_loss(logits, weights=selected, box_masks=box_masks, image_index=image)
+    # Three times the weights are three times the sum and three times the normaliser.
+    weighted = pairwise_loss(logits, weights=3.0 * selected, box_masks=box_masks, image_index=image)
+    torch.testing.assert_close(mean, weighted)
+    total = pairwise_loss(logits, weights=selected / number, box_masks=box_masks, image_index=image)  # sum below 1
+    torch.testing.assert_close(mean, total)
 
 
 def test_half_precision_is_raised():

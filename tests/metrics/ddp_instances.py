@@ -20,7 +20,7 @@ def work(rank: int, folder: str) -> None:
     """Score one rank's share, padded to the longest."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=len(SHARES))
     images = random_images(7)
-    metric = InstanceMetrics(subset="camouflaged")
+    metric = InstanceMetrics(subsets=["camouflaged"])
     for position in range(max(len(share) for share in SHARES)):
         if position < len(SHARES[rank]):
             number = SHARES[rank][position]

@@ -128,18 +128,49 @@ def test_scores_agree_with_torchmetrics() -> None:
 def test_subset_needs_only_its_own_objects_and_pays_for_mistakes_alone() -> None:
     boxes = [[0, 0, 10, 10], [40, 20, 60, 40]]
     target = truth(boxes, camouflaged=torch.tensor([True, False]))
-    only_first = score((found(boxes[:1], [0.5]), target), subset="camouflaged")
+    only_first = score((found(boxes[:1], [0.5]), target), subsets=["camouflaged"])
     assert only_first["mask_ap_camouflaged"] == only_first["box_ap_camouflaged"] == pytest.approx(1)
     assert only_first["mask_ap"] == pytest.approx(51 / 101)
-    both = score((found(boxes, [0.5, 0.9]), target), subset="camouflaged")
+    both = score((found(boxes, [0.5, 0.9]), target), subsets=["camouflaged"])
     assert both["mask_ap_camouflaged"] == pytest.approx(1)  # the other object, found first, is no mistake
-    mistaken = score((found([boxes[0], [20, 50, 30, 60]], [0.5, 0.9]), target), subset="camouflaged")
+    mistaken = score((found([boxes[0], [20, 50, 30, 60]], [0.5, 0.9]), target), subsets=["camouflaged"])
     assert mistaken["mask_ap_camouflaged"] == pytest.approx(1 / 2)
     assert only_first["mask_iou_camouflaged"] == 1
     assert only_first["mask_iou"] == 0.5
-    empty = score((found(boxes, [0.5, 0.9]), truth(boxes)), subset="camouflaged")
+    empty = score((found(boxes, [0.5, 0.9]), truth(boxes)), subsets=["camouflaged"])
     assert np.isnan(empty["mask_ap_camouflaged"])
     assert np.isnan(empty["mask_iou_camouflaged"])
+
+
+def test_masks_beyond_their_boxes_score_whole_and_cut() -> None:
+    box = [20, 20, 40, 40]
+    # Twice as large as the object: whole an IoU of 0.5 (one threshold of ten), cut to its box a perfect one.
+    detections = found([box], [0.9], masks=rectangles([[20, 20, 60, 40]]))
+    detections["boxes"] = torch.tensor([[20.2, 20.3, 39.7, 39.6]])  # covers the pixels of the object
+    values = score((detections, truth([box])))
+    assert (values["mask_ap50"], values["mask_ap75"], values["mask_ap"]) == pytest.approx((1, 0, 0.1))
+    assert (values["mask_ap50_cut"], values["mask_ap75_cut"], values["mask_ap_cut"]) == pytest.approx((1, 1, 1))
+    assert values["mask_iou"] == 1  # blind to what lies outside
+
+
+def test_iou_at_objects_is_that_of_whole_masks_and_needs_no_detection() -> None:
+    boxes = [[0, 0, 10, 10], [20, 20, 40, 40], [50, 20, 60, 40], [70, 0, 80, 10]]
+    ignored = torch.tensor([True, False, False, False])
+    flags = {"standing": torch.tensor([True, True, False, False]), "flush": torch.tensor([False, False, True, True])}
+    target = truth(boxes, ignored=ignored, **flags)
+    metric = InstanceMetrics(subsets=["standing", "flush"])
+    nothing = found([], [], masks=torch.zeros(0, *SIZE, dtype=torch.bool))
+    located = {  # the last object has no location
+        "index": torch.tensor([0, 1, 2]),
+        "masks": rectangles([[0, 0, 80, 60], [20, 20, 60, 40], [50, 20, 60, 40]]),
+    }
+    metric.update([nothing, nothing], truths=[target, None], image_ids=[0, -1], at_objects=[located, None])
+    values = {name: float(value) for name, value in metric.compute().items()}
+    assert values["object_iou"] == pytest.approx((0.5 + 1) / 2)
+    assert values["object_iou_standing"] == pytest.approx(0.5)
+    assert values["object_iou_flush"] == pytest.approx(1)
+    assert values["mask_iou"] == values["mask_iou_flush"] == 0
+    assert np.isnan(score((nothing, target))["object_iou"])
 
 
 def test_ignored_objects_and_crowds_need_not_be_found() -> None:
@@ -195,8 +226,8 @@ def test_crowd_without_a_mask_is_its_box() -> None:
 
 def test_subset_that_truths_lack_is_named() -> None:
     target = truth([[2, 3, 12, 20]])
-    with pytest.raises(ValueError, match=r"subset is 'plain', but the truth of the image 0 has no such flags"):
-        score((found([[2, 3, 12, 20]], [0.5]), target), subset="plain")
+    with pytest.raises(ValueError, match=r"subsets holds 'plain', but the truth of the image 0 has no such flags"):
+        score((found([[2, 3, 12, 20]], [0.5]), target), subsets=["plain"])
 
 
 def test_best_iou_inside_of_a_box_is_that_of_counting() -> None:
@@ -267,8 +298,8 @@ def test_boundary_that_is_shifted_beyond_the_tolerance_is_not_found() -> None:
 
 def test_batches_of_any_size_give_one_result_and_reset_forgets() -> None:
     images = random_images(7)
-    expected = score(*images, subset="camouflaged")
-    metric = InstanceMetrics(subset="camouflaged")
+    expected = score(*images, subsets=["camouflaged"])
+    metric = InstanceMetrics(subsets=["camouflaged"])
     for _ in range(2):
         for part in (range(0, 1), range(1, 5), range(5, 7)):
             metric.update(
@@ -289,7 +320,7 @@ def test_two_ranks_with_uneven_shares_give_the_result_of_one(tmp_path: Path) -> 
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    expected = score(*random_images(7), subset="camouflaged")
+    expected = score(*random_images(7), subsets=["camouflaged"])
     for rank in range(3):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(expected, nan_ok=True)
 

@@ -199,6 +199,23 @@ def test_detections_have_the_original_size_and_are_cut_to_the_image():
     assert len(found[1]["boxes"]) < len(plain[1].boxes)  # some lay in the padding alone
 
 
+def test_masks_are_cut_to_the_pixels_of_their_boxes():
+    network = make_network().eval()
+    outputs = network(make_image())
+    options = {"score_threshold": 0.0, "max_detections": 30}
+    n_cut = 0
+    for whole, cut in zip(
+        network.instances(outputs, **options), network.instances(outputs, cut=True, **options), strict=True
+    ):
+        assert torch.equal(whole["boxes"], cut["boxes"])
+        for mask, expected, (x1, y1, x2, y2) in zip(cut["masks"], whole["masks"], cut["boxes"].tolist(), strict=True):
+            inside = torch.zeros_like(mask)
+            inside[int(y1) : int(y2 + 1), int(x1) : int(x2 + 1)] = True
+            assert torch.equal(mask, expected & inside)
+            n_cut += int((expected & ~inside).any())
+    assert n_cut > 0
+
+
 def test_masks_of_detections_without_resizing_are_the_enlarged_probabilities():
     network = make_network().eval()
     with torch.no_grad():

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from datamodules.files.run_lengths import decode_masks
-from datamodules.rooms.instances import THINGS, RoomsInstanceDataModule
+from datamodules.rooms.instances import THINGS, RoomsInstanceDataModule, find_objects
+from datamodules.samples.frame import Frame
 from datamodules.samples.instance_transforms import InstanceAugmentation
 from structures.label_writer import LabelWriter
 from tests.data.make_room_objects import OBJECTS, RENDERER, SETTINGS
@@ -59,9 +60,39 @@ def test_small_objects_are_ignored_in_the_truth(root: Path) -> None:
     assert truth["boxes"].tolist() == [[8, 4, 16, 10], [2, 2, 20, 16], [24, 10, 27, 12]]
     assert truth["ignored"].tolist() == [False, False, True]
     assert truth["camouflaged"].tolist() == [True, False, False]
+    assert truth["standing"].tolist() == [True, True, True]
+    assert truth["flush"].tolist() == [False, False, False]
     assert truth["area"].tolist() == [48, 204, 6]
     assert decode_masks(truth["masks"], (24, 32)).sum(axis=(1, 2)).tolist() == [48, 204, 6]
     assert len(module(root, min_box_side=0, min_area=0).make_instances("test").read(0, masks=False).labels) == 3
+
+
+def test_limits_of_evaluation_leave_training_as_it_is(root: Path) -> None:
+    data = module(root, eval_min_box_side=9, eval_min_area=10, mask_share=1.0)
+    data.setup("fit")
+    data.setup("test")
+    # The second object is 8 pixels wide: trained on, and ignored in evaluation.
+    assert len(data.datasets["train"][0, 0]["labels"]) == 2
+    assert data.datasets["test"][0]["truth"]["ignored"].tolist() == [True, False, True]
+    by_area = module(root, eval_min_area=100)
+    by_area.setup("test")
+    assert by_area.datasets["test"][0]["truth"]["ignored"].tolist() == [True, False, True]
+
+
+def test_doors_windows_pictures_and_mirrors_are_flush() -> None:
+    instance = np.arange(len(THINGS), dtype=np.int64)[None].repeat(2, axis=0) + 1
+    frame = Frame(
+        image=np.zeros((*instance.shape, 3), np.uint8),
+        name="f",
+        labels={"instance": instance, "semantic": np.array(list(THINGS.values()))[None].repeat(2, axis=0)},
+        flags={"camouflaged": np.zeros(instance.shape, np.bool_)},
+    )
+    labels = {index: label for label, index in enumerate(THINGS.values(), start=1)}
+    objects = find_objects(frame, labels, min_side=0, min_area=0)
+    flags = objects.flags()
+    names = np.array(list(THINGS))[objects.labels - 1]
+    assert set(names[flags["flush"]]) == {"door", "window", "picture", "mirror"}
+    np.testing.assert_array_equal(flags["standing"], ~flags["flush"])
 
 
 def test_chosen_classes_are_numbered_in_their_order(root: Path) -> None:
@@ -87,7 +118,7 @@ def test_batches_follow_the_contract(root: Path) -> None:
 
 
 def test_exact_depth_is_near_where_the_object_is_near(root: Path) -> None:
-    data = module(root, pseudo_depth="exact", oversampling=None)
+    data = module(root, pseudo_depth="exact", oversampling=None, depth_percentiles=(0, 100))
     data.setup("fit")
     sample = data.datasets["train"][0, 3]
     depth = sample["pseudo_depth"][0]
@@ -131,7 +162,9 @@ def test_sources_of_depth_change_nothing_but_the_depth(root: Path) -> None:
         ({"classes": ["sofa", "piano"]}, r"classes is \['sofa', 'piano'\]"),
         ({"classes": []}, "different ones of table, chair"),
         ({"parts": ["movie"]}, "parts holds 'movie'"),
-        ({"min_area": -1}, "must not be negative"),
+        ({"min_area": -1}, "min_area is -1, but it must not be negative"),
+        ({"eval_min_box_side": -2}, "eval_min_box_side is -2, but it must not be negative"),
+        ({"depth_percentiles": (99, 1)}, r"depth_percentiles is \(99, 1\), but two rising numbers"),
     ],
 )
 def test_bad_settings_are_refused(tmp_path: Path, changes: dict, message: str) -> None:

@@ -39,6 +39,19 @@ def test_nearness_is_inverse_depth_stretched_over_what_is_known() -> None:
     np.testing.assert_allclose(scaled, near, rtol=1e-6)
 
 
+def test_one_wrong_pixel_does_not_set_the_unit_of_percentiles() -> None:
+    depth = 1 / np.linspace(0.2, 1.2, 1001).reshape(7, 143)
+    clean, _ = nearness(depth, (1.0, 99.0))
+    depth[3, 50] = 0.02  # 2 cm, an inverse depth of 50
+    robust, extremes = (nearness(depth, percentiles)[0] for percentiles in ((1.0, 99.0), (0.0, 100.0)))
+    others = np.ones(depth.shape, np.bool_)
+    others[3, 50] = False
+    np.testing.assert_allclose(robust[others], clean[others], atol=2e-3)
+    np.testing.assert_allclose(clean.ravel()[[10, 500, 990]], [0, 0.5, 1], atol=1e-6)
+    assert (robust.min(), robust.max()) == (0, 1)
+    assert extremes[others].max() < 0.03
+
+
 def test_depth_without_contrast_or_without_any_value_is_finite() -> None:
     for depth in (np.full((2, 2), 3.0), np.zeros((2, 2))):
         near, _ = nearness(depth)

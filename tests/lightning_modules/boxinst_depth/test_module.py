@@ -111,6 +111,43 @@ def test_depth_that_is_unknown_attracts_nobody_and_is_not_learned():
     assert float(terms["pairwise_colour"]) > 0
 
 
+def test_joint_pairs_have_the_weight_of_one_term():
+    network, batch = oracle()
+    network.answers = (batch["boxes"], torch.randn(network.answers[1].shape), network.answers[2])
+    # Depth selects the pairs that colour selects, so that one normaliser makes of both terms the mean over all pairs.
+    apart = module(STAGES["depth_loss"], network=network).loss_terms(batch)
+    joint = module(STAGES["depth_loss"], network=network, joint_pairs=True).loss_terms(batch)
+    assert float(apart["pairwise_colour"]) == pytest.approx(float(apart["pairwise_depth"]), rel=1e-4)
+    both = joint["pairwise_colour"] + joint["pairwise_depth"]
+    assert float(both) == pytest.approx(float(apart["pairwise_colour"]), rel=1e-4)
+    # Without depth all pairs are those of colour.
+    batch["depth_mask"][:] = False
+    alone = module(STAGES["depth_loss"], network=network, joint_pairs=True).loss_terms(batch)
+    assert float(alone["pairwise_colour"]) == pytest.approx(float(apart["pairwise_colour"]), rel=1e-5)
+    assert float(alone["pairwise_depth"]) == 0
+    with pytest.raises(ValueError, match="joint_pairs needs both pairwise_colour and pairwise_depth"):
+        module(BOXINST, joint_pairs=True)
+
+
+def test_a_slope_attracts_by_planes_and_not_by_differences():
+    network, batch = oracle()
+    batch["pseudo_depth"][:] = torch.linspace(0, 1, WIDTH)
+    network.answers = (batch["boxes"], torch.randn(network.answers[1].shape), network.answers[2])
+    found = {
+        affinity: module(STAGES["depth_loss"], network=network, depth_affinity=affinity, depth_scale=138.6)
+        for affinity in ("first", "plane")
+    }
+    pairs = {
+        affinity: float((paper.similarities(batch, *paper.pseudo_depth(batch))["depth"] > 0.5).float().mean())
+        for affinity, paper in found.items()
+    }
+    assert pairs["first"] < 0.3  # vertical pairs alone
+    assert pairs["plane"] > 0.85  # all but those that leave the image
+    assert not torch.equal(*(paper.loss_terms(batch)["pairwise_depth"] for paper in found.values()))
+    with pytest.raises(ValueError, match="depth_affinity is 'planes', but must be first or plane"):
+        module(STAGES["depth_loss"], depth_affinity="planes")
+
+
 def test_the_gate_lets_colour_attract_only_pairs_at_one_depth():
     # All of one colour, with a step of depth at the rectangles' edges: a camouflaged object.
     network, batch = oracle()
@@ -299,10 +336,10 @@ def test_data_that_do_not_fit_are_refused_before_training():
 
 
 def test_subset_that_the_data_lack_is_left_out_and_a_misspelt_one_refused():
-    paper = module(BOXINST, subset="camouflaged")
+    paper = module(BOXINST, subsets=["camouflaged", "standing"])
     of_coco = SimpleNamespace(n_classes=2, mask_share=0.0, flag_names=())
     paper.trainer = SimpleNamespace(datamodule=of_coco)
-    with pytest.warns(UserWarning, match=r"have no flags, so the scores of the subset 'camouflaged' are left out"):
+    with pytest.warns(UserWarning, match=r"have no flags, so the scores of the subsets camouflaged, standing are"):
         paper.setup("fit")
     batch = rectangles_batch()
     none = torch.zeros(0, dtype=torch.bool)
@@ -311,20 +348,19 @@ def test_subset_that_the_data_lack_is_left_out_and_a_misspelt_one_refused():
     for stage in ("val", "test"):
         paper.update_metrics(stage, batch)
         assert not any("camouflaged" in name for name in paper.stage_metrics(stage))
-    paper = module(BOXINST, subset="camoflaged")
+    paper = module(BOXINST, subsets=["camoflaged"])
     paper.trainer = SimpleNamespace(
         datamodule=SimpleNamespace(n_classes=2, mask_share=0.0, flag_names=("camouflaged",))
     )
-    with pytest.raises(
-        ValueError, match=r"subset is 'camoflaged', but .* set model.init_args.subset to one of camouflag"
-    ):
+    message = r"subsets holds 'camoflaged', but .* choose model.init_args.subsets among camouflaged, or set it to \[\]"
+    with pytest.raises(ValueError, match=message):
         paper.setup("fit")
-    paper = module(BOXINST, subset="camouflaged")
+    paper = module(BOXINST, subsets=["camouflaged"])
     paper.trainer = SimpleNamespace(
         datamodule=SimpleNamespace(n_classes=2, mask_share=0.0, flag_names=("camouflaged",))
     )
     paper.setup("fit")
-    assert paper.instance_metrics["val"].subset == paper.instance_metrics["test"].subset == "camouflaged"
+    assert paper.instance_metrics["val"].subsets == paper.instance_metrics["test"].subsets == ("camouflaged",)
 
 
 def test_the_score_falls_with_the_metric_that_checkpoints_are_chosen_by():

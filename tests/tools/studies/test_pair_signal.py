@@ -1,10 +1,13 @@
 """Counts of pixel pairs within objects, across their edges and outside."""
 
+import math
+
+import pytest
 import torch
 
 from geometry.boxes import NEIGHBOUR_OFFSETS
 from losses.pairwise_affinity import DILATION
-from tools.studies.pair_signal import main, pair_counts
+from tools.studies.pair_signal import OBJECTS, degraded, main, pair_counts
 
 
 def test_pair_counts_equal_those_of_a_loop():
@@ -50,21 +53,43 @@ SETTINGS = (
 """Settings of overlays/rooms_instances.yaml, so that the tests share its file."""
 
 
+def crossing(line: str) -> tuple[float, float]:
+    """Shares of selected and of all pairs that cross an edge."""
+    words = line.split("; ")[1].replace("(", "").split()
+    return float(words[0]), float(words[-3])
+
+
 def test_true_depth_separates_edges_better_than_noise(rooms_root, capsys):
     taken, of_all = {}, {}
-    for depth in ("exact", "noise"):
-        assert main([f"--data.init_args.root={rooms_root}", *SETTINGS, f"--data.init_args.pseudo_depth={depth}"]) == 0
+    cases = {"exact": [], "noise": [], "degraded": ["--blur=2", "--noise=0.1"]}
+    for case, words in cases.items():
+        depth = "noise" if case == "noise" else "exact"
+        given = [f"--data.init_args.root={rooms_root}", *SETTINGS, f"--data.init_args.pseudo_depth={depth}", *words]
+        assert main(given) == 0
         lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+        depths = ("first 0.035", "first 0.012", "first 0.005", "plane 0.01", "plane 0.005")
         assert set(lines) == {
             f"{objects}, {gate}"
-            for objects in ("all", "camouflaged")
-            for gate in ("colour 0.1", *(f"{kind} {scale}" for kind in ("depth", "both") for scale in (20, 60, 180)))
+            for objects in OBJECTS
+            for gate in ("colour 0.1", "colour 0.3", *depths, "colour 0.3 and plane 0.005")
         }
-        words = lines["all, depth 20"].split("; ")[1].replace("(", "").split()
-        taken[depth], of_all[depth] = float(words[0]), float(words[-3])
-    assert of_all["exact"] == of_all["noise"]
-    assert taken["exact"] < 0.95 * of_all["exact"]
-    assert taken["exact"] < taken["noise"]
+        taken[case], of_all[case] = crossing(lines["all, plane 0.01"])
+    assert of_all["exact"] == of_all["noise"] == of_all["degraded"]
+    assert taken["exact"] < 0.7 * of_all["exact"]
+    assert taken["exact"] < min(taken["noise"], taken["degraded"])
+
+
+def test_degraded_depth_is_blurred_and_noisy():
+    depth = torch.zeros(1, 1, 20, 30)
+    depth[..., 15:] = 1.0
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(degraded(depth, blur_px=0, noise=0, generator=generator), depth)
+    blurred = degraded(depth, blur_px=2, noise=0, generator=generator)[0, 0, 10]
+    # An edge after a Gaussian blur: at half the width of a pixel from it, and one standard deviation further.
+    expected = [0.5 * (1 + math.erf(x / 2 / math.sqrt(2))) for x in (-0.5, 0.5, 2.5)]
+    assert blurred[[14, 15, 17]].tolist() == pytest.approx(expected, abs=0.01)
+    noisy = degraded(depth, blur_px=0, noise=0.2, generator=generator) - depth
+    assert float(noisy.std()) == pytest.approx(0.2, rel=0.1)
 
 
 def test_data_without_masks_are_refused_in_a_sentence(rooms_root, capsys):
