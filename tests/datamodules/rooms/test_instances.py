@@ -83,6 +83,8 @@ def test_doors_windows_pictures_and_mirrors_are_flush() -> None:
     instance = np.arange(len(THINGS), dtype=np.int64)[None].repeat(2, axis=0) + 1
     frame = Frame(
         image=np.zeros((*instance.shape, 3), np.uint8),
+        depth=np.ones(instance.shape, np.float32),
+        K=np.eye(3, dtype=np.float32),
         name="f",
         labels={"instance": instance, "semantic": np.array(list(THINGS.values()))[None].repeat(2, axis=0)},
         flags={"camouflaged": np.zeros(instance.shape, np.bool_)},

@@ -115,14 +115,16 @@ def test_joint_pairs_have_the_weight_of_one_term():
     network, batch = oracle()
     network.answers = (batch["boxes"], torch.randn(network.answers[1].shape), network.answers[2])
     # Depth selects the pairs that colour selects, so that one normaliser makes of both terms the mean over all pairs.
-    apart = module(STAGES["depth_loss"], network=network).loss_terms(batch)
-    joint = module(STAGES["depth_loss"], network=network, joint_pairs=True).loss_terms(batch)
+    apart, joint = (
+        module(STAGES["depth_loss"], network=network, joint_pairs=joint, bottom_rows=0).loss_terms(batch)
+        for joint in (False, True)
+    )
     assert float(apart["pairwise_colour"]) == pytest.approx(float(apart["pairwise_depth"]), rel=1e-4)
     both = joint["pairwise_colour"] + joint["pairwise_depth"]
     assert float(both) == pytest.approx(float(apart["pairwise_colour"]), rel=1e-4)
     # Without depth all pairs are those of colour.
     batch["depth_mask"][:] = False
-    alone = module(STAGES["depth_loss"], network=network, joint_pairs=True).loss_terms(batch)
+    alone = module(STAGES["depth_loss"], network=network, joint_pairs=True, bottom_rows=0).loss_terms(batch)
     assert float(alone["pairwise_colour"]) == pytest.approx(float(apart["pairwise_colour"]), rel=1e-5)
     assert float(alone["pairwise_depth"]) == 0
     with pytest.raises(ValueError, match="joint_pairs needs both pairwise_colour and pairwise_depth"):
