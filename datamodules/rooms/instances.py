@@ -164,7 +164,9 @@ class RoomsInstanceSource:
             ignored=torch.from_numpy(objects.small),
             area=torch.from_numpy(objects.area.astype(np.float64)),
             masks=encode_masks(frame.labels["instance"] == objects.ids[:, None, None]),
-            **{name: torch.from_numpy(flag) for name, flag in objects.flags().items()},
+            camouflaged=torch.from_numpy(objects.camouflaged),
+            standing=torch.from_numpy(~objects.flush),
+            flush=torch.from_numpy(objects.flush),
         )
 
     def _objects(self, frame: Frame) -> Objects:

@@ -285,9 +285,16 @@ class BoxInstDepth(InstanceSegmentationModule):
             alike: See :meth:`similarities`.
         """
         gates: dict[str, PairGate] = {"pairwise_colour": self.pair_gate, "pairwise_depth": "depth"}
-        thresholds = {"colour_threshold": self.colour_threshold, "depth_threshold": self.depth_threshold}
         pairs = {
-            name: pair_weights(gate, **alike, **thresholds) for name, gate in gates.items() if name in self.loss_weights
+            name: pair_weights(
+                gate,
+                colour=alike["colour"],
+                depth=alike["depth"],
+                colour_threshold=self.colour_threshold,
+                depth_threshold=self.depth_threshold,
+            )
+            for name, gate in gates.items()
+            if name in self.loss_weights
         }
         terms = {name: pairwise_term(masks, pairs=selected, dilation=self.dilation) for name, selected in pairs.items()}
         if not self.joint_pairs:

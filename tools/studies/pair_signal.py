@@ -103,8 +103,8 @@ def object_groups(batch: InstanceBatch) -> Tensor:
     """Bool ``(4, B, N)``, the objects of each of :data:`OBJECTS`; data without flags have all of them in the first."""
     real = batch["labels"] > 0
     none = torch.zeros_like(real)
-    standing, flush, hidden = (batch.get(name, none) for name in ("standing", "flush", "camouflaged"))
-    return torch.stack([real, standing, flush, standing & hidden])
+    standing, flush = batch.get("standing", none), batch.get("flush", none)
+    return torch.stack([real, standing, flush, standing & batch.get("camouflaged", none)])
 
 
 def main(args: list[str] | None = None) -> int:
