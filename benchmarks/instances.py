@@ -29,10 +29,10 @@ from structures.instances import Detections, InstanceBatch, Truth
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "boxinst.yaml"
 CLASSES = 17
 """The things of rooms."""
-SIZE = (8, 96, 128)
+SIZE = (4, 192, 256)
 """Images of a batch and their height and width in evaluation."""
-TRAINING_SIZE = (8, 128, 160)
-"""The same in training, where nearly every batch has an image that is enlarged beyond 96x128 and pads the others."""
+TRAINING_SIZE = (4, 224, 288)
+"""The same in training, where nearly every batch has an image that is enlarged beyond 192x256 and pads the others."""
 ORIGINAL = (192, 256)
 OBJECTS = 10
 """Objects of an image."""
@@ -101,6 +101,7 @@ def make_scored(
     for boxes in make_boxes(images, objects, size, generator):
         labels = torch.randint(1, CLASSES + 1, (objects,), generator=generator)
         masks = ellipses(boxes, size)
+        standing = labels <= 13  # the classes before those that lie flush with a wall
         truth = Truth(
             boxes=boxes,
             labels=labels,
@@ -109,6 +110,8 @@ def make_scored(
             area=masks.flatten(1).sum(dim=1).double(),
             masks=coco_masks.encode(np.asfortranarray(masks.permute(1, 2, 0).to(torch.uint8).numpy())),
             camouflaged=torch.rand(objects, generator=generator) < 0.12,
+            standing=standing,
+            flush=~standing,
         )
         near = boxes[torch.arange(found) % objects] + 3 * torch.randn(found, 4, generator=generator)
         near[:, 2:] = torch.maximum(near[:, 2:], near[:, :2] + 4)
