@@ -15,6 +15,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from datamodules.base import ProjectDataModule
+from lightning_modules.callbacks.exact_resume import ExactResume
 from lightning_modules.callbacks.final_weights import FinalWeights
 from lightning_modules.callbacks.instance_writer import InstancePredictionWriter
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
@@ -83,6 +84,8 @@ class PlumblineCLI(LightningCLI):
                         sys.stderr.write(f"note: {line}\n")
             if config.ckpt_path != "last":  # a resumed run keeps its own configuration
                 config.model = without_pretrained(config.model)
+        if config.get("ckpt_path") == "last":  # Lightning would take the last written, damaged or not
+            config.ckpt_path = None if checkpoint is None else str(checkpoint)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the arguments, and keep the words of the command line apart from configuration files."""
@@ -129,7 +132,7 @@ class PlumblineCLI(LightningCLI):
                 callback.dirpath = str(self.run_dir / CHECKPOINT_FOLDER)
         if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(StepProgressBar())
-        kwargs["callbacks"] = [*callbacks, FinalWeights(), self.folder]
+        kwargs["callbacks"] = [*callbacks, FinalWeights(), ExactResume(), self.folder]
         if config.trainer.plugins is None:
             kwargs["plugins"] = [AtomicCheckpointIO()]
         if config.trainer.logger in {None, True} and not config.trainer.fast_dev_run:

@@ -6,15 +6,21 @@ import Lightning.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsonargparse
+import torch
+from torch import Tensor, nn
 
-CHECKED_WITH: Mapping[str, str] = {"lightning": "2.6.6", "jsonargparse": "4.53.0"}
+CHECKED_WITH: Mapping[str, str] = {"lightning": "2.6.6", "jsonargparse": "4.53.0", "torch": "2.12"}
 
 SAVE_ON_TRAIN_EPOCH_END = "_save_on_train_epoch_end"
 """Attribute of ``ModelCheckpoint``; only its constructor has a public argument for it."""
+
+
+FSDP_PREFIX = "_fsdp_wrapped_module."
+"""What ``FullyShardedDataParallel`` adds to the names of a module's parts, except in its state dict."""
 
 
 def validation_is_due(fit_loop: Any) -> bool:
@@ -63,6 +69,29 @@ def end_restart(fit_loop: Any) -> None:
     fit_loop._restarting = False
 
 
+def set_log_step(fit_loop: Any, step: int) -> None:
+    """Set the step under which Lightning logs, which it counts apart from the steps of the optimizer.
+
+    Args:
+        fit_loop: ``trainer.fit_loop``.
+        step: Number of batches that made a step.
+    """
+    fit_loop.epoch_loop._batches_that_stepped = step
+
+
+def drop_train_loader(fit_loop: Any) -> None:
+    """Let Lightning make the training data again when the training starts.
+
+    It makes them as soon as the number of batches is needed, e.g. by a schedule, before it restores the position.
+
+    Args:
+        fit_loop: ``trainer.fit_loop``.
+    """
+    if fit_loop._data_fetcher is not None:
+        fit_loop._data_fetcher.teardown()
+    fit_loop._data_fetcher = fit_loop._combined_loader = None
+
+
 def last_saved_step(model_checkpoint: Any) -> int:
     """Step at which a ``ModelCheckpoint`` saved last, 0 if it has not saved."""
     return int(model_checkpoint._last_global_step_saved)
@@ -104,3 +133,19 @@ def set_import_verdicts(verdicts: Mapping[str, bool]) -> None:
     """
     jsonargparse._common.parsing_settings["import_path_verdicts"] = dict(verdicts)
     jsonargparse._common.parsing_settings["import_paths_enforced"] = True
+
+
+def buffer_owners(module: nn.Module) -> Mapping[str, Tensor | None]:
+    """The buffers of a module itself by name, live: a buffer that is replaced is replaced here too."""
+    return module._buffers
+
+
+def version_of(tensor: Tensor) -> int:
+    """A number that grows with every change of a tensor in place."""
+    return tensor._version
+
+
+def copy_tensors(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Copy each source into its target, in few operations on a GPU."""
+    if targets:
+        torch._foreach_copy_(targets, sources)

@@ -12,7 +12,10 @@ from lightning_modules.command_line.extends import read_settings
 from lightning_modules.runs.loading import load_module
 
 ROOT = Path(__file__).parents[1]
-OF_EVERY_RUN = {"LearningRateMonitor", "SamplesPerSecond", "StopOnNonFiniteLoss", "FinalWeights", "RunFolder"}
+OF_EVERY_RUN = {
+    *("LearningRateMonitor", "SamplesPerSecond", "StopOnNonFiniteLoss", "PeriodicCheckpoint", "FinalWeights"),
+    *("ExactResume", "RunFolder"),
+}
 DEPTH = ("DepthPictures", "DepthPredictionWriter")
 VIDEO = (*DEPTH, "ClipPictures", "TrajectoryWriter")
 TASK_CALLBACKS = {

@@ -94,17 +94,32 @@ def test_the_best_of_another_run_is_not_tested(words, tmp_path, monkeypatch, cap
     assert torch.load(other / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
-@pytest.mark.parametrize("given", ["last", "named"])
-def test_a_torn_checkpoint_is_named_with_what_else_is_there(words, tmp_path, given):
+def tear(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def test_a_torn_checkpoint_that_is_named_is_refused_with_what_else_is_there(words, tmp_path):
     main(["fit", *words])
-    folder = run(tmp_path) / "checkpoints"
-    content = (folder / "last.ckpt").read_bytes()
-    (folder / "last.ckpt").write_bytes(content[: len(content) // 2])
-    path = "last" if given == "last" else str(folder / "last.ckpt")
-    said = refused(["fit", *words, "--trainer.max_steps", "4", "--ckpt_path", path])
+    last = run(tmp_path) / "checkpoints" / "last.ckpt"
+    tear(last)
+    said = refused(["fit", *words, "--trainer.max_steps", "4", "--ckpt_path", str(last)])
     assert "last.ckpt' is damaged or truncated" in said
     assert said.partition("also holds ")[2].startswith("best.ckpt")
     assert (run(tmp_path) / "run.json").is_file(), "the folder of a run that was trained stays"
+
+
+def test_a_run_goes_on_from_its_newest_whole_checkpoint(words, tmp_path, capsys):
+    main(["fit", *words])
+    folder = run(tmp_path) / "checkpoints"
+    tear(folder / "last.ckpt")
+    main(["fit", *words, "--trainer.max_steps", "4", "--ckpt_path", "last"])
+    assert "last.ckpt is damaged; the run goes on from " in capsys.readouterr().err
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 4
+    for path in folder.glob("*.ckpt"):
+        tear(path)
+    said = refused(["fit", *words, "--trainer.max_steps", "6", "--ckpt_path", "last"])
+    assert f"every checkpoint of {run(tmp_path).relative_to(tmp_path)} is damaged (" in said
 
 
 def test_last_is_no_checkpoint_of_a_test(words, tmp_path):

@@ -356,8 +356,8 @@ class BoxInstDepth(InstanceSegmentationModule):
         return loss
 
     def on_train_start(self) -> None:
-        """Copy the student into the teacher before its start, since weights may have been loaded into the student."""
-        if self.distillation is not None and self._updates(self.global_step) <= 0:
+        """Copy the student into the teacher before the first step: weights may have been loaded into the student."""
+        if self.distillation is not None and self.global_step == 0:
             self.teacher.update(self.network, 0)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

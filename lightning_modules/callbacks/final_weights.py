@@ -7,17 +7,10 @@ import sys
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from structures.private_names import (
-    SAVE_ON_TRAIN_EPOCH_END,
-    last_batch_is_ready,
-    last_saved_step,
-    may_stop_early,
-    save_now,
-    validation_is_due,
-)
+from lightning_modules.callbacks.saving import model_checkpoints, save_last
+from structures.private_names import SAVE_ON_TRAIN_EPOCH_END, last_batch_is_ready, may_stop_early, validation_is_due
 
 
 class FinalWeights(Callback):
@@ -41,7 +34,7 @@ class FinalWeights(Callback):
         if _keeps_nothing(trainer) or not _ends_with_this_batch(trainer):
             return
         if not trainer.enable_validation:
-            _save(trainer)
+            save_last(trainer)
             return
         loop = trainer.fit_loop
         if validation_is_due(loop):
@@ -52,7 +45,7 @@ class FinalWeights(Callback):
         # A run resumes exactly from a checkpoint inside an epoch if it was saved with the validation, and from one at
         # the end of an epoch if it was saved after that end, as the validation is not due there by the settings.
         at_end = last_batch_is_ready(loop)
-        for callback in _model_checkpoints(trainer):
+        for callback in model_checkpoints(trainer):
             self._set(callback, SAVE_ON_TRAIN_EPOCH_END, at_end)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -74,7 +67,7 @@ class FinalWeights(Callback):
         while self._undo:
             owner, name, value = self._undo.pop()
             setattr(owner, name, value)
-        if not _keeps_nothing(trainer) and trainer.global_step > 0 and _save(trainer):
+        if not _keeps_nothing(trainer) and trainer.global_step > 0 and save_last(trainer):
             sys.stderr.write(f"the last weights, of step {trainer.global_step}, were saved but not validated\n")
 
 
@@ -98,19 +91,3 @@ def _ends_with_this_batch(trainer: Trainer) -> bool:
         return False
     max_epochs = trainer.max_epochs
     return max_epochs is not None and 0 <= max_epochs <= int(vars(loop.epoch_progress.current)["processed"]) + 1
-
-
-def _model_checkpoints(trainer: Trainer) -> list[ModelCheckpoint]:
-    return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-
-
-def _save(trainer: Trainer) -> bool:
-    """Save through the checkpoint callbacks without a metric that have not saved this step; whether there are any."""
-    behind = [
-        callback
-        for callback in _model_checkpoints(trainer)
-        if callback.monitor is None and callback.save_top_k != 0 and last_saved_step(callback) != trainer.global_step
-    ]
-    for callback in behind:
-        save_now(callback, trainer)
-    return bool(behind)

@@ -1,48 +1,96 @@
-"""Atomic writing of checkpoints, which refuses weights that are not finite."""
+"""Atomic writing of checkpoints with a checksum, which refuses weights that are not finite or half updated."""
 
+import contextlib
 import os
+import socket
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from lightning_modules.runs.loading import CheckpointError
+from lightning_modules.runs.sealed_file import SealingWriter, is_whole
+
+STATE_KEY = "training_state"
+"""Key of a checkpoint for what a training needs beside Lightning's own state, see ``callbacks/exact_resume.py``."""
+HALF_STEP = "half_step"
+"""Entry below :data:`STATE_KEY` of weights whose optimizer step was interrupted; they are not written."""
+PARTIAL_SUFFIX = ".partial"
+_ABANDONED_AFTER_S = 3600.0
+"""Age of a partial file of another machine after which its writer is taken to have ended."""
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint under a temporary name in the target's folder, then renames it.
+    """Writes a checkpoint under a temporary name in the target's folder, then renames it; reads it with its checksum.
 
     Lightning writes to the system's temporary folder and moves the file, which is a copy between two file systems: a
-    job killed at that moment leaves half a checkpoint in place of the last good one. Weights that are NaN or infinite
-    are not written, so that the existing file stays the newest good checkpoint.
+    job killed at that moment leaves half a checkpoint in place of the last good one. Here file and folder are flushed
+    to the disk before and after the rename, so that a machine that loses power has the old or the new file. Weights
+    that are NaN, infinite or half updated are not written, so that the existing file stays the newest good checkpoint.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write a checkpoint, or a line on stderr if its weights are not finite.
+        """Write a checkpoint, or a line on stderr if its weights must not be used.
 
         Raises:
             OSError: If it cannot be written, e.g. on a full disk; an existing file at ``path`` is kept.
         """
         target = Path(path)
-        bad = non_finite_weights(checkpoint)
-        if bad:
+        fault = why_unusable(checkpoint)
+        if fault is not None:
             kept = "what it holds is kept" if target.is_file() else "it is not written"
             sys.stderr.write(
-                f"the weights of step {checkpoint.get('global_step', 0)} are not finite ({len(bad)} tensors, first "
-                f"'{bad[0]}'), so they are not saved as {target}: {kept}\n"
+                f"the weights of step {checkpoint.get('global_step', 0)} are {fault}, so they are not saved as "
+                f"{target}: {kept}\n"
             )
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".partial")
+        remove_abandoned(target)
+        partial = target.with_name(f"{target.name}.{_this_process()}{PARTIAL_SUFFIX}")
         try:
             with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
+                writer = SealingWriter(file)
+                torch.save(checkpoint, cast(Any, writer))
+                writer.seal()
+            flush_folder(target.parent)
             partial.replace(target)
-        except (OSError, RuntimeError) as error:  # torch reports a failing disk as a RuntimeError
-            partial.unlink(missing_ok=True)
-            raise OSError(f"checkpoint {target} could not be written ({error}); earlier ones are kept") from error
+            flush_folder(target.parent)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            if not isinstance(error, OSError | RuntimeError):  # torch reports a failing disk as a RuntimeError
+                raise
+            raise OSError(
+                f"checkpoint {target} could not be written ({_first_line(error)}); earlier ones are kept"
+            ) from error
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Callable[..., Any] | None = lambda storage, _: storage,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Content of a checkpoint whose checksum is right.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            CheckpointError: If it is damaged.
+        """
+        if Path(path).is_file() and not is_whole(Path(path)):
+            raise CheckpointError(f"checkpoint '{path}' is damaged: its bytes do not match its checksum")
+        return super().load_checkpoint(path, map_location, weights_only)
+
+
+def why_unusable(checkpoint: dict[str, Any]) -> str | None:
+    """What is wrong with the weights of a checkpoint, as the end of "the weights are"; None if nothing is."""
+    if checkpoint.get(STATE_KEY, {}).get(HALF_STEP):
+        return "partly updated, as the optimizer was interrupted inside a step"
+    bad = non_finite_weights(checkpoint)
+    return f"not finite ({len(bad)} tensors, first '{bad[0]}')" if bad else None
 
 
 def non_finite_weights(checkpoint: dict[str, Any]) -> list[str]:
@@ -63,3 +111,49 @@ def non_finite_weights(checkpoint: dict[str, Any]) -> list[str]:
             if not bool(((value == 0) | (value == float("-inf"))).all()):
                 names.append(name)
     return names
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush the entries of a folder to the disk, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_abandoned(target: Path) -> None:
+    """Remove partial files of a checkpoint whose writer was killed: of ended processes here, and old ones elsewhere.
+
+    Args:
+        target: The checkpoint.
+    """
+    for partial in target.parent.glob(f"{target.name}.*{PARTIAL_SUFFIX}"):
+        host, _, process = partial.name[len(target.name) + 1 : -len(PARTIAL_SUFFIX)].rpartition("-")
+        with contextlib.suppress(OSError):  # another process removes it at the same time
+            if host == socket.gethostname() and process.isdecimal():
+                abandoned = int(process) == os.getpid() or not _is_running(int(process))
+            else:
+                abandoned = time.time() - partial.stat().st_mtime > _ABANDONED_AFTER_S
+            if abandoned:
+                partial.unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # checks only
+    except ProcessLookupError:
+        return False
+    except OSError:  # it runs under another user
+        return True
+    return True
+
+
+def _this_process() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _first_line(error: BaseException) -> str:
+    """The first line of a message: torch appends the place in its source code."""
+    return str(error).partition("\n")[0]

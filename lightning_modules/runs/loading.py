@@ -26,6 +26,7 @@ from lightning_modules.command_line.classes import (
     parameters_of,
     settings_named,
 )
+from lightning_modules.runs.sealed_file import is_whole
 from structures.archives import check_archive
 from structures.errors import plain_reason
 
@@ -68,6 +69,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint '{path}' is damaged or truncated, or not a checkpoint{_others_beside(path)}"
         ) from error
+    if not is_whole(path):  # torch loads altered bytes as other weights
+        raise CheckpointError(
+            f"checkpoint '{path}' is damaged: its bytes do not match its checksum{_others_beside(path)}"
+        )
     recipe = checkpoint.get(RECIPE_KEY) if isinstance(checkpoint, dict) else None
     complete = isinstance(recipe, dict) and {"class_path", "model"} <= recipe.keys()
     if recipe is None or not complete or not isinstance(checkpoint.get("state_dict"), dict):

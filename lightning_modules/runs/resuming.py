@@ -1,6 +1,5 @@
 """Checks before a run resumes: which checkpoint, whether it fits, and whether anything is left to train."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from jsonargparse import Namespace
 
 from lightning_modules.runs.folder import CHECKPOINT_FOLDER
 from lightning_modules.runs.loading import RECIPE_KEY
+from lightning_modules.runs.newest import newest_checkpoint
 
 _WORDS_OF_LIGHTNING = ("hpc", "registry")
 
@@ -22,10 +22,12 @@ def named_checkpoint(ckpt_path: str | None, run_dir: Path, subcommand: str) -> P
         subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
 
     Returns:
-        The file, whether it exists or not; None if there is none to resume from, or if Lightning resolves the word.
+        The file, whether it exists or not; for ``last`` the newest whole checkpoint of the run. None if there is none
+        to resume from, or if Lightning resolves the word.
 
     Raises:
         ValueError: If the word is for trainings and this is another command: it would evaluate untrained weights.
+        CheckpointError: If the word is ``last`` and all checkpoints of the run are damaged.
     """
     if ckpt_path is None or ckpt_path in _WORDS_OF_LIGHTNING:
         return None
@@ -38,10 +40,7 @@ def named_checkpoint(ckpt_path: str | None, run_dir: Path, subcommand: str) -> P
         )
     if ckpt_path == "best":
         raise ValueError("--ckpt_path best is not for training: give last, or the file to go on from")
-    found = [
-        path for path in (run_dir / CHECKPOINT_FOLDER).glob("last*.ckpt") if re.fullmatch(r"last(-\w+)?", path.stem)
-    ]
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+    return newest_checkpoint(run_dir)
 
 
 def check_state_of_training(checkpoint: dict[str, Any], path: Path, model: Namespace) -> None:

@@ -7,6 +7,7 @@ import re
 
 import jsonargparse
 import pytest
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -29,6 +30,10 @@ def owners():
         "_data_fetcher": loop,
         "_can_stop_early": loop,
         "_restarting": loop,
+        "_combined_loader": loop,
+        "_buffers": torch.nn.Linear(1, 1),
+        "_version": torch.zeros(1),
+        "_foreach_copy_": torch,
         "_last_global_step_saved": checkpoint,
         "_save_topk_checkpoint": checkpoint,
         "_monitor_candidates": checkpoint,

@@ -1,13 +1,16 @@
 """A checkpoint is whole or not there."""
 
+import os
 import resource
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.runs.checkpoint_io import HALF_STEP, STATE_KEY, AtomicCheckpointIO
 
 
 def test_what_is_written_is_read_and_nothing_else_is_left(tmp_path):
@@ -66,3 +69,55 @@ def test_masks_of_minus_infinity_are_no_ruined_weights(tmp_path):
     mask = torch.zeros(2, 2).masked_fill(torch.eye(2) == 0, float("-inf"))
     AtomicCheckpointIO().save_checkpoint({"state_dict": {"mask": mask}}, tmp_path / "x.ckpt")
     assert (tmp_path / "x.ckpt").is_file()
+
+
+def test_half_updated_weights_are_not_written(tmp_path, capsys):
+    path = tmp_path / "x.ckpt"
+    content = {"state_dict": {"w": torch.ones(3)}, "global_step": 7, STATE_KEY: {HALF_STEP: False}}
+    AtomicCheckpointIO().save_checkpoint(content, path)
+    other = {**content, "state_dict": {"w": torch.zeros(3)}, "global_step": 8, STATE_KEY: {HALF_STEP: True}}
+    AtomicCheckpointIO().save_checkpoint(other, path)
+    assert torch.load(path, weights_only=True)["global_step"] == 7
+    assert capsys.readouterr().err == (
+        "the weights of step 8 are partly updated, as the optimizer was interrupted inside a step, so they are not "
+        f"saved as {path}: what it holds is kept\n"
+    )
+
+
+def test_file_and_folder_are_flushed_before_and_after_the_rename(tmp_path, monkeypatch):
+    calls = []
+    rename, flush = Path.replace, os.fsync
+
+    def fsync(descriptor):
+        calls.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
+        flush(descriptor)
+
+    def replace(self, target):
+        calls.append(f"rename {self.name} to {target.name}")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    AtomicCheckpointIO().save_checkpoint({}, tmp_path / "x.ckpt")
+    partial = f"x.ckpt.{socket.gethostname()}-{os.getpid()}.partial"
+    assert calls == ["file", "folder", f"rename {partial} to x.ckpt", "folder"]
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here, old = socket.gethostname(), 4000
+    left = {
+        f"{here}-{ended.pid}": False,
+        f"{here}-{os.getppid()}": True,  # it may be writing
+        "elsewhere-1": True,
+        "else-where-2": False,  # too old to be written still
+    }
+    for owner in left:
+        (tmp_path / f"x.ckpt.{owner}.partial").write_bytes(b"half")
+    stat = (tmp_path / "x.ckpt.else-where-2.partial").stat()
+    os.utime(tmp_path / "x.ckpt.else-where-2.partial", (stat.st_atime - old, stat.st_mtime - old))
+    (tmp_path / "y.ckpt.elsewhere-1.partial").write_bytes(b"of another")
+    AtomicCheckpointIO().save_checkpoint({}, tmp_path / "x.ckpt")
+    kept = {f"x.ckpt.{owner}.partial" for owner, stays in left.items() if stays}
+    assert {path.name for path in tmp_path.iterdir()} == kept | {"x.ckpt", "y.ckpt.elsewhere-1.partial"}

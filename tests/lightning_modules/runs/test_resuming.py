@@ -1,22 +1,17 @@
 """Which checkpoint a training goes on from, and whether anything is left of it."""
 
-import os
 from pathlib import Path
 
 import pytest
 from jsonargparse import Namespace
 
+from lightning_modules.runs import resuming
 from lightning_modules.runs.resuming import check_something_is_left, check_state_of_training, named_checkpoint
 
 
-def test_last_is_the_newest_of_the_runs_own(tmp_path):
-    assert named_checkpoint("last", tmp_path, "fit") is None
-    folder = tmp_path / "checkpoints"
-    folder.mkdir()
-    for age, name in enumerate(["last.ckpt", "last-v1.ckpt", "lasting value.ckpt", "best.ckpt", "last.ckpt.partial"]):
-        (folder / name).touch()
-        os.utime(folder / name, (age, age))
-    assert named_checkpoint("last", tmp_path, "fit") == folder / "last-v1.ckpt"
+def test_last_is_the_newest_whole_checkpoint_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(resuming, "newest_checkpoint", lambda folder: folder / "newest.ckpt")  # see test_newest.py
+    assert named_checkpoint("last", tmp_path, "fit") == tmp_path / "newest.ckpt"
     assert named_checkpoint("x/y.ckpt", tmp_path, "fit") == Path("x/y.ckpt")
     assert named_checkpoint(None, tmp_path, "test") is None
     assert named_checkpoint("hpc", tmp_path, "fit") is None
