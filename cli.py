@@ -23,7 +23,7 @@ from lightning_modules.callbacks.progress import StepProgressBar
 from lightning_modules.command_line.monitors import check_monitors
 from lightning_modules.command_line.parsers import CommandParser
 from lightning_modules.command_line.settings_check import check_seed, check_settings
-from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.runs.checkpoint_io import with_atomic_checkpoints
 from lightning_modules.runs.class_counts import fill_class_count
 from lightning_modules.runs.folder import (
     CHECKPOINT_FOLDER,
@@ -133,8 +133,7 @@ class PlumblineCLI(LightningCLI):
         if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(StepProgressBar())
         kwargs["callbacks"] = [*callbacks, FinalWeights(), ExactResume(), self.folder]
-        if config.trainer.plugins is None:
-            kwargs["plugins"] = [AtomicCheckpointIO()]
+        kwargs["plugins"] = with_atomic_checkpoints(self._get(self.config_init, "trainer").plugins)
         if config.trainer.logger in {None, True} and not config.trainer.fast_dev_run:
             kwargs["logger"] = run_loggers(config, self.run_dir, job_type=str(self.subcommand))
         return super().instantiate_trainer(**kwargs)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from lightning_modules.runs.loading import CheckpointError
@@ -83,6 +84,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if Path(path).is_file() and not is_whole(Path(path)):
             raise CheckpointError(f"checkpoint '{path}' is damaged: its bytes do not match its checksum")
         return super().load_checkpoint(path, map_location, weights_only)
+
+
+def with_atomic_checkpoints(plugins: Any) -> list[Any]:
+    """The plugins of a trainer with :class:`AtomicCheckpointIO`, unless one of them writes checkpoints itself.
+
+    Args:
+        plugins: The plugins of a configuration: None, one, or a list.
+    """
+    given = [] if plugins is None else list(plugins) if isinstance(plugins, list | tuple) else [plugins]
+    return given if any(isinstance(plugin, CheckpointIO) for plugin in given) else [*given, AtomicCheckpointIO()]
 
 
 def why_unusable(checkpoint: dict[str, Any]) -> str | None:

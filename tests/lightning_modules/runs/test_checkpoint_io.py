@@ -9,8 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from lightning_modules.runs.checkpoint_io import HALF_STEP, STATE_KEY, AtomicCheckpointIO
+from lightning_modules.runs.checkpoint_io import (
+    HALF_STEP,
+    STATE_KEY,
+    AtomicCheckpointIO,
+    with_atomic_checkpoints,
+)
 
 
 def test_what_is_written_is_read_and_nothing_else_is_left(tmp_path):
@@ -121,3 +128,12 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     AtomicCheckpointIO().save_checkpoint({}, tmp_path / "x.ckpt")
     kept = {f"x.ckpt.{owner}.partial" for owner, stays in left.items() if stays}
     assert {path.name for path in tmp_path.iterdir()} == kept | {"x.ckpt", "y.ckpt.elsewhere-1.partial"}
+
+
+def test_plugins_of_ones_own_keep_atomic_checkpoints_unless_they_write_themselves():
+    slurm, own = SLURMEnvironment(), TorchCheckpointIO()
+    for plugins, others in ((None, []), (slurm, [slurm]), ([slurm], [slurm])):
+        *kept, last = with_atomic_checkpoints(plugins)
+        assert kept == others
+        assert isinstance(last, AtomicCheckpointIO)
+    assert with_atomic_checkpoints([slurm, own]) == [slurm, own]
