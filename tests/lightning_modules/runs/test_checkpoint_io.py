@@ -137,3 +137,28 @@ def test_plugins_of_ones_own_keep_atomic_checkpoints_unless_they_write_themselve
         assert kept == others
         assert isinstance(last, AtomicCheckpointIO)
     assert with_atomic_checkpoints([slurm, own]) == [slurm, own]
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_the_old_checkpoint(tmp_path):
+    script = f"""
+import os, signal, torch
+from lightning_modules.runs import checkpoint_io
+io = checkpoint_io.AtomicCheckpointIO()
+io.save_checkpoint({{"w": torch.ones(4)}}, "{tmp_path}/x.ckpt")
+write = checkpoint_io.SealingWriter.write
+def killed(self, data):
+    write(self, data[: len(data) // 2])
+    if len(data) > 100_000:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(self, data[len(data) // 2 :])
+checkpoint_io.SealingWriter.write = killed
+io.save_checkpoint({{"w": torch.zeros(100_000)}}, "{tmp_path}/x.ckpt")
+"""
+    root = __file__.rsplit("/tests/", 1)[0]
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, check=False)
+    assert done.returncode == -9
+    assert torch.load(tmp_path / "x.ckpt", weights_only=True)["w"].tolist() == [1, 1, 1, 1]
+    assert len(list(tmp_path.iterdir())) == 2
+    AtomicCheckpointIO().save_checkpoint({"w": torch.full((2,), 5.0)}, tmp_path / "x.ckpt")
+    assert torch.load(tmp_path / "x.ckpt", weights_only=True)["w"].tolist() == [5, 5]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.ckpt"]
