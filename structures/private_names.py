@@ -6,7 +6,7 @@ import Lightning.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jsonargparse
@@ -145,7 +145,7 @@ def version_of(tensor: Tensor) -> int:
     return tensor._version
 
 
-def copy_tensors(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+def copy_tensors(targets: list[Tensor], sources: list[Tensor]) -> None:
     """Copy each source into its target, in few operations on a GPU."""
     if targets:
         torch._foreach_copy_(targets, sources)

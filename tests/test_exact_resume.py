@@ -75,7 +75,7 @@ def test_an_interrupted_paper_goes_on_exactly(words, experiment, tmp_path, monke
         if self.global_step in fails:  # the batch norms have seen the batch
             fails.remove(self.global_step)
             raise StoppedError
-        losses.setdefault(self.global_step, []).append(float(loss))
+        losses.setdefault(self.global_step, []).append(float(loss.detach()))
         return loss
 
     monkeypatch.setattr(PaperModule, "training_step", training_step)

@@ -32,9 +32,12 @@ class BufferCopies:
     @torch.no_grad()
     def update(self) -> None:
         """Copy every buffer that was changed or replaced since the last call."""
-        targets, sources = [], []
+        targets: list[Tensor] = []
+        sources: list[Tensor] = []
         for full_name, buffers, name in self._owners:
             buffer = buffers[name]
+            if buffer is None:
+                continue
             seen = (id(buffer), version_of(buffer))
             if self._seen.get(full_name) == seen and name not in _CHANGED_UNSEEN:
                 continue

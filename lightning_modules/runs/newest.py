@@ -33,7 +33,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
         CheckpointError: If it has checkpoints, but all of them are damaged.
     """
     found = [path for path in (folder / CHECKPOINT_FOLDER).glob("*.ckpt") if path.is_file()]
-    damaged = []
+    damaged: list[Path] = []
     # Of equal steps the last written comes first; so does a file whose step cannot be read, so that it is named.
     for step, _, path in sorted(map(_ranked, [*found, *requeue_files(folder)]), reverse=True):
         if step == _NOT_RESUMABLE:

@@ -8,6 +8,7 @@ HARMLESS_WARNINGS = (
     "Experiment logs directory .* exists",  # the old file has been renamed
     "The dirpath has changed from .*",  # a checkpoint of another run is loaded
     "Checkpoint directory .* exists and is not empty",  # checkpoints of an earlier training have been renamed
+    "You're resuming from a checkpoint that ended before the epoch ended .*",  # see datamodules/loading/resume.py
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # inside lightning
 )
 
