@@ -2,11 +2,13 @@
 
 import abc
 import os
-from typing import Any
+from collections.abc import Sized
+from typing import Any, cast
 
 import cv2
 import lightning
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -172,8 +174,13 @@ class LoaderDataModule(ProjectDataModule, abc.ABC):
             world_size=world_size,
             epoch=epoch,
             skip_batches=skip_batches,
+            order=self._training_order,
         )
         return self._make_loader(dataset, sampler)
+
+    def _training_order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Return the global order of the training samples of an epoch, a function of (seed, epoch)."""
+        return epoch_order(len(cast(Sized, self._dataset("train"))), seed=self.seed, epoch=epoch)
 
     def val_dataloader(self) -> DataLoader[DepthBatch]:
         """Return the loader of the validation split."""

@@ -1,6 +1,6 @@
 """Samplers whose order is a pure function of (seed, epoch), across ranks and after resuming a run."""
 
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from typing import cast
 
 import numpy as np
@@ -59,6 +59,7 @@ class TrainSampler(DistributedSampler[tuple[int, int]]):
         world_size: Number of processes.
         epoch: First epoch.
         skip_batches: Batches of the first epoch that were processed before a resume.
+        order: Function of the epoch that returns its global order, a permutation; None uses :func:`epoch_order`.
 
     Raises:
         ValueError: If the data set holds fewer samples than one global batch.
@@ -74,6 +75,7 @@ class TrainSampler(DistributedSampler[tuple[int, int]]):
         world_size: int = 1,
         epoch: int = 0,
         skip_batches: int = 0,
+        order: Callable[[int], npt.NDArray[np.int64]] | None = None,
     ) -> None:
         super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=True, seed=seed, drop_last=True)
         self.size = len(cast(Sized, dataset))
@@ -89,6 +91,7 @@ class TrainSampler(DistributedSampler[tuple[int, int]]):
         self.epoch = epoch
         self.resumed_epoch = epoch
         self.skip_batches = skip_batches
+        self.order = order
 
     def __len__(self) -> int:
         """Return the number of samples of a complete epoch on this rank, also for a resumed epoch."""
@@ -97,8 +100,8 @@ class TrainSampler(DistributedSampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield the ``(epoch, index)`` pairs of this rank in the current epoch."""
         epoch = self.epoch
-        order = epoch_order(self.size, seed=self.seed, epoch=epoch)[: self.batches * self.batch_size * self.world_size]
-        share = order[self.rank :: self.world_size]
+        order = epoch_order(self.size, seed=self.seed, epoch=epoch) if self.order is None else self.order(epoch)
+        share = order[: self.batches * self.batch_size * self.world_size][self.rank :: self.world_size]
         skipped = self.skip_batches * self.batch_size if epoch == self.resumed_epoch else 0
         for index in share[skipped:].tolist():
             yield epoch, index
