@@ -76,6 +76,9 @@ predict: needs-CKPT needs-IN needs-OUT $(STAMP) ## depth, instances or classes o
 data: data-exists $(STAMP) ## make the embedded data set, or check another: [DATA= ROOT=] (training makes a missing one itself)
 	$(BIN)/python -m tools.make_data $(DATA_ARGS) $(ARGS)
 
+shards: data-exists needs-DATA needs-OUT $(STAMP) ## a data set as compressed streams for clusters: DATA= OUT=folder [ROOT=] [ARGS="--workers 8"]
+	$(BIN)/python -m tools.shards $(DATA_ARGS) --out $(call quote,$(OUT)) $(ARGS)
+
 test: $(STAMP) ## all tests but the slow ones and those of the GPU
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
@@ -113,4 +116,4 @@ instances-exist:
 needs-%:
 	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)
 
-.PHONY: help setup doctor train ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco calibrate vanishing evaluate predict data test test-all lint bench clean experiment-exists ablation-exists data-exists instances-exist
+.PHONY: help setup doctor train ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco calibrate vanishing evaluate predict data shards test test-all lint bench clean experiment-exists ablation-exists data-exists instances-exist

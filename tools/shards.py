@@ -140,14 +140,14 @@ def main(args: list[str] | None = None) -> int:
     """
     parser = data_parser("tools.shards", __doc__)
     parser.add_argument("--out", type=str, required=True, help="folder of the shards, new or left by an interruption")
-    parser.add_argument("--shard_mb", type=float, default=64.0, help="largest size of a shard in 1e6 bytes")
+    parser.add_argument("--shard-mb", type=float, default=64.0, help="largest size of a shard in 1e6 bytes")
     parser.add_argument("--reduced", type=bool, default=False, help="store frames as the data module downsamples them")
     parser.add_argument("--workers", type=int, default=0, help="processes that read and encode samples")
 
     def work(options: Any) -> int:
         if not 0 < options.shard_mb <= LARGEST_SHARD_MB or options.workers < 0:
             sys.stderr.write(
-                f"error: --shard_mb is {options.shard_mb:g} and --workers {options.workers}, but a shard has up to "
+                f"error: --shard-mb is {options.shard_mb:g} and --workers {options.workers}, but a shard has up to "
                 f"{LARGEST_SHARD_MB:g} MB and workers are at least 0\n"
             )
             return 2

@@ -17,6 +17,10 @@ from typing import Any
 from datamodules.rooms.make_store import default_root
 
 
+ATTEMPTS = 8
+"""Attempts to fetch a file from S3, with growing pauses: a server that restarts within a minute is waited for."""
+
+
 def is_remote(root: str) -> bool:
     """Whether a folder is an address in object storage."""
     return "://" in root
@@ -110,7 +114,7 @@ class Storage:
                 raise ImportError(
                     f"Reading {self.root} needs litdata, which is not installed: pip install -e '.[shards]'."
                 ) from error
-            self._client = get_downloader(self.root, str(self.cache), [])
+            self._client = get_downloader(self.root, str(self.cache), [], _client_options(self.root))
             self._client_process = os.getpid()
         try:
             self._client.download_fileobj(self.where(name), file)
@@ -142,6 +146,15 @@ class Storage:
             if path != keep:
                 path.unlink(missing_ok=True)  # a process that is reading it keeps its content
                 total -= size
+
+
+def _client_options(root: str) -> dict[str, Any]:
+    """Return options of S3 with a bounded number of attempts; litdata's own 1,000 hide a wrong address for hours."""
+    if not root.startswith("s3://"):
+        return {}
+    from botocore.config import Config
+
+    return {"config": Config(retries={"max_attempts": ATTEMPTS, "mode": "standard"}, connect_timeout=10)}
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Shards in S3-compatible object storage: the batches of the local folder, through a cache of limited size."""
 
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     client = boto3.client("s3")
+    urllib.request.urlopen(
+        f"http://{host}:{port}/moto-api/reset", data=b""
+    )  # servers of one process share their content
     client.create_bucket(Bucket="data")
     yield client
     server.stop()
@@ -105,6 +109,6 @@ def test_a_server_that_does_not_answer_is_one_sentence(tmp_path: Path, monkeypat
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr("datamodules.shards.storage.ATTEMPTS", 1)
     with pytest.raises(OSError, match=r"s3://data/set/shards.json cannot be fetched .*AWS_ENDPOINT_URL"):
         Storage("s3://data/set", cache_folder=str(tmp_path)).path("shards.json")
