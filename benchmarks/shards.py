@@ -9,22 +9,30 @@ matter little.
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import skimage.data
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from datamodules.rooms.datamodule import RoomsDataModule
 from datamodules.samples.frame import Frame, default_intrinsics
-from datamodules.shards.items import decode_frame, encode_frame
+from datamodules.samples.instance_frame import InstanceFrame
+from datamodules.shards.items import decode_frame, decode_instances, encode_frame, encode_instances
+from structures.instances import Truth
 
-SECONDS = 1.0
+SECONDS = 0.5
 """Processor time that each measurement takes at least."""
+
+
+NOTHING = np.zeros(0)
 
 
 class Cost(NamedTuple):
@@ -47,18 +55,23 @@ def photograph(height: int = 480, width: int = 640) -> Frame:
     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     depth = cv2.resize(depth.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
     metres = (np.round(depth * 1000).astype(np.uint16) / np.float32(1000)).astype(np.float32)
-    return Frame(image=image, depth=metres, K=default_intrinsics(width=width, height=height), name="motorcycle")
+    return Frame(
+        image=image, depth=metres, K=default_intrinsics(width=width, height=height), name=f"motorcycle_{width}"
+    )
 
 
-def pictures(height: int = 480, width: int = 578) -> list[Frame]:
-    """Return photographs without depth, at the mean size of COCO's."""
+def pictures(height: int = 484, width: int = 578) -> list[InstanceFrame]:
+    """Return photographs without objects, at the mean size of COCO's."""
     found = [skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea(), skimage.data.rocket()]
     found.append(skimage.data.stereo_motorcycle()[0])
-    depth = np.zeros((height, width), dtype=np.float32)
-    K = default_intrinsics(width=width, height=height)
     return [
-        Frame(
-            image=cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), depth=depth, K=K, name=str(number)
+        InstanceFrame(
+            image=cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA),
+            boxes=np.zeros((0, 4), dtype=np.float32),
+            labels=np.zeros(0, dtype=np.int64),
+            name=str(number),
+            image_id=number,
+            original_size=(height, width),
         )
         for number, image in enumerate(found)
     ]
@@ -73,19 +86,28 @@ def rooms(root: str | None = None, count: int = 40) -> list[Callable[[], Frame]]
     return [lambda k=k: source.read(k) for k in np.linspace(0, len(source) - 1, count).astype(int).tolist()]
 
 
-def cost(what: str, readers: Iterable[Callable[[], Frame]]) -> Cost:
+def cost(what: str, readers: Iterable[Callable[[], Frame | InstanceFrame]]) -> Cost:
     """Measure the frames of some readers."""
     readers = list(readers)
     frames = [read() for read in readers]
-    encoded = [encode_frame(frame) for frame in frames]
+    encoded = [_encode(frame) for frame in frames]
+    decode = decode_frame if isinstance(frames[0], Frame) else partial(decode_instances, masks=False)
     return Cost(
         what,
-        plain_bytes=int(np.mean([frame.image.nbytes + frame.depth.nbytes for frame in frames])),
+        plain_bytes=int(np.mean([frame.image.nbytes + getattr(frame, "depth", NOTHING).nbytes for frame in frames])),
         stored_bytes=float(np.mean([len(data) for data in encoded])),
-        encode_s=_seconds([lambda frame=frame: encode_frame(frame) for frame in frames]),
-        decode_s=_seconds([lambda data=data: decode_frame(data) for data in encoded]),
+        encode_s=_seconds([partial(_encode, frame) for frame in frames]),
+        decode_s=_seconds([partial(decode, data) for data in encoded]),
         reference_s=_seconds(readers),
     )
+
+
+def _encode(frame: Frame | InstanceFrame) -> bytes:
+    if isinstance(frame, Frame):
+        return encode_frame(frame)
+    no = torch.zeros(0, dtype=torch.bool)
+    truth = Truth(boxes=torch.zeros(0, 4), labels=no.long(), crowd=no, ignored=no, area=no.double(), masks=None)
+    return encode_instances(frame, truth)
 
 
 def _seconds(calls: list[Callable[[], object]]) -> float:
@@ -100,23 +122,23 @@ def _seconds(calls: list[Callable[[], object]]) -> float:
     return (time.process_time() - began) / count
 
 
-def _from_files(frames: list[Frame], folder: Path) -> list[Callable[[], Frame]]:
+def _from_files(frames: Sequence[Frame | InstanceFrame], folder: Path) -> list[Callable[[], Frame | InstanceFrame]]:
     """Return functions that read frames from a JPEG and, with depth, a 16-bit PNG, as data sets store them."""
-    readers: list[Callable[[], Frame]] = []
+    readers: list[Callable[[], Frame | InstanceFrame]] = []
     for frame in frames:
         cv2.imwrite(str(folder / f"{frame.name}.jpg"), frame.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-        if frame.depth.any():
+        if isinstance(frame, Frame):
             cv2.imwrite(str(folder / f"{frame.name}.png"), np.round(frame.depth * 1000).astype(np.uint16))
-
-        def read(frame: Frame = frame) -> Frame:
-            image = cv2.imread(str(folder / f"{frame.name}.jpg"))
-            depth = frame.depth
-            if depth.any():
-                depth = cv2.imread(str(folder / f"{frame.name}.png"), cv2.IMREAD_UNCHANGED) / np.float32(1000)
-            return Frame(image=image[..., ::-1], depth=depth, K=frame.K, name=frame.name)
-
-        readers.append(read)
+        readers.append(partial(_read_files, frame, folder))
     return readers
+
+
+def _read_files(frame: Frame | InstanceFrame, folder: Path) -> Frame | InstanceFrame:
+    image = np.ascontiguousarray(cv2.imread(str(folder / f"{frame.name}.jpg"))[..., ::-1])
+    if not isinstance(frame, Frame):
+        return replace(frame, image=image)
+    depth = cv2.imread(str(folder / f"{frame.name}.png"), cv2.IMREAD_UNCHANGED) / np.float32(1000)
+    return replace(frame, image=image, depth=depth)
 
 
 def main(root: str | None = None) -> int:

@@ -28,7 +28,7 @@ def shard_order(shards: Index, *, lanes: int, block: int, seed: int, epoch: int)
         int64 ``(n,)``, a permutation of ``0 .. n - 1``.
 
     >>> shard_order(np.array([0, 0, 0, 1, 1, 1]), lanes=2, block=3, seed=0, epoch=0) // 3
-    array([1, 0, 1, 0, 1, 0])
+    array([0, 1, 0, 1, 0, 1])
     """
     generator = np.random.default_rng((SHARD_ORDER_STREAM, seed, epoch))
     present, number = np.unique(shards, return_inverse=True)

@@ -16,7 +16,6 @@ from typing import Any
 
 from datamodules.rooms.make_store import default_root
 
-
 ATTEMPTS = 8
 """Attempts to fetch a file from S3, with growing pauses: a server that restarts within a minute is waited for."""
 
