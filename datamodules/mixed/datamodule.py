@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from datamodules.base import DepthDataModule, Split
 from datamodules.loading.samplers import epoch_order, sample_generator
-from datamodules.mixed.joined import JoinedSource, with_default_camera
+from datamodules.mixed.joined import JoinedSource, MixedFrames, with_default_camera
 from datamodules.mixed.schedule import Mixture, share_counts
 from datamodules.mixed.sources import ManifestDomain, MixedSource
 from datamodules.mixed.truth import TruthSource, truth_of
@@ -44,7 +44,7 @@ class MixedDataset(DepthDataset):
         self,
         source: FrameSource,
         *,
-        joined: JoinedSource,
+        joined: MixedFrames,
         mixture: Mixture,
         image_size: tuple[int, int],
         augmentation: DepthAugmentation | None = None,

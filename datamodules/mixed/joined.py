@@ -2,12 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from datamodules.mixed.sources import MixedSource
 from datamodules.mixed.truth import TruthSource
 from datamodules.samples.frame import Frame, default_intrinsics
 from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
 from structures.depth_kind import DepthKind
+
+
+class MixedFrames(TruthSource, Protocol):
+    """Interface of the training frames of all sources, in one sequence."""
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """Return the source index of a frame and its position in the source."""
+        ...
 
 
 class JoinedSource:

@@ -126,7 +126,7 @@ def stored_split(dataset: Dataset[Any], *, reduced: bool) -> StoredSplit:
     samples: dict[str, Any] = {}
     if isinstance(dataset, MixedDataset):
         samples = {
-            "sizes": dataset.joined.sizes,
+            "sizes": dataset.mixture.sizes,
             "counts": dataset.mixture.counts,
             "kinds": [int(dataset.joined.kind(index)) for index in range(len(source))],
         }
