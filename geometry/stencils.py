@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from geometry.processes import denominator
+
 
 def at_least_float32(values: Tensor) -> Tensor:
     """Half-precision values converted to float32; float32 and float64 are returned unchanged.
@@ -38,7 +40,10 @@ def fill_outside(values: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over all masked elements.
+    """Mean over all masked elements of the batch, in a training on several processes that of all of them.
+
+    Each process divides its own sum by the count of the global batch over the number of processes, see
+    :mod:`geometry.processes`.
 
     Args:
         values: any shape; arbitrary, also NaN, outside the mask.
@@ -48,7 +53,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
         Scalar in at least float32. An empty mask gives a zero that stays in the graph (its gradient is zero).
     """
     total = at_least_float32(fill_outside(values, mask)).sum()
-    return total / mask.sum().clamp(min=1)
+    return total / denominator(mask.sum())
 
 
 def masked_mean_per_image(values: Tensor, mask: Tensor) -> Tensor:

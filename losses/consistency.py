@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geometry.alignment import scale_and_shift
+from geometry.processes import mean_over_processes, n_processes
 from geometry.stencils import (
     at_least_float32,
     fill_outside,
@@ -67,6 +68,8 @@ def spread_difference(a: Tensor, b: Tensor, *, mask: Tensor) -> Tensor:
     median = fill_outside(median, usable, 1.0)
     error = fill_outside(masked_mean_per_image((a - b).abs(), mask) / median, usable).sum()
     spread = fill_outside(masked_deviation_per_image(b, mask) / median, usable).sum()
+    if n_processes() > 1:
+        error, spread = mean_over_processes(torch.stack([error, spread])).unbind()
     return error / fill_outside(spread, ~(spread <= 0), 1.0)
 
 
@@ -175,7 +178,9 @@ def signed_inconsistency(slopes: Tensor, *, limit: float = 2.0) -> Tensor:
     if not limit > 0:
         raise ValueError(f"limit is {limit}, but it must be positive.")
     slope = (limit * (at_least_float32(slopes) / limit).tanh()).mean(dim=0)
-    count = len(slope)
-    if count == 1:
-        return slope.square().sum()
-    return (slope.sum().square() - slope.square().sum()) / (count * (count - 1))
+    total, squares, count = slope.sum(), slope.square().sum(), len(slope)
+    if n_processes() > 1:
+        means = mean_over_processes(torch.stack([total, squares, total.new_tensor(float(count))]))
+        total, squares, number = (n_processes() * means).unbind()
+        return (total.square() - squares) / (number * (number - 1))
+    return squares if count == 1 else (total.square() - squares) / (count * (count - 1))

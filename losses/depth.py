@@ -8,6 +8,7 @@ gives a zero that stays in the graph. Shapes that differ and a mask that is not 
 import torch
 from torch import Tensor
 
+from geometry.processes import max_over_processes, mean_over_processes
 from geometry.stencils import (
     fill_outside,
     forward_differences,
@@ -35,7 +36,7 @@ def rmse(prediction: Tensor, *, target: Tensor, mask: Tensor) -> Tensor:
 
     At an error of exactly zero, where the root has no derivative, the gradient is zero.
     """
-    squared = mse(prediction, target=target, mask=mask)
+    squared = mean_over_processes(mse(prediction, target=target, mask=mask))
     exact = squared == 0
     return torch.where(exact, squared, fill_outside(squared, ~exact, 1.0).sqrt())
 
@@ -62,7 +63,8 @@ def berhu(prediction: Tensor, *, target: Tensor, mask: Tensor, threshold_fractio
         raise ValueError(f"threshold_fraction is {threshold_fraction}, but it must be positive.")
     prediction, target = prepare(prediction, target, mask)
     residual = (prediction - target).abs()
-    threshold = threshold_fraction * residual.detach().max() if residual.numel() else residual.new_zeros(())
+    largest = residual.detach().max() if residual.numel() else residual.new_zeros(())
+    threshold = threshold_fraction * max_over_processes(largest)
     # With c = 0 every residual is 0 and in the linear branch; a divisor of 0 would still make its gradient NaN.
     divisor = 2 * fill_outside(threshold, threshold > 0, 1.0)
     quadratic = (residual.square() + threshold.square()) / divisor

@@ -2,8 +2,8 @@
 
 Arguments hold all locations of the batch, in any shape ``(...)``. Locations that are not positive are excluded by masks
 or weights instead of indexing, which would synchronise the GPU. A box is given by the distances
-``(left, top, right, bottom)`` from the location to its sides, in units of the level's stride. A normaliser is a scalar
-tensor, which is averaged over processes.
+``(left, top, right, bottom)`` from the location to its sides, in units of the level's stride. Sums are divided by counts
+of the batch of all processes, see :mod:`geometry.processes`.
 """
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
+from geometry.processes import denominator
 from geometry.stencils import at_least_float32, fill_outside
 
 LEAST_SUM = 1e-6
@@ -23,7 +24,7 @@ def focal_loss(logits: Tensor, *, labels: Tensor, n_positives: Tensor, alpha: fl
     Args:
         logits: ``(..., C)``.
         labels: int64 ``(...)``, 1 to C, 0 for background.
-        n_positives: scalar, number of positive locations; clamped to at least 1.
+        n_positives: scalar, number of positive locations of this process; at least 1 over all.
         alpha: weight of positives; negatives have ``1 - alpha``.
         gamma: exponent of the error, which reduces the weight of easy examples.
 
@@ -42,7 +43,7 @@ def focal_loss(logits: Tensor, *, labels: Tensor, n_positives: Tensor, alpha: fl
     classes = torch.arange(1, logits.shape[-1] + 1, device=labels.device)
     target = (labels.unsqueeze(-1) == classes).to(logits.dtype)
     total = sigmoid_focal_loss(logits, target, alpha=alpha, gamma=gamma, reduction="sum")
-    return total / n_positives.clamp(min=1)
+    return total / denominator(n_positives)
 
 
 def box_overlaps(ltrb: Tensor, *, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,8 +83,8 @@ def giou_loss(ltrb: Tensor, *, target: Tensor, weights: Tensor, normaliser: Tens
         target: ``(..., 4)``, positive where the weight is; arbitrary elsewhere.
         weights: ``(...)``: for positive locations their centerness, or 1 if the box quality is the IoU; 0 for all
             others.
-        normaliser: scalar, the sum of the weights averaged over processes, or the number of positives; None is the sum
-            of these weights. Clamped to at least 1e-6.
+        normaliser: scalar, what the sum is divided by, such as the number of positive locations; None is the sum of
+            these weights. At least 1e-6 over all processes.
 
     Returns:
         Scalar in at least float32; if all weights are 0, a zero that stays in the graph.
@@ -103,7 +104,7 @@ def giou_loss(ltrb: Tensor, *, target: Tensor, weights: Tensor, normaliser: Tens
     )
     weights = at_least_float32(weights)
     total = weights.sum() if normaliser is None else normaliser
-    return (weights * (1 - giou)).sum() / total.clamp(min=LEAST_SUM)
+    return (weights * (1 - giou)).sum() / denominator(total, least=LEAST_SUM)
 
 
 def quality_loss(logits: Tensor, *, target: Tensor, positive: Tensor, n_positives: Tensor) -> Tensor:
@@ -114,7 +115,7 @@ def quality_loss(logits: Tensor, *, target: Tensor, positive: Tensor, n_positive
         target: ``(...)`` in [0, 1], the centerness (``losses/fcos_targets.py``) or the IoU of :func:`box_overlaps`; no
             gradient flows to it.
         positive: bool ``(...)``.
-        n_positives: scalar, number of positive locations; clamped to at least 1.
+        n_positives: scalar, number of positive locations of this process; at least 1 over all.
 
     Returns:
         Scalar in at least float32: sum divided by ``n_positives``; without positives a zero that stays in the graph.
@@ -130,7 +131,7 @@ def quality_loss(logits: Tensor, *, target: Tensor, positive: Tensor, n_positive
     logits = at_least_float32(logits)
     target = fill_outside(target.detach().to(logits.dtype), positive)
     errors = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return fill_outside(errors, positive).sum() / n_positives.clamp(min=1)
+    return fill_outside(errors, positive).sum() / denominator(n_positives)
 
 
 def _area(ltrb: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ whole batch, as the released codes do; ``losses/by_kind.py`` normalises each ima
 import torch
 from torch import Tensor
 
+from geometry.processes import denominator
 from geometry.stencils import fill_outside, forward_differences, neighbour_masks, strided_pyramid
 
 
@@ -32,21 +33,35 @@ def gradient_matching_per_image(
         ValueError: if ``scales`` is below 1.
     """
     loss = residual.new_zeros(len(residual))
+    for total, count in _sums(residual, mask, scales=scales, spacing=spacing, per_pair=per_pair):
+        loss = loss + total / count.clamp(min=1)
+    return loss
+
+
+def _sums(
+    residual: Tensor, mask: Tensor, *, scales: int, spacing: int, per_pair: bool
+) -> list[tuple[Tensor, Tensor]]:
+    """Sum of the absolute differences ``(B,)`` and what it is divided by ``(B,)``, for every scale."""
+    sums = []
     for level, level_mask in zip(strided_pyramid(residual, scales), strided_pyramid(mask, scales), strict=True):
         pair_masks = neighbour_masks(level_mask, spacing=spacing)
         total = residual.new_zeros(len(residual))
         for difference, both in zip(forward_differences(level, spacing=spacing), pair_masks, strict=True):
             total = total + fill_outside(difference.abs(), both).flatten(1).sum(dim=1)
         counted = pair_masks if per_pair else (level_mask,)
-        count = torch.stack([part.flatten(1).sum(dim=1) for part in counted]).sum(dim=0)
-        loss = loss + total / count.clamp(min=1)
-    return loss
+        sums.append((total, torch.stack([part.flatten(1).sum(dim=1) for part in counted]).sum(dim=0)))
+    return sums
 
 
 def gradient_matching(
     residual: Tensor, mask: Tensor, *, scales: int, spacing: int = 1, per_pair: bool = False
 ) -> Tensor:
-    """:func:`gradient_matching_per_image` with the sums and counts of the whole batch; a scalar."""
+    """:func:`gradient_matching_per_image` with the sums and counts of the whole batch, over all processes; a scalar."""
     # The images become the channels of a single one.
     whole, whole_mask = residual.flatten(0, 1).unsqueeze(0), mask.flatten(0, 1).unsqueeze(0)
-    return gradient_matching_per_image(whole, whole_mask, scales=scales, spacing=spacing, per_pair=per_pair).squeeze(0)
+    sums = _sums(whole, whole_mask, scales=scales, spacing=spacing, per_pair=per_pair)
+    counts = denominator(torch.cat([count for _, count in sums]))
+    loss = residual.new_zeros(())
+    for (total, _), count in zip(sums, counts, strict=True):
+        loss = loss + total.squeeze(0) / count
+    return loss

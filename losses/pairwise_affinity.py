@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from geometry.boxes import NEIGHBOUR_OFFSETS, neighbours
+from geometry.processes import denominator
 from geometry.stencils import at_least_float32, fill_outside
 
 PairGate = Literal["colour", "depth", "both"]
@@ -220,6 +221,8 @@ def pairwise_loss(
 ) -> Tensor:
     """``sum(w l) / max(sum(w), 1)`` over all instances, pixels and neighbours, ``w`` counting pixels in the box.
 
+    In a training on several processes ``sum(w)`` is that of all of them, see :mod:`geometry.processes`.
+
     ``l = -log(m_i m_j + (1 - m_i) (1 - m_j))`` with ``m`` the sigmoid of the logits is minus the log-probability that
     both ends of a pair lie on one side, and 0 for neighbours outside of the image (BoxInst, eq. 5 to 7). Each pair is
     visited once for both of its ends, and its gradient is summed up in the forward pass, so that nothing of the size
@@ -300,7 +303,7 @@ class _PairwiseLoss(torch.autograd.Function):
             count += chunk_weights.count_nonzero() if weights.dtype == torch.bool else chunk_weights.sum()
             chunk_gradient = None if gradient is None else gradient[chunk, 0]
             total += _pair_losses(logits[chunk, 0], chunk_weights, chunk_gradient, dilation)
-        count = count.clamp_(min=1)
+        count = denominator(count)
         if gradient is not None:
             ctx.save_for_backward(gradient, count)
         return total / count

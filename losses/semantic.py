@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from geometry.processes import denominator
 from geometry.stencils import at_least_float32
 
 
@@ -40,4 +41,4 @@ def proxy_cross_entropy(logits: Tensor, *, labels: Tensor, ignore_index: int = 0
                 f"A label is {wrong[0].item()}, but the logits have the classes 0 to {logits.shape[1] - 1}."
             )
     total = F.cross_entropy(at_least_float32(logits), labels, ignore_index=ignore_index, reduction="sum")
-    return total / labelled.sum().clamp(min=1)
+    return total / denominator(labelled.sum())

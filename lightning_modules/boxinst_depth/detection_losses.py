@@ -16,8 +16,8 @@ BoxQuality = Literal["centerness", "iou"]
 def fcos_terms(head: HeadOutputs, targets: FCOSTargets, *, box_quality: BoxQuality = "centerness") -> dict[str, Tensor]:
     """Scalars ``classification``, ``boxes`` and ``quality`` (Tian et al. 2019, https://arxiv.org/abs/1904.01355).
 
-    With ``centerness`` boxes are weighted by their centerness; with ``iou`` all have the same weight. Normalisers are
-    means over processes.
+    With ``centerness`` boxes are weighted by their centerness; with ``iou`` all have the same weight. Sums are
+    divided by counts of all processes.
 
     Args:
         head: Predictions of every location.
@@ -25,27 +25,18 @@ def fcos_terms(head: HeadOutputs, targets: FCOSTargets, *, box_quality: BoxQuali
         box_quality: What the quality branch predicts.
     """
     positive = targets.labels > 0
-    n_positives = mean_over_processes(positive.sum().float())
+    n_positives = positive.sum().float()
     if box_quality == "centerness":
         quality = centerness(targets.ltrb)
         weights = fill_outside(quality, positive)
-        normaliser = mean_over_processes(weights.sum())
+        normaliser = weights.sum()
     else:
         inside = positive.unsqueeze(-1)
         predicted = fill_outside(at_least_float32(head.ltrb.detach()), inside, 1.0)
         quality, _ = box_overlaps(predicted, target=fill_outside(targets.ltrb, inside, 1.0))
-        weights, normaliser = positive.to(quality), n_positives.clamp(min=1)
+        weights, normaliser = positive.to(quality), n_positives
     return {
         "classification": focal_loss(head.logits, labels=targets.labels, n_positives=n_positives),
         "boxes": giou_loss(head.ltrb, target=targets.ltrb, weights=weights, normaliser=normaliser),
         "quality": quality_loss(head.quality, target=quality, positive=positive, n_positives=n_positives),
     }
-
-
-def mean_over_processes(value: Tensor) -> Tensor:
-    """Mean of a scalar over all processes, without gradient."""
-    value = value.detach().clone()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(value)
-        value = value / torch.distributed.get_world_size()
-    return value

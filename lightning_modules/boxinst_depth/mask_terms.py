@@ -1,7 +1,7 @@
 """The loss terms of instance masks, one function each, named as in ``loss_weights``.
 
 Notation: ``m`` is the predicted mask of an instance (the sigmoid of its logits), ``B`` the mask of its box, and ``N``
-the number of supervised instances of the batch. Every term is a mean over all N instances, supervised by their box or
+the number of supervised instances of the batch, that of all processes in a training on several. Every term is a mean over all N instances, supervised by their box or
 by their mask, so that with mixed supervision all instances have the same weight.
 
 Equations of BoxInst: https://arxiv.org/abs/2012.02310. Depth terms and distillation: https://arxiv.org/abs/2403.01214.
@@ -9,9 +9,11 @@ Equations of BoxInst: https://arxiv.org/abs/2012.02310. Depth terms and distilla
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from geometry.masks import sample_at_stride
+from geometry.processes import denominator, n_processes, sum_over_processes
 from lightning_modules.boxinst_depth.self_distillation import PseudoMasks
 from losses.depth_in_boxes import depth_regression_loss
 from losses.dice import dice_loss
@@ -30,19 +32,35 @@ class PredictedMasks(NamedTuple):
     """int64 ``(M,)``, index of each instance within its image."""
     box_masks: Tensor
     """bool ``(M, 1, h, w)``, the pixels of each instance's box."""
-    total: int
-    """N, at least 1."""
+    total: int | Tensor
+    """N, at least 1. In a training on several processes, N of all of them divided by their number."""
 
     @property
-    def share(self) -> float:
+    def share(self) -> float | Tensor:
         """``M / N``, which turns a mean over these instances into their part of the mean over all."""
         return len(self.logits) / self.total
+
+    def share_of_all(self) -> Tensor:
+        """:attr:`share` with the M and N of all processes."""
+        counts = torch.tensor([float(len(self.logits)), float(self.total)], device=self.logits.device)
+        instances, total = sum_over_processes(counts).unbind()
+        return instances / total
 
     def subset(self, index: Tensor) -> "PredictedMasks":
         """The instances of an int64 index; ``total`` stays."""
         return PredictedMasks(
             self.logits[index], self.image[index], self.instance[index], self.box_masks[index], self.total
         )
+
+
+def instance_total(count: int, device: torch.device) -> int | Tensor:
+    """N of :class:`PredictedMasks`: the number itself in a single process, else a float32 scalar.
+
+    Args:
+        count: Number of supervised instances of this process.
+        device: Device of the scalar.
+    """
+    return max(count, 1) if n_processes() == 1 else denominator(torch.tensor(float(count), device=device))
 
 
 def mask_term(masks: PredictedMasks, index: Tensor, truth: Tensor | None, *, stride: int) -> Tensor:
@@ -78,9 +96,11 @@ def pairwise_term(masks: PredictedMasks, *, pairs: Tensor, dilation: int) -> Ten
         pairs: bool ``(B, 8, h, w)``, edges with weight 1, of :func:`losses.pairwise_affinity.pair_weights`.
         dilation: Distance of neighbours.
     """
-    return masks.share * pairwise_loss(
+    loss = pairwise_loss(
         masks.logits, weights=pairs, box_masks=masks.box_masks, image_index=masks.image, dilation=dilation
     )
+    # The loss is a mean over the pairs of all processes, so its part is that of the instances of all processes.
+    return loss * masks.share if n_processes() == 1 else loss * masks.share_of_all()
 
 
 def depth_term(masks: PredictedMasks, predicted_depth: Tensor, *, pseudo_depth: Tensor, valid: Tensor) -> Tensor:
@@ -92,7 +112,7 @@ def depth_term(masks: PredictedMasks, predicted_depth: Tensor, *, pseudo_depth: 
         pseudo_depth: ``(B, 1, h, w)``, ``D`` of each image, inverse depth in [0, 1].
         valid: bool ``(B, 1, h, w)``, where there is pseudo depth.
     """
-    return depth_regression_loss(
+    return masks.share * depth_regression_loss(
         predicted_depth, pseudo_depth=pseudo_depth[masks.image], box_masks=masks.box_masks & valid[masks.image]
     )
 

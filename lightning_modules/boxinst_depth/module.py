@@ -44,12 +44,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from geometry.boxes import box_masks
+from geometry.processes import sum_over_processes
 from geometry.stencils import fill_outside
 from lightning_modules.boxinst_depth.detection_losses import BoxQuality, fcos_terms
 from lightning_modules.boxinst_depth.mask_terms import (
     PredictedMasks,
     depth_term,
     distillation_term,
+    instance_total,
     mask_term,
     pairwise_term,
     projection_term,
@@ -253,7 +255,8 @@ class BoxInstDepth(InstanceSegmentationModule):
         predicted = self.network.masks(outputs, image=image, location=location)
         size = (batch["image"].shape[-2], batch["image"].shape[-1])
         inside = box_masks(batch["boxes"][image, instance], size, stride=stride).unsqueeze(1)
-        masks = PredictedMasks(predicted.logits, image, instance, inside, max(len(image), 1))
+        total = instance_total(len(image), image.device)
+        masks = PredictedMasks(predicted.logits, image, instance, inside, total)
         by_mask = self.mask_supervised(batch)[image]
         full, boxed = by_mask.nonzero().squeeze(1), (~by_mask).nonzero().squeeze(1)
         box_supervised = masks.subset(boxed)
@@ -303,8 +306,9 @@ class BoxInstDepth(InstanceSegmentationModule):
             name: count_pairs(selected, box_masks=masks.box_masks, image_index=masks.image)
             for name, selected in pairs.items()
         }
-        total = torch.stack(list(counts.values())).sum().clamp(min=1)
-        return {name: term * (counts[name] / total) for name, term in terms.items()}
+        selected_pairs = sum_over_processes(torch.stack(list(counts.values())))
+        total = selected_pairs.sum().clamp(min=1)
+        return {name: terms[name] * (count / total) for name, count in zip(counts, selected_pairs, strict=True)}
 
     def similarities(
         self, batch: InstanceBatch, depth: Tensor | None, valid: Tensor | None

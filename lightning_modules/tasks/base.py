@@ -15,6 +15,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from geometry.processes import global_batch, mean_over_processes
 from lightning_modules.schedules import WarmupCosine
 from lightning_modules.tasks.checked import CheckedModule, attached_trainer, save_configuration
 from lightning_modules.tasks.optimisation import Optimisation
@@ -95,19 +96,25 @@ class PaperModule(CheckedModule, ABC):  # abstract, so that its defaults never s
             KeyError: If ``loss_terms`` and ``loss_weights`` do not have the same keys.
             ValueError: If the batch or its images are too small for the network, or do not divide by its strides.
         """
-        with explain_size_errors(batch):
+        with explain_size_errors(batch), global_batch():
             terms = self.loss_terms(batch)
         if terms.keys() != self.loss_weights.keys():
             raise KeyError(
                 f"loss_terms returned {sorted(terms)}, but weights are given for {sorted(self.loss_weights)}"
             )
         loss = torch.stack(list(self.weighted(terms).values())).sum()
-        batch_size = len(batch["image"])
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=batch_size)
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=batch_size)
+        self._log_losses(terms, loss, batch_size=len(batch["image"]))
         # Kept for the callback that stops on a non-finite loss: it can then name the term.
         self.last_terms = {name: term.detach() for name, term in terms.items()}
         return loss
+
+    def _log_losses(self, terms: dict[str, Tensor], loss: Tensor, *, batch_size: int) -> None:
+        """Log the terms and the loss of the batch of all processes, which one process alone has only its part of."""
+        values = torch.stack([*(term.detach().float() for term in terms.values()), loss.detach()])
+        with global_batch():
+            *means, mean = mean_over_processes(values)
+        self.log_dict({f"train/{name}": value for name, value in zip(terms, means, strict=True)}, batch_size=batch_size)
+        self.log("train/loss", mean, prog_bar=True, batch_size=batch_size)
 
     def setup(self, stage: str) -> None:
         """Keep 4-D weights channels-last: the same numbers, and a faster step (`make bench`)."""
