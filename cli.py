@@ -3,16 +3,22 @@
 import contextlib
 import os
 import re
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
+
+from lightning_modules.runs.signals import WATCH, Stopped
+from lightning_modules.runs.slurm import is_first_rank
+
+if __name__ == "__main__" or Path(sys.argv[0]).name == "lightning":
+    WATCH.start()  # before the imports below, which take seconds
 
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.base import ProjectDataModule
 from lightning_modules.callbacks.exact_resume import ExactResume
@@ -20,6 +26,7 @@ from lightning_modules.callbacks.final_weights import FinalWeights
 from lightning_modules.callbacks.instance_writer import InstancePredictionWriter
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.callbacks.progress import StepProgressBar
+from lightning_modules.callbacks.stop_signals import StopSignals
 from lightning_modules.command_line.monitors import check_monitors
 from lightning_modules.command_line.parsers import CommandParser
 from lightning_modules.command_line.settings_check import check_seed, check_settings
@@ -29,7 +36,6 @@ from lightning_modules.runs.folder import (
     CHECKPOINT_FOLDER,
     RUN_ID_VARIABLE,
     RunFolder,
-    is_first_rank,
     place_run,
     run_id,
 )
@@ -113,6 +119,7 @@ class PlumblineCLI(LightningCLI):
         try:
             yield
         except BaseException:
+            WATCH.requeue()  # now, as W&B may take longer than SLURM waits
             finish_wandb(self.folder.kept)  # before the folder is removed, as W&B writes to it
             self.folder.leave()
             raise
@@ -132,7 +139,7 @@ class PlumblineCLI(LightningCLI):
                 callback.dirpath = str(self.run_dir / CHECKPOINT_FOLDER)
         if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(StepProgressBar())
-        kwargs["callbacks"] = [*callbacks, FinalWeights(), ExactResume(), self.folder]
+        kwargs["callbacks"] = [*callbacks, FinalWeights(), ExactResume(), StopSignals(), self.folder]
         kwargs["plugins"] = with_atomic_checkpoints(self._get(self.config_init, "trainer").plugins)
         if config.trainer.logger in {None, True} and not config.trainer.fast_dev_run:
             kwargs["logger"] = run_loggers(config, self.run_dir, job_type=str(self.subcommand))
@@ -191,8 +198,14 @@ def main(args: ArgsType = None) -> None:
         args: Arguments in place of ``sys.argv[1:]``.
 
     Raises:
-        SystemExit: 1 with one sentence for bad input, 2 for a bad command line, 143 after SIGTERM.
+        SystemExit: 1 with one sentence for bad input, 2 for a bad command line; after a signal 128 and its number: 143
+            for SIGTERM, 130 for Ctrl-C, 138 for SIGUSR1.
     """
+    with WATCH.command():
+        _run_command(args)
+
+
+def _run_command(args: ArgsType) -> None:
     ignore_harmless_warnings()
     torch.set_flush_denormal(True)  # denormals cost up to 100x on a CPU and carry no information
     torch.set_float32_matmul_precision("high")
@@ -200,36 +213,55 @@ def main(args: ArgsType = None) -> None:
     defaults = {"default_config_files": [str(DEFAULTS)]}
     name = "lightning" if Path(sys.argv[0]).name == "lightning" else "python -m cli"
     try:
-        ignore_tasks_without_srun()
-        os.environ[RUN_ID_VARIABLE] = run_id()  # other ranks inherit this environment
-        PlumblineCLI(
-            PaperModule,
-            ProjectDataModule,
-            parser_class=CommandParser,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            save_config_callback=RunRecord,
-            save_config_kwargs={"overwrite": True},
-            seed_everything_default=0,
-            parser_kwargs={"prog": name} | {command: dict(defaults) for command in LightningCLI.subcommands()},
-            args=args,
-        )
-    except SIGTERMException:
-        # Lightning saves a checkpoint and exits with 0, which a scheduler would read as a finished job.
-        raise SystemExit(128 + signal.SIGTERM) from None
-    except (CheckpointError, MisconfigurationException, ValueError, OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and re.search(r"Connection (closed|reset) by peer", str(error)):
-            raise SystemExit("error: another process of this run has ended; its output gives the reason") from None
-        if isinstance(error, RuntimeError) and not (isinstance(error, NonFiniteLossError) or comes_from_worker(error)):
-            raise  # a bug
-        if os.environ.get("PLUMBLINE_TRACEBACK"):
-            raise
-        raise SystemExit(f"error: {innermost_reason(error)} (PLUMBLINE_TRACEBACK=1 shows where)") from None
+        try:
+            ignore_tasks_without_srun()
+            os.environ[RUN_ID_VARIABLE] = run_id()  # other ranks inherit this environment
+            PlumblineCLI(
+                PaperModule,
+                ProjectDataModule,
+                parser_class=CommandParser,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                save_config_callback=RunRecord,
+                save_config_kwargs={"overwrite": True},
+                seed_everything_default=0,
+                parser_kwargs={"prog": name} | {command: dict(defaults) for command in LightningCLI.subcommands()},
+                args=args,
+            )
+        finally:
+            finish_wandb()
+    except Stopped as stop:
+        _exit_stopped(stop)
+    except Exception as error:
+        if WATCH.received is None:
+            _exit_failed(error)
+        sys.stderr.write(f"{innermost_reason(error)}\n")  # e.g. the signal has reached another process before
+        _exit_stopped(Stopped(WATCH.received))
     finally:
-        finish_wandb()
         if inherited is None:
             os.environ.pop(RUN_ID_VARIABLE, None)
+
+
+def _exit_stopped(stop: Stopped) -> NoReturn:
+    WATCH.requeue()
+    if is_first_rank():
+        sys.stderr.write(f"{stop}\n")
+    raise SystemExit(stop.exit_code) from None
+
+
+def _exit_failed(error: Exception) -> NoReturn:
+    """Exit with one sentence for what a user can mend; raise what is a bug."""
+    known = (CheckpointError, MisconfigurationException, ValueError, OSError, RuntimeError)
+    if not isinstance(error, known):
+        raise error
+    if isinstance(error, RuntimeError) and re.search(r"Connection (closed|reset) by peer", str(error)):
+        raise SystemExit("error: another process of this run has ended; its output gives the reason") from None
+    if isinstance(error, RuntimeError) and not (isinstance(error, NonFiniteLossError) or comes_from_worker(error)):
+        raise error
+    if os.environ.get("PLUMBLINE_TRACEBACK"):
+        raise error
+    raise SystemExit(f"error: {innermost_reason(error)} (PLUMBLINE_TRACEBACK=1 shows where)") from None
 
 
 if __name__ == "__main__":

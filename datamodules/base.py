@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.loading.resume import resume_position
 from datamodules.loading.samplers import EvaluationSampler, TrainSampler, epoch_order
+from datamodules.loading.workers import start_worker
 from datamodules.samples.aspect import Aspect, check_aspect
 from datamodules.samples.dataset import DepthDataset, FrameSubset
 from datamodules.samples.downsampled import CroppedSource, DownsampledSource
@@ -46,11 +47,6 @@ def run_seed() -> int:
     if not value.isdecimal():
         raise ValueError(f"The environment variable {SEED_VARIABLE} has to be a non-negative integer, got '{value}'.")
     return int(value)
-
-
-def start_worker(_worker_id: int) -> None:
-    """Disable OpenCV's thread pool in a worker process."""
-    cv2.setNumThreads(0)
 
 
 class ProjectDataModule(lightning.LightningDataModule):

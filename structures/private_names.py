@@ -97,6 +97,21 @@ def last_saved_step(model_checkpoint: Any) -> int:
     return int(model_checkpoint._last_global_step_saved)
 
 
+def mark_as_saved(model_checkpoint: Any, step: int) -> None:
+    """Keep a ``ModelCheckpoint`` from saving at a step."""
+    model_checkpoint._last_global_step_saved = step
+
+
+def leave_signals_alone(trainer: Any) -> None:
+    """Keep a trainer from installing handlers of signals, and from comparing them between processes before a batch."""
+    trainer._signal_connector.register_signal_handlers = _do_nothing
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _do_nothing
+
+
+def _do_nothing() -> None:
+    pass
+
+
 def save_now(model_checkpoint: Any, trainer: Any) -> None:
     """Save a checkpoint through a ``ModelCheckpoint``, as after a validation."""
     model_checkpoint._save_topk_checkpoint(trainer, model_checkpoint._monitor_candidates(trainer))

@@ -7,9 +7,9 @@ import sys
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_modules.callbacks.saving import model_checkpoints, save_last
+from lightning_modules.runs.signals import Stopped
 from structures.private_names import SAVE_ON_TRAIN_EPOCH_END, last_batch_is_ready, may_stop_early, validation_is_due
 
 
@@ -50,13 +50,13 @@ class FinalWeights(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Let a failing process save and end without the others, which wait for it inside a step."""
-        if trainer.world_size == 1 or isinstance(exception, SIGTERMException | KeyboardInterrupt):
+        if trainer.world_size == 1 or (isinstance(exception, Stopped) and exception.agreed):
             return
         trainer.strategy.barrier = lambda *_: None  # type: ignore[method-assign]
         launcher = trainer.strategy.launcher
         if launcher is not None:
             launcher.kill(signal.SIGKILL)
-        atexit.register(_leave)
+        atexit.register(_leave, exception.exit_code if isinstance(exception, Stopped) else 1)
 
     def _set(self, owner: Any, name: str, value: Any) -> None:
         self._undo.append((owner, name, getattr(owner, name)))
@@ -71,11 +71,11 @@ class FinalWeights(Callback):
             sys.stderr.write(f"the last weights, of step {trainer.global_step}, were saved but not validated\n")
 
 
-def _leave() -> None:
+def _leave(exit_code: int) -> None:
     """End a failed process without waiting for the others, as torch does when it closes its connections."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(1)
+    os._exit(exit_code)
 
 
 def _keeps_nothing(trainer: Trainer) -> bool:

@@ -15,6 +15,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from lightning_modules.runs.loading import CheckpointError
 from lightning_modules.runs.sealed_file import SealingWriter, is_whole
+from lightning_modules.runs.signals import WATCH
 
 STATE_KEY = "training_state"
 """Key of a checkpoint for what a training needs beside Lightning's own state, see ``callbacks/exact_resume.py``."""
@@ -53,13 +54,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         remove_abandoned(target)
         partial = target.with_name(f"{target.name}.{_this_process()}{PARTIAL_SUFFIX}")
         try:
-            with partial.open("wb") as file:
-                writer = SealingWriter(file)
-                torch.save(checkpoint, cast(Any, writer))
-                writer.seal()
-            flush_folder(target.parent)
-            partial.replace(target)
-            flush_folder(target.parent)
+            with WATCH.writing():
+                with partial.open("wb") as file:
+                    writer = SealingWriter(file)
+                    torch.save(checkpoint, cast(Any, writer))
+                    writer.seal()
+                flush_folder(target.parent)
+                partial.replace(target)
+                flush_folder(target.parent)
         except BaseException as error:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_modules.runs.slurm import count_of_tasks, started_by_srun, whole_number
+from lightning_modules.runs.slurm import count_of_tasks, is_first_rank, started_by_srun
 
 RUN_ID_VARIABLE = "PLUMBLINE_RUN_ID"
 CHECKPOINT_FOLDER = "checkpoints"
@@ -167,12 +167,6 @@ class RunFolder(Callback):
     def on_predict_batch_start(self, *_: Any) -> None:
         """Note that the run has started."""
         self._used = True
-
-
-def is_first_rank() -> bool:
-    """Whether this process is the first of the run, according to the environment, before a trainer exists."""
-    ranks = [whole_number(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")]
-    return next((rank for rank in ranks if rank is not None), 0) == 0
 
 
 def git_commit() -> str:

@@ -15,7 +15,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lightning_modules.runs.folder import is_first_rank, keep_previous_metrics, paper_slug
+from lightning_modules.runs.folder import keep_previous_metrics, paper_slug
+from lightning_modules.runs.slurm import is_first_rank
 from lightning_modules.runs.wandb_access import wandb_mode, why_unreachable
 
 INIT_TIMEOUT_S = 20.0

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from lightning_modules.runs.folder import CHECKPOINT_FOLDER, is_first_rank
+from lightning_modules.runs.folder import CHECKPOINT_FOLDER
 from lightning_modules.runs.loading import CheckpointError
 from lightning_modules.runs.sealed_file import is_whole
+from lightning_modules.runs.slurm import is_first_rank
 
 _REQUEUE_FILE = re.compile(r"hpc_ckpt_\d+\.ckpt")
 """Files that Lightning writes into a run's folder when SLURM announces the end of a job."""

@@ -1,11 +1,14 @@
-"""Distinguishes tasks of ``srun`` from commands that are run inside a SLURM job without it."""
+"""Distinguishes tasks of ``srun`` from commands that are run inside a SLURM job without it, and requeues a job."""
 
 import os
+import subprocess
 import sys
 
 _FIRST_SPECIAL_STEP = 0xFFFFFFF0
 """SLURM numbers the steps of ``srun`` from 0; batch scripts and interactive shells have numbers from this one on."""
 _RANK_VARIABLES = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
+
+_REQUEUE_TIMEOUT_S = 15.0
 
 
 def whole_number(name: str) -> int | None:
@@ -36,6 +39,33 @@ def started_by_srun() -> bool:
     in_step = step.isdecimal() and int(step) < _FIRST_SPECIAL_STEP
     by_hand = any(name.startswith("SLURM_PTY_") for name in os.environ)  # srun --pty is an interactive shell
     return in_step and not by_hand
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the first of the run, according to the environment, before a trainer exists."""
+    ranks = [whole_number(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")]
+    return next((rank for rank in ranks if rank is not None), 0) == 0
+
+
+def requeue_job() -> bool:
+    """Requeue the job of this process, or print why that did not work; whether it did."""
+    array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID", "")
+    name = job if array is None else f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
+    try:
+        done = subprocess.run(
+            ["scontrol", "requeue", name], capture_output=True, text=True, timeout=_REQUEUE_TIMEOUT_S, check=False
+        )
+        reason = "" if done.returncode == 0 else " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = str(error)
+    if reason:
+        sys.stderr.write(
+            f"job {name} could not be requeued ({reason}): submit the same command with the same run id again, and it "
+            "goes on\n"
+        )
+    else:
+        sys.stderr.write(f"job {name} is requeued\n")
+    return not reason
 
 
 def ignore_tasks_without_srun() -> None:
