@@ -21,8 +21,9 @@ runs.
 
 A run is stored in ``<runs_dir>/<experiment>/<ablation>_<variant>_s<seed>/``, a start in ``<runs_dir>/<its
 experiment>/start_<name>_s<seed>/``, each with its output in ``console.log``. The same command continues an interrupted
-ablation: finished runs are kept, interrupted ones resume from their last checkpoint. The table is printed and written
-to ``<runs_dir>/<ablation>.md``.
+ablation: finished runs are kept, interrupted ones resume from their last checkpoint. ``--variants`` and ``--seeds`` train
+a part of the runs and the starts that they need. The table always holds all finished runs; it is printed and written to
+``<runs_dir>/<ablation>.md``.
 """
 
 import signal
@@ -36,8 +37,8 @@ from lightning_modules.command_line.experiment_metrics import check_metrics
 from lightning_modules.command_line.wording import did_you_mean
 from structures.errors import plain_reason
 from structures.files import write_atomically
-from tools.ablation.file import read_ablation
-from tools.ablation.runs import finished_records, print_progress, runs_of, starts_of, train
+from tools.ablation.file import Ablation, read_ablation
+from tools.ablation.runs import Run, finished_records, print_progress, runs_of, starts_of, train
 from tools.ablation.table import tables
 from tools.command import plain_parser
 
@@ -62,6 +63,35 @@ def check_measured(metrics: Sequence[str], records: Iterable[Mapping[str, Any]],
         )
 
 
+def chosen_runs(
+    ablation: Ablation, runs: Sequence[Run], *, variants: Sequence[str] | None, seeds: Sequence[int] | None
+) -> list[Run]:
+    """The runs of some variants and seeds, in their order.
+
+    Args:
+        ablation: The ablation.
+        runs: Its runs.
+        variants: Names of variants; None takes all.
+        seeds: Seeds of the ablation; None takes all.
+
+    Raises:
+        ValueError: If the ablation has no such variant or seed; the message lists those that it has.
+    """
+    for name in variants or ():
+        if name not in ablation.variants:
+            similar = did_you_mean(name, ablation.variants) or f"; there are {', '.join(ablation.variants)}."
+            raise ValueError(f"--variants: the ablation {ablation.name} has no variant '{name}'{similar}")
+    for seed in seeds or ():
+        if seed not in ablation.seeds:
+            known = ", ".join(map(str, ablation.seeds))
+            raise ValueError(f"--seeds: the ablation {ablation.name} has no seed {seed}; its seeds are {known}.")
+    return [
+        run
+        for run in runs
+        if (variants is None or run.variant in variants) and (seeds is None or run.seed in seeds)
+    ]
+
+
 def _leave(signal_number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + signal_number)
 
@@ -79,16 +109,20 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path, help="experiments/ablations/<name>.yaml")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
     parser.add_argument("--jobs", type=int, default=1, help="parallel trainings; with more than 1, each has one thread")
+    parser.add_argument("--variants", nargs="+", help="train these variants alone (default: all)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="train these seeds alone (default: all)")
     parser.add_argument("--table-only", action="store_true", help="train nothing; write the table of the finished runs")
     options = parser.parse_args(args)
     if options.jobs < 1:
         parser.error(f"--jobs is {options.jobs}, but has to be at least 1")
     try:
         ablation = read_ablation(options.file)
+        runs = runs_of(ablation, options.runs_dir)
+        chosen = chosen_runs(ablation, runs, variants=options.variants, seeds=options.seeds)
     except (OSError, ValueError) as error:
         print_progress(f"error: {plain_reason(error)}")
         return 1
-    starts, runs = starts_of(ablation, options.runs_dir), runs_of(ablation, options.runs_dir)
+    starts = [run for run in starts_of(ablation, options.runs_dir) if run.seed in {each.seed for each in chosen}]
     failures: list[str] = []
     if not options.table_only:
         try:
@@ -102,7 +136,7 @@ def main(args: list[str] | None = None) -> int:
         try:
             failures = train(starts, jobs=options.jobs)
             begun = {seed for _, seed in finished_records(starts)}
-            failures += train([run for run in runs if run.seed in begun or not starts], jobs=options.jobs)
+            failures += train([run for run in chosen if run.seed in begun or not starts], jobs=options.jobs)
         except KeyboardInterrupt:
             print_progress("interrupted; run the same command to continue")
             return 130
