@@ -1,14 +1,18 @@
 """Data module of the video part of rooms as clips with exact poses."""
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from datamodules.base import Split
+from datamodules.rooms.camera_video import CameraVideoSource
 from datamodules.rooms.datamodule import Field, RoomsSource, check_choices
 from datamodules.rooms.file_module import RoomsFileModule
+from datamodules.samples.camera import CameraEffects
 from datamodules.samples.clips import Window, clip_windows
 from datamodules.samples.frame import Frame, FrameSource
 from datamodules.video import VideoDataModule
@@ -17,7 +21,7 @@ from datamodules.video import VideoDataModule
 class _ExactLabels:
     """Frames with ground truth instead of proxy labels and estimated vanishing directions."""
 
-    def __init__(self, source: RoomsSource, *, semantic: bool, vanishing: bool) -> None:
+    def __init__(self, source: FrameSource, *, semantic: bool, vanishing: bool) -> None:
         self.source = source
         self.semantic = semantic
         self.vanishing = vanishing
@@ -45,6 +49,7 @@ class RoomsVideoDataModule(RoomsFileModule, VideoDataModule):
         proxy_labels: File of proxy labels for the training frames, or None.
         vanishing: File of vanishing directions for the training frames, or None.
         oversampling: Frames are downsampled to this multiple of ``image_size`` when they are read.
+        camera: Effects of a camera on the images of all splits, at their stored size; None leaves them as rendered.
         base: Arguments of :class:`~datamodules.rooms.file_module.RoomsFileModule` and :class:`VideoDataModule`.
 
     Raises:
@@ -60,6 +65,7 @@ class RoomsVideoDataModule(RoomsFileModule, VideoDataModule):
         proxy_labels: str | None = None,
         vanishing: str | None = None,
         oversampling: float = 1.0,
+        camera: CameraEffects | None = None,
         **base: Any,
     ) -> None:
         super().__init__(proxy_labels=proxy_labels, vanishing=vanishing, oversampling=oversampling, **base)
@@ -70,6 +76,16 @@ class RoomsVideoDataModule(RoomsFileModule, VideoDataModule):
         self.fields = tuple(fields)
         self.exact_semantic = exact_semantic
         self.exact_vanishing = exact_vanishing
+        self.camera = camera
+
+    @property
+    def content_key(self) -> str:
+        """Key of the settings of rooms and camera, so that no labels of other images are taken for these."""
+        key = super().content_key
+        if self.camera is None:
+            return key
+        effects = json.dumps(asdict(self.camera), sort_keys=True)
+        return f"{key}-camera-{hashlib.sha256(effects.encode()).hexdigest()[:12]}"
 
     def make_source(self, split: Split) -> FrameSource:
         """Return the video frames of a split, in order.
@@ -84,7 +100,8 @@ class RoomsVideoDataModule(RoomsFileModule, VideoDataModule):
             fields.append("semantic")
         if exact and self.exact_vanishing:
             fields.append("T_world_camera")
-        source = RoomsSource(self.store, split, parts=("video",), fields=fields)
+        rendered = RoomsSource(self.store, split, parts=("video",), fields=fields)
+        source = rendered if self.camera is None else CameraVideoSource(rendered, self.camera)
         if not exact:
             return source
         return _ExactLabels(source, semantic=self.exact_semantic, vanishing=self.exact_vanishing)

@@ -86,9 +86,7 @@ def chosen_runs(
             known = ", ".join(map(str, ablation.seeds))
             raise ValueError(f"--seeds: the ablation {ablation.name} has no seed {seed}; its seeds are {known}.")
     return [
-        run
-        for run in runs
-        if (variants is None or run.variant in variants) and (seeds is None or run.seed in seeds)
+        run for run in runs if (variants is None or run.variant in variants) and (seeds is None or run.seed in seeds)
     ]
 
 
