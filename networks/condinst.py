@@ -57,7 +57,7 @@ class CondInst(nn.Module):
         n_classes: number of classes, without background. None is allowed in configurations only; it is replaced by the
             number of classes of the data before the network is built.
         encoder: see `networks.detection_backbone.DetectionBackbone`.
-        encoder_weights: ``"imagenet"``, ``"bundled"`` (``tf_efficientnet_lite0`` alone), None or the path of a
+        encoder_weights: ``"imagenet"``, ``"bundled"`` (``tf_efficientnet_lite0`` to ``_lite2``), None or the path of a
             state-dict file.
         frozen_norm: see `DetectionBackbone`.
         frozen_to_stride: see `DetectionBackbone`.

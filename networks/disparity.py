@@ -20,7 +20,7 @@ class DisparityNet(nn.Module):
 
     Args:
         encoder: timm's name of the encoder, see `networks.encoders.Encoder`.
-        encoder_weights: ``"imagenet"``, ``"bundled"`` (``tf_efficientnet_lite0`` alone), None or the path of a
+        encoder_weights: ``"imagenet"``, ``"bundled"`` (``tf_efficientnet_lite0`` to ``_lite2``), None or the path of a
             state-dict file.
         decoder_widths: channels of the decoder's five levels, finest first.
         first_disparity: disparity in (0, 1) that is predicted before training. The papers' head starts at 0.5, which is

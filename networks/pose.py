@@ -69,7 +69,7 @@ class PoseNet(nn.Module):
     Args:
         encoder: timm's name of the encoder, see `networks.encoders.Encoder`; or ``"plain"``, a small one that is
             trained from scratch (`networks.pose_encoder.PlainPairEncoder`).
-        encoder_weights: ``"imagenet"``, ``"bundled"`` (``tf_efficientnet_lite0`` alone), None or the path of a
+        encoder_weights: ``"imagenet"``, ``"bundled"`` (``tf_efficientnet_lite0`` to ``_lite2``), None or the path of a
             state-dict file.
         decoder_width: channels inside the decoder.
         motion_scale: factor on the decoder's output; the paper's keeps first motions near zero.

@@ -14,7 +14,7 @@ class SegmentationNet(nn.Module):
     Args:
         n_classes: highest class id; ids count from 1, and channel 0 stands for "none".
         encoder: timm's name of the encoder, see `networks.encoders.Encoder`.
-        encoder_weights: ``"imagenet"``, ``"bundled"`` (``tf_efficientnet_lite0`` alone), None or the path of a
+        encoder_weights: ``"imagenet"``, ``"bundled"`` (``tf_efficientnet_lite0`` to ``_lite2``), None or the path of a
             state-dict file.
         decoder_widths: channels of the decoder's five levels, finest first.
 

@@ -39,8 +39,8 @@ class SMPDepth(nn.Module):
     Args:
         arch: the library's architecture, such as ``unet``, ``fpn``, ``unetplusplus``, ``deeplabv3plus``.
         encoder_name: the library's encoder, such as ``resnet34``, or ``tu-`` and any timm name.
-        encoder_weights: ``"imagenet"`` (hub), ``"bundled"`` (only ``tu-tf_efficientnet_lite0``), None or the path of a
-            state-dict file of the encoder or, for ``tu-`` encoders and the ResNets, of the whole classifier.
+        encoder_weights: ``"imagenet"`` (hub), ``"bundled"`` (``tu-tf_efficientnet_lite0`` to ``_lite2``), None or the
+            path of a state-dict file of the encoder or, for ``tu-`` encoders and the ResNets, of the whole classifier.
         head_bias: scaled depth that the head predicts before training.
 
     Attributes:

