@@ -30,6 +30,7 @@ from lightning_modules.callbacks.stop_signals import StopSignals
 from lightning_modules.command_line.monitors import check_monitors
 from lightning_modules.command_line.parsers import CommandParser
 from lightning_modules.command_line.settings_check import check_seed, check_settings
+from lightning_modules.runs.batch_norm_sync import BatchNormSync
 from lightning_modules.runs.checkpoint_io import with_atomic_checkpoints
 from lightning_modules.runs.class_counts import fill_class_count
 from lightning_modules.runs.folder import (
@@ -140,7 +141,11 @@ class PlumblineCLI(LightningCLI):
         if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(StepProgressBar())
         kwargs["callbacks"] = [*callbacks, FinalWeights(), ExactResume(), StopSignals(), self.folder]
-        kwargs["plugins"] = with_atomic_checkpoints(self._get(self.config_init, "trainer").plugins)
+        plugins = with_atomic_checkpoints(self._get(self.config_init, "trainer").plugins)
+        if config.trainer.sync_batchnorm:  # Lightning's own fails on a CPU and drops activations of timm's layers
+            kwargs["sync_batchnorm"] = False
+            plugins.append(BatchNormSync())
+        kwargs["plugins"] = plugins
         if config.trainer.logger in {None, True} and not config.trainer.fast_dev_run:
             kwargs["logger"] = run_loggers(config, self.run_dir, job_type=str(self.subcommand))
         return super().instantiate_trainer(**kwargs)

@@ -13,11 +13,14 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
+from torch.optim import Optimizer
 
 from geometry.processes import global_batch, mean_over_processes
 from lightning_modules.schedules import WarmupCosine
 from lightning_modules.tasks.checked import CheckedModule, attached_trainer, save_configuration
+from lightning_modules.tasks.effective_batch import effective_batch
 from lightning_modules.tasks.optimisation import Optimisation
 from lightning_modules.tasks.size_errors import explain_size_errors
 from lightning_modules.tasks.task_callbacks import chosen_callbacks, without_replaced
@@ -137,10 +140,32 @@ class PaperModule(CheckedModule, ABC):  # abstract, so that its defaults never s
         chosen = chosen_callbacks(self.task_callbacks(), self.chosen_callbacks, paper=self.paper)
         return without_replaced(chosen, self.trainer.callbacks)  # type: ignore[attr-defined]  # not in its type
 
+    def _scale_learning_rate(self, optimizer: Optimizer) -> None:
+        """Scale the rate to the effective batch, before a scheduler takes it, and print both in one line."""
+        trainer = attached_trainer(self)
+        batch = None if trainer is None else effective_batch(trainer)
+        factor = self.optimisation.lr_factor(None if batch is None else batch.size)
+        written = optimizer.param_groups[0]["lr"]
+        if factor != 1:
+            for group in optimizer.param_groups:
+                group["lr"] = factor * group["lr"]
+        if batch is None:
+            return
+        rate = f"{optimizer.param_groups[0]['lr']:.4g}"
+        if self.optimisation.reference_batch_size is not None:
+            kind, reference = self.optimisation.lr_scaling, self.optimisation.reference_batch_size
+            rate += f" = {written:.4g} x {factor:.4g} ({kind} from a batch of {reference})"
+        rank_zero_info(f"effective batch {batch}, learning rate {rate}")
+
     def configure_optimizers(self) -> Any:
-        """Optimizer over all trainable parameters and, if given, its scheduler."""
+        """Optimizer over all trainable parameters and, if given, its scheduler.
+
+        Raises:
+            ValueError: If the learning rate is to be scaled by a batch size that is not known.
+        """
         settings = self.optimisation
         optimizer = settings.optimizer([p for p in self.parameters() if p.requires_grad])
+        self._scale_learning_rate(optimizer)
         if settings.lr_scheduler is None:
             return optimizer
         scheduler = settings.lr_scheduler(optimizer)

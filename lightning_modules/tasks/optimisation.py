@@ -19,15 +19,22 @@ class Optimisation:
         lr_scheduler: Maps the optimizer to its scheduler; None keeps the learning rate constant.
         interval: Whether the scheduler counts steps or epochs.
         monitor: Metric watched by a ``ReduceLROnPlateau`` scheduler.
+        reference_batch_size: Effective batch (batch size x processes x accumulated batches) that the learning rate is
+            written for; another one scales the rate. None takes the rate as it is written, whatever the batch.
+        lr_scaling: How the rate grows with the batch: ``linear`` (Goyal et al. 2017, for SGD) or ``sqrt`` (usual for
+            Adam).
 
     Raises:
-        ValueError: If the interval is unknown, the monitor is empty, or the optimizer or scheduler is no callable.
+        ValueError: If the interval or scaling is unknown, the monitor is empty, the reference batch is not positive, or
+            the optimizer or scheduler is no callable.
     """
 
     optimizer: OptimizerCallable = torch.optim.Adam
     lr_scheduler: LRSchedulerCallable | None = None
     interval: Literal["step", "epoch"] = "step"
     monitor: str = "val/score"
+    reference_batch_size: int | None = None
+    lr_scaling: Literal["linear", "sqrt"] = "linear"
 
     def __post_init__(self) -> None:
         for name, maker in (("optimizer", self.optimizer), ("lr_scheduler", self.lr_scheduler)):
@@ -40,3 +47,29 @@ class Optimisation:
             raise ValueError(f"optimisation: interval is {self.interval!r}, but must be 'step' or 'epoch'")
         if not self.monitor:
             raise ValueError("optimisation: monitor is empty, but must name a metric, such as 'val/score'")
+        if self.lr_scaling not in ("linear", "sqrt"):
+            raise ValueError(f"optimisation: lr_scaling is {self.lr_scaling!r}, but must be 'linear' or 'sqrt'")
+        if self.reference_batch_size is not None and self.reference_batch_size < 1:
+            raise ValueError(
+                f"optimisation: reference_batch_size is {self.reference_batch_size}, but must be at least 1, or null "
+                "to take the learning rate as it is written"
+            )
+
+    def lr_factor(self, batch_size: int | None) -> float:
+        """Factor on the learning rate for an effective batch; 1 without a reference.
+
+        Args:
+            batch_size: Samples of an optimizer step over all processes; None if unknown.
+
+        Raises:
+            ValueError: If there is a reference, but the batch size is not known.
+        """
+        if self.reference_batch_size is None:
+            return 1.0
+        if batch_size is None:
+            raise ValueError(
+                "optimisation: reference_batch_size scales the learning rate by the batch size of the data module, but "
+                "the data have none: set it to null and write the rate itself"
+            )
+        ratio = batch_size / self.reference_batch_size
+        return ratio if self.lr_scaling == "linear" else ratio**0.5
