@@ -41,6 +41,10 @@ train: experiment-exists data-exists $(STAMP) ## train and test: EXP=name [DATA=
 	@$(BIN)/python -m tools.prepare_inputs --config $(CONFIG) $(DATA_ARGS) $(ARGS)
 	$(BIN)/python -m cli fit --config $(CONFIG) $(DATA_ARGS) $(ARGS)
 
+submit: experiment-exists data-exists $(STAMP) ## train on a SLURM cluster: EXP=name [NODES=2 GPUS=8 (of a node; 0: CPUs) CPUS= TIME= DATA= ROOT= ARGS=]
+	@NODES=$(call quote,$(NODES)) GPUS=$(call quote,$(GPUS)) CPUS=$(call quote,$(CPUS)) TIME=$(call quote,$(TIME)) TASKS=$(call quote,$(TASKS)) \
+		cluster/submit.sh $(CONFIG) $(DATA_ARGS) $(ARGS)
+
 ablation: ablation-exists $(STAMP) ## the ablation table of a paper, all variants and seeds, resumable: EXP=gam_depth [ARGS="--jobs 2"]
 	@$(if $(findstring --table-only,$(ARGS)),:,$(BIN)/python -m tools.prepare_inputs --ablation experiments/ablations/$(EXP).yaml)
 	$(BIN)/python -m tools.ablation experiments/ablations/$(EXP).yaml $(ARGS)
@@ -116,4 +120,4 @@ instances-exist:
 needs-%:
 	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)
 
-.PHONY: help setup doctor train ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco calibrate vanishing evaluate predict data shards test test-all lint bench clean experiment-exists ablation-exists data-exists instances-exist
+.PHONY: help setup doctor train submit ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco calibrate vanishing evaluate predict data shards test test-all lint bench clean experiment-exists ablation-exists data-exists instances-exist

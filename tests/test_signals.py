@@ -59,7 +59,7 @@ class Run:
             start_new_session=True,
         )
 
-    def wait_for_place(self, rank=0, timeout=120):
+    def wait_for_place(self, rank=0, timeout=400):
         deadline = time.monotonic() + timeout
         while not (self.folder / f"at{rank}").exists():
             assert time.monotonic() < deadline, "the place was not reached"

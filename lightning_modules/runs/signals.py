@@ -180,9 +180,7 @@ class SignalWatch:
             os.close(pipe)
             return
         if is_started_by_lightning() and os.getppid() == self._parent != 1:
-            with contextlib.suppress(
-                OSError
-            ):  # whose exit code is that of the run
+            with contextlib.suppress(OSError):  # whose exit code is that of the run
                 os.kill(self._parent, signum)
         begin, main = time.monotonic(), threading.main_thread()
         while self._pipe is not None and self._pipe[0] == pipe:

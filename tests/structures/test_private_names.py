@@ -34,6 +34,8 @@ def owners():
         "_buffers": torch.nn.Linear(1, 1),
         "_version": torch.zeros(1),
         "_foreach_copy_": torch,
+        "_signal_connector": trainer,
+        "_broadcast_sigterm_tensor": loop.epoch_loop,
         "_last_global_step_saved": checkpoint,
         "_save_topk_checkpoint": checkpoint,
         "_monitor_candidates": checkpoint,

@@ -4,8 +4,14 @@ import os
 
 import pytest
 
-from lightning_modules.runs.folder import is_first_rank, run_id
-from lightning_modules.runs.slurm import count_of_tasks, ignore_tasks_without_srun, started_by_srun
+from lightning_modules.runs.folder import run_id
+from lightning_modules.runs.slurm import (
+    count_of_tasks,
+    ignore_tasks_without_srun,
+    is_first_rank,
+    requeue_job,
+    started_by_srun,
+)
 
 JOB = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "4", "SLURM_NPROCS": "4", "SLURM_JOB_NAME": "train"}
 BATCH = JOB | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
@@ -82,3 +88,27 @@ def test_nothing_changes_elsewhere(value, variables, capsys):
     assert count_of_tasks() == 1
     assert os.environ.get("SLURM_NTASKS") == value
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("job", "name"),
+    [({}, "77"), ({"SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "3"}, "70_3")],
+)
+@pytest.mark.parametrize(("script", "said"), [("exit 0", "is requeued"), ("echo not now >&2; exit 1", "(not now)")])
+def test_a_job_is_requeued_by_its_name(job, name, script, said, variables, tmp_path, monkeypatch, capsys):
+    variables(TASK | job)
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/called\n{script}\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert requeue_job() is (script == "exit 0")
+    assert (tmp_path / "called").read_text() == f"requeue {name}\n"
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.startswith(f"job {name} ")
+
+
+def test_a_machine_without_scontrol_is_a_sentence(variables, tmp_path, monkeypatch, capsys):
+    variables(TASK)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not requeue_job()
+    assert "submit the same command with the same run id again, and it goes on" in capsys.readouterr().err
