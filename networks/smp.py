@@ -7,6 +7,7 @@ import segmentation_models_pytorch as segmentation_models
 import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from networks.blocks import init_head
@@ -38,7 +39,9 @@ class SMPDepth(nn.Module):
 
     Args:
         arch: the library's architecture, such as ``unet``, ``fpn``, ``unetplusplus``, ``deeplabv3plus``.
-        encoder_name: the library's encoder, such as ``resnet34``, or ``tu-`` and any timm name.
+        encoder_name: the library's encoder, such as ``resnet34``, or ``tu-`` and any timm name; a Swin
+            (``tu-swin_large_patch4_window7_224``) and, with ``arch: dpt``, a ViT (``tu-vit_large_patch16_224``) take
+            images of any size.
         encoder_weights: ``"imagenet"`` (hub), ``"bundled"`` (``tu-tf_efficientnet_lite0`` to ``_lite2``), None or the
             path of a state-dict file of the encoder or, for ``tu-`` encoders and the ResNets, of the whole classifier.
         head_bias: scaled depth that the head predicts before training.
@@ -74,7 +77,7 @@ class SMPDepth(nn.Module):
                 f"Encoder {encoder_name!r} is unknown to segmentation_models_pytorch; try resnet34, or 'tu-' and a "
                 "timm name such as tu-tf_efficientnet_lite0."
             )
-        model = _build(arch, encoder_name, timm_name, encoder_weights)
+        model = _without_unused(_build(arch, encoder_name, timm_name, encoder_weights))
         self.stride = int(model.encoder.output_stride)
         convs = [layer for layer in model.segmentation_head.modules() if isinstance(layer, nn.Conv2d)]
         init_head(convs[-1], head_bias)
@@ -104,7 +107,8 @@ def _build(arch: str, encoder_name: str, timm_name: str | None, weights: str | N
     """The library's model with the weights of the encoder."""
     if weights == "imagenet":
         return _build_imagenet(arch, encoder_name, timm_name)
-    model = segmentation_models.create_model(arch, encoder_name=encoder_name, encoder_weights=None, classes=1)
+    options = _any_size(timm_name)
+    model = segmentation_models.create_model(arch, encoder_name=encoder_name, encoder_weights=None, classes=1, **options)
     if weights == "bundled":
         load_bundled(model.encoder.model if timm_name else model.encoder, encoder_name=timm_name or encoder_name)
     elif weights is not None and timm_name:
@@ -132,12 +136,30 @@ def _build_imagenet(arch: str, encoder_name: str, timm_name: str | None) -> Any:
     if not cached:
         require_hub(encoder_name)
     try:
-        return segmentation_models.create_model(arch, encoder_name=encoder_name, encoder_weights=weights, classes=1)
+        return segmentation_models.create_model(
+            arch, encoder_name=encoder_name, encoder_weights=weights, classes=1, **_any_size(timm_name)
+        )
     except Exception as error:  # the hub's client raises a dozen unrelated types
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RuntimeError(
             f"ImageNet weights of {encoder_name!r} could not be loaded ({reason}); {OFFLINE_ALTERNATIVES}."
         ) from error
+
+
+def _any_size(timm_name: str | None) -> dict[str, bool]:
+    """Options that let a transformer of timm, which is built for one size, take images of any size."""
+    if timm_name is not None and "swin" in timm_name:
+        return {"strict_img_size": False, "always_partition": True}
+    return {"dynamic_img_size": True} if timm_name is not None and timm_name.startswith("vit_") else {}
+
+
+def _without_unused(model: Any) -> Any:
+    """The model, with a transformer's last norm and classifier frozen: nothing uses them, and DDP waits for gradients."""
+    transformer = getattr(model.encoder, "model", None)
+    if isinstance(transformer, VisionTransformer):
+        for part in (transformer.norm, transformer.fc_norm, transformer.head):
+            part.requires_grad_(False)
+    return model
 
 
 def _normalisation(

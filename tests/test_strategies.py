@@ -1,0 +1,92 @@
+"""Every paper trains to finite losses with accumulation, clipping and bf16, under DDP and fully sharded."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tools.studies.test_several_processes import RUNS
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
+SWIN = """
+model:
+  init_args:
+    network:
+      class_path: networks.smp.SMPDepth
+      init_args:
+        arch: unet
+        encoder_name: tu-swin_tiny_patch4_window7_224
+        encoder_weights: null
+"""
+SWIN_DETECTOR = """
+model:
+  init_args:
+    box_quality: iou
+    network:
+      init_args:
+        encoder: swin_tiny_patch4_window7_224
+        encoder_weights: null
+"""
+
+
+def run_of(name):
+    return f"experiments/{name}.yaml,tests/overlays/{RUNS[name]}.yaml"
+
+
+def losses(rooms_root, tmp_path, runs, **settings):
+    """Losses of every batch of all runs, on two CPU processes unless the settings say otherwise."""
+    settings = {"processes": 2, "steps": 3, "batch_size": 4, "strategy": "ddp"} | settings
+    output = tmp_path / "losses.json"
+    environment = {**os.environ, "PLUMBLINE_DATA": str(rooms_root), "OMP_NUM_THREADS": "1"}
+    environment |= {} if settings.get("accelerator") == "cuda" else {"CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, str(ROOT / "tests" / "strategies_run.py"), json.dumps(settings), str(output), *runs]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(output.read_text())
+
+
+def check_finite(found, runs, batches):
+    assert list(found) == runs
+    for run, values in found.items():
+        assert len(values) == batches, run
+        assert all(math.isfinite(value) for value in values), run
+        assert len(set(values)) > 1, run
+
+
+def test_ddp_with_accumulation_clipping_and_bf16(rooms_root, tmp_path):
+    runs = [run_of(name) for name in RUNS]
+    more = {"precision": "bf16-mixed", "accumulate_grad_batches": 2}
+    check_finite(losses(rooms_root, tmp_path, runs, **more), runs, batches=6)
+
+
+def test_fully_sharded_large_encoders_equal_ddp(rooms_root, tmp_path):
+    runs = []
+    for name, text in (("resnet_unet", SWIN), ("boxinst", SWIN_DETECTOR)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+        runs.append(f"{run_of(name)},{tmp_path / f'{name}.yaml'}")
+    sharded = losses(rooms_root, tmp_path, runs, strategy="sharded")
+    check_finite(sharded, runs, batches=3)
+    replicated = losses(rooms_root, tmp_path, runs)
+    for run in runs:
+        assert sharded[run] == pytest.approx(replicated[run], rel=1e-4), run
+
+
+def test_fully_sharded_papers_with_accumulation_clipping_and_bf16(rooms_root, tmp_path):
+    runs = [run_of(name) for name in RUNS]
+    more = {"strategy": "sharded", "precision": "bf16-mixed", "accumulate_grad_batches": 2}
+    check_finite(losses(rooms_root, tmp_path, runs, **more), runs, batches=6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("strategy", ["ddp", "sharded"])
+def test_every_paper_on_the_gpus_there_are(strategy, rooms_root, tmp_path):
+    runs = [run_of(name) for name in RUNS]
+    gpus = torch.cuda.device_count()
+    more = {"strategy": strategy, "precision": "bf16-mixed", "accelerator": "cuda", "processes": gpus}
+    check_finite(losses(rooms_root, tmp_path, runs, **more, batch_size=4 * gpus), runs, batches=3)
