@@ -87,8 +87,8 @@ class CameraEffects:
             spread, step = getattr(self, f"{name}_stops"), getattr(self, f"{name}_step_stops")
             if spread > 0 and not 0 < step <= math.sqrt(2) * spread:
                 raise ValueError(
-                    f"camera: {name}_step_stops is {step}, but with {name}_stops {spread} it must be above 0 and at most "
-                    f"{math.sqrt(2) * spread:.4g}, the change between independent values"
+                    f"camera: {name}_step_stops is {step}, but with {name}_stops {spread} it must be above 0 and at "
+                    f"most {math.sqrt(2) * spread:.4g}, the change between independent values"
                 )
             if spread == 0 and step > 0:
                 raise ValueError(f"camera: {name}_step_stops is {step}, but {name}_stops is 0; set both or none")

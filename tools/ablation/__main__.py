@@ -21,9 +21,9 @@ runs.
 
 A run is stored in ``<runs_dir>/<experiment>/<ablation>_<variant>_s<seed>/``, a start in ``<runs_dir>/<its
 experiment>/start_<name>_s<seed>/``, each with its output in ``console.log``. The same command continues an interrupted
-ablation: finished runs are kept, interrupted ones resume from their last checkpoint. ``--variants`` and ``--seeds`` train
-a part of the runs and the starts that they need. The table always holds all finished runs; it is printed and written to
-``<runs_dir>/<ablation>.md``.
+ablation: finished runs are kept, interrupted ones resume from their last checkpoint. ``--variants`` and ``--seeds``
+train a part of the runs and the starts that they need. The table always holds all finished runs; it is printed and
+written to ``<runs_dir>/<ablation>.md``.
 """
 
 import signal

@@ -2,21 +2,17 @@
 
 ``python -m tools.studies.camera_effects FOLDER [--limit N]``
 
-FOLDER holds the frames of one video as images, in the order of their names. Neighbouring frames are matched by dense
-optical flow. The study prints, and :class:`~datamodules.samples.camera.CameraEffects` takes:
+FOLDER holds the frames of one video as images, in the order of their names. The study prints what
+:class:`~datamodules.samples.camera.CameraEffects` takes:
 
-- **Exposure and white balance**: logarithm of the gain of each colour from frame to frame in linear light, the mean of
-  the middle half of the smooth, well exposed pixels that flow matches both ways (a median would be one of the few ratios
-  of 8-bit values). Exposure is the gain of green, white balance that of red and blue relative to green. Changes over 1 to
-  16 frames give the standard deviation inside of a video.
-- **Noise**: variance of the difference of matched pixels of smooth regions in linear light, by intensity. A line gives
-  shot noise (slope) and read noise (root of the value at black).
-- **Motion blur**: squared width of edges against the squared motion across them. The slope gives the time during which
-  the shutter is open, as a fraction of the time between frames.
-- **JPEG**: quality whose quantisation tables are those of the files.
+- **Exposure and white balance**: changes over 1 to 16 frames. Exposure is the gain of green, white balance that of red
+  and blue relative to green. The changes over 16 frames give the standard deviation inside of a video.
+- **Noise**: variance by intensity. A line gives shot noise (slope) and read noise (root of the value at black).
+- **Motion blur**: the time for which the shutter is open, as a fraction of the time between frames.
+- **JPEG**: the quality whose quantisation tables are those of the files.
 
-All are medians, or means of middle halves, over many frames and pixels, so moving objects, highlights and wrong matches have little effect. Light is
-decoded by the curve of sRGB, since a camera's own curve is not in the file.
+``tools/studies/camera_measures.py`` has the methods. Light is decoded by the curve of sRGB, since the file does not
+hold that of the camera.
 """
 
 import argparse
@@ -24,228 +20,27 @@ import io
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from datamodules.files.natural_order import sort_naturally
-from datamodules.samples.camera import to_linear
 from tools.command import plain_parser, run_tool
-
-Floats = npt.NDArray[np.float32]
+from tools.studies.camera_measures import (
+    LAGS,
+    edge_widths,
+    fit_noise,
+    fit_shutter,
+    log_gains,
+    match,
+    noise_samples,
+    rms_changes,
+)
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-LAGS = (1, 2, 4, 8, 16)
-WELL_EXPOSED = (0.08, 0.92)
-"""Display values of pixels that count for gains and noise."""
-CONSISTENT_PX = 0.5
-"""Largest distance between a pixel and where flow there and back ends."""
-SMOOTH = 0.02
-"""Largest gradient of the blurred display values, per pixel, of a pixel in a smooth region."""
-FEWEST = 200
-"""Fewest pixels of an estimate of one pair of frames, or of one bin."""
-NOISE_BINS = np.linspace(0.0, 0.7, 15)
-MAD = 1.4826
-"""Standard deviation of a normal distribution over its median absolute deviation."""
-EDGE_CONTRAST = 0.08
-"""Smallest gradient of display values per pixel at an edge."""
-PROFILE_PX = 8
-WIDTH_BINS = 8
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two neighbouring frames in linear light, the second warped onto the first.
-
-    Attributes:
-        first: ``(H, W, 3)``.
-        second: ``(H, W, 3)``.
-        flow: ``(H, W, 2)``, pixels from the first to the second.
-        weight: ``(H, W)``, sum of the squared weights of the bilinear interpolation of ``second``.
-        usable: ``(H, W)``, smooth, well exposed, and matched both ways.
-        grey: ``(H, W)``, display values of the first frame.
-    """
-
-    first: Floats
-    second: Floats
-    flow: Floats
-    weight: Floats
-    usable: npt.NDArray[np.bool_]
-    grey: Floats
-
-
-def match(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Pair:
-    """Match two RGB images, uint8 ``(H, W, 3)``."""
-    greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (first, second)]
-    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow = method.calc(greys[0], greys[1], None)
-    back = method.calc(greys[1], greys[0], None)
-    height, width = greys[0].shape
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    there_x, there_y = x + flow[..., 0], y + flow[..., 1]
-    returned = cv2.remap(back, there_x, there_y, cv2.INTER_LINEAR)
-    inside = (there_x >= 0) & (there_x <= width - 1) & (there_y >= 0) & (there_y <= height - 1)
-    consistent = np.hypot(*np.moveaxis(flow + returned, -1, 0)) < CONSISTENT_PX
-    light = [to_linear(image / np.float32(255)) for image in (first, second)]
-    warped = cv2.remap(light[1], there_x, there_y, cv2.INTER_LINEAR)
-    exposed = np.ones((height, width), dtype=np.bool_)
-    for image in (first, second):
-        display = image / np.float32(255)
-        good = ((display > WELL_EXPOSED[0]) & (display < WELL_EXPOSED[1])).all(axis=-1)
-        exposed &= (
-            good if image is first else cv2.remap(good.astype(np.float32), there_x, there_y, cv2.INTER_LINEAR) > 0.99
-        )
-    blurred = cv2.GaussianBlur(greys[0].astype(np.float32) / 255, (0, 0), 2.0)
-    gradient = np.hypot(np.gradient(blurred, axis=1), np.gradient(blurred, axis=0))
-    fraction_x, fraction_y = there_x - np.floor(there_x), there_y - np.floor(there_y)
-    weight = (fraction_x**2 + (1 - fraction_x) ** 2) * (fraction_y**2 + (1 - fraction_y) ** 2)
-    usable = inside & consistent & exposed & (gradient < SMOOTH)
-    return Pair(light[0], warped, flow, weight, usable, greys[0].astype(np.float32) / 255)
-
-
-def log_gains(pair: Pair) -> npt.NDArray[np.float64] | None:
-    """Return the gains of red, green and blue from the first frame to the second, in stops; None if few pixels match."""
-    if np.count_nonzero(pair.usable) < FEWEST:
-        return None
-    ratios = np.sort(np.log2(pair.second[pair.usable] / pair.first[pair.usable]), axis=0)
-    quarter = len(ratios) // 4
-    return np.asarray(ratios[quarter : len(ratios) - quarter].mean(axis=0), dtype=np.float64)
-
-
-def spreads(steps: npt.NDArray[np.float64]) -> list[float]:
-    """Return the root mean square of the changes of a series over each of :data:`LAGS`, without the largest 1 %.
-
-    Exposure rests and then moves, so a median would be that of the rests.
-
-    Args:
-        steps: Changes from frame to frame; NaN where there is none.
-    """
-    result = []
-    for lag in LAGS:
-        sums = np.convolve(steps, np.ones(lag), mode="valid") if len(steps) >= lag else np.zeros(0)
-        sums = sums[np.isfinite(sums)]
-        kept = np.sort(np.abs(sums))[: math.ceil(0.99 * len(sums))]
-        result.append(math.sqrt(float(np.mean(kept**2))) if len(sums) else math.nan)
-    return result
-
-
-def noise_samples(pair: Pair) -> tuple[Floats, Floats]:
-    """Return intensity and squared deviation, scaled to the variance of one frame, of each colour of usable pixels.
-
-    The mean difference of each neighbourhood (changes of light, errors of the flow) is removed.
-    """
-    difference = pair.second - pair.first
-    mask = pair.usable.astype(np.float32)
-    size = (9, 9)
-    count = cv2.blur(mask, size)
-    local = cv2.blur(difference * mask[..., None], size) / np.maximum(count, 1e-6)[..., None]
-    enough = pair.usable & (count > 0.5)
-    intensity = cv2.blur(pair.first, (5, 5))[enough]
-    deviation = (difference - local)[enough] / np.sqrt(1 + pair.weight[enough])[:, None]
-    shrink = 1 - 1 / (count[enough] * size[0] * size[1])  # the mean holds the pixel itself
-    return intensity.ravel(), (deviation / np.sqrt(shrink)[:, None]).ravel()
-
-
-def fit_noise(intensity: Floats, deviation: Floats) -> tuple[list[tuple[float, float, int]], float, float]:
-    """Fit ``variance = read**2 + shot * intensity`` to robust variances of bins of intensity.
-
-    Args:
-        intensity: Linear light.
-        deviation: Deviation from the mean, of the same shape.
-
-    Returns:
-        Centre, standard deviation and number of pixels of every bin, the shot noise, and the read noise.
-
-    Raises:
-        ValueError: If fewer than two bins have enough pixels.
-    """
-    bins = []
-    for low, high in zip(NOISE_BINS[:-1], NOISE_BINS[1:], strict=True):
-        chosen = deviation[(intensity >= low) & (intensity < high)]
-        if len(chosen) >= 10 * FEWEST:
-            bins.append((float(low + high) / 2, MAD * float(np.median(np.abs(chosen))), len(chosen)))
-    if len(bins) < 2:
-        raise ValueError("Fewer than two levels of intensity have enough smooth pixels: more frames are needed.")
-    centre, sigma = np.array([b[0] for b in bins]), np.array([b[1] for b in bins])
-    scale = 1 / np.maximum(sigma, 1e-6) ** 2  # relative errors of a variance are alike
-    design = np.stack([np.ones_like(centre), centre], axis=1)
-    best = np.linalg.lstsq(design * scale[:, None], sigma**2 * scale, rcond=None)[0]
-    if best[0] < 0:  # no read noise below zero
-        best = np.array([0.0, float((scale**2 * centre * sigma**2).sum() / (scale**2 * centre**2).sum())])
-    if best[1] < 0:
-        best = np.array([float((scale**2 * sigma**2).sum() / (scale**2).sum()), 0.0])
-    return bins, float(best[1]), math.sqrt(float(best[0]))
-
-
-def edge_widths(pair: Pair, *, most: int = 400) -> tuple[Floats, Floats]:
-    """Return the squared motion across strong edges, and their squared widths (variance of the derivative), in pixels.
-
-    Args:
-        pair: The frames; edges are those of the first.
-        most: Largest number of edges.
-    """
-    grey = pair.grey
-    dx, dy = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 8)
-    size = np.hypot(dx, dy)
-    peak = (size == cv2.dilate(size, np.ones((5, 5), np.uint8))) & (size > EDGE_CONTRAST)
-    reach = PROFILE_PX + 1
-    peak[:reach], peak[-reach:], peak[:, :reach], peak[:, -reach:] = False, False, False, False
-    rows, columns = np.nonzero(peak)
-    if len(rows) > most:
-        chosen = np.argsort(-size[rows, columns])[:most]
-        rows, columns = rows[chosen], columns[chosen]
-    if not len(rows):
-        return np.zeros(0, np.float32), np.zeros(0, np.float32)
-    normal = np.stack([dx[rows, columns], dy[rows, columns]], axis=1) / size[rows, columns, None]
-    t = np.arange(-PROFILE_PX, PROFILE_PX + 0.25, 0.5, dtype=np.float32)
-    where_x = (columns[:, None] + t * normal[:, :1]).astype(np.float32)
-    where_y = (rows[:, None] + t * normal[:, 1:]).astype(np.float32)
-    profile = cv2.remap(grey, where_x, where_y, cv2.INTER_LINEAR)
-    slope = np.diff(profile, axis=1)
-    place = (t[:-1] + t[1:]) / 2
-    middle = np.abs(place).argsort()[:4]
-    top = slope[:, middle].max(axis=1)
-    # The edge reaches as far as the profile rises steadily.
-    rising = slope > 0.1 * top[:, None]
-    right, left = place > 0, place < 0
-    kept = np.zeros_like(rising)
-    kept[:, right] = np.logical_and.accumulate(rising[:, right], axis=1)
-    kept[:, left] = np.logical_and.accumulate(rising[:, left][:, ::-1], axis=1)[:, ::-1]
-    weight = np.where(kept, slope, 0)
-    total = weight.sum(axis=1)
-    alone = (total > 0) & ~kept[:, 0] & ~kept[:, -1]
-    weight, total = weight[alone], total[alone]
-    mean = (weight * place).sum(axis=1) / total
-    width = (weight * (place - mean[:, None]) ** 2).sum(axis=1) / total
-    across = (pair.flow[rows, columns] * normal).sum(axis=1)[alone] ** 2
-    return across.astype(np.float32), width.astype(np.float32)
-
-
-def fit_shutter(across: Floats, width: Floats) -> tuple[float, float]:
-    """Fit ``width = sharp**2 + shutter**2 / 12 * across`` to medians of bins with equally many edges.
-
-    Args:
-        across: Squared motion across the edges, in pixels squared.
-        width: Squared widths; a uniform blur of length b adds b**2 / 12.
-
-    Returns:
-        The shutter as a fraction of the time between frames, and the width of a resting edge in pixels.
-
-    Raises:
-        ValueError: If there are fewer than 200 edges.
-    """
-    if len(across) < FEWEST:
-        raise ValueError(f"Only {len(across)} edges were found, but {FEWEST} are needed: more frames are needed.")
-    order = np.argsort(across)
-    parts = np.array_split(order, WIDTH_BINS)
-    x = np.array([np.median(across[part]) for part in parts])
-    y = np.array([np.median(width[part]) for part in parts])
-    slope, offset = np.polyfit(x, y, 1)
-    return math.sqrt(12 * max(float(slope), 0.0)), math.sqrt(max(float(offset), 0.0))
+SAMPLINGS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
 
 
 def jpeg_quality(path: Path) -> tuple[int, str] | None:
@@ -265,9 +60,7 @@ def jpeg_quality(path: Path) -> tuple[int, str] | None:
         Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
         with Image.open(buffer) as sample:
             distances.append(float(np.abs(np.array(sample.quantization[0]) - wanted).sum()))  # type: ignore[attr-defined]
-    sampling = (
-        "4:2:0" if layers and tuple(layers[0][1:3]) == (2, 2) else "4:4:4" if layers and len(layers) > 1 else "other"
-    )
+    sampling = SAMPLINGS.get(tuple(layers[0][1:3]), "other") if len(layers) > 1 else "none"
     return int(np.argmin(distances)) + 1, sampling
 
 
@@ -304,7 +97,9 @@ def report(paths: Sequence[Path]) -> str:
     lines = [f"{len(paths)} frames of {width}x{previous.shape[0]}"]
     named = {"exposure": gain[:, 1:2], "white balance": np.delete(gain - gain[:, 1:2], 1, axis=1)}
     for name, values in named.items():
-        found = [np.sqrt(np.mean(np.square(column))) for column in zip(*(spreads(v) for v in values.T), strict=True)]
+        found = [
+            np.sqrt(np.mean(np.square(column))) for column in zip(*(rms_changes(v) for v in values.T), strict=True)
+        ]
         shown = ", ".join(f"{value:.4f} over {lag}" for lag, value in zip(LAGS, found, strict=True))
         lines.append(f"{name}: root mean square change, in stops: {shown} frames")
         largest = float(np.nanpercentile(np.abs(values), 95))
@@ -316,8 +111,8 @@ def report(paths: Sequence[Path]) -> str:
     shutter, sharp = fit_shutter(np.concatenate(across), np.concatenate(widths))
     motion = float(np.median(motions))
     lines.append(
-        f"motion: median {motion:.2f} px a frame ({motion / width:.4f} of the width); blur: shutter {shutter:.3f} of the "
-        f"time between frames, {shutter * motion:.2f} px; a resting edge is {sharp:.2f} px wide"
+        f"motion: median {motion:.2f} px a frame ({motion / width:.4f} of the width); blur: shutter {shutter:.3f} of "
+        f"the time between frames, {shutter * motion:.2f} px; a resting edge is {sharp:.2f} px wide"
     )
     quality = jpeg_quality(paths[0])
     lines.append("JPEG: none" if quality is None else f"JPEG: quality {quality[0]}, colours {quality[1]}")

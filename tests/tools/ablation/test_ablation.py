@@ -318,6 +318,36 @@ def test_variants_of_a_seed_start_from_the_last_weights_of_its_start(study, caps
     assert started() == []
 
 
+def test_some_variants_and_seeds_are_trained_with_the_starts_that_they_need(study, capsys):
+    with_start(study)
+    assert main([study, "--variants", "less", "--seeds", "1"]) == 0
+    assert started() == ["start_motion_s1", "study_less_s1"]
+    printed = capsys.readouterr().out
+    assert "| full | 0 |" in printed
+    assert "1 of 4 runs" in printed
+    Training.started = []
+    assert main([study, "--seeds", "1"]) == 0  # the table then has both
+    assert started() == ["study_full_s1"]
+    assert "2 of 4 runs" in capsys.readouterr().out
+    Training.started = []
+    assert main([study]) == 0
+    assert started() == ["start_motion_s0", "study_full_s0", "study_less_s0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--variants", "les"], "error: --variants: the ablation study has no variant 'les'; did you mean 'less'?"),
+        (["--variants", "full", "zzz"], "error: --variants: the ablation study has no variant 'zzz'; there are full, "),
+        (["--seeds", "2"], "error: --seeds: the ablation study has no seed 2; its seeds are 0, 1, 4."),
+    ],
+)
+def test_a_choice_of_what_there_is_not_is_one_sentence(study, words, sentence, capsys):
+    assert main([study, *words]) == 1
+    assert capsys.readouterr().err.startswith(sentence)
+    assert started() == []
+
+
 def test_nothing_is_trained_without_its_start(study, capsys):
     with_start(study)
     Training.orders = {"start_motion_s0": "fail"}
