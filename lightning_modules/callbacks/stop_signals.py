@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_modules.callbacks.saving import model_checkpoints
-from lightning_modules.runs.signals import WATCH, Phase, Stopped
+from lightning_modules.runs.signals import WATCH, Phase
 from structures.private_names import leave_signals_alone, mark_as_saved
 
 
@@ -71,8 +71,7 @@ class StopSignals(Callback):
             device = trainer.strategy.root_device
             signum = int(trainer.strategy.reduce(torch.tensor(signum, device=device), reduce_op="max"))
         if signum:
-            WATCH.received, WATCH.phase = signum, Phase.ENDING
-            raise Stopped(signum, agreed=True)
+            raise WATCH.agree(signum)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Let the process end; before a training began, the checkpoint that it goes on from stays as it is."""

@@ -135,6 +135,15 @@ class SignalWatch:
             else:
                 self.stop()
 
+    def agree(self, signum: int) -> Stopped:
+        """What to raise for a signal to any process of the run; this one, too, then ends in time."""
+        self.phase = Phase.ENDING
+        if self.received is None:
+            self.received = signum
+            if self._pipe is not None:
+                os.write(self._pipe[1], bytes([signum]))
+        return Stopped(signum, agreed=True)
+
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Let a checkpoint be written to its end."""

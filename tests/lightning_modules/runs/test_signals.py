@@ -112,15 +112,14 @@ def test_a_process_that_hangs_in_compiled_code_ends():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1, signal.SIGTERM, signal.SIGALRM])
 def test_forked_processes_have_the_default_actions(number):
-    watch_of_parent = SignalWatch()
-    assert watch_of_parent.phase is Phase.OFF
+    reading, writing = os.pipe()
     with WATCH.command():
         child = os.fork()
         if child == 0:
-            if WATCH.phase is not Phase.OFF:
-                os._exit(1)
+            os.write(writing, WATCH.phase.name.encode())
             time.sleep(60)
             os._exit(2)
+        assert os.read(reading, 10) == b"OFF"
         os.kill(child, number)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -number
         time.sleep(0.3)
@@ -138,6 +137,15 @@ def test_the_handlers_of_before_come_back():
     while threading.active_count() > count and time.monotonic() < deadline:
         time.sleep(0.05)
     assert threading.active_count() == count
+
+
+def test_a_process_that_agrees_to_stop_ends_in_time_too():
+    body = (
+        "WATCH.end_after_s = 0.5\nWATCH.start()\nWATCH.phase = Phase.TRAINING\n"
+        "signal.signal(signal.SIGWINCH, lambda *_: None)\nprint('ready', flush=True)\ntime.sleep(1)\nstop = WATCH.agree(signal.SIGUSR1)\n"
+        "print(stop.agreed, WATCH.phase.name, flush=True)\ntime.sleep(60)\n"
+    )
+    assert script(body, expected=(signal.SIGWINCH, 138))[1] == "True ENDING\n"
 
 
 def test_a_rank_passes_its_signal_to_the_process_that_started_it():
