@@ -2,8 +2,8 @@
 
 Arguments hold all locations of the batch, in any shape ``(...)``. Locations that are not positive are excluded by masks
 or weights instead of indexing, which would synchronise the GPU. A box is given by the distances
-``(left, top, right, bottom)`` from the location to its sides, in units of the level's stride. Sums are divided by counts
-of the batch of all processes, see :mod:`geometry.processes`.
+``(left, top, right, bottom)`` from the location to its sides, in units of the level's stride. Sums are divided by the
+counts of all processes, see :mod:`geometry.processes`.
 """
 
 import torch

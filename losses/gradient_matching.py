@@ -38,9 +38,7 @@ def gradient_matching_per_image(
     return loss
 
 
-def _sums(
-    residual: Tensor, mask: Tensor, *, scales: int, spacing: int, per_pair: bool
-) -> list[tuple[Tensor, Tensor]]:
+def _sums(residual: Tensor, mask: Tensor, *, scales: int, spacing: int, per_pair: bool) -> list[tuple[Tensor, Tensor]]:
     """Sum of the absolute differences ``(B,)`` and what it is divided by ``(B,)``, for every scale."""
     sums = []
     for level, level_mask in zip(strided_pyramid(residual, scales), strided_pyramid(mask, scales), strict=True):

@@ -53,11 +53,11 @@ class SynchronisedBatchNorm(_BatchNorm):
         self.act: nn.Module = getattr(norm, "act", nn.Identity())
         self.train(norm.training)
 
-    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  # torch's name
+    def _check_input_dim(self, input: Tensor) -> None:  # torch's name
         if input.ndim < 2:
             raise ValueError(f"The input has {input.ndim} dimensions, but at least 2, (B, C, ...), are needed.")
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+    def forward(self, input: Tensor) -> Tensor:  # torch's name
         """Normalised maps.
 
         Args:

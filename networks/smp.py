@@ -108,7 +108,9 @@ def _build(arch: str, encoder_name: str, timm_name: str | None, weights: str | N
     if weights == "imagenet":
         return _build_imagenet(arch, encoder_name, timm_name)
     options = _any_size(timm_name)
-    model = segmentation_models.create_model(arch, encoder_name=encoder_name, encoder_weights=None, classes=1, **options)
+    model = segmentation_models.create_model(
+        arch, encoder_name=encoder_name, encoder_weights=None, classes=1, **options
+    )
     if weights == "bundled":
         load_bundled(model.encoder.model if timm_name else model.encoder, encoder_name=timm_name or encoder_name)
     elif weights is not None and timm_name:
@@ -154,7 +156,7 @@ def _any_size(timm_name: str | None) -> dict[str, bool]:
 
 
 def _without_unused(model: Any) -> Any:
-    """The model, with a transformer's last norm and classifier frozen: nothing uses them, and DDP waits for gradients."""
+    """The model with the last norm and classifier of a ViT frozen: nothing uses them, and DDP waits for gradients."""
     transformer = getattr(model.encoder, "model", None)
     if isinstance(transformer, VisionTransformer):
         for part in (transformer.norm, transformer.fc_norm, transformer.head):

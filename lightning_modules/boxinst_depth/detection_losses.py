@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from geometry.stencils import at_least_float32, fill_outside

@@ -1,8 +1,9 @@
 """The loss terms of instance masks, one function each, named as in ``loss_weights``.
 
 Notation: ``m`` is the predicted mask of an instance (the sigmoid of its logits), ``B`` the mask of its box, and ``N``
-the number of supervised instances of the batch, that of all processes in a training on several. Every term is a mean over all N instances, supervised by their box or
-by their mask, so that with mixed supervision all instances have the same weight.
+the number of supervised instances of the batch, that of all processes in a training on several. Every term is a mean
+over all N instances, supervised by their box or by their mask, so that with mixed supervision all instances have the
+same weight.
 
 Equations of BoxInst: https://arxiv.org/abs/2012.02310. Depth terms and distillation: https://arxiv.org/abs/2403.01214.
 """

@@ -57,7 +57,9 @@ def batch():
         "weights": torch.where(positive, 0.1 + rand(B, 40), 0.0),
         "pairs": rand(B, 8, H, W) < share,
         "inside": box_masks(boxes.unsqueeze(1), (H, W), stride=1),
-        "classes": torch.where(rand(B, H, W) < share.squeeze(1), torch.randint(1, 5, (B, H, W), generator=generator), 0),
+        "classes": torch.where(
+            rand(B, H, W) < share.squeeze(1), torch.randint(1, 5, (B, H, W), generator=generator), 0
+        ),
         "scores": rand(B, 5, H, W),
         "slopes": rand(B, 2) - 0.2,
         "segments": (torch.arange(H * W).view(1, H, W) // 256 + 1).repeat(B, 1, 1),

@@ -160,8 +160,8 @@ def run_all(runs: Sequence[str], *, processes: int, steps: int, batch_size: int,
             strategy = "ddp" if processes > 1 else "auto"
             found = train(run, processes=processes, steps=steps, batch_size=batch_size, strategy=strategy)
             results[run] = {"losses": found.losses, "images_per_s": found.images_per_s(batch_size)}
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        out.write_text(json.dumps(results))
+            if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+                out.write_text(json.dumps(results))
 
 
 def differences(one: Sequence[float], several: Sequence[float]) -> list[float]:

@@ -26,7 +26,12 @@ def test_the_draws_of_two_processes_are_the_rows_of_one():
     def draws(rank, processes, samples):
         with draws_of_one_process(7, rank, processes):
             like = torch.empty(samples, 2)
-            return torch.rand(samples, 3), torch.rand((samples,)), torch.randint(0, 9, (samples,)), torch.randn_like(like)
+            return (
+                torch.rand(samples, 3),
+                torch.rand((samples,)),
+                torch.randint(0, 9, (samples,)),
+                torch.randn_like(like),
+            )
 
     whole, parts = draws(0, 1, 6), [draws(rank, 2, 3) for rank in (0, 1)]
     for rank, part in enumerate(parts):
