@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def arguments(done):
 def test_help_is_the_default_and_names_every_target(environment):
     printed = make(VENV=environment).stdout
     targets = ["setup", "doctor", "train", "ablation", "pseudo-labels", "vanishing", "evaluate", "predict", "data"]
-    for target in (*targets, "test", "lint", "bench", "clean"):
+    for target in (*targets, "submit", "test", "lint", "bench", "clean"):
         assert f"\n  {target} " in printed
     # One column of explanations.
     rows = [line for line in printed.splitlines() if line.startswith("  ") and "=dir" not in line]
@@ -74,7 +75,7 @@ def test_paths_with_any_characters_are_one_word(environment, root):
 @pytest.mark.parametrize(
     "name", ["", "nothing", "_defaults", "data/rooms", "../pyproject", "resnet_unet lite_unet", "%"]
 )
-@pytest.mark.parametrize("target", ["train", "evaluate"])
+@pytest.mark.parametrize("target", ["train", "submit", "evaluate"])
 def test_an_unknown_experiment_lists_the_known_ones_and_installs_nothing(tmp_path, target, name):
     done = make(target, EXP=name, CKPT="x", VENV=tmp_path / "env")
     assert done.returncode == 2
@@ -90,6 +91,27 @@ def test_unknown_data_is_one_sentence_with_the_known_names_and_installs_nothing(
     names = " ".join(sorted(path.stem for path in (ROOT / "experiments" / "data").glob("[!_]*.yaml")))
     assert done.stderr.splitlines()[0] == f"There is no data 'typ'o'. Known data: {names}."
     assert not (tmp_path / "env").exists()
+
+
+def test_a_job_has_the_data_and_the_size_of_the_command(environment, tmp_path):
+    for name in ("Makefile", "cluster", "experiments", "tools", "pyproject.toml", "constraints.txt"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    size = {"NODES": "2", "GPUS": "4", "TIME": "1:00:00"}
+    done = make(
+        *("submit", "EXP=resnet_unet", "DATA=rooms", "ROOT=/it's here", "ARGS=--trainer.max_steps 3"),
+        *(f"{name}={value}" for name, value in size.items()),
+        cwd=tmp_path,
+        VENV=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    (job,) = (tmp_path / "runs" / "jobs").glob("resnet_unet-*.sbatch")
+    text = job.read_text()
+    for option in ("--nodes=2", "--gpus-per-node=4", "--ntasks-per-node=4", "--time=1:00:00"):
+        assert f"#SBATCH {option}\n" in text
+    command = text.splitlines()[-1].replace("exec bash cluster/slurm.sbatch", "printf '%s\\n'")
+    words = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout.splitlines()
+    data = ["--data", "experiments/data/rooms.yaml", "--data.init_args.root", "/it's here"]
+    assert words == ["experiments/resnet_unet.yaml", *data, "--trainer.max_steps", "3"]
 
 
 def test_labels_may_be_depth(environment):
