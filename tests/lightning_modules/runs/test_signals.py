@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.runs import signals
-from lightning_modules.runs.signals import WATCH, Phase, SignalWatch, Stopped, is_started_by_lightning
+from lightning_modules.runs.signals import WATCH, SignalWatch, Stopped, is_started_by_lightning
 
 ROOT = Path(__file__).parents[3]
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)]
@@ -142,8 +142,8 @@ def test_the_handlers_of_before_come_back():
 def test_a_process_that_agrees_to_stop_ends_in_time_too():
     body = (
         "WATCH.end_after_s = 0.5\nWATCH.start()\nWATCH.phase = Phase.TRAINING\n"
-        "signal.signal(signal.SIGWINCH, lambda *_: None)\nprint('ready', flush=True)\ntime.sleep(1)\nstop = WATCH.agree(signal.SIGUSR1)\n"
-        "print(stop.agreed, WATCH.phase.name, flush=True)\ntime.sleep(60)\n"
+        "signal.signal(signal.SIGWINCH, lambda *_: None)\nprint('ready', flush=True)\ntime.sleep(1)\n"
+        "stop = WATCH.agree(signal.SIGUSR1)\nprint(stop.agreed, WATCH.phase.name, flush=True)\ntime.sleep(60)\n"
     )
     assert script(body, expected=(signal.SIGWINCH, 138))[1] == "True ENDING\n"
 
