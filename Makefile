@@ -67,6 +67,9 @@ coco-split: needs-JSON needs-OUT $(STAMP) ## split a COCO data set into training
 rooms-coco: needs-OUT $(STAMP) ## export rooms in COCO format: OUT=folder
 	$(BIN)/python -m tools.rooms_coco --out $(call quote,$(OUT)) $(ARGS)
 
+manifest: needs-IMAGES needs-DEPTHS needs-OUT $(STAMP) ## list your RGB-D frames: IMAGES='a/*.jpg' DEPTHS='b/*.png' OUT=file.csv [ARGS="--depth-scale 1000 --split time ..."]
+	$(BIN)/python -m tools.make_manifest --images $(call quote,$(IMAGES)) --depths $(call quote,$(DEPTHS)) --out $(call quote,$(OUT)) $(ARGS)
+
 calibrate: data-exists needs-DATA needs-OUT $(STAMP) ## depth shift and focal length of a network on a data set: DATA= OUT=file.yaml CKPT=file or TEACHER=model [ARGS="--find both"]
 	@$(if $(CKPT)$(TEACHER),:,echo "neither CKPT nor TEACHER is set: make calibrate CKPT=file or TEACHER=model" >&2; exit 2)
 	$(BIN)/python -m tools.calibrate $(DATA_ARGS) --teacher $(call quote,$(or $(CKPT),$(TEACHER))) --out $(call quote,$(OUT)) $(ARGS)
@@ -120,4 +123,4 @@ instances-exist:
 needs-%:
 	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)
 
-.PHONY: help setup doctor train submit ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco calibrate vanishing evaluate predict data shards test test-all lint bench clean experiment-exists ablation-exists data-exists instances-exist
+.PHONY: help setup doctor train submit ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco manifest calibrate vanishing evaluate predict data shards test test-all lint bench clean experiment-exists ablation-exists data-exists instances-exist

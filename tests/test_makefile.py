@@ -68,6 +68,9 @@ def test_paths_with_any_characters_are_one_word(environment, root):
     done = make("pseudo-labels", DATA="rooms", ROOT=root, TEACHER=f"{root}.ckpt", OUT=f"{root}.h5", VENV=environment)
     made = ["--teacher", f"{root}.ckpt", "--kind", "semantic", "--out", f"{root}.h5"]
     assert arguments(done) == ["-m", "tools.pseudo_labels", *data, *made]
+    done = make("manifest", IMAGES=f"{root}/*.jpg", DEPTHS=f"{root}/*.png", OUT=f"{root}.csv", VENV=environment)
+    paths = ["--images", f"{root}/*.jpg", "--depths", f"{root}/*.png", "--out", f"{root}.csv"]
+    assert arguments(done) == ["-m", "tools.make_manifest", *paths]
     done = make("vanishing", DATA="rooms", ROOT=root, OUT=f"{root}.h5", ARGS="--split val", VENV=environment)
     assert arguments(done) == ["-m", "tools.vanishing", *data, "--out", f"{root}.h5", "--split", "val"]
 

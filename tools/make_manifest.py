@@ -7,6 +7,9 @@ nearest time stamps. If none of these pairs the files, the tool refuses. Splits 
     python -m tools.make_manifest --images 'room/color/*.jpg' --depths 'room/depth/*.png' --depth-scale 1000 \
         --fx 525 --fy 525 --cx 319.5 --cy 239.5 --split train:0-99,test:100-139 --out room/manifest.csv
 
+``--split time`` divides one sequence in time: its first part trains, its last part tests, and the frames of a gap
+between two parts are left out, because neighbouring frames show the same view (``--shares``, ``--gap``).
+
 Ground truth that is not in metres, for training on mixed data, has a kind instead of a depth scale::
 
     python -m tools.make_manifest --images 'web/rgb/*.jpg' --depths 'web/disparity/*.png' --kind affine_disparity \
@@ -17,6 +20,7 @@ import argparse
 import csv
 import glob
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +31,11 @@ from datamodules.files.pairing import DEFAULT_TOLERANCE_S, Pairing, pair_files
 from datamodules.manifest.rows import INTRINSICS, read_manifest
 from structures.depth_kind import DepthKind
 from tools.command import plain_parser, run_tool
+
+DEFAULT_SHARES = (0.7, 0.1, 0.2)
+"""Shares of training, validation and test of ``--split time``."""
+DEFAULT_GAP = 10
+"""Frames between two parts of ``--split time``."""
 
 
 def parse_split(text: str, count: int) -> list[str | None]:
@@ -61,6 +70,42 @@ def parse_split(text: str, count: int) -> list[str | None]:
                 raise ValueError(f"Split '{part}' contains frame {index}, which is in '{splits[index]}' already.")
             splits[index] = name
     return splits
+
+
+def time_split(count: int, *, shares: Sequence[float], gap: int) -> str:
+    """The split of a sequence in time: training first, then validation, then test, with gaps between them.
+
+    Args:
+        count: Number of frames.
+        shares: Shares of training, validation and test; validation may be 0. They are relative to their sum.
+        gap: Number of frames that are left out between two parts.
+
+    Returns:
+        Text for :func:`parse_split`. Training gets what rounding leaves.
+
+    Raises:
+        ValueError: If a share or the gap is negative, or a part that is not 0 would have no frame.
+
+    Example:
+        >>> time_split(350, shares=(0.7, 0.1, 0.2), gap=10)
+        'train:0-230,val:241-273,test:284-349'
+    """
+    numbers = ", ".join(f"{share:g}" for share in shares)
+    if not all(math.isfinite(share) and share >= 0 for share in shares) or shares[0] <= 0 or shares[2] <= 0:
+        raise ValueError(f"--shares are {numbers}, but those of training and test have to be above 0, and none below.")
+    if gap < 0:
+        raise ValueError(f"--gap is {gap}, but a number of frames of at least 0 is needed.")
+    parts = [(name, share) for name, share in zip(("train", "val", "test"), shares, strict=True) if share > 0]
+    frames = count - gap * (len(parts) - 1)
+    sizes = [int(frames * share / sum(shares)) for _, share in parts]
+    sizes[0] = frames - sum(sizes[1:])
+    if min(sizes) < 1:
+        raise ValueError(f"{count} frames are too few for shares of {numbers} with gaps of {gap} frames.")
+    texts, first = [], 0
+    for (name, _), size in zip(parts, sizes, strict=True):
+        texts.append(f"{name}:{first}-{first + size - 1}")
+        first += size + gap
+    return ",".join(texts)
 
 
 def find_files(pattern: str) -> list[Path]:
@@ -255,7 +300,18 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument(
         "--split",
         default="train",
-        help="e.g. train:0-99,test:100-139 (default: all for training; training then needs test rows from elsewhere)",
+        help="e.g. train:0-99,test:100-139, or 'time': the parts of --shares with gaps of --gap (default: all for "
+        "training; training then needs test rows from elsewhere)",
+    )
+    parser.add_argument(
+        "--shares",
+        type=float,
+        nargs=3,
+        metavar=("TRAIN", "VAL", "TEST"),
+        help=f"shares of --split time (default: {' '.join(map(str, DEFAULT_SHARES))})",
+    )
+    parser.add_argument(
+        "--gap", type=int, help=f"frames that --split time leaves out between two parts (default: {DEFAULT_GAP})"
     )
     parser.add_argument("--out", type=Path, required=True, help="the .csv or .jsonl file to write")
     return run_tool(parser, run, args)
@@ -273,11 +329,21 @@ def run(options: argparse.Namespace) -> None:
     kind = DepthKind.from_name(options.kind)
     if (options.depth_scale is None) == (kind is DepthKind.METRIC):
         raise ValueError("--depth-scale is needed for metric depth, and for no other --kind.")
+    in_time = options.split == "time"
+    if not in_time and (options.shares is not None or options.gap is not None):
+        raise ValueError("--shares and --gap belong to --split time; ranges, as train:0-99, have gaps of their own.")
     pairing = find_pairs(options.images, options.depths, tolerance_s=options.tolerance, time_unit=options.time_unit)
     masks = None
     if options.masks is not None:
         masks = find_masks(options.masks, pairing, tolerance_s=options.tolerance, time_unit=options.time_unit)
-    splits = parse_split(options.split, len(pairing.pairs))
+    split = options.split
+    if in_time:
+        split = time_split(
+            len(pairing.pairs),
+            shares=DEFAULT_SHARES if options.shares is None else options.shares,
+            gap=DEFAULT_GAP if options.gap is None else options.gap,
+        )
+    splits = parse_split(split, len(pairing.pairs))
     intrinsics = None if given[0] is None else (given[0], given[1], given[2], given[3])
     try:
         count = write_manifest(
@@ -293,6 +359,8 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"The manifest {options.out} cannot be written: {error.strerror or error}.") from error
     sys.stderr.write(f"{pairing.summary()}.\n")
     sys.stderr.write(f"Wrote {count} rows to {options.out}.\n")
+    if in_time:
+        sys.stderr.write(f"Split in time: {split}.\n")
     root = common_folder(options.out, [path for pair in pairing.pairs for path in pair])
     if root is not None:
         sys.stderr.write(f"The files are not below it: train with --data.init_args.files_root {root}\n")

@@ -10,7 +10,7 @@ from datamodules.manifest.datamodule import ManifestDataModule
 from datamodules.manifest.rows import read_manifest
 from structures.depth_kind import DepthKind
 from tests.data.make_manifest_data import HEIGHT, WIDTH, make_manifest_data, true_depth_mm
-from tools.make_manifest import main, parse_split
+from tools.make_manifest import main, parse_split, time_split
 
 
 def arguments(root: Path, out: str, *more: str) -> list[str]:
@@ -45,6 +45,8 @@ def test_written_manifest_is_read_with_its_camera_and_splits(tmp_path: Path, out
         (["--kind", "deep"], "kind of ground truth 'deep' is not known; choose among metric"),
         (["--kind", "ordinal"], "--depth-scale is needed for metric depth, and for no other --kind"),
         (["--masks", "nothing/*.png"], "'nothing/*.png' matches no file; quote the pattern"),
+        (["--split", "time"], "8 frames are too few for shares of 0.7, 0.1, 0.2 with gaps of 10 frames"),
+        (["--gap", "3"], "--shares and --gap belong to --split time"),
         (["--out", "x.txt"], "has to end in .csv or .jsonl"),
     ],
 )
@@ -183,3 +185,30 @@ def test_the_folder_of_the_manifest_is_made_unless_a_file_has_its_name(tmp_path:
     (tmp_path / "folder.csv").mkdir()
     assert main(arguments(tmp_path, "folder.csv")) == 1
     assert "folder.csv is a folder, but the manifest is a file: give --out a path in it" in capsys.readouterr().err
+
+
+def test_a_split_in_time_has_the_shares_and_the_gaps() -> None:
+    splits = parse_split(time_split(100, shares=(3, 1, 1), gap=5), 100)
+    assert [splits.count(name) for name in ("train", "val", "test")] == [54, 18, 18]
+    assert splits == ["train"] * 54 + [None] * 5 + ["val"] * 18 + [None] * 5 + ["test"] * 18
+    assert time_split(12, shares=(0.5, 0, 0.5), gap=2) == "train:0-4,test:7-11"
+    assert time_split(3, shares=(1, 1, 1), gap=0) == "train:0-0,val:1-1,test:2-2"
+
+
+def test_a_split_in_time_that_is_impossible_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match=r"20 frames are too few for shares of 0\.7, 0\.1, 0\.2 with gaps of 10"):
+        time_split(20, shares=(0.7, 0.1, 0.2), gap=10)
+    with pytest.raises(ValueError, match="--gap is -1, but a number of frames of at least 0 is needed"):
+        time_split(20, shares=(0.7, 0.1, 0.2), gap=-1)
+    for shares in ((0, 0.5, 0.5), (0.5, 0.5, 0), (0.7, -0.1, 0.4), (float("nan"), 0, 1)):
+        with pytest.raises(ValueError, match="those of training and test have to be above 0"):
+            time_split(20, shares=shares, gap=1)
+
+
+def test_a_split_in_time_is_written_and_printed(tmp_path: Path, capsys) -> None:
+    make_manifest_data(tmp_path)
+    assert main(arguments(tmp_path, "list.csv", "--split", "time", "--shares", "4", "1", "1", "--gap", "1")) == 0
+    assert "Split in time: train:0-3,val:5-5,test:7-7." in capsys.readouterr().err
+    assert [(row.name, row.split) for row in read_manifest(tmp_path / "list.csv")] == [
+        *((f"{index:03}", "train") for index in range(4)), ("005", "val"), ("007", "test"),
+    ]  # fmt: skip

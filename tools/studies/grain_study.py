@@ -1,6 +1,6 @@
 """Fine ripple of predicted depth on flat surfaces, and what it depends on, for checkpoints of depth papers.
 
-``python -m tools.studies.grain_study best.ckpt [--data experiments/data/manifest.yaml --data.init_args.root set.csv]``
+``python -m tools.studies.grain_study --checkpoints best.ckpt [--data experiments/data/manifest.yaml ...]``
 
 Prints, for each checkpoint, a table: the prediction as it is, blended with that of the mirror image, and with the input
 blurred or made noisier. Columns: AbsRel under the checkpoint's own protocol; the grain in windows of 3, 5 and 9 pixels
@@ -121,7 +121,8 @@ class Row:
         """The row of the table."""
         absrel = next(float(value) for key, value in self.depth.compute().items() if key.startswith("abs_rel"))
         grains = " | ".join(f"{100 * float(value):.2f}" for value in self.grain.compute().values())
-        angle = float(torch.cat(self.angles).median()) if self.angles else float("nan")
+        angles = torch.cat(self.angles)
+        angle = float(angles.median()) if len(angles) else float("nan")
         shares = " / ".join(f"{share:.2f}" for share in self.spectrum.shares())
         explained = self.spectrum.explained / self.spectrum.total if self.spectrum.total > 0 else float("nan")
         return f"| {name} | {absrel:.3f} | {grains} | {angle:.1f} | {explained:.2f} | {shares} |\n"
@@ -191,7 +192,9 @@ def main(args: list[str] | None = None) -> int:
         0, 1 with one sentence if checkpoint, data or file cannot be used, 2 for a wrong call.
     """
     parser = data_parser("tools.studies.grain_study", __doc__)
-    parser.add_argument("checkpoints", nargs="+", type=Path, help="checkpoints of papers that predict depth")
+    parser.add_argument(
+        "--checkpoints", nargs="+", type=Path, required=True, help="checkpoints of papers that predict depth"
+    )
     parser.add_argument("--split", type=str, choices=get_args(Split), default="test", help="split of the frames")
 
     def run(options: Any) -> None:
