@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lightning_modules.runs.signals import WATCH, Stopped
 from lightning_modules.runs.slurm import is_first_rank
@@ -32,7 +32,6 @@ from lightning_modules.command_line.parsers import CommandParser
 from lightning_modules.command_line.settings_check import check_seed, check_settings
 from lightning_modules.runs.batch_norm_sync import BatchNormSync
 from lightning_modules.runs.checkpoint_io import with_atomic_checkpoints
-from lightning_modules.runs.class_counts import fill_class_count
 from lightning_modules.runs.folder import (
     CHECKPOINT_FOLDER,
     RUN_ID_VARIABLE,
@@ -40,12 +39,13 @@ from lightning_modules.runs.folder import (
     place_run,
     run_id,
 )
-from lightning_modules.runs.loading import CheckpointError, check_checkpoint, innermost_reason, without_pretrained
+from lightning_modules.runs.loading import CheckpointError, innermost_reason
 from lightning_modules.runs.loggers import finish_wandb, run_loggers, without_logger
 from lightning_modules.runs.record import RunRecord
-from lightning_modules.runs.resuming import check_something_is_left, check_state_of_training, named_checkpoint
+from lightning_modules.runs.resuming import WORDS_OF_LIGHTNING
+from lightning_modules.runs.run_lock import RunLock
 from lightning_modules.runs.slurm import ignore_tasks_without_srun
-from lightning_modules.runs.trained_data import use_training_settings
+from lightning_modules.runs.start import start_of_evaluation, start_of_training
 from lightning_modules.runs.warning_filters import ignore_harmless_warnings
 from lightning_modules.tasks.base import NonFiniteLossError, PaperModule
 from structures.errors import comes_from_worker
@@ -55,6 +55,16 @@ DEFAULTS = Path(__file__).parent / "experiments" / "_defaults.yaml"
 
 class PlumblineCLI(LightningCLI):
     """LightningCLI with a folder, loggers and a record for every run."""
+
+    lock: RunLock | None = None
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        try:
+            super().__init__(*args, **settings)
+        finally:
+            if self.lock is not None:
+                finish_wandb()  # it writes into the folder
+                self.lock.release()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of a run: its name, its folder, its tags, and the test after training."""
@@ -76,23 +86,16 @@ class PlumblineCLI(LightningCLI):
         if "weights_only" in config:
             config.weights_only = True
         self.run_dir = place_run(config, str(self.subcommand))
-        checkpoint = named_checkpoint(config.get("ckpt_path"), self.run_dir, str(self.subcommand))
-        fill_class_count(config, checkpoint)
+        self.folder, self.lock = RunFolder(self.run_dir), RunLock(self.run_dir)
+        with self._kept_if_used():
+            if is_first_rank() and not config.trainer.fast_dev_run:
+                self.lock.acquire()
+            if self.subcommand == "fit":
+                self.start = start_of_training(config, self.run_dir, self._parser(self.subcommand))
+            else:
+                self.start = start_of_evaluation(config, self.run_dir, str(self.subcommand), self.words)
         if "verbose" in config and not config.trainer.fast_dev_run:
             config.verbose = False  # the run's record shows the same table
-        if checkpoint is not None:
-            content = check_checkpoint(checkpoint, config.model)
-            if self.subcommand == "fit":
-                check_state_of_training(content, checkpoint, config.model)
-                check_something_is_left(content, checkpoint, config.trainer, self.run_dir)
-            else:
-                for line in use_training_settings(config, checkpoint, self.words):
-                    if is_first_rank():
-                        sys.stderr.write(f"note: {line}\n")
-            if config.ckpt_path != "last":  # a resumed run keeps its own configuration
-                config.model = without_pretrained(config.model)
-        if config.get("ckpt_path") == "last":  # Lightning would take the last written, damaged or not
-            config.ckpt_path = None if checkpoint is None else str(checkpoint)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the arguments, and keep the words of the command line apart from configuration files."""
@@ -107,9 +110,11 @@ class PlumblineCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Instantiate the classes; a run that fails here leaves no folder."""
-        self.folder = RunFolder(self.run_dir)
         with self._kept_if_used():
             super().instantiate_classes()
+        if self.subcommand == "fit" and self.config.fit.ckpt_path not in WORDS_OF_LIGHTNING:
+            # The record keeps what was given, by which the same command is known again.
+            self.config_init.fit.ckpt_path = None if self.start.checkpoint is None else str(self.start.checkpoint)
 
     def _run_subcommand(self, subcommand: str) -> None:
         with self._kept_if_used():
@@ -122,6 +127,8 @@ class PlumblineCLI(LightningCLI):
         except BaseException:
             WATCH.requeue()  # now, as W&B may take longer than SLURM waits
             finish_wandb(self.folder.kept)  # before the folder is removed, as W&B writes to it
+            if self.lock is not None:
+                self.lock.release()
             self.folder.leave()
             raise
 
@@ -139,7 +146,10 @@ class PlumblineCLI(LightningCLI):
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run_dir / CHECKPOINT_FOLDER)
         if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
-            callbacks.append(StepProgressBar())
+            if sys.stdout.isatty():
+                callbacks.append(StepProgressBar())
+            else:
+                kwargs["enable_progress_bar"] = False  # the training log prints lines
         kwargs["callbacks"] = [*callbacks, FinalWeights(), ExactResume(), StopSignals(), self.folder]
         plugins = with_atomic_checkpoints(self._get(self.config_init, "trainer").plugins)
         if config.trainer.sync_batchnorm:  # Lightning's own fails on a CPU and drops activations of timm's layers
@@ -147,7 +157,7 @@ class PlumblineCLI(LightningCLI):
             plugins.append(BatchNormSync())
         kwargs["plugins"] = plugins
         if config.trainer.logger in {None, True} and not config.trainer.fast_dev_run:
-            kwargs["logger"] = run_loggers(config, self.run_dir, job_type=str(self.subcommand))
+            kwargs["logger"] = run_loggers(config, self.run_dir, str(self.subcommand), self.start.resumed_step)
         return super().instantiate_trainer(**kwargs)
 
     def after_fit(self) -> None:

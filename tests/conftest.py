@@ -20,7 +20,7 @@ def _alone(tmp_path, monkeypatch):
     """Start each test with the same seed, in its own folder, without a run id."""
     torch.manual_seed(0)
     monkeypatch.chdir(tmp_path)
-    for variable in ("PLUMBLINE_RUN_ID", "PLUMBLINE_TRACEBACK", "PLUMBLINE_DATA"):
+    for variable in ("RUN_ID", "PLUMBLINE_TRACEBACK", "PLUMBLINE_DATA"):
         monkeypatch.delenv(variable, raising=False)
 
 

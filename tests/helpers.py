@@ -1,5 +1,9 @@
 """Small networks and data shared by several tests."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,14 @@ def quiet_trainer(**settings: Any) -> Trainer:
         "enable_model_summary": False,
     }
     return Trainer(**(defaults | settings))
+
+
+def wandb_history(folder: Path) -> list[dict[str, Any]]:
+    """Rows of the history in the folder of an offline W&B run, in the order of their records."""
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [record["history"]["item"] for record in records if record.get("type") == "history"]
 
 
 class Affine(nn.Module):

@@ -79,9 +79,9 @@ def test_an_interrupted_paper_goes_on_exactly(words, experiment, tmp_path, monke
         return loss
 
     monkeypatch.setattr(PaperModule, "training_step", training_step)
-    monkeypatch.setenv("PLUMBLINE_RUN_ID", "whole")
+    monkeypatch.setenv("RUN_ID", "whole")
     main(words)
-    monkeypatch.setenv("PLUMBLINE_RUN_ID", "parts")
+    monkeypatch.setenv("RUN_ID", "parts")
     fails += [3, 6]
     for _ in range(2):
         with pytest.raises(StoppedError):
@@ -105,7 +105,7 @@ def logged(folder: Path) -> dict[tuple[str, str], set[str]]:
 
 
 def start(words: list[str], folder: Path, run: str) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PLUMBLINE_RUN_ID": run}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "RUN_ID": run}
     return subprocess.Popen(
         [sys.executable, "-m", "cli", *words, "--runs_dir", str(folder / "runs"), "--ckpt_path", "last"],
         cwd=ROOT,

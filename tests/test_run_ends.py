@@ -23,7 +23,7 @@ OVERLAY = str(ROOT / "tests" / "overlays" / "rooms.yaml")
 @pytest.fixture
 def words(rooms_root, monkeypatch):
     """Arguments after the subcommand, for runs of a one-parameter model with the id ``run``."""
-    monkeypatch.setenv("PLUMBLINE_RUN_ID", "run")
+    monkeypatch.setenv("RUN_ID", "run")
     return ["--config", EXPERIMENT, "--config", OVERLAY, "--data.init_args.root", str(rooms_root)]
 
 
@@ -62,13 +62,13 @@ def test_the_last_step_is_validated_saved_and_tested(words, tmp_path, max_steps,
 def test_a_finished_training_is_refused_and_not_tested_in_its_place(words, tmp_path, monkeypatch):
     main(["fit", *words])
     last = run(tmp_path) / "checkpoints" / "last.ckpt"
-    monkeypatch.setenv("PLUMBLINE_RUN_ID", "other")
+    monkeypatch.setenv("RUN_ID", "other")
     for steps in ("1", "2"):
         said = refused(["fit", *words, "--trainer.max_steps", steps, "--ckpt_path", str(last)])
         assert f"is at step 2 and max_steps is {steps}: nothing is left to train; raise max_steps" in said
     assert not run(tmp_path).with_name("other").exists()
     # A job that was requeued after its last step continues with its test.
-    monkeypatch.setenv("PLUMBLINE_RUN_ID", "run")
+    monkeypatch.setenv("RUN_ID", "run")
     (run(tmp_path) / "run.json").unlink()
     main(["fit", *words, "--ckpt_path", "last"])
     record = json.loads((run(tmp_path) / "run.json").read_text())
@@ -87,7 +87,7 @@ def test_a_run_without_a_logger_trains_and_names_the_callback_that_is_left_out(w
 def test_the_best_of_another_run_is_not_tested(words, tmp_path, monkeypatch, capsys):
     main(["fit", *words])
     last = run(tmp_path) / "checkpoints" / "last.ckpt"
-    monkeypatch.setenv("PLUMBLINE_RUN_ID", "other")
+    monkeypatch.setenv("RUN_ID", "other")
     main(["fit", *words, "--trainer.max_steps", "3", "--ckpt_path", str(last), "--trainer.limit_val_batches", "0"])
     assert "This run has no best checkpoint of its own: its last weights are tested." in capsys.readouterr().err
     other = run(tmp_path).with_name("other")
@@ -156,11 +156,19 @@ def test_a_refused_run_prints_no_advice_to_upload_it(words, monkeypatch, capfd):
 def test_a_second_training_with_the_same_run_id_replaces_no_weights(words, tmp_path, capsys):
     folder = run(tmp_path) / "checkpoints"
     main(["fit", *words])
-    main(["fit", *words, "--ckpt_path", "last", "--trainer.max_steps", "3"])
-    assert not (run(tmp_path) / "checkpoints.1").exists(), "a training that goes on writes where it did"
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(SystemExit) as end:
+        main(["fit", *words])
+    assert end.value.code == 0
+    assert "run is finished (step 2, test/score " in capsys.readouterr().err
+    assert "holds a training with other settings" in refused(["fit", *words, "--seed_everything", "7"])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+    # Weights alone are nothing to go on from.
+    for path in folder.iterdir():
+        content = torch.load(path, weights_only=True)
+        torch.save({key: value for key, value in content.items() if key != "loops"}, path)
     main(["fit", *words])
-    assert {path.name: path.read_bytes() for path in (run(tmp_path) / "checkpoints.1").iterdir()} == first
+    assert (run(tmp_path) / "checkpoints.1" / "best.ckpt").is_file()
     assert "holds an earlier training, whose checkpoints are now in" in capsys.readouterr().err
     assert (folder / "best.ckpt").is_file()
 

@@ -49,7 +49,7 @@ class Run:
     def __init__(self, folder, place="batch", words=(), launcher=(sys.executable, "-m"), **settings):
         self.folder = folder
         command = [*launcher, "cli", *arguments(folder, place, words, **settings)]
-        environment = {**os.environ, "PLUMBLINE_RUN_ID": "run", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        environment = {**os.environ, "RUN_ID": "run", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -146,7 +146,7 @@ def test_at_every_place_with_workers_that_get_it_too(place, after, step, signum,
     monkeypatch.setattr(SignalAt, "signum", signum)
     monkeypatch.setattr(SignalAt, "times", 0)
     monkeypatch.setattr(PauseAt, "_pause", SignalAt._pause)
-    monkeypatch.setenv("PLUMBLINE_RUN_ID", "run")
+    monkeypatch.setenv("RUN_ID", "run")
     monkeypatch.setenv("WANDB_MODE", "disabled")
     before = {number: signal.getsignal(number) for number in (*(number for number, _ in SIGNALS), signal.SIGALRM)}
     saves = []

@@ -138,7 +138,7 @@ def train_teacher(data_words: list[str], kind: str = "semantic") -> Path:
     resumed = ["--ckpt_path", "last"] if last.is_file() else []
     overrides = data_words[2:]  # root and content of the data, without the data module itself
     words = ["cli", "fit", "--config", str(experiment), *overrides, *arguments, *resumed]
-    run(*words, environment={"PLUMBLINE_RUN_ID": run_id})
+    run(*words, environment={"RUN_ID": run_id})
     return best
 
 

@@ -28,12 +28,15 @@ from datamodules.rooms.settings import RoomsSettings, Sequence, plan
 from datamodules.rooms.store import merge_shards, shard_is_complete
 from datamodules.rooms.worker import DISK_FULL, Job
 from structures.allowed_imports import check_function
+from structures.progress_lines import ProgressLines
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_RENDERER = "datamodules.rooms.frame:render_sequence"
 FRAMES_PER_SHARD = 24
 BYTES_PER_PIXEL = 6.0  # approximate size of the finished file
+_SECONDS_PER_LINE = 10.0
+"""Time between two lines about the progress where standard error is no terminal."""
 
 
 def default_root() -> Path:
@@ -75,7 +78,7 @@ def build_store(
         root: Folder of the file; None uses :func:`default_root`.
         processes: Worker processes; None uses one per core, 0 renders in this process.
         renderer: ``module:function`` with the signature of ``render_sequence``.
-        progress_bar: Whether to show a progress bar.
+        progress_bar: Whether to show a progress bar, or lines where standard error is no terminal.
 
     Returns:
         Path of the finished file.
@@ -153,7 +156,9 @@ def _render(job: Job, processes: int, *, progress_bar: bool) -> None:
         TimeRemainingColumn(),
     )
     begin = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), disable=not progress_bar) as progress:
+    console = Console(stderr=True)
+    lines = ProgressLines("making rooms", "frames", sum(frames) - kept, every_s=_SECONDS_PER_LINE, write=_write_line)
+    with Progress(*columns, console=console, disable=not progress_bar or not console.is_terminal) as progress:
         task = progress.add_task("frames", total=sum(frames), completed=min(kept, sum(frames)), speed=0.0)
         rendered = 0
 
@@ -161,6 +166,8 @@ def _render(job: Job, processes: int, *, progress_bar: bool) -> None:
             nonlocal rendered
             rendered += frames[number]
             progress.update(task, advance=frames[number], speed=rendered / (time.monotonic() - begin))
+            if progress_bar and not console.is_terminal:
+                lines.add(frames[number])
 
         workers = min(processes, open_shards)
         if workers == 0:
@@ -176,6 +183,11 @@ def _render(job: Job, processes: int, *, progress_bar: bool) -> None:
     seconds = time.monotonic() - begin
     if rendered:
         logger.info("Rendered %d frames in %.1f s (%.1f frames/s).", rendered, seconds, rendered / seconds)
+
+
+def _write_line(line: str) -> None:
+    sys.stderr.write(line)
+    sys.stderr.flush()
 
 
 def _serve(job: Job, missing: queue.SimpleQueue[int], report: Callable[[int], None]) -> None:

@@ -31,6 +31,11 @@ class PredictsDepth(Protocol):
         """Depth of a batch, ``(B, 1, H, W)``."""
 
 
+def score_step(trainer: Trainer) -> int:
+    """The step under which Lightning logs the scores of the present weights."""
+    return max(trainer.global_step - 1, 0)
+
+
 class SamplePictures(Callback):
     """Base of the callbacks that draw a row of panels for the same few samples each time, on rank zero.
 
@@ -151,7 +156,7 @@ class SamplePictures(Callback):
             # A disabled W&B run would still write temporary files.
             if isinstance(run_logger, WandbLogger) and not getattr(run_logger.experiment, "disabled", False):
                 pictures = [to_uint8(self.headed(row)).numpy() for row in rows]
-                run_logger.log_image(key=f"{stage}/{self.log_name}", images=pictures, step=trainer.global_step)
+                run_logger.log_image(key=f"{stage}/{self.log_name}", images=pictures, step=score_step(trainer))
 
 
 class DepthPictures(SamplePictures):

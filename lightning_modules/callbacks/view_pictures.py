@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_modules.callbacks.clip_pictures import ClipPictures
-from lightning_modules.callbacks.pictures import PredictsDepth
+from lightning_modules.callbacks.pictures import PredictsDepth, score_step
 from renderers.cloud_sections import cloud_sections
 from renderers.point_cloud import depth_edges, point_cloud
 
@@ -161,7 +161,7 @@ class ViewPictures(ClipPictures):
         for run_logger in trainer.loggers if clouds else []:
             if isinstance(run_logger, WandbLogger) and not getattr(run_logger.experiment, "disabled", False):
                 objects: Any = [wandb.Object3D(cloud.numpy()) for cloud in clouds]
-                run_logger.log_metrics({f"{stage}/clouds": objects}, step=trainer.global_step)
+                run_logger.log_metrics({f"{stage}/clouds": objects}, step=score_step(trainer))
                 logger.info("%d point clouds go to W&B", len(clouds))
 
 

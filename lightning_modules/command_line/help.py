@@ -97,7 +97,8 @@ def command_help(prog: str, types: dict[str, Any], defaults: Any) -> str:
         _row("--model.help [CLASS]", "the papers, or the settings of one"),
         _row("--data.help [CLASS]", "the kinds of data, or the settings of one"),
         "",
-        "PLUMBLINE_TRACEBACK=1 shows where an error comes from; PLUMBLINE_RUN_ID names the run's folder.",
+        "PLUMBLINE_TRACEBACK=1 shows where an error comes from; RUN_ID names the run,",
+        "by which the same command finds it again and goes on.",
         "",
     ]
     return "\n".join(lines)
@@ -110,7 +111,7 @@ def _run_rows(types: dict[str, Any], defaults: Any) -> list[str]:
         "tags": "further tags of the W&B run, [a, b]",
         "test_after_fit": "whether to test the best checkpoint after training (default: true)",
         "task_callbacks": "pictures and files of the task: true, false, or class names, [A, B] (default: true)",
-        "ckpt_path": "checkpoint to go on from, or to test; last is the run's own",
+        "ckpt_path": "checkpoint to begin from, or to test; last: the run's own, also with other settings",
         "weights_only": "whether a checkpoint may hold tensors and plain values alone",
         "verbose": "whether to print the scores",
         "return_predictions": "whether to keep predictions in memory",

@@ -14,9 +14,10 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_modules.runs.slurm import count_of_tasks, is_first_rank, started_by_srun
+from lightning_modules.runs.launcher_ids import launcher_id
+from lightning_modules.runs.slurm import is_first_rank
 
-RUN_ID_VARIABLE = "PLUMBLINE_RUN_ID"
+RUN_ID_VARIABLE = "RUN_ID"
 CHECKPOINT_FOLDER = "checkpoints"
 """Folder of a run's checkpoints inside the run's folder."""
 _NAME = re.compile(r"\w[\w.-]*")
@@ -59,8 +60,9 @@ def run_id() -> str:
     """Id of this run, equal on all its ranks and after a requeue.
 
     Returns:
-        ``PLUMBLINE_RUN_ID`` if it is set (by the user, by ``cluster/slurm.sbatch`` or by the process that started this
-        rank), else an id that the tasks of one ``srun`` or ``torchrun`` share, else the time and four random digits.
+        ``RUN_ID`` if it is set, by the user or by the process that started this rank; else the id of the SLURM job or
+        of torchrun (:func:`~lightning_modules.runs.launcher_ids.launcher_id`), so that the same command finds the same
+        run again; else the time and four random digits.
 
     Raises:
         ValueError: If the id is no single part of a path.
@@ -68,10 +70,9 @@ def run_id() -> str:
     environment = os.environ
     if RUN_ID_VARIABLE in environment:
         return check_name(environment[RUN_ID_VARIABLE], f"the environment variable {RUN_ID_VARIABLE}")
-    if count_of_tasks() > 1 and started_by_srun():
-        return check_name(f"{environment['SLURM_JOB_ID']}.{environment['SLURM_STEP_ID']}", "the id of the SLURM step")
-    if environment.get("TORCHELASTIC_RUN_ID", "none") != "none":
-        return check_name(environment["TORCHELASTIC_RUN_ID"], "the id of torchrun (--rdzv-id)")
+    found = launcher_id()
+    if found is not None:
+        return check_name(*found)
     return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
@@ -98,6 +99,11 @@ def place_run(config: Namespace, subcommand: str) -> Path:
     if config.trainer.default_root_dir is not None:
         return Path(config.trainer.default_root_dir)
     return Path(config.runs_dir) / config.experiment / (run_id() if subcommand == "fit" else f"{run_id()}-{subcommand}")
+
+
+def wandb_id(experiment: str, run_dir: Path) -> str:
+    """Id of the W&B run of a run's folder, the same whenever its command starts again."""
+    return f"{experiment}-{run_dir.name}"
 
 
 class RunFolder(Callback):

@@ -11,16 +11,20 @@ from typing import Any
 import wandb
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, LearningRateMonitor
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lightning_modules.runs.folder import keep_previous_metrics, paper_slug
+from lightning_modules.runs.folder import keep_previous_metrics, paper_slug, wandb_id
+from lightning_modules.runs.metrics_file import StepCSVLogger, cut_metrics, row_step
 from lightning_modules.runs.slurm import is_first_rank
 from lightning_modules.runs.wandb_access import wandb_mode, why_unreachable
+from lightning_modules.runs.wandb_history import history, offline_folders, set_aside, was_online
 
 INIT_TIMEOUT_S = 20.0
 """Longest time to wait for the W&B server when a run begins; after it the run is logged offline."""
+_STEP_AXIS = "trainer/global_step"
+"""Lightning's name of the x-axis."""
 FINISH_TIMEOUT_S = 120.0
 """Longest time that a finished run waits for its uploads; the rest stays on the disk, for ``wandb sync``."""
 
@@ -28,17 +32,30 @@ FINISH_TIMEOUT_S = 120.0
 class FailSafeWandbLogger(WandbLogger):
     """A W&B logger whose failures do not stop a run: it prints one line and continues offline, or without W&B.
 
+    A training that was interrupted continues its curves, with each step once. The steps of W&B's history are those of
+    the training; what W&B does not have of the steps before the checkpoint is added from ``metrics.csv``, and steps
+    that W&B has already are not logged a second time when they are trained again. W&B makes a new folder for every
+    attempt of an offline run. The last one gets the whole history, and the earlier ones are renamed, so that
+    ``wandb sync`` uploads one folder.
+
     Args:
         run_dir: The run's folder, for the line about how to upload the offline run.
         offline: Whether the run is offline from the start.
         why_offline: Reason for that, printed if given.
+        trains: Whether this is a training; other commands log every time they are called.
         arguments: Further arguments of ``WandbLogger``.
     """
 
-    def __init__(self, run_dir: Path, *, offline: bool, why_offline: str | None = None, **arguments: Any) -> None:
-        super().__init__(save_dir=run_dir, offline=offline, **arguments)
+    def __init__(
+        self, run_dir: Path, *, offline: bool, why_offline: str | None = None, trains: bool = True, **arguments: Any
+    ) -> None:
+        # W&B's service stays in the working directory in which it began.
+        super().__init__(save_dir=run_dir.absolute(), offline=offline, **arguments)
         self._run_dir = run_dir
+        self._trains = trains
         self._fails = False
+        self._first_step = 0  # the first one that W&B does not have
+        self._last_step: int | None = None
         why = "" if why_offline is None else f" ({why_offline})"
         # Printed with the first metrics: a run that is refused before them leaves nothing to upload.
         self._note = f"W&B is offline{why}. {_how_to_sync(run_dir)}" if offline else ""
@@ -48,9 +65,12 @@ class FailSafeWandbLogger(WandbLogger):
     def experiment(self) -> Any:
         """The W&B run, started on first use: in the requested mode, else offline, else disabled."""
         fallbacks = ["disabled"] if self._offline else ["offline", "disabled"]
+        earlier = offline_folders(self._run_dir) if self._experiment is None else []
         while self._experiment is None and fallbacks:
             try:
-                return super().experiment
+                run = super().experiment
+                self._continue_history(run, earlier)
+                return run
             except Exception as error:  # W&B raises errors of many kinds, and none may stop a training
                 reason = _one_line(error)
             with contextlib.suppress(Exception):
@@ -62,6 +82,20 @@ class FailSafeWandbLogger(WandbLogger):
             sys.stderr.write(f"W&B could not begin its run ({reason}); {goes_on if mode == 'offline' else left_out}")
         return super().experiment
 
+    def _continue_history(self, run: Any, earlier: list[Path]) -> None:
+        """Add the steps of earlier attempts that W&B does not have.
+
+        Args:
+            run: The W&B run, which has just begun.
+            earlier: Folders of earlier offline attempts.
+        """
+        self._first_step = int(getattr(run, "starting_step", 0) or 0)  # known to the server, 0 offline
+        if self._trains and not (self._offline and was_online(self._run_dir)):
+            for step, row in history(self._run_dir, self._first_step):
+                self._last_step = step
+                run.log(row | {_STEP_AXIS: step}, step=step)
+        set_aside(earlier)
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log metrics; after a failure of W&B do nothing."""
@@ -71,7 +105,13 @@ class FailSafeWandbLogger(WandbLogger):
         if self._fails:
             return
         try:
-            super().log_metrics(metrics, step)
+            run = self.experiment
+            number = row_step(metrics, (self._last_step or 0) if step is None else step, self._last_step)
+            self._last_step = number
+            if not self._trains:
+                run.log(dict(metrics) | {_STEP_AXIS: number}, step=self._first_step + number)
+            elif number >= self._first_step:
+                run.log(dict(metrics) | {_STEP_AXIS: number}, step=number)
         except Exception as error:  # e.g. its process was killed or the disk is full
             self._fails = True
             sys.stderr.write(f"W&B failed ({_one_line(error)}); it is left out from here on.\n")
@@ -86,13 +126,15 @@ def without_logger(callbacks: Sequence[Callback]) -> list[Callback]:
     return [callback for callback in callbacks if callback not in log_only]
 
 
-def run_loggers(config: Namespace, run_dir: Path, job_type: str) -> list[Logger]:
+def run_loggers(config: Namespace, run_dir: Path, job_type: str, resumed_step: int | None = None) -> list[Logger]:
     """CSV and W&B loggers of a run.
 
     Args:
         config: Resolved configuration with ``experiment``, ``model``, ``data``, ``seed_everything`` and ``tags``.
         run_dir: The run's folder; a requeued run finds the same folder, hence the same W&B run.
         job_type: W&B job type, the subcommand.
+        resumed_step: Step from which this run goes on; None if it begins. Metrics of later steps are removed, as they
+            are trained again; metrics of a run that begins anew are renamed.
 
     Returns:
         The CSV logger, and the W&B logger unless ``WANDB_MODE=disabled``. W&B is offline where its server does not
@@ -103,8 +145,11 @@ def run_loggers(config: Namespace, run_dir: Path, job_type: str) -> list[Logger]
     """
     mode = wandb_mode()
     if is_first_rank():
-        keep_previous_metrics(run_dir)
-    loggers: list[Logger] = [CSVLogger(run_dir, name="", version="")]
+        if resumed_step is None:
+            keep_previous_metrics(run_dir)
+        else:
+            cut_metrics(run_dir / "metrics.csv", resumed_step)
+    loggers: list[Logger] = [StepCSVLogger(run_dir)]
     if mode == "disabled":
         return loggers
     why_offline = why_unreachable() if mode == "online" and is_first_rank() else None
@@ -120,9 +165,10 @@ def run_loggers(config: Namespace, run_dir: Path, job_type: str) -> list[Logger]
         run_dir,
         offline=mode == "offline",
         why_offline=why_offline,
+        trains=job_type == "fit",
         project="plumbline",
         name=f"{config.experiment}/{run_dir.name}",
-        id=f"{config.experiment}-{run_dir.name}",
+        id=wandb_id(config.experiment, run_dir),
         group=slug,
         job_type=job_type,
         tags=[*data, config.experiment, f"seed={config.seed_everything}", *config.tags],

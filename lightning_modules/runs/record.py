@@ -12,15 +12,16 @@ from typing import Any
 import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.runs.class_names import class_table
-from lightning_modules.runs.folder import git_commit
+from lightning_modules.runs.folder import git_commit, wandb_id
 from lightning_modules.runs.loading import RECIPE_KEY
+from lightning_modules.runs.same_run import plain_settings
 from lightning_modules.runs.trained_data import DATA_KEY, settings_of_data
 from lightning_modules.tasks.depth import DepthModule
 
@@ -40,8 +41,7 @@ class RunRecord(SaveConfigCallback):
 
     def __init__(self, parser: Any, config: Any, overwrite: bool = True) -> None:
         super().__init__(parser, config, overwrite=overwrite, save_to_log_dir=False)
-        plain = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
-        self.plain_config: dict[str, Any] = plain
+        self.plain_config = plain_settings(parser, config)
         self._earlier_s = 0.0
         self._started_s = time.monotonic()
         self._finished = False
@@ -53,6 +53,8 @@ class RunRecord(SaveConfigCallback):
         run_dir.mkdir(parents=True, exist_ok=True)
         _write_whole(run_dir / "config.yaml", yaml.safe_dump(self.plain_config, sort_keys=False))
         self.record = {
+            "run": run_dir.name,
+            "wandb_id": wandb_id(str(self.plain_config.get("experiment")), run_dir),
             "experiment": self.plain_config.get("experiment"),
             "command": " ".join(sys.argv),
             "commit": git_commit(),
@@ -104,6 +106,8 @@ class RunRecord(SaveConfigCallback):
             return
         self.record["fit_minutes"] = round(self.state_dict()["seconds"] / 60, 2)
         self.record["steps"] = trainer.global_step
+        if _has_ended(trainer):
+            self.record["ended_at_step"] = trainer.global_step
         self.record["last"] = {k: float(v) for k, v in trainer.callback_metrics.items()}
         checkpoint = trainer.checkpoint_callback
         if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_score is not None:
@@ -162,6 +166,21 @@ class RunRecord(SaveConfigCallback):
 
     def _write(self, run_dir: Path) -> None:
         _write_whole(run_dir / "run.json", json.dumps(self.record, indent=2, sort_keys=True))
+
+
+def _has_ended(trainer: Trainer) -> bool:
+    """Whether a training has reached its length or was stopped early by its score or its time."""
+    max_epochs = trainer.max_epochs
+    if 0 < trainer.max_steps <= trainer.global_step or (
+        max_epochs is not None and 0 < max_epochs <= trainer.current_epoch
+    ):
+        return True
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EarlyStopping) and callback.stopped_epoch > 0:
+            return True
+        if isinstance(callback, Timer) and callback.time_remaining() is not None and callback.time_remaining() <= 0:
+            return True
+    return False
 
 
 def _write_whole(path: Path, text: str) -> None:

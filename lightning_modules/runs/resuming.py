@@ -6,11 +6,12 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from lightning_modules.runs.folder import CHECKPOINT_FOLDER
 from lightning_modules.runs.loading import RECIPE_KEY
 from lightning_modules.runs.newest import newest_checkpoint
+from lightning_modules.runs.same_run import belongs_to
 
-_WORDS_OF_LIGHTNING = ("hpc", "registry")
+WORDS_OF_LIGHTNING = ("hpc", "registry")
+"""Values of ``--ckpt_path`` that Lightning resolves itself."""
 
 
 def named_checkpoint(ckpt_path: str | None, run_dir: Path, subcommand: str) -> Path | None:
@@ -29,7 +30,7 @@ def named_checkpoint(ckpt_path: str | None, run_dir: Path, subcommand: str) -> P
         ValueError: If the word is for trainings and this is another command: it would evaluate untrained weights.
         CheckpointError: If the word is ``last`` and all checkpoints of the run are damaged.
     """
-    if ckpt_path is None or ckpt_path in _WORDS_OF_LIGHTNING:
+    if ckpt_path is None or ckpt_path in WORDS_OF_LIGHTNING:
         return None
     if ckpt_path not in ("last", "best"):
         return Path(ckpt_path)
@@ -98,7 +99,7 @@ def check_something_is_left(checkpoint: dict[str, Any], path: Path, trainer: Nam
         done, limit, exactly = f"the end of epoch {epochs}", f"max_epochs is {max_epochs}", epochs == max_epochs
     else:
         return
-    if exactly and path.resolve().parent == (run_dir / CHECKPOINT_FOLDER).resolve():
+    if exactly and belongs_to(path, run_dir):
         return
     raise ValueError(
         f"checkpoint '{path}' is at {done} and {limit}: nothing is left to train; raise {limit.split()[0]}, or "

@@ -70,7 +70,7 @@ def test_a_fresh_experiment_gets_teacher_labels_and_directions_in_this_order(com
     data = ["--data", str(EXPERIMENTS / "data" / "rooms_video_labelled.yaml")]
     (teacher, environment), (labels, _), (directions, _) = commands
     assert teacher == ["cli", "fit", "--config", str(SEGMENTER)]
-    assert environment == {"PLUMBLINE_RUN_ID": "teacher"}
+    assert environment == {"RUN_ID": "teacher"}
     assert labels == [
         *("tools.pseudo_labels", *data, "--data.init_args.fields", "[semantic]"),
         *("--data.init_args.image_size", "[96, 128]", "--teacher", str(TEACHER / "checkpoints" / "best.ckpt")),
@@ -93,7 +93,7 @@ def test_pseudo_depth_is_predicted_by_a_network_trained_on_other_scenes(commands
     (teacher, environment), (labels, _) = commands
     assert teacher == ["cli", "fit", "--config", str(DEPTH_TEACHER), *where, *DEPTH_TEACHER_ARGUMENTS]
     assert teacher[teacher.index("--data.init_args.parts") + 1] == "[video]"
-    assert environment == {"PLUMBLINE_RUN_ID": "depth_teacher"}
+    assert environment == {"RUN_ID": "depth_teacher"}
     assert labels == [
         *("tools.pseudo_labels", "--data", str(EXPERIMENTS / "data" / "rooms_instances_depth.yaml"), *where),
         *("--data.init_args.image_size", "[96, 128]"),

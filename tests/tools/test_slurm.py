@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "cluster" / "slurm.sbatch"
 SRUN = """#!/bin/bash
-echo "run $PLUMBLINE_RUN_ID cpus $SRUN_CPUS_PER_TASK threads $OMP_NUM_THREADS in $PWD with $SITE"
+echo "run $RUN_ID cpus $SRUN_CPUS_PER_TASK threads $OMP_NUM_THREADS in $PWD with $SITE"
 for word in "$@"; do echo "[$word]"; done
 """
 SCONTROL = '#!/bin/bash\necho "scontrol $*"\n'
@@ -75,10 +75,10 @@ def test_nodes_devices_cpus_and_the_run_come_from_the_job(tmp_path):
 
 
 def test_the_tasks_of_an_array_are_runs_of_their_own_and_a_name_comes_first(tmp_path):
-    for name, given in (("array", {}), ("named", {"PLUMBLINE_RUN_ID": "mine"})):
+    for name, given in (("array", {}), ("named", {"RUN_ID": "mine"})):
         (tmp_path / name).mkdir()
         done = submit(tmp_path / name, "a.yaml", **JOB, **given, SLURM_ARRAY_JOB_ID="70", SLURM_ARRAY_TASK_ID="3")
-        assert words_of(done)[0].startswith(f"run {given.get('PLUMBLINE_RUN_ID', '70_3')} ")
+        assert words_of(done)[0].startswith(f"run {given.get('RUN_ID', '70_3')} ")
 
 
 @pytest.mark.parametrize("gpus", ["4", "h100:4", None, "0"])

@@ -54,6 +54,17 @@ def test_number_of_processes_does_not_matter(tmp_path: Path) -> None:
     assert_equal_files(make_rooms(tmp_path / "none"), two)
 
 
+@pytest.mark.parametrize("processes", [0, 2])
+def test_without_a_terminal_the_progress_is_printed_in_lines(tmp_path: Path, monkeypatch, capsys, processes) -> None:
+    monkeypatch.setattr(make_store, "_SECONDS_PER_LINE", 0.0)
+    monkeypatch.setattr(make_store, "FRAMES_PER_SHARD", 4)
+    build_store(TINY, tmp_path, processes=processes, renderer=RENDERER)
+    lines = capsys.readouterr().err.splitlines()
+    frames = sum(sequence.n_frames for sequence in plan(TINY))
+    assert lines[-1].startswith(f"making rooms: {frames} of {frames} frames, ")
+    assert lines[-1].endswith(" frames/s, 0 s left")
+
+
 def test_shards_keep_the_plan_in_order() -> None:
     sequences = plan(TINY)
     groups = group_sequences(sequences, frames=10)

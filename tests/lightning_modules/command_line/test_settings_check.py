@@ -101,10 +101,10 @@ def test_invalid_values_are_refused_and_nothing_is_written(words, sentence):
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "../../x", ".hidden", "a b", "x" * 101])
 def test_a_run_id_that_leaves_the_folder_of_runs_is_refused(name, monkeypatch):
-    monkeypatch.setenv("PLUMBLINE_RUN_ID", name)
+    monkeypatch.setenv("RUN_ID", name)
     with pytest.raises(SystemExit) as left:
         main(["fit", "--config", EXPERIMENT])
-    assert f"PLUMBLINE_RUN_ID is {name!r}, but it becomes a folder's name" in str(left.value.code)
+    assert f"RUN_ID is {name!r}, but it becomes a folder's name" in str(left.value.code)
     assert not Path("runs").exists()
 
 

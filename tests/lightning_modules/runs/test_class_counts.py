@@ -29,7 +29,7 @@ IMAGES = "datamodules.prediction_images.ImageFiles"
 @pytest.fixture
 def settings(rooms_root, monkeypatch):
     """Arguments after the subcommand of two steps on rooms."""
-    monkeypatch.setenv("PLUMBLINE_RUN_ID", "run")
+    monkeypatch.setenv("RUN_ID", "run")
     return ["--config", EXPERIMENT, "--config", OVERLAY, "--data.init_args.root", str(rooms_root)]
 
 

@@ -37,8 +37,8 @@ def test_two_runs_never_share_an_id():
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({"PLUMBLINE_RUN_ID": "mine", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}, "mine"),
-        ({"SLURM_NTASKS": "4", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "2"}, "7.2"),
+        ({"RUN_ID": "mine", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}, "mine"),
+        ({"SLURM_NTASKS": "4", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "2"}, "7"),
         ({"TORCHELASTIC_RUN_ID": "abc"}, "abc"),
     ],
 )
@@ -56,7 +56,7 @@ def test_a_notebook_job_of_one_task_gets_new_ids(monkeypatch):
 
 
 def test_folder_and_experiment_come_from_the_first_config(monkeypatch):
-    monkeypatch.setenv("PLUMBLINE_RUN_ID", "r1")
+    monkeypatch.setenv("RUN_ID", "r1")
     trainer = Namespace(default_root_dir=None)
     config = Namespace(experiment=None, config=["a/x.yaml", "b/y.yaml"], runs_dir="runs", trainer=trainer)
     assert str(place_run(config, "fit")) == "runs/x/r1"
@@ -111,7 +111,7 @@ def test_names_that_are_no_folder_are_refused(name):
 
 
 def test_a_file_with_any_name_gives_a_folder(monkeypatch):
-    monkeypatch.setenv("PLUMBLINE_RUN_ID", "r1")
+    monkeypatch.setenv("RUN_ID", "r1")
     config = Namespace(
         experiment=None, config=["my exp #2.yaml"], runs_dir="runs", trainer=Namespace(default_root_dir=None)
     )
@@ -121,9 +121,9 @@ def test_a_file_with_any_name_gives_a_folder(monkeypatch):
 @pytest.mark.parametrize(
     ("environment", "what"),
     [
-        ({"PLUMBLINE_RUN_ID": ""}, "PLUMBLINE_RUN_ID is ''"),
+        ({"RUN_ID": ""}, "RUN_ID is ''"),
         ({"TORCHELASTIC_RUN_ID": "../a"}, "torchrun .* is '../a'"),
-        ({"SLURM_NTASKS": "4", "SLURM_JOB_ID": "../7", "SLURM_STEP_ID": "0"}, "SLURM step is '../7.0'"),
+        ({"SLURM_NTASKS": "4", "SLURM_JOB_ID": "../7", "SLURM_STEP_ID": "0"}, "SLURM job is '../7'"),
     ],
 )
 def test_ids_of_the_environment_are_checked(monkeypatch, environment, what):

@@ -1,8 +1,11 @@
 """The loggers of a run: a CSV always, W&B with what a dashboard compares runs by."""
 
+import csv
 import http.server
 import threading
 
+import cv2
+import numpy as np
 import pytest
 import wandb
 from jsonargparse import Namespace
@@ -10,6 +13,14 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from lightning_modules.runs import loggers as module
 from lightning_modules.runs.loggers import finish_wandb, run_loggers
+from lightning_modules.runs.metrics_file import StepCSVLogger
+from tests.helpers import wandb_history
+
+
+@pytest.fixture(autouse=True)
+def _ends_its_run():
+    yield
+    finish_wandb()  # otherwise the next logger of this process goes on with it
 
 
 @pytest.fixture
@@ -48,7 +59,7 @@ def test_a_manifest_is_tagged_by_its_kind(config, tmp_path):
 
 def test_disabled_means_none(config, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert [type(logger) for logger in run_loggers(config, tmp_path, job_type="fit")] == [CSVLogger]
+    assert [type(logger) for logger in run_loggers(config, tmp_path, job_type="fit")] == [StepCSVLogger]
 
 
 class Refuses(http.server.BaseHTTPRequestHandler):
@@ -103,7 +114,7 @@ def test_a_wandb_that_does_not_work_at_all_is_left_out(config, tmp_path, monkeyp
 
 def test_a_failure_in_training_is_said_once(config, tmp_path, monkeypatch, capsys):
     _, logger = run_loggers(config, tmp_path, job_type="fit")
-    monkeypatch.setattr(WandbLogger, "log_metrics", broken)
+    monkeypatch.setattr(logger.experiment, "log", broken)
     for step in range(3):
         logger.log_metrics({"train/loss": 1.0}, step=step)
     assert capsys.readouterr().err.count("W&B failed (the service died. At once)") == 1
@@ -124,3 +135,86 @@ def test_an_ended_run_waits_for_its_uploads_no_longer_than_is_said(config, tmp_p
     monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "7")
     settings = run_loggers(config, tmp_path, job_type="fit")[1]._wandb_init["settings"]
     assert settings.finish_timeout != module.FINISH_TIMEOUT_S
+
+
+def attempt(config, folder, steps, resumed=None, pictures=()):
+    """What a training logs from one step to another, with a test at its end."""
+    loggers = run_loggers(config, folder, "fit", resumed)
+    for step in steps:
+        for logger in loggers:
+            logger.log_metrics({"lr": 0.1}, step=step)
+            logger.log_metrics({"train/loss": 1 / (step + 1), "epoch": 0}, step=step)
+        if step in pictures:
+            loggers[1].log_image("val/pictures", [np.full((4, 4, 3), step, np.uint8)], step=step)
+    for logger in loggers:
+        logger.log_metrics({"test/score": float(steps.stop), "epoch": 0}, step=steps.stop)
+        logger.save()
+    finish_wandb()
+
+
+def test_the_folder_of_an_offline_run_has_every_step_of_all_attempts_once(config, tmp_path):
+    folder = tmp_path / "lite_unet" / "r1"
+    attempt(config, folder, range(6), pictures=(1, 3, 5))
+    attempt(config, folder, range(4, 7), resumed=4, pictures=(4,))
+    attempt(config, folder, range(7, 9), resumed=7)
+    (last,) = folder.glob("wandb/offline-run-*")
+    assert len(list(folder.glob("wandb/replaced-offline-run-*"))) == 2
+    rows = wandb_history(last)
+    assert [row["_step"] for row in rows] == [row["trainer/global_step"] for row in rows] == list(range(9))
+    assert [row["train/loss"] for row in rows] == [pytest.approx(1 / (step + 1)) for step in range(9)]
+    assert [row["_step"] for row in rows if "test/score" in row] == [6, 8]
+    drawn = {row["_step"]: row["val/pictures.filenames"] for row in rows if "val/pictures.filenames" in row}
+    assert drawn.keys() == {1, 3, 4}, "the picture of step 5 was of an attempt that was cut off before"
+    for step, (name,) in drawn.items():
+        assert (cv2.imread(str(last / "files" / name)) == step).all()
+    steps = [row["step"] for row in csv.DictReader((folder / "metrics.csv").open())]
+    assert steps == [str(step) for step in range(9)]
+
+
+class Server:
+    """A W&B run that the server knows up to a step."""
+
+    def __init__(self, starting_step):
+        self.starting_step = starting_step
+        self.rows = []
+
+    def begins(self, monkeypatch):
+        """Let loggers find this run when they begin theirs."""
+        monkeypatch.setattr(WandbLogger, "experiment", property(lambda logger: vars(logger).setdefault("run", self)))
+        monkeypatch.setattr(WandbLogger, "_experiment", property(lambda logger: vars(logger).get("run"), print), False)
+
+    def log(self, row, step):
+        self.rows.append((step, row.get("train/loss")))
+
+
+@pytest.mark.parametrize("known", [2, 6])
+def test_an_online_run_gets_what_its_server_lacks_and_nothing_twice(config, tmp_path, monkeypatch, known):
+    folder = tmp_path / "lite_unet" / "r1"
+    attempt(config, folder, range(5))
+    server = Server(known)
+    monkeypatch.setattr(module, "wandb_mode", lambda: "online")
+    monkeypatch.setattr(module, "why_unreachable", lambda: None)
+    server.begins(monkeypatch)
+    _, logger = run_loggers(config, folder, "fit", 4)
+    for step in range(4, 8):
+        logger.log_metrics({"train/loss": 1 / (step + 1)}, step=step)
+    assert [step for step, loss in server.rows if loss is not None] == list(range(known, 8))
+    assert not list(folder.glob("wandb/offline-run-*")), "its content is on the server"
+
+
+def test_another_evaluation_of_a_checkpoint_is_logged_again(config, tmp_path, monkeypatch):
+    server = Server(1)
+    server.begins(monkeypatch)
+    _, logger = run_loggers(config, tmp_path, "test")
+    logger.log_metrics({"train/loss": 2.0}, step=0)
+    assert server.rows == [(1, 2.0)]
+
+
+def test_an_online_run_that_goes_on_offline_repeats_nothing(config, tmp_path):
+    folder = tmp_path / "lite_unet" / "r1"
+    attempt(config, folder, range(4))
+    (offline,) = folder.glob("wandb/offline-run-*")
+    offline.rename(folder / "wandb" / "run-20260101_000000-lite_unet-r1")
+    attempt(config, folder, range(4, 6), resumed=4)
+    (last,) = folder.glob("wandb/offline-run-*")
+    assert [row["_step"] for row in wandb_history(last)] == [4, 5]

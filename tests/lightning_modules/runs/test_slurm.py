@@ -64,7 +64,7 @@ def test_tasks_of_srun_are_left_as_they_are(variables, capsys):
     assert started_by_srun()
     assert count_of_tasks() == 4
     assert not is_first_rank()
-    assert run_id() == "77.0"
+    assert run_id() == "77"
     assert capsys.readouterr().err == ""
 
 

@@ -56,7 +56,7 @@ class Training:
         assert command[:3] == [sys.executable, "-m", "cli"]
         assert start_new_session
         self.command, self.env = command[3:], env
-        self.run_id = env["PLUMBLINE_RUN_ID"]
+        self.run_id = env["RUN_ID"]
         self.folder = Path(option(command, "--runs_dir")) / option(command, "--experiment") / self.run_id
         self.polls, self.terminated = 0, False
         Training.started.append(self)
