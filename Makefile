@@ -80,6 +80,12 @@ evaluate: experiment-exists data-exists needs-CKPT $(STAMP) ## test a checkpoint
 predict: needs-CKPT needs-IN needs-OUT $(STAMP) ## depth, instances or classes of images or video: CKPT=file IN=path OUT=folder [ARGS="--field-of-view 60 --ply"]
 	$(BIN)/python -m tools.predict --checkpoint $(call quote,$(CKPT)) --input $(call quote,$(IN)) --output $(call quote,$(OUT)) $(ARGS)
 
+export: needs-CKPT needs-OUT $(STAMP) ## a network as a file of its own, compared with PyTorch: CKPT=file OUT=net.onnx [FORMAT=onnx|torchscript|pt2]
+	$(BIN)/python -m tools.export --checkpoint $(call quote,$(CKPT)) --format $(call quote,$(or $(FORMAT),onnx)) --output $(call quote,$(OUT)) $(ARGS)
+
+compare: data-exists needs-DATA needs-MODELS $(STAMP) ## networks under one protocol: MODELS="a.ckpt b.onnx hf:org/model" DATA= [ROOT=] [ARGS="--alignment median"]
+	$(BIN)/python -m tools.compare $(DATA_ARGS) $(foreach model,$(MODELS),--models+ $(call quote,$(model))) $(ARGS)
+
 data: data-exists $(STAMP) ## make the embedded data set, or check another: [DATA= ROOT=] (training makes a missing one itself)
 	$(BIN)/python -m tools.make_data $(DATA_ARGS) $(ARGS)
 
@@ -123,4 +129,4 @@ instances-exist:
 needs-%:
 	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)
 
-.PHONY: help setup doctor train submit ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco manifest calibrate vanishing evaluate predict data shards test test-all lint bench clean experiment-exists ablation-exists data-exists instances-exist
+.PHONY: help setup doctor train submit ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco manifest calibrate vanishing evaluate predict export compare data shards test test-all lint bench clean experiment-exists ablation-exists data-exists instances-exist

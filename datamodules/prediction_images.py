@@ -146,18 +146,28 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
 
     def _image(self, file: MediaFile) -> dict[str, Tensor | str | bool]:
         try:
-            return self._item(read_rgb(file.path, upright=True), file.name)
+            return self.item(read_rgb(file.path, upright=True), file.name)
         except ValueError as error:
             return self._failure(file.name, str(error))
 
     def _frames(self, file: MediaFile) -> Iterator[dict[str, Tensor | str | bool]]:
         try:
             for number, frame in enumerate(read_video(file.path)):
-                yield self._item(frame, f"{file.name}/{number:06d}", video=file.name)
+                yield self.item(frame, f"{file.name}/{number:06d}", video=file.name)
         except ValueError as error:
             yield self._failure(file.name, str(error))
 
-    def _item(self, pixels: npt.NDArray[np.uint8], name: str, video: str = "") -> dict[str, Tensor | str | bool]:
+    def item(self, pixels: npt.NDArray[np.uint8], name: str, video: str = "") -> dict[str, Tensor | str | bool]:
+        """An image as an item of ``ImageFileBatch``.
+
+        Args:
+            pixels: uint8 ``(H0, W0, 3)``, RGB, upright.
+            name: Name of its results.
+            video: Name of the video that it is a frame of, or "".
+
+        Raises:
+            ValueError: If the camera is implausible for an image of this size.
+        """
         image, (height, width) = prepare(pixels, image_size=self.image_size, divisor=self.divisor, fit=self.fit)
         try:
             K = intrinsics_for(
@@ -262,8 +272,12 @@ class ImageFiles(ProjectDataModule):
 
     def predict_dataloader(self) -> DataLoader[dict[str, Tensor | str | bool]]:
         """Return the loader of batches of one item, in the order of the files."""
-        dataset = MediaDataset(
-            self.files,
+        return DataLoader(self.dataset(self.files), batch_size=1, num_workers=self.num_workers)
+
+    def dataset(self, files: list[MediaFile]) -> MediaDataset:
+        """Images and video frames of some files, with the settings of this data module."""
+        return MediaDataset(
+            files,
             image_size=self.image_size,
             divisor=self.divisor,
             intrinsics=self.intrinsics,
@@ -271,4 +285,3 @@ class ImageFiles(ProjectDataModule):
             assumed_field_of_view_degrees=self.assumed_field_of_view_degrees,
             fit=self.fit,
         )
-        return DataLoader(dataset, batch_size=1, num_workers=self.num_workers)

@@ -122,10 +122,14 @@ class SupervisedDepth(DepthModule):
         Returns:
             float32 ``(B, 1, H, W)``.
         """
-        if K is None:
-            view = math.radians(self.assumed_field_of_view_degrees)
-            K = intrinsics_from_field_of_view(view, height=image.shape[2], width=image.shape[3])[None].to(image.device)
+        K = self.assumed_intrinsics(image) if K is None else K
         return self.canonical_depth(image).clamp(min=0) * self.to_own_camera(K) * self.depth_scale_m
+
+    def assumed_intrinsics(self, image: Tensor) -> Tensor:
+        """K ``(1, 3, 3)`` of images whose camera is unknown, pixels, from ``assumed_field_of_view_degrees``."""
+        view = math.radians(self.assumed_field_of_view_degrees)
+        K = intrinsics_from_field_of_view(view, height=image.shape[2], width=image.shape[3])
+        return K[None].to(image.device)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Depth ``(B, 1, H, W)`` in metres, with the intrinsics of the batch, if any."""

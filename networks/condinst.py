@@ -176,16 +176,25 @@ class CondInst(nn.Module):
             ValueError: another shape.
         """
         check_image(image, self.stride)
+        return self.located(*self.maps(image), size=(image.shape[-2], image.shape[-1]))
+
+    def maps(self, image: Tensor) -> tuple[HeadOutputs, Tensor]:
+        """The part of the outputs that depends on weights: those of the head, and the mask features."""
         levels = self.pyramid(self.backbone(image))
-        sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
+        return self.head(levels), self.mask_branch(levels)
+
+    def located(self, head: HeadOutputs, mask_features: Tensor, *, size: tuple[int, int]) -> CondInstOutputs:
+        """Raw outputs from :meth:`maps` of images of a size (height, width), with the locations and their levels."""
+        sizes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in self.strides]
         lengths = tuple(height * width for height, width in sizes)
-        level = torch.cat([torch.full((n,), i, device=image.device) for i, n in enumerate(lengths)])
+        device = mask_features.device
+        level = torch.cat([torch.full((n,), i, device=device) for i, n in enumerate(lengths)])
         places = [
-            pixel_locations(size, stride, device=image.device) for size, stride in zip(sizes, self.strides, strict=True)
+            pixel_locations(size, stride, device=device) for size, stride in zip(sizes, self.strides, strict=True)
         ]
         return CondInstOutputs(
-            head=self.head(levels),
-            mask_features=self.mask_branch(levels),
+            head=head,
+            mask_features=mask_features,
             locations=torch.cat(places).to(self.level_strides),
             strides=self.level_strides[level],
             sizes=self.level_sizes[level],

@@ -117,6 +117,17 @@ def test_a_job_has_the_data_and_the_size_of_the_command(environment, tmp_path):
     assert words == ["experiments/resnet_unet.yaml", *data, "--trainer.max_steps", "3"]
 
 
+def test_export_and_compare_pass_their_words_on(environment):
+    done = make("export", CKPT="a b.ckpt", OUT="net.onnx", VENV=environment)
+    words = ["--checkpoint", "a b.ckpt", "--format", "onnx", "--output", "net.onnx"]
+    assert arguments(done) == ["-m", "tools.export", *words]
+    done = make("compare", MODELS="a.ckpt hf:org/model", DATA="rooms", ARGS="--alignment median", VENV=environment)
+    data = ["--data", "experiments/data/rooms.yaml"]
+    models = ["--models+", "a.ckpt", "--models+", "hf:org/model"]
+    assert arguments(done) == ["-m", "tools.compare", *data, *models, "--alignment", "median"]
+    assert "MODELS is not set" in make("compare", DATA="rooms", VENV=environment).stderr
+
+
 def test_labels_may_be_depth(environment):
     done = make("pseudo-labels", DATA="frames", TEACHER="a", OUT="b.h5", KIND="depth", VENV=environment)
     words = ["--data", "experiments/data/frames.yaml", "--teacher", "a", "--kind", "depth", "--out", "b.h5"]

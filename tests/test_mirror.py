@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
 LIST = "tests/mirror.toml"
+MODULES = ("cli.py", "hubconf.py", "plumbline.py")
+"""Python files beside the packages."""
 PACKAGES = sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file())
 LISTED = tomllib.loads((ROOT / LIST).read_text())
 ELSEWHERE = {file: entry for entry in LISTED["elsewhere"] for file in entry["files"]}
@@ -21,9 +23,9 @@ def relative(paths):
 
 
 def source_files():
-    """Python files of the packages and ``cli.py``, without the ``__init__.py`` that only make a package."""
+    """Python files of the packages and beside them, without the ``__init__.py`` that only make a package."""
     files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py"]
-    return relative([*files, ROOT / "cli.py"])
+    return relative([*files, *(ROOT / name for name in MODULES)])
 
 
 def test_files():
@@ -50,7 +52,11 @@ def imported_files(file):
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
             names.add(node.value)  # a module that is imported by its name, such as a class path
             names.add(node.value.rpartition(".")[0])
-    paths = [Path(*name.split(".")) for name in names if name.split(".")[0] in (*PACKAGES, "cli", "tests")]
+    paths = [
+        Path(*name.split("."))
+        for name in names
+        if name.split(".")[0] in (*PACKAGES, *(m.removesuffix(".py") for m in MODULES), "tests")
+    ]
     candidates = [candidate for path in paths for candidate in (path.with_suffix(".py"), path / "__init__.py")]
     return frozenset(path.as_posix() for path in candidates if (ROOT / path).is_file())
 
@@ -63,6 +69,10 @@ def reached_files(file):
         reached |= found
         waiting.extend(found)
     return reached
+
+
+def test_no_other_python_file_stands_beside_the_packages():
+    assert relative(ROOT.glob("*.py")) == sorted(MODULES)
 
 
 def test_every_source_file_has_its_test_or_an_entry():

@@ -16,46 +16,42 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.prediction_images import ImageFiles
-from geometry.camera_check import USUAL_FIELD_OF_VIEW_DEGREES
 from lightning_modules.callbacks.flip_postprocessing import turn_on
 from lightning_modules.command_line.plain_parser import PlainParser
+from lightning_modules.exported.loading import load_trained
 from lightning_modules.render_consistency.calibrated_depth import CalibratedDepth
-from lightning_modules.runs.loading import load_module
 from lightning_modules.runs.slurm import ignore_tasks_without_srun
-from lightning_modules.runs.trained_data import FIELD_OF_VIEW, settings_of_config, trained_settings
+from lightning_modules.runs.trained_data import IMAGE_SIZE, settings_of_config
 from lightning_modules.runs.warning_filters import ignore_harmless_warnings
-from lightning_modules.tasks.depth import DepthModule
-from lightning_modules.teachers.teacher import Teacher, is_metric
+from lightning_modules.teachers.teacher import is_metric
 from structures.calibration import Calibration, shift_of_metres
 from structures.errors import plain_reason
 from structures.output_paths import check_output_folder
 from tools.command import few_messages, plain_parser
+from tools.predict_inputs import depth_notes, image_files, unknown_size, working_size
 from tools.predict_tasks import (
+    SCORE_THRESHOLD,
     SUFFIXES,
     SUMMARIES,
     Task,
+    colour_range,
     make_writer,
     range_lines,
     refuse_foreign_flags,
+    set_score_threshold,
     task_of,
 )
 from tools.teacher_arguments import add_teacher_arguments, make_teacher
-
-DEFAULT_SIZE = (96, 128)
-"""Working size, height and width, if neither the user nor the training settings give one."""
-
-TEACHER_SIZE = (384, 512)
-"""The same for external networks; the image processors of Hugging Face models resize once more."""
 
 
 def _parser() -> PlainParser:
     parser = plain_parser("tools.predict", __doc__)
     model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--checkpoint", type=Path, help="checkpoint (.ckpt) of a trained model")
+    model.add_argument("--checkpoint", type=Path, help="checkpoint (.ckpt) or exported file (.onnx, .ts, .pt2)")
     model.add_argument("--teacher", help="external depth network: TorchScript file, or Hugging Face folder or id")
     add_teacher_arguments(parser)
     parser.add_argument("--input", required=True, help="image, video, folder, or glob in quotes")
@@ -109,27 +105,14 @@ def _parser() -> PlainParser:
     return parser
 
 
-def _data_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Known settings of the training data: from ``--config``, else from the checkpoint or its run."""
-    if options.config is not None:
-        return settings_of_config(options.config)
-    return {} if options.checkpoint is None else trained_settings(options.checkpoint)
-
-
 def _working_size(options: argparse.Namespace, settings: dict[str, Any]) -> tuple[int, int]:
     if options.size is not None:
         return options.size[0], options.size[1]
-    size: tuple[int, int] | None = settings.get("image_size")
-    if size is None and options.config is not None:
+    if IMAGE_SIZE not in settings and options.config is not None:
         raise ValueError(f"'{options.config}' has no data.init_args.image_size; give --size H W")
-    if size is None and options.teacher is not None:
-        return TEACHER_SIZE
-    if size is None:
-        height, width = DEFAULT_SIZE
-        print(
-            f"note: the image size of the training is unknown, {height}x{width} is used (--size H W)", file=sys.stderr
-        )
-        return DEFAULT_SIZE
+    size = working_size(settings, external=options.teacher is not None)
+    if IMAGE_SIZE not in settings and options.teacher is None:
+        print(f"note: {unknown_size(size)} (--size H W)", file=sys.stderr)
     return size
 
 
@@ -172,43 +155,6 @@ def _print_calibration_note(calibration: Calibration, options: argparse.Namespac
     )
 
 
-def _print_depth_notes(
-    module: LightningModule,
-    options: argparse.Namespace,
-    settings: dict[str, Any],
-    *,
-    camera_known: bool,
-    assumed_degrees: float,
-) -> None:
-    """Print a note for each reason why the predicted millimetres may not be metric."""
-    focal_px = getattr(module, "canonical_focal_px", None)
-    if focal_px is not None and not camera_known:
-        print(
-            f"note: the intrinsics are unknown, so a horizontal field of view of {assumed_degrees:g} degrees is "
-            "assumed, as in training for unknown cameras; depth is proportional to the focal length: for your camera "
-            "give --field-of-view DEGREES or --k FX FY CX CY",
-            file=sys.stderr,
-        )
-    if isinstance(module, DepthModule) and not module.scale_known:
-        print(
-            "note: this model was trained without metric ground truth, so its depth is correct up to scale and the "
-            "millimetres are not metric",
-            file=sys.stderr,
-        )
-    if isinstance(module, Teacher) and module.relative:
-        ambiguity = "up to scale" if options.calibration is not None else "up to scale and shift (--calibration)"
-        print(
-            f"note: '{options.teacher}' predicts relative depth, so the millimetres are correct {ambiguity}",
-            file=sys.stderr,
-        )
-    if settings.get("depth_scale") == "image_max":
-        print(
-            "note: this model was trained on depth relative to each image's maximum (depth_scale: image_max), so the "
-            "millimetres are not metric",
-            file=sys.stderr,
-        )
-
-
 def _first_line(error: BaseException) -> str:
     """First line of an error's message; torch appends lines about its source files."""
     return next((line for line in plain_reason(error).splitlines() if line.strip()), type(error).__name__)
@@ -230,27 +176,36 @@ def main(args: list[str] | None = None) -> int:
     ignore_harmless_warnings()
     try:
         ignore_tasks_without_srun()
-        settings = _data_settings(options)
-        assumed_degrees = settings.get(FIELD_OF_VIEW, USUAL_FIELD_OF_VIEW_DEGREES)
-        module = (
-            load_module(options.checkpoint)
-            if options.teacher is None
-            else make_teacher(options, "depth", common_unit=options.calibration is not None)
-        )
+        if options.teacher is None:
+            module, settings = load_trained(options.checkpoint)
+        else:
+            module = make_teacher(options, "depth", common_unit=options.calibration is not None)
+            settings = {}
+        if options.config is not None:
+            settings = settings_of_config(options.config)
         task = task_of(module)
         refuse_foreign_flags(options, task, str(options.checkpoint if options.teacher is None else options.teacher))
-        writer = make_writer(options, module)
+        threshold = SCORE_THRESHOLD if options.score_threshold is None else options.score_threshold
+        writer = make_writer(
+            module,
+            str(options.output),
+            panel=options.panel,
+            ply=options.ply,
+            shared_range=colour_range(options.range),
+            score_threshold=threshold,
+        )
+        set_score_threshold(module, threshold)
         if options.flip:
             turn_on(module)
         calibration = None if options.calibration is None else Calibration.load(options.calibration)
         field_of_view_degrees = _field_of_view_degrees(options, calibration)
-        data = ImageFiles(
+        data = image_files(
             options.input,
-            image_size=_working_size(options, settings),
+            task=task,
+            settings=settings,
+            size=_working_size(options, settings),
             field_of_view_degrees=field_of_view_degrees,
             intrinsics=None if options.k is None else tuple(options.k),
-            assumed_field_of_view_degrees=assumed_degrees,
-            fit="sides" if task == "instances" else "pixels",
         )
         data.setup("predict")
         camera_known = field_of_view_degrees is not None or options.k is not None
@@ -263,7 +218,10 @@ def main(args: list[str] | None = None) -> int:
         print(f"error: {plain_reason(error)}", file=sys.stderr)
         return 2
     if task == "depth":
-        _print_depth_notes(module, options, settings, camera_known=camera_known, assumed_degrees=assumed_degrees)
+        source = str(options.checkpoint if options.teacher is None else options.teacher)
+        calibrated = options.calibration is not None
+        for note in depth_notes(module, source, settings, camera_known=camera_known, calibrated=calibrated):
+            print(f"note: {note}", file=sys.stderr)
     elif getattr(module, "class_names", None) is None:
         print(
             f"note: '{options.checkpoint}' holds no class names (older checkpoints do not), so class numbers are "

@@ -72,25 +72,49 @@ def refuse_foreign_flags(options: argparse.Namespace, task: Task, source: str) -
         )
 
 
-def make_writer(options: argparse.Namespace, module: LightningModule) -> Writer:
-    """The callback that writes the predictions; for instances, it also sets the score threshold of the module.
+def make_writer(
+    module: LightningModule,
+    output: str,
+    *,
+    panel: bool = True,
+    ply: bool = False,
+    shared_range: ColourRange = "video",
+    score_threshold: float = SCORE_THRESHOLD,
+) -> Writer:
+    """The callback that writes the predictions of a network.
+
+    Args:
+        module: The network.
+        output: Folder of the results.
+        panel: Whether to draw pictures.
+        ply: Whether to write point clouds of depth.
+        shared_range: Range of the colours of depth.
+        score_threshold: Smallest score of written instances.
 
     Raises:
         ValueError: If a number is out of range.
     """
-    output = str(options.output)
     if isinstance(module, Segmenter):
-        return ClassMapWriter(output, panel=options.panel)
+        return ClassMapWriter(output, panel=panel)
     if isinstance(module, InstanceSegmentationModule):
-        threshold = SCORE_THRESHOLD if options.score_threshold is None else options.score_threshold
-        writer = InstancePredictionWriter(
-            output, draw_score=threshold, pictures=options.panel, score_threshold=threshold, per_image=True
+        return InstancePredictionWriter(
+            output, draw_score=score_threshold, pictures=panel, score_threshold=score_threshold, per_image=True
         )
+    return DepthPredictionWriter(output, panel=panel, ply=ply, colour_range=shared_range)
+
+
+def set_score_threshold(module: LightningModule, threshold: float) -> None:
+    """Let a network predict instances of at least this score; other networks are left as they are.
+
+    Raises:
+        ValueError: If the threshold is outside of [0, 1].
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"score_threshold is {threshold}, but must lie in [0, 1]")
+    if isinstance(module, InstanceSegmentationModule):
         # Masks of lower scores need not be computed. The module's threshold applies to probability times quality, and
         # the score is the square root of this product.
         module.score_threshold = threshold**2 * _TOLERANCE
-        return writer
-    return DepthPredictionWriter(output, panel=options.panel, ply=options.ply, colour_range=colour_range(options.range))
 
 
 def colour_range(words: list[str] | None) -> ColourRange:

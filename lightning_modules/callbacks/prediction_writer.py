@@ -28,6 +28,11 @@ MILLIMETRES = 1000.0
 MAX_MILLIMETRES = 65535
 """Largest value of a 16-bit PNG: depth is clipped at 65.535 m."""
 
+MAX_JUMP = 0.05
+"""Default of the relative jump of depth above which points are left out of a cloud."""
+MAX_POINTS = 1_000_000
+"""Default of the largest number of points of a cloud."""
+
 ColourRange = tuple[float, float] | Literal["image", "video", "all"]
 
 
@@ -52,6 +57,63 @@ def fit_to_original(prediction: Tensor, *, content_size: tuple[int, int], origin
     if content_size == original_size:
         return content[0]
     return F.interpolate(content, size=original_size, mode="bilinear", align_corners=False)[0]
+
+
+def at_original_size(sample: dict[str, Tensor], prediction: Tensor) -> tuple[Tensor, Tensor]:
+    """The original image of a sample and its predicted depth at that size.
+
+    Args:
+        sample: Tensors of one sample of an ``ImageFileBatch`` or a ``DepthBatch``, on the CPU.
+        prediction: ``(1, H, W)``, metres, with the padding of the sample.
+
+    Returns:
+        float32 ``(3, H0, W0)``, RGB in [0, 1], and float32 ``(1, H0, W0)``, metres.
+    """
+    image = sample["image"]
+    if "original_image" in sample:
+        image = sample["original_image"].float() / 255
+    rows, columns = _content_size(sample, prediction)
+    size = (image.shape[1], image.shape[2])
+    return image, fit_to_original(prediction, content_size=(rows, columns), original_size=size)
+
+
+def _content_size(sample: dict[str, Tensor], prediction: Tensor) -> tuple[int, int]:
+    """Rows and columns of a sample without padding."""
+    rows, columns = (int(n) for n in sample.get("content_size", torch.tensor(prediction.shape[1:])))
+    return rows, columns
+
+
+def cloud_of(
+    sample: dict[str, Tensor],
+    prediction: Tensor,
+    *,
+    image: Tensor,
+    depth: Tensor,
+    max_jump: float | None = MAX_JUMP,
+    max_points: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Coloured point cloud of a predicted image.
+
+    Args:
+        sample: Tensors of the sample, on the CPU, with ``K`` in pixels of the network's input.
+        prediction: ``(1, H, W)``, metres, with the padding of the sample.
+        image: Original image, see :func:`at_original_size`.
+        depth: Depth at its size.
+        max_jump: Points at depth edges with a relative jump above this are left out; None keeps them.
+        max_points: Largest number of points, see :func:`renderers.point_cloud.point_cloud`.
+
+    Returns:
+        Points float32 ``(N, 3)`` in the camera frame, metres, and their colours float32 ``(N, 3)``, RGB in [0, 1].
+    """
+    rows, columns = _content_size(sample, prediction)
+    height, width = image.shape[1:]
+    keep = torch.ones_like(depth, dtype=torch.bool)
+    if max_jump is not None:
+        # Edges are detected before resizing, which turns one jump into a slope of many small ones.
+        edges = depth_edges(prediction[None, :, :rows, :columns].float(), max_jump=max_jump)
+        keep = F.interpolate((~edges).float(), size=(height, width), mode="nearest-exact")[0] > 0
+    scale = torch.tensor([width / columns, height / rows, 1.0])
+    return point_cloud(image, depth, scale[:, None] * sample["K"], mask=keep, max_points=max_points)
 
 
 class DepthPredictionWriter(FolderWriter):
@@ -89,8 +151,8 @@ class DepthPredictionWriter(FolderWriter):
         output_dir: str | None = None,
         panel: bool = True,
         ply: bool = False,
-        max_jump: float | None = 0.05,
-        max_points: int = 1_000_000,
+        max_jump: float | None = MAX_JUMP,
+        max_points: int = MAX_POINTS,
         colour_range: ColourRange = "video",
     ) -> None:
         super().__init__(output_dir)
@@ -178,12 +240,7 @@ class DepthPredictionWriter(FolderWriter):
         logger.info("%d predictions in %s, %d skipped", self.n_written, self.folder(trainer), len(self.failures))
 
     def _write(self, stem: Path, sample: dict[str, Tensor], prediction: Tensor) -> None:
-        image = sample["image"]
-        if "original_image" in sample:
-            image = sample["original_image"].float() / 255
-        rows, columns = (int(n) for n in sample.get("content_size", torch.tensor(prediction.shape[1:])))
-        original_size = (image.shape[1], image.shape[2])
-        depth = fit_to_original(prediction, content_size=(rows, columns), original_size=original_size)
+        image, depth = at_original_size(sample, prediction)
         write_png(_suffixed(stem, "_depth.png"), depth_to_millimetres(depth))
         ends = None if isinstance(self.colour_range, str) else self.colour_range
         if self._group is None:
@@ -198,16 +255,12 @@ class DepthPredictionWriter(FolderWriter):
             panels = depth_panels(image[None], truth, mask, depth[None], ends=ends)
             write_png(_suffixed(stem, "_panel.png"), to_uint8(panels[0]).numpy())
         if self.ply and "K" in sample and bool(sample["K_known"]):
-            keep = torch.ones_like(depth, dtype=torch.bool)
-            if self.max_jump is not None:
-                # Edges are detected before resizing, which turns one jump into a slope of many small ones.
-                edges = depth_edges(prediction[None, :, :rows, :columns].float(), max_jump=self.max_jump)
-                keep = F.interpolate((~edges).float(), size=original_size, mode="nearest-exact")[0] > 0
-            scale = torch.tensor([original_size[1] / columns, original_size[0] / rows, 1.0])
-            self._write_cloud(stem, image, depth, scale[:, None] * sample["K"], keep)
+            points, colours = cloud_of(
+                sample, prediction, image=image, depth=depth, max_jump=self.max_jump, max_points=self.max_points
+            )
+            self._write_cloud(stem, points, colours)
 
-    def _write_cloud(self, stem: Path, image: Tensor, depth: Tensor, K: Tensor, keep: Tensor) -> None:
-        points, colours = point_cloud(image, depth, K, mask=keep, max_points=self.max_points)
+    def _write_cloud(self, stem: Path, points: Tensor, colours: Tensor) -> None:
         write_ply(_suffixed(stem, ".ply"), points.numpy(), (colours * 255).round().to(torch.uint8).numpy())
         views = [side_view(points, colours), side_view(points, colours, yaw=0.0, pitch=math.pi / 2)]
         write_png(_suffixed(stem, "_side.png"), to_uint8(torch.cat(views, dim=2)).numpy())

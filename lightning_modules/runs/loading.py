@@ -77,12 +77,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     complete = isinstance(recipe, dict) and {"class_path", "model"} <= recipe.keys()
     if recipe is None or not complete or not isinstance(checkpoint.get("state_dict"), dict):
         raise CheckpointError(f"checkpoint '{path}' was not written by this project: it has no key '{RECIPE_KEY}'")
-    _check_settings(recipe, path)
+    check_recipe(recipe, path)
     return checkpoint
 
 
-def _check_settings(recipe: dict[str, Any], path: Path) -> None:
-    """Refuse a recipe that names classes it may not name, or whose settings have moved into a group since."""
+def check_recipe(recipe: dict[str, Any], path: Path) -> None:
+    """Refuse a recipe that names classes it may not name, or whose settings have moved into a group since.
+
+    Args:
+        recipe: With ``class_path`` and ``model``.
+        path: Its file, for the message.
+
+    Raises:
+        CheckpointError: If it does.
+    """
     try:
         for class_path in _class_paths(recipe["model"]):
             check_path(class_path)
@@ -133,12 +141,9 @@ def load_module(checkpoint_path: Path) -> LightningModule:
     """
     checkpoint = read_checkpoint(checkpoint_path)
     recipe = checkpoint[RECIPE_KEY]
-    module = _build(recipe, checkpoint_path)
+    module = build_module(recipe, checkpoint_path)
     _check_fit(module, checkpoint["state_dict"], checkpoint_path, recipe["class_path"])
     module.load_state_dict(checkpoint["state_dict"], strict=True)
-    view = (recipe.get("data") or {}).get("assumed_field_of_view_degrees")
-    if view is not None and hasattr(module, "assumed_field_of_view_degrees"):
-        module.assumed_field_of_view_degrees = float(view)  # type: ignore[assignment]  # a Module may hold any value
     module.on_load_checkpoint(checkpoint)
     return module.eval()
 
@@ -162,7 +167,7 @@ def check_checkpoint(path: Path, model: Namespace) -> dict[str, Any]:
     recipe = {"class_path": model.class_path, "model": init_args.as_dict() if init_args is not None else {}}
     # Building a module must not change the random state of the run.
     with torch.random.fork_rng(devices=[]):
-        module = _build(recipe, path)
+        module = build_module(recipe, path)
     _check_fit(module, checkpoint["state_dict"], path, recipe["class_path"])
     return checkpoint
 
@@ -189,17 +194,30 @@ def innermost_reason(error: BaseException) -> str:
     return plain_reason(error)
 
 
-def _build(recipe: dict[str, Any], path: Path) -> LightningModule:
+def build_module(recipe: dict[str, Any], path: Path) -> LightningModule:
+    """The module of a recipe, with weights that are not trained.
+
+    Args:
+        recipe: With ``class_path``, ``model`` and, where known, ``data``.
+        path: Its file, for the message.
+
+    Raises:
+        CheckpointError: If it cannot be built.
+    """
     parser = CheckedParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningModule, "module", required=True)
     settings = {"class_path": recipe["class_path"], "init_args": recipe["model"]}
     try:
         # Removed after parsing, so that defaults of arguments that are not in the recipe are included.
         config = without_pretrained(parser.parse_object({"module": settings}))
-        return parser.instantiate(config).module
+        module: LightningModule = parser.instantiate(config).module
     except (ArgumentError, ImportError, TypeError, ValueError) as error:
         reason = " ".join(innermost_reason(error).split())
         raise CheckpointError(f"cannot build {recipe['class_path']} for checkpoint '{path}': {reason}") from error
+    view = (recipe.get("data") or {}).get("assumed_field_of_view_degrees")
+    if view is not None and hasattr(module, "assumed_field_of_view_degrees"):
+        module.assumed_field_of_view_degrees = float(view)  # type: ignore[assignment]  # a Module may hold any value
+    return module
 
 
 def _check_fit(module: LightningModule, state_dict: dict[str, Tensor], path: Path, class_path: str) -> None:

@@ -49,7 +49,7 @@ def trained_settings(path: Path) -> dict[str, Any]:
     stored = read_checkpoint(path)[RECIPE_KEY].get(DATA_KEY)
     if not isinstance(stored, dict):
         stored = settings_of_config(path.resolve().parent.parent / "config.yaml")
-    return _valid(stored)
+    return valid_settings(stored)
 
 
 def settings_of_config(path: Path) -> dict[str, Any]:
@@ -61,11 +61,11 @@ def settings_of_config(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         return {}
     views = [settings[name] for name in FIELD_OF_VIEW_ARGUMENTS if settings.get(name) is not None]
-    return _valid({**settings, FIELD_OF_VIEW: views[0] if views else None})
+    return valid_settings({**settings, FIELD_OF_VIEW: views[0] if views else None})
 
 
-def _valid(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of known name and right type."""
+def valid_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Stored settings of known name and right type; the others are left out."""
     found: dict[str, Any] = {}
     size, view, scale = (settings.get(name) for name in SETTINGS)
     if isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size):

@@ -6,10 +6,13 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from lightning_modules.boxinst_depth import BoxInstDepth
 from lightning_modules.supervised_depth import SupervisedDepth
 from lightning_modules.teachers.segmenter import Segmenter
 from networks.constant import ConstantDepth
 from networks.segmenter import SegmentationNet
+from tests.data.make_instance_batch import TINY_NETWORK, tiny_network
+from tests.helpers import Affine
 
 
 def save(path: Path, module: LightningModule, experiment: str, model: dict[str, Any]) -> None:
@@ -48,3 +51,28 @@ def save_depth_checkpoint(path: Path, *, depth_m: float, canonical_focal_px: flo
         "canonical_focal_px": canonical_focal_px,
     }
     save(path, module, "tiny_depth", recipe)
+
+
+def save_affine_checkpoint(path: Path, *, canonical_focal_px: float | None = 50.0) -> SupervisedDepth:
+    """A depth module that predicts 1 m and 5 m times the brightness, for a focal length of 50 pixels."""
+    module = SupervisedDepth(Affine(), canonical_focal_px=canonical_focal_px)
+    recipe = {"network": {"class_path": "tests.helpers.Affine"}, "canonical_focal_px": canonical_focal_px}
+    save(path, module, "tiny_affine", recipe)
+    return module
+
+
+def save_instances_checkpoint(path: Path) -> BoxInstDepth:
+    """A depth-guided network of persons and bicycles with random weights."""
+    weights = {"classification": 1.0, "boxes": 1.0, "quality": 1.0, "projection": 1.0, "depth": 1.0}
+    arguments = {name: list(value) if isinstance(value, tuple) else value for name, value in TINY_NETWORK.items()}
+    arguments |= {"encoder_weights": "bundled", "depth_guided": True}  # weights are dropped on loading
+    module = BoxInstDepth(network=tiny_network(depth_guided=True), loss_weights=weights)
+    recipe = {
+        "network": {"class_path": "networks.condinst.CondInst", "init_args": arguments},
+        "loss_weights": weights,
+    }
+    save(path, module, "boxinst_depth", recipe)
+    content = torch.load(path, weights_only=True)
+    content["plumbline"] |= {"class_names": ["person", "Fahrrad Ü"], "category_ids": [1, 90]}
+    torch.save(content, path)
+    return module

@@ -9,16 +9,10 @@ import torch
 
 from datamodules.samples.instance_dataset import InstanceDataset
 from datamodules.samples.instance_frame import InstanceFrame
-from lightning_modules.boxinst_depth import BoxInstDepth
 from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
 from lightning_modules.teachers.segmenter import Segmenter
-from tests.data.make_instance_batch import TINY_NETWORK, tiny_network
-from tests.data.make_teachers import save, save_segmenter_checkpoint
+from tests.data.make_teachers import save_instances_checkpoint, save_segmenter_checkpoint
 from tools.predict import main
-
-NETWORK = {name: list(value) if isinstance(value, tuple) else value for name, value in TINY_NETWORK.items()}
-NETWORK |= {"encoder_weights": "bundled", "depth_guided": True}  # weights are dropped on loading
-WEIGHTS = {"classification": 1.0, "boxes": 1.0, "quality": 1.0, "projection": 1.0, "depth": 1.0}
 
 
 @pytest.fixture
@@ -26,15 +20,7 @@ def checkpoint(tmp_path):
     """A depth-guided network of persons and bicycles with random weights, as a training checkpoint."""
     path = tmp_path / "run" / "checkpoints" / "best.ckpt"
     path.parent.mkdir(parents=True)
-    module = BoxInstDepth(network=tiny_network(depth_guided=True), loss_weights=WEIGHTS)
-    recipe = {
-        "network": {"class_path": "networks.condinst.CondInst", "init_args": NETWORK},
-        "loss_weights": WEIGHTS,
-    }
-    save(path, module, "boxinst_depth", recipe)
-    content = torch.load(path, weights_only=True)
-    content["plumbline"] |= {"class_names": ["person", "Fahrrad Ü"], "category_ids": [1, 90]}
-    torch.save(content, path)
+    save_instances_checkpoint(path)
     (tmp_path / "run" / "config.yaml").write_text("data: {init_args: {image_size: [64, 96]}}\n")
     return path
 
