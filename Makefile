@@ -95,8 +95,11 @@ shards: data-exists needs-DATA needs-OUT $(STAMP) ## a data set as compressed st
 test: $(STAMP) ## all tests but the slow ones and those of the GPU
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-test-all: $(STAMP) ## all tests, with the paper-scale configurations and, where there is one, the GPU
-	$(BIN)/python -m pytest -n 2 -m "slow or not slow" $(ARGS)
+test-all: $(STAMP) ## all tests but the drills, with the paper-scale configurations and, where there is one, the GPU
+	$(BIN)/python -m pytest -n 2 -m "slow or not slow" --ignore tests/drills $(ARGS)
+
+drills: $(STAMP) ## faults during whole trainings, for hours: signals, kills at random moments, damaged files, a real SLURM
+	$(BIN)/python -m pytest -m "slow or not slow" tests/drills tests/test_signals.py tests/test_exact_resume.py tests/test_run_ends.py $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, the import rules and known vulnerabilities
 	$(BIN)/ruff check .
@@ -129,4 +132,4 @@ instances-exist:
 needs-%:
 	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)
 
-.PHONY: help setup doctor train submit ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco manifest calibrate vanishing evaluate predict export compare data shards test test-all lint bench clean experiment-exists ablation-exists data-exists instances-exist
+.PHONY: help setup doctor train submit ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco manifest calibrate vanishing evaluate predict export compare data shards test test-all drills lint bench clean experiment-exists ablation-exists data-exists instances-exist

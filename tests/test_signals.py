@@ -1,5 +1,6 @@
 """Signals to whole commands, at every place and to any process: one checkpoint, the right exit code, no hang."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -46,17 +47,16 @@ def saved(folder):
 class Run:
     """A training of a one-parameter model that pauses at a place, in a process group of its own."""
 
-    def __init__(self, folder, place="batch", words=(), launcher=(sys.executable, "-m"), **settings):
+    def __init__(self, folder, place="batch", words=(), launcher=(sys.executable, "-m"), wandb="disabled", **settings):
         self.folder = folder
         command = [*launcher, "cli", *arguments(folder, place, words, **settings)]
         environment = {**os.environ, "RUN_ID": "run", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment | {"WANDB_MODE": "offline", "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
+            env=environment | {"WANDB_MODE": wandb, "PYTHONUNBUFFERED": "1"},
+            stdout=(folder / "output").open("w"),  # a pipe would be held open by W&B's service
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
         )
 
@@ -64,28 +64,33 @@ class Run:
         deadline = time.monotonic() + timeout
         while not (self.folder / f"at{rank}").exists():
             assert time.monotonic() < deadline, "the place was not reached"
-            assert self.process.poll() is None, self.process.communicate()[0]
+            assert self.process.poll() is None, self.output()
             time.sleep(0.05)
+
+    def output(self):
+        return (self.folder / "output").read_text()
 
     def end(self):
         """Exit code and output; it has to end in time, and no process of it may remain."""
         begin = time.monotonic()
         try:
-            output, _ = self.process.communicate(timeout=LONGEST_S + 30)
+            code = self.process.wait(timeout=2 * LONGEST_S)
+            length_s = time.monotonic() - begin
+            while members(self.process.pid) and time.monotonic() < begin + 2 * LONGEST_S:
+                time.sleep(0.1)
+            left = members(self.process.pid)
         finally:
-            left = [pid for pid in members(self.process.pid) if pid != self.process.pid]
-            if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-        assert time.monotonic() - begin < LONGEST_S, output
-        time.sleep(2 if left else 0)
-        assert not members(self.process.pid), output
-        return self.process.returncode, output
+        assert length_s < LONGEST_S, self.output()
+        assert not left, self.output()
+        return code, self.output()
 
     def end_of_training(self):
         """Exit code of a training that nobody stops."""
-        output, _ = self.process.communicate(timeout=300)
-        assert self.process.returncode == 0, output
-        return self.process.returncode
+        code = self.process.wait(timeout=600)
+        assert code == 0, self.output()
+        return code
 
 
 def members(group):
@@ -228,7 +233,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("ends", ["by itself", "by a signal"])
 def test_a_service_of_wandb_that_died_first_changes_nothing(ends, tmp_path):
-    run = Run(tmp_path, "batch", step=3)
+    run = Run(tmp_path, "batch", step=3, wandb="offline")
     run.wait_for_place()
     (service,) = (pid for pid in descendants(run.process.pid) if "wandb-core" in name_of(pid))
     os.kill(service, signal.SIGKILL)
