@@ -13,6 +13,7 @@ functions return the values of that process bit for bit. All processes have to c
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,6 +89,39 @@ def mean_over_processes(values: Tensor) -> Tensor:
         return values
     mean = sum_over_processes(values) / processes
     return mean + (values - values.detach())
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over processes; the gradient of a value is the sum of all processes' gradients of the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # of one output
+        total = gradient.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
+def sum_with_all_gradients(values: Tensor) -> Tensor:
+    """Sum over all processes that every process's loss depends on: its gradient comes from all of their losses.
+
+    For statistics that enter the outputs of all processes, such as those of a batch norm.
+
+    Args:
+        values: any shape.
+
+    Returns:
+        The same shape; in a single process the values themselves.
+    """
+    if n_processes() == 1:
+        return values
+    total: Tensor = _Sum.apply(values)
+    return total
 
 
 def max_over_processes(values: Tensor) -> Tensor:

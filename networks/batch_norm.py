@@ -6,10 +6,9 @@ from contextlib import contextmanager
 import torch
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from geometry.processes import n_processes
+from geometry.processes import n_processes, sum_with_all_gradients
 from geometry.stencils import at_least_float32
 
 
@@ -76,9 +75,8 @@ class SynchronisedBatchNorm(_BatchNorm):
         values = at_least_float32(maps)
         variance, mean = (part.double() for part in torch.var_mean(values, dims, correction=0))
         own = mean.new_full((1,), maps.numel() / maps.shape[1])
-        count, sums, squares = all_reduce(torch.cat([own, own * mean, own * (variance + mean.square())])).split(
-            [1, maps.shape[1], maps.shape[1]]
-        )
+        moments = sum_with_all_gradients(torch.cat([own, own * mean, own * (variance + mean.square())]))
+        count, sums, squares = moments.split([1, maps.shape[1], maps.shape[1]])
         mean = sums / count
         variance = squares / count - mean.square()
         self._update_running(mean.detach(), (variance * count / (count - 1).clamp(min=1)).detach())

@@ -20,7 +20,8 @@ def run(settings: dict, output: Path, runs: list[str]) -> None:
     results = {}
     for name in runs:
         strategy = FullySharded() if settings["strategy"] == "sharded" else settings["strategy"]
-        recorder = train(name, **{**settings, "strategy": strategy})
+        checkpoint = output.with_name(f"{Path(name.split(',')[0]).stem}.ckpt")
+        recorder = train(name, **{**settings, "strategy": strategy, "checkpoint": checkpoint})
         results[name] = recorder.losses
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         output.write_text(json.dumps(results))

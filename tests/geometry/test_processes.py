@@ -8,6 +8,7 @@ from geometry.processes import (
     mean_over_processes,
     n_processes,
     sum_over_processes,
+    sum_with_all_gradients,
 )
 from tests.two_processes import in_two_processes
 
@@ -18,6 +19,8 @@ def counts(rank):
     value = torch.tensor([3.0, 8.0][rank], requires_grad=True)
     outside = (n_processes(), float(denominator(own)), float(mean_over_processes(value)))
     with global_batch():
+        shared = torch.tensor(float(own), requires_grad=True)
+        (own * sum_with_all_gradients(shared)).backward()
         root = mean_over_processes(value).sqrt()
         root.backward()
         return {
@@ -31,6 +34,7 @@ def counts(rank):
             "max": float(max_over_processes(-value)),
             "mean": float(mean_over_processes(value)),
             "root": (float(root), float(value.grad)),
+            "shared": float(shared.grad),
             "type": str(denominator(own).dtype),
         }
 
@@ -47,6 +51,7 @@ def test_counts_means_and_maxima_are_those_of_all_processes(tmp_path):
         assert (found["sum"], found["max"], found["mean"]) == (11.0, -3.0, 5.5)
         # d sqrt(m) / dm at the mean of both, on either process
         assert found["root"] == pytest.approx((5.5**0.5, 0.5 / 5.5**0.5))
+        assert found["shared"] == 11.0  # 3 from the loss of one process, 8 from that of the other
         assert found["type"] == "torch.float32"
 
 
@@ -55,6 +60,7 @@ def test_a_single_process_keeps_its_own_values_without_a_copy():
     with global_batch():
         assert n_processes() == 1
         assert mean_over_processes(value) is value
+        assert sum_with_all_gradients(value) is value
         assert sum_over_processes(value).data_ptr() == value.data_ptr()
         assert max_over_processes(value).data_ptr() == value.data_ptr()
     count = torch.tensor([0, 7])

@@ -1,12 +1,13 @@
 """Losses and speed of the same trainings on one process and on two, for the same global batches.
 
-``python -m tools.studies.several_processes RUN [RUN ...] [--steps 50] [--batch 4] [--out study.json]``
+``python -m tools.studies.several_processes RUN [RUN ...] [--steps 51] [--batch 4] [--sgd 0.01] [--out study.json]``
 
 A RUN is the files of an experiment, joined by commas: ``experiments/fcn_ssim.yaml,tests/overlays/rooms.yaml``. The data
 modules give two processes the samples of one by themselves, with the same augmentations. Random draws *within* a step
 (views, pairs of pixels, the noise of identity errors) are those of one process, too: each process makes the draws of
-the global batch and takes its own rows. Batch norms are synchronised. The table has the difference of the mean loss of
-both processes to the loss of one process, relative to it, at some steps, and the images per second.
+the global batch and takes its own rows. Batch norms are synchronised. Adam divides by small second moments, which
+amplifies rounding errors; ``--sgd`` replaces the optimizer by gradient descent. The table has the difference of the
+mean loss of both processes to the loss of one process, relative to it, at some steps, and the images per second.
 """
 
 import json
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,8 +30,10 @@ from torch import Tensor
 from datamodules.base import ProjectDataModule
 from lightning_modules.command_line.settings_tree import settings_tree
 from lightning_modules.runs.batch_norm_sync import BatchNormSync
+from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.runs.class_counts import fill_class_count
 from lightning_modules.tasks.base import PaperModule
+from lightning_modules.tasks.optimisation import Optimisation
 from tools.command import few_messages, plain_parser, run_tool, settings_parser
 
 SHOWN_STEPS = (0, 5, 50)
@@ -112,7 +116,15 @@ def prepared(run: str, batch_size: int) -> tuple[PaperModule, LightningDataModul
 
 
 def train(
-    run: str, *, processes: int, steps: int, batch_size: int, strategy: str | Strategy = "ddp", **settings: Any
+    run: str,
+    *,
+    processes: int,
+    steps: int,
+    batch_size: int,
+    strategy: str | Strategy = "ddp",
+    sgd: float | None = None,
+    checkpoint: Path | None = None,
+    **settings: Any,
 ) -> Recorder:
     """Train one run on several processes, this one among them; on CPUs unless the settings say otherwise.
 
@@ -122,9 +134,13 @@ def train(
         steps: Optimizer steps.
         batch_size: Global batch size.
         strategy: Strategy of several processes.
+        sgd: Learning rate of gradient descent in place of the paper's optimizer; None keeps it.
+        checkpoint: File for the state after the last step, if wanted.
         settings: Further settings of the trainer.
     """
     module, data = prepared(run, batch_size // processes)
+    if sgd is not None:
+        module.optimisation = Optimisation(partial(torch.optim.SGD, lr=sgd))
     recorder = Recorder()
     trainer = Trainer(
         devices=processes,
@@ -132,14 +148,13 @@ def train(
         max_steps=steps,
         gradient_clip_val=1.0,
         callbacks=[recorder],
-        plugins=[BatchNormSync()],
+        plugins=[BatchNormSync(), AtomicCheckpointIO()],
         use_distributed_sampler=False,
-        limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        **{"accelerator": "cpu", **settings},
+        **{"accelerator": "cpu", "limit_val_batches": 0, **settings},
     )
     terms = module.loss_terms
 
@@ -149,16 +164,19 @@ def train(
 
     module.loss_terms = with_the_same_draws  # type: ignore[method-assign]
     trainer.fit(module, data)
+    if checkpoint is not None:
+        trainer.save_checkpoint(checkpoint)
     return recorder
 
 
-def run_all(runs: Sequence[str], *, processes: int, steps: int, batch_size: int, out: Path) -> None:
+def run_all(runs: Sequence[str], *, processes: int, steps: int, batch_size: int, sgd: float | None, out: Path) -> None:
     """Train all runs and write their losses and speeds to a JSON file."""
     results = {}
     with few_messages():
         for run in runs:
             strategy = "ddp" if processes > 1 else "auto"
-            found = train(run, processes=processes, steps=steps, batch_size=batch_size, strategy=strategy)
+            sizes = {"processes": processes, "steps": steps, "batch_size": batch_size}
+            found = train(run, **sizes, strategy=strategy, sgd=sgd)
             results[run] = {"losses": found.losses, "images_per_s": found.images_per_s(batch_size)}
             if int(os.environ.get("LOCAL_RANK", "0")) == 0:
                 out.write_text(json.dumps(results))
@@ -185,7 +203,12 @@ def table(one: dict[str, Any], two: dict[str, Any]) -> str:
 def work(options: Any) -> None:
     """Train on one and on two processes, each in a process of its own, and print the table."""
     if options.processes is not None:
-        settings = {"processes": options.processes, "steps": options.steps, "batch_size": options.batch}
+        settings = {
+            "processes": options.processes,
+            "steps": options.steps,
+            "batch_size": options.batch,
+            "sgd": options.sgd,
+        }
         run_all(options.runs, **settings, out=options.out)
         return
     results = []
@@ -195,6 +218,7 @@ def work(options: Any) -> None:
             command = [sys.executable, "-m", "tools.studies.several_processes", *options.runs]
             command += ["--steps", str(options.steps), "--batch", str(options.batch)]
             command += ["--processes", str(processes), "--out", str(part)]
+            command += [] if options.sgd is None else ["--sgd", str(options.sgd)]
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
             subprocess.run(command, env=environment, check=True)
             results.append(json.loads(part.read_text()))
@@ -209,6 +233,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="YAML files of an experiment, joined by commas")
     parser.add_argument("--steps", type=int, default=51, help="optimizer steps (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=4, help="global batch size, even (default: %(default)s)")
+    parser.add_argument("--sgd", type=float, help="gradient descent with this rate in place of the paper's optimizer")
     parser.add_argument("--processes", type=int, help="train on this number only and write --out")
     parser.add_argument("--out", type=Path, help="JSON file of all losses")
     return run_tool(parser, work, words)

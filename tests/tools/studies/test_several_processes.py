@@ -57,7 +57,7 @@ def test_every_paper_has_the_losses_of_one_process_on_two(rooms_root, tmp_path, 
     monkeypatch.setenv("PLUMBLINE_DATA", str(rooms_root))
     out = tmp_path / "losses.json"
     runs = [f"experiments/{name}.yaml,tests/overlays/{overlay}.yaml" for name, overlay in RUNS.items()]
-    assert main([*runs, "--steps", "6", "--out", str(out)]) == 0
+    assert main([*runs, "--steps", "6", "--sgd", "0.01", "--out", str(out)]) == 0
     found = json.loads(out.read_text())
     for run in runs:
         one, two = found["one"][run]["losses"], found["two"][run]["losses"]
