@@ -10,6 +10,7 @@ from rich.table import Table
 from benchmarks import (
     consistency_step,
     data_loading,
+    exported,
     instances,
     metrics_vs_numpy,
     pairwise,
@@ -46,6 +47,7 @@ def main(args: list[str] | None = None) -> int:
     rows += consistency_step.rows()
     rows += pairwise.rows()
     rows += instances.rows()
+    rows += exported.rows()
     if torch.cuda.is_available():
         rows += self_supervised_step.rows("cuda")
         rows += point_rendering.rows("cuda")

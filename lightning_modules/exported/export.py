@@ -101,7 +101,7 @@ def compare(
         ExportError: If the file fails, or the difference is above :data:`TOLERANCE`.
     """
     height, width = size
-    other = [(1, height, width), (3, height + stride, width), (2, height, width + 2 * stride)]
+    other = [(1, height, width), (3, height + stride, width), (2, width + stride, height)]
     run, largest = runner(path), 0.0
     with torch.no_grad():
         for inputs in examples(graph.inputs, other if dynamic else [(1, height, width)] * 3):

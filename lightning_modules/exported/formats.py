@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from lightning.pytorch.core.module import _jit_is_scripting
 from torch import Tensor, nn
 
 from lightning_modules.exported.graph import Run
@@ -91,7 +92,8 @@ def serialise(
     try:
         with _few_messages(), torch.no_grad():
             if format_ == "torchscript":
-                scripted = torch.jit.trace(graph, example, check_trace=False)
+                with _jit_is_scripting():  # otherwise a module without a trainer cannot be traced
+                    scripted = torch.jit.trace(graph, example, check_trace=False)
                 torch.jit.save(scripted, buffer, _extra_files={_EXTRA: text})
                 return buffer.getvalue()
             shapes = _dynamic_shapes(inputs, stride) if dynamic else None
