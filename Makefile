@@ -77,6 +77,9 @@ calibrate: data-exists needs-DATA needs-OUT $(STAMP) ## depth shift and focal le
 evaluate: experiment-exists data-exists needs-CKPT $(STAMP) ## test a checkpoint: EXP=name CKPT=file [DATA= ROOT=]
 	$(BIN)/python -m cli test --config $(CONFIG) $(DATA_ARGS) --ckpt_path $(call quote,$(CKPT)) $(ARGS)
 
+report: $(STAMP) ## one web page that compares runs, without network: [RUNS="runs/lite_unet runs/gam*"] [OUT=report.html]
+	$(BIN)/python -m tools.report $(or $(RUNS),runs) --out $(call quote,$(or $(OUT),report.html)) $(ARGS)
+
 predict: needs-CKPT needs-IN needs-OUT $(STAMP) ## depth, instances or classes of images or video: CKPT=file IN=path OUT=folder [ARGS="--field-of-view 60 --ply"]
 	$(BIN)/python -m tools.predict --checkpoint $(call quote,$(CKPT)) --input $(call quote,$(IN)) --output $(call quote,$(OUT)) $(ARGS)
 
@@ -132,4 +135,4 @@ instances-exist:
 needs-%:
 	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)
 
-.PHONY: help setup doctor train submit ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco manifest calibrate vanishing evaluate predict export compare data shards test test-all drills lint bench clean experiment-exists ablation-exists data-exists instances-exist
+.PHONY: help setup doctor train submit ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco manifest calibrate vanishing evaluate report predict export compare data shards test test-all drills lint bench clean experiment-exists ablation-exists data-exists instances-exist

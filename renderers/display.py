@@ -59,6 +59,11 @@ def magma(position: Tensor) -> Tensor:
     return torch.lerp(table[lower], table[lower + 1], weight).permute(0, 3, 1, 2)
 
 
+def magma_table() -> list[str]:
+    """The colours of the magma map from dark to bright, evenly spaced, as ``rgb(r,g,b)`` for a web page."""
+    return [f"rgb({red},{green},{blue})" for red, green, blue in _MAGMA]
+
+
 def depth_range(depth: Tensor, *, mask: Tensor | None = None, quantile: float = 0.02) -> tuple[Tensor, Tensor]:
     """Nearest and farthest depth of each map without outliers.
 

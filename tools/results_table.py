@@ -60,10 +60,18 @@ def data_of(config: Path) -> str:
     Empty if the file or the setting is missing.
     """
     try:
-        data: Any = yaml.safe_load(config.read_text())["data"]
+        return data_name(yaml.safe_load(config.read_text()))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return ""
+
+
+def data_name(settings: Any) -> str:
+    """Data of a run, from its settings: name of the data module and, if given, its root; empty without either."""
+    try:
+        data = settings["data"]
         name = str(data["class_path"]).rsplit(".", 1)[-1].removesuffix("DataModule")
         root = (data.get("init_args") or {}).get("root")
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         return ""
     return name if root is None else f"{name} {root}"
 

@@ -14,6 +14,7 @@ from lightning_modules.callbacks.pictures import SamplePictures
 from renderers.display import GAP_GREY
 from renderers.instance_drawing import draw_instances
 from structures.instances import Detections, Truth
+from structures.sample_file import SampleRecord
 
 CELL = (288, 384)
 """Height and width of a drawn image; images are resized to fit with their aspect ratio."""
@@ -31,7 +32,8 @@ class InstancePictures(SamplePictures):
     """Draws image | ground truth | prediction, see :class:`~lightning_modules.callbacks.pictures.SamplePictures`.
 
     Files: ``pictures/instances_step_000200.png`` in the trainer's folder, ``pictures/instances_test.png``,
-    ``pictures/instances_validate.png``.
+    ``pictures/instances_validate.png``. The last pictures are also kept in ``samples/instances_val.npz`` and
+    ``instances_test.npz``.
 
     Args:
         draw_score: Only detections with at least this score are drawn.
@@ -43,6 +45,7 @@ class InstancePictures(SamplePictures):
 
     file_prefix = "instances_"
     log_name = "instances"
+    samples_name = "instances"
 
     def __init__(self, draw_score: float = 0.3, **base: Any) -> None:
         super().__init__(**base)
@@ -68,7 +71,23 @@ class InstancePictures(SamplePictures):
             panels = [pixels, draw_truth(pixels, sample["truth"][index], names)]
             panels.append(draw_detections(pixels, found, self.draw_score, names))
             rows.append(np.concatenate([cell(panel) for panel in panels], axis=1))
+            self._records.append(
+                SampleRecord(
+                    name=str(sample["name"][index]) if "name" in sample else str(index),
+                    image=pixels,
+                    scores=_counts(sample["truth"][index], found, self.draw_score),
+                    panels=dict(zip(("ground truth", "prediction"), panels[1:], strict=True)),
+                )
+            )
         return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
+
+
+def _counts(truth: Truth | None, found: Detections, draw_score: float) -> dict[str, float]:
+    """Numbers of true objects and of drawn detections."""
+    drawn = {"found": float((found["scores"] >= draw_score).sum())}
+    if truth is None:
+        return drawn
+    return {"objects": float((~(truth["crowd"] | truth["ignored"])).sum()), **drawn}
 
 
 def draw_truth(pixels: np.ndarray, truth: Truth | None, class_names: Sequence[str] | None) -> np.ndarray:

@@ -13,10 +13,15 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from geometry.alignment import median_scale
+from lightning_modules.callbacks.sample_records import SCALED_UNIT, depth_records
 from renderers.display import GAP_GREY, depth_panels, stack_rows, to_uint8
 from structures.files import write_png
+from structures.sample_file import SampleRecord, write_samples
 
 logger = logging.getLogger(__name__)
+
+SAMPLES_FOLDER = "samples"
+"""Folder of the kept validation samples inside a run's folder; ``make report`` reads it."""
 
 
 @runtime_checkable
@@ -55,6 +60,8 @@ class SamplePictures(Callback):
     """Prefix of the files in ``pictures/``."""
     log_name = "pictures"
     """Name of the pictures in W&B, after the stage."""
+    samples_name = ""
+    """Name of the file in ``samples/``, before the stage; empty if the callback keeps no samples."""
 
     def __init__(self, every_n_epochs: int = 1, count: int = 4) -> None:
         super().__init__()
@@ -64,10 +71,12 @@ class SamplePictures(Callback):
         self.count = count
         self._rows: list[Tensor] = []
         self._has_truth = False
+        self._records: list[SampleRecord] = []
+        self._unit = "m"
 
     @abstractmethod
     def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
-        """Draw a row of panels a sample.
+        """Draw a row of panels a sample; a callback with ``samples_name`` also adds a record of each to ``_records``.
 
         Args:
             pl_module: The module, in eval mode.
@@ -87,7 +96,7 @@ class SamplePictures(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a new picture."""
-        self._rows, self._has_truth = [], False
+        self._rows, self._has_truth, self._records = [], False, []
 
     on_test_start = on_validation_start
 
@@ -145,8 +154,12 @@ class SamplePictures(Callback):
 
     def _write(self, trainer: Trainer, name: str, stage: str) -> None:
         rows, self._rows = self._rows, []
+        records, self._records = self._records, []
         if not rows:
             return
+        if records:
+            target = Path(trainer.default_root_dir) / SAMPLES_FOLDER / f"{self.samples_name}_{stage}.npz"
+            write_samples(target, records, step=trainer.global_step, unit=self._unit)
         if not self._has_truth:
             rows = [self.without_truth(row) for row in rows]
         path = Path(trainer.default_root_dir) / "pictures" / f"{self.file_prefix}{name}.png"
@@ -162,11 +175,15 @@ class SamplePictures(Callback):
 class DepthPictures(SamplePictures):
     """Draws image | ground truth | prediction | error, or image | prediction, see :class:`SamplePictures`.
 
-    Files: ``pictures/step_000200.png`` in the trainer's folder, ``pictures/test.png``, ``pictures/validate.png``.
+    Files: ``pictures/step_000200.png`` in the trainer's folder, ``pictures/test.png``, ``pictures/validate.png``. The
+    last image, ground truth and prediction are also kept as numbers, in ``samples/depth_val.npz`` and
+    ``depth_test.npz``.
 
     Args:
         base: Arguments of :class:`SamplePictures`.
     """
+
+    samples_name = "depth"
 
     def __init__(self, **base: Any) -> None:
         super().__init__(**base)
@@ -187,6 +204,8 @@ class DepthPictures(SamplePictures):
             scale = median_scale(prediction, target=sample["depth"], mask=sample["depth_mask"])
             known = sample["depth_mask"].flatten(1).any(dim=1)
             prediction = prediction * torch.where(known, scale, 1.0).view(-1, 1, 1, 1)
+            self._unit = SCALED_UNIT
+        self._records.extend(depth_records(sample, prediction))
         return depth_panels(sample["image"], sample["depth"], sample["depth_mask"], prediction, keep_empty=True)
 
 

@@ -1,7 +1,8 @@
 """Pictures of render consistency: the novel views, and the reconstructed scene before and after."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,12 +12,17 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 from torch.nn import functional as F
 
+from geometry.alignment import median_scale
 from lightning_modules.callbacks.clip_pictures import ClipPictures
 from lightning_modules.callbacks.pictures import PredictsDepth, score_step
+from lightning_modules.callbacks.sample_records import SCALED_UNIT, depth_records
 from renderers.cloud_sections import cloud_sections
+from renderers.display import to_uint8
 from renderers.point_cloud import depth_edges, point_cloud
 
 logger = logging.getLogger(__name__)
+
+_VIEWS = ("from above", "from the side")
 
 
 class ViewPictures(ClipPictures):
@@ -44,6 +50,7 @@ class ViewPictures(ClipPictures):
 
     file_prefix = "views_"
     log_name = "views"
+    samples_name = "views"
 
     def __init__(
         self,
@@ -114,13 +121,26 @@ class ViewPictures(ClipPictures):
             )
             for name, depth in depths.items()
         }
+        self._keep(sample, depths, sections)
         if self._sends_clouds():
             self._clouds.extend(self._cloud(image, depth, K) for image, depth, K in _each(sample, now))
         return maps | {
-            f"{view}, {name}": pair[position]
-            for position, view in enumerate(("from above", "from the side"))
-            for name, pair in sections.items()
+            f"{view}, {name}": pair[position] for position, view in enumerate(_VIEWS) for name, pair in sections.items()
         }
+
+    def _keep(
+        self, sample: Mapping[str, Any], depths: Mapping[str, Tensor], sections: Mapping[str, Sequence[Tensor]]
+    ) -> None:
+        """Add the depth of a batch, before and now, and its sections to the kept samples."""
+        scaled = {name: _scaled(depth, sample) for name, depth in depths.items()}
+        self._unit = SCALED_UNIT
+        for index, record in enumerate(depth_records(sample, scaled["now"], scaled.get("before"))):
+            panels = {
+                f"{view}, {name}": to_uint8(pair[position][index]).numpy()
+                for position, view in enumerate(_VIEWS)
+                for name, pair in sections.items()
+            }
+            self._records.append(replace(record, panels=panels))
 
     def _before_reference(self, pl_module: LightningModule) -> bool:
         """Whether the reference is still replaced at this step of a training."""
@@ -163,6 +183,11 @@ class ViewPictures(ClipPictures):
                 objects: Any = [wandb.Object3D(cloud.numpy()) for cloud in clouds]
                 run_logger.log_metrics({f"{stage}/clouds": objects}, step=score_step(trainer))
                 logger.info("%d point clouds go to W&B", len(clouds))
+
+
+def _scaled(depth: Tensor, sample: Mapping[str, Any]) -> Tensor:
+    """Depth scaled to the median of the ground truth; as it is where an image has none."""
+    return depth * median_scale(depth, target=sample["depth"], mask=sample["depth_mask"]).view(-1, 1, 1, 1)
 
 
 def _each(sample: Mapping[str, Any], depth: Tensor) -> Iterable[tuple[Tensor, ...]]:

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -163,6 +164,8 @@ class RunRecord(SaveConfigCallback):
             if path is not None and Path(path).exists():
                 # Not wrapped, so that a path can be copied from a narrow terminal.
                 console.print(f"{label:>13}: {os.path.relpath(path)}", soft_wrap=True, highlight=False)
+        if "fit_minutes" in self.record:
+            console.print(f"{'compare':>13}: {report_command(run_dir)}", soft_wrap=True, highlight=False)
 
     def _write(self, run_dir: Path) -> None:
         _write_whole(run_dir / "run.json", json.dumps(self.record, indent=2, sort_keys=True))
@@ -181,6 +184,16 @@ def _has_ended(trainer: Trainer) -> bool:
         if isinstance(callback, Timer) and callback.time_remaining() is not None and callback.time_remaining() <= 0:
             return True
     return False
+
+
+def report_command(run_dir: Path) -> str:
+    """The command that compares a run with all others of its folder of runs.
+
+    >>> report_command(Path("runs/lite_unet/long"))
+    'make report'
+    """
+    runs_dir = os.path.relpath(run_dir.parent.parent)
+    return "make report" if runs_dir == "runs" else f"make report RUNS={shlex.quote(runs_dir)}"
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from lightning_modules.callbacks.instance_pictures import CELL, InstancePictures
 from lightning_modules.callbacks.instance_writer import InstancePredictionWriter, coco_results, original_pixels
 from renderers.instance_drawing import draw_instances, instance_colour
 from structures.batch import PADDING_INDEX
+from structures.sample_file import read_samples
 from tests.data.make_instance_batch import HEIGHT, WIDTH, rectangles_batch, tiny_network
 from tests.helpers import quiet_trainer
 
@@ -160,6 +161,11 @@ def test_pictures_show_image_truth_and_detections(tmp_path):
     assert picture.shape[0] >= 2 * CELL[0]
     width = CELL[1]
     assert not np.array_equal(picture[: CELL[0], :width], picture[: CELL[0], width : 2 * width])
+    (kept, _), about = read_samples(tmp_path / "samples" / "instances_val.npz")
+    assert about["step"] == 0
+    assert kept.scores == {"objects": 2, "found": 2}
+    assert list(kept.panels) == ["ground truth", "prediction"]
+    assert not np.array_equal(kept.panels["prediction"], kept.image)
 
 
 def test_modules_without_instances_are_refused():

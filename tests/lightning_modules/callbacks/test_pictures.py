@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from lightning_modules.callbacks.pictures import DepthPictures, chosen_samples, without_columns
 from renderers.display import GAP_GREY, depth_panels, stack_rows, to_uint8
+from structures.sample_file import read_samples
 from tests.helpers import KnownFrom, quiet_trainer
 
 HEIGHT, WIDTH = 8, 16
@@ -241,3 +242,22 @@ def test_wandb_gets_one_picture_a_sample_unless_it_is_disabled(tmp_path, disable
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         DepthPictures(**settings)
+
+
+def test_the_last_drawn_samples_are_kept_as_numbers(tmp_path):
+    trainer(tmp_path, [DepthPictures(count=3)]).fit(Scaled(), loader(), loader())
+    found, about = read_samples(tmp_path / "samples" / "depth_val.npz")
+    assert about == {"step": 6, "unit": "m"}
+    assert [sample.name for sample in found] == ["0", "4", "8"]
+    ramp = np.linspace(1, 5, WIDTH)
+    scale = float(found[0].prediction[0, 0])
+    assert scale > 1, "the weights are those after the training"
+    np.testing.assert_allclose(found[1].prediction, np.tile(scale * ramp, (HEIGHT, 1)), rtol=2e-3)
+    assert found[0].scores["abs_rel"] == pytest.approx(scale - 1, rel=1e-2)
+    trainer(tmp_path, [DepthPictures(count=2)]).test(Scaled(), loader(), verbose=False)
+    assert len(read_samples(tmp_path / "samples" / "depth_test.npz")[0]) == 2
+
+
+def test_a_quick_run_keeps_no_samples(tmp_path):
+    trainer(tmp_path, [DepthPictures()], fast_dev_run=True).fit(Scaled(), loader(), loader())
+    assert not (tmp_path / "samples").exists()

@@ -15,6 +15,7 @@ from lightning_modules.callbacks.view_pictures import ViewPictures
 from lightning_modules.tasks.depth import DepthModule
 from lightning_modules.tasks.optimisation import Optimisation
 from renderers.cloud_sections import cloud_sections
+from structures.sample_file import read_samples
 from tests.data.make_box_room import box_room
 from tests.helpers import quiet_trainer
 
@@ -114,6 +115,20 @@ def test_before_is_the_first_validation_of_the_training(tmp_path):
         np.testing.assert_allclose(picture, expected, atol=0.51 / 255)
     _, *found = columns(tmp_path / "pictures" / names[0], 5)
     np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_depth_before_and_now_is_kept(tmp_path):
+    trainer(tmp_path, [ViewPictures(count=2)]).fit(Shifted(), loader(), loader())
+    (sample, _), about = read_samples(tmp_path / "samples" / "views_val.npz")
+    assert about["step"] == 6
+    assert list(sample.panels) == [
+        f"from {view}, {name}" for view in ("above", "the side") for name in ("before", "now")
+    ]
+    truth = sample.truth[sample.truth > 0].astype(float)
+    for depth, steps in ((sample.before, 2), (sample.prediction, 6)):
+        shifted = truth + shift_after(steps)
+        expected = shifted * np.median(truth) / np.median(shifted)
+        np.testing.assert_allclose(depth[sample.truth > 0], expected, rtol=5e-3)
 
 
 def test_the_reference_is_renewed_up_to_its_step(tmp_path):
