@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import torch
 from lightning.fabric.plugins.collectives.torch_collective import default_pg_timeout
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -41,6 +41,13 @@ class FullySharded(ModelParallelStrategy):
         """Start the processes' communication, all of them in the data-parallel group."""
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
+
+    def setup(self, trainer: Trainer) -> None:
+        """Evaluate without gradients, but not in inference mode, whose tensors cannot hold gathered parameters."""
+        fit_validation = trainer.fit_loop.epoch_loop.val_loop
+        for loop in (fit_validation, trainer.validate_loop, trainer.test_loop, trainer.predict_loop):
+            loop.inference_mode = False
+        super().setup(trainer)
 
 
 def large_blocks(module: nn.Module, least: int = LEAST_PARAMETERS) -> list[nn.Module]:

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 
 from lightning_modules.runs.sharded_strategy import FullySharded, is_sharded, large_blocks, shard
@@ -47,3 +49,13 @@ def test_checkpoints_are_whole_files():
     strategy = FullySharded()
     assert strategy._save_distributed_checkpoint is False
     assert strategy._tensor_parallel_size == 1
+
+
+def test_evaluation_is_not_in_inference_mode(monkeypatch):
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    seen = []
+    monkeypatch.setattr(ModelParallelStrategy, "setup", lambda self, given: seen.append(given))
+    FullySharded().setup(trainer)
+    assert seen == [trainer]
+    validations = (trainer.fit_loop.epoch_loop.val_loop, trainer.validate_loop)
+    assert not any(loop.inference_mode for loop in (*validations, trainer.test_loop, trainer.predict_loop))
