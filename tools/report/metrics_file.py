@@ -5,6 +5,8 @@ import io
 import math
 from pathlib import Path
 
+import numpy as np
+
 Curve = tuple[list[float], list[float]]
 """Steps, ascending, and values of one metric."""
 
@@ -63,12 +65,16 @@ def thinned(curve: Curve, most: int) -> Curve:
     if n <= most:
         return curve
     n_parts = most // 2
-    kept: list[int] = []
-    for part in range(n_parts):
-        inside = range(part * n // n_parts, (part + 1) * n // n_parts)
-        numbers = [k for k in inside if math.isfinite(values[k])] or list(inside)
-        kept.extend(sorted({min(numbers, key=values.__getitem__), max(numbers, key=values.__getitem__)}))
-    kept[0], kept[-1] = 0, n - 1
+    size = -(-n // n_parts)
+    parts = np.full(n_parts * size, np.nan)
+    parts[:n] = values
+    parts = np.where(np.isfinite(parts), parts, np.nan).reshape(n_parts, size)
+    low, high = np.where(np.isnan(parts), np.inf, parts), np.where(np.isnan(parts), -np.inf, parts)
+    starts = np.arange(n_parts) * size
+    found = np.concatenate([starts + low.argmin(axis=1), starts + high.argmax(axis=1), [0, n - 1]])
+    kept = [int(k) for k in np.unique(found[found < n])]
+    while len(kept) > most:  # the ends are no peaks of their stretch
+        del kept[1 if len(kept) > most + 1 else -2]
     return [steps[k] for k in kept], [values[k] for k in kept]
 
 

@@ -76,13 +76,13 @@ function turnTogether(plot, count, change) {
 }
 
 function startClouds() {
-  const update = () => { fillCloudRuns(); drawClouds(); };
+  let seen = false; // drawn when it is seen: a graphics context takes long to begin
+  const update = () => { fillCloudRuns(); if (seen) drawClouds(); };
   $("cloud-run").addEventListener("change", drawClouds);
   $("sample").addEventListener("change", update);
   onChoice(update);
-  // Drawn when it is seen: a graphics context takes long to begin.
   const watcher = new IntersectionObserver((entries) => {
-    if (entries.some((entry) => entry.isIntersecting)) { watcher.disconnect(); update(); }
+    if (entries.some((entry) => entry.isIntersecting)) { watcher.disconnect(); seen = true; update(); }
   }, {rootMargin: "200px"});
   watcher.observe($("clouds"));
 }
