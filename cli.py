@@ -49,6 +49,7 @@ from lightning_modules.runs.start import start_of_evaluation, start_of_training
 from lightning_modules.runs.warning_filters import ignore_harmless_warnings
 from lightning_modules.tasks.base import NonFiniteLossError, PaperModule
 from structures.errors import comes_from_worker
+from structures.private_names import run_exit_functions
 
 DEFAULTS = Path(__file__).parent / "experiments" / "_defaults.yaml"
 
@@ -262,6 +263,11 @@ def _exit_stopped(stop: Stopped) -> NoReturn:
     WATCH.requeue()
     if is_first_rank():
         sys.stderr.write(f"{stop}\n")
+    if WATCH.is_program:  # without the end of the interpreter, in which libraries may wait for other processes
+        run_exit_functions()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(stop.exit_code)
     raise SystemExit(stop.exit_code) from None
 
 

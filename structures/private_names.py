@@ -6,6 +6,7 @@ import Lightning.
 """
 
 import argparse
+import atexit
 from collections.abc import Mapping
 from typing import Any
 
@@ -115,6 +116,11 @@ def _do_nothing() -> None:
 def save_now(model_checkpoint: Any, trainer: Any) -> None:
     """Save a checkpoint through a ``ModelCheckpoint``, as after a validation."""
     model_checkpoint._save_topk_checkpoint(trainer, model_checkpoint._monitor_candidates(trainer))
+
+
+def run_exit_functions() -> None:
+    """Call what was registered with ``atexit``, as at the end of the interpreter."""
+    atexit._run_exitfuncs()
 
 
 def parser_actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:

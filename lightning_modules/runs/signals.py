@@ -91,6 +91,7 @@ class SignalWatch:
         self._before: dict[int, Any] = {}
         self._pipe: tuple[int, int] | None = None
         self._process = self._parent = 0
+        self._program = False
 
     def start(self, phase: Phase = Phase.IMPORTS) -> None:
         """Install the handlers and start the thread; nothing happens outside of the main thread."""
@@ -99,7 +100,7 @@ class SignalWatch:
         self.received, self.phase, self._requeued, self.children = None, phase, False, ()
         if self._pipe is not None:
             return
-        self._process, self._parent = os.getpid(), os.getppid()
+        self._process, self._parent, self._program = os.getpid(), os.getppid(), phase is Phase.IMPORTS
         self._pipe = os.pipe()
         for end in self._pipe:
             os.set_blocking(end, False)
@@ -117,20 +118,24 @@ class SignalWatch:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         os.close(self._pipe[1])  # the thread closes the other end
-        self._pipe, self._before = None, {}
+        self._pipe, self._before, self._program = None, {}, False
+
+    @property
+    def is_program(self) -> bool:
+        """Whether this process runs the command alone, and ends with it."""
+        return self._program
 
     @contextlib.contextmanager
     def command(self) -> Iterator[None]:
         """Handle the signals of a command; afterwards they do what they did before, or nothing if the process ends."""
-        program = self._pipe is not None
-        if program:
+        if self._program:
             self.phase = Phase.COMMAND
         else:
             self.start(Phase.COMMAND)
         try:
             yield
         finally:
-            if program:
+            if self._program:
                 self.phase = Phase.ENDING
             else:
                 self.stop()
@@ -229,7 +234,7 @@ class SignalWatch:
         for end in self._pipe:
             with contextlib.suppress(OSError):
                 os.close(end)
-        self.phase, self._pipe, self.children = Phase.OFF, None, ()
+        self.phase, self._pipe, self._program, self.children = Phase.OFF, None, False, ()
 
 
 def is_started_by_lightning() -> bool:

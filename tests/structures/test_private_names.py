@@ -1,6 +1,7 @@
 """Every private name of another package exists in the installed version and does what it is used for."""
 
 import argparse
+import atexit
 import importlib.metadata
 import inspect
 import re
@@ -40,6 +41,7 @@ def owners():
         "_save_topk_checkpoint": checkpoint,
         "_monitor_candidates": checkpoint,
         CONSTANT: checkpoint,
+        "_run_exitfuncs": atexit,
         "_actions": argparse.ArgumentParser(),
         "_option_string_actions": argparse.ArgumentParser(),
         "_SubParsersAction": argparse,
