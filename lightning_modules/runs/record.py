@@ -193,7 +193,8 @@ def report_command(run_dir: Path) -> str:
     'make report'
     """
     runs_dir = os.path.relpath(run_dir.parent.parent)
-    return "make report" if runs_dir == "runs" else f"make report RUNS={shlex.quote(runs_dir)}"
+    # Quoted twice, as make passes it to a shell of its own.
+    return "make report" if runs_dir == "runs" else f"make report RUNS={shlex.quote(shlex.quote(runs_dir))}"
 
 
 def _write_whole(path: Path, text: str) -> None:

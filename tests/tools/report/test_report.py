@@ -135,8 +135,8 @@ def test_five_hundred_runs_stay_small(tmp_path):
     from tools.report.runs import find_runs, read_run
 
     run = read_run(make_run(tmp_path))
-    steps = [float(k) for k in range(500)]
-    run.curves = {f"train/{k}": (steps, [0.123456 + k + step for step in steps]) for k in range(20)}
+    steps = [float(k) for k in range(300)]
+    run.curves = {f"train/{k}": (steps, [0.123456 + k + step for step in steps]) for k in range(6)}
     runs, assets = [], Assets()
     for k in range(500):
         copy = read_run(find_runs([str(tmp_path)])[0])

@@ -27,7 +27,7 @@ def test_samples_are_drawn_with_one_range_for_truth_and_prediction(tmp_path):
     assert first["range"] == second["range"]
     assert first["range"] == pytest.approx([2.1, 3.96], abs=0.05)
     truth, found = (decoded(assets.texts[first[key]])[4:].astype(int) for key in ("truth", "prediction"))
-    assert np.abs(truth - found).max() < 12, "a correct prediction has the colours of the truth"
+    assert np.abs(truth - found).max() < 30, "a correct prediction has the colours of the truth"
     assert decoded(assets.texts[first["error"]])[4:].min() > 240, "and an error map that is white"
     assert np.abs(decoded(assets.texts[second["error"]])[20, 30].astype(int) - [204, 13, 13]).max() < 25
 

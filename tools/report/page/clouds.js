@@ -26,6 +26,13 @@ function pointsOf(grid, colours) {
   return points;
 }
 
+function extent(lists) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const list of lists) for (const value of list) { if (value < low) low = value; if (value > high) high = value; }
+  const margin = 0.03 * (high - low) + 0.01;
+  return [low - margin, high + margin];
+}
+
 function fillCloudRuns() {
   const key = $("sample").value;
   const able = [...chosen.keys()].filter((index) => sampleIn(RUNS[index], key)?.cloud);
@@ -45,15 +52,17 @@ function drawClouds() {
   const colours = sample.cloud.colours ? bytes(asset(sample.cloud.colours)) : null;
   const traces = [], annotations = [];
   const layout = {margin: {l: 0, r: 0, t: 26, b: 0}, showlegend: false};
+  const clouds = names.map((name) => pointsOf(JSON.parse(asset(sample.cloud.grids[name])), colours));
+  const range = Object.fromEntries(["x", "y", "z"].map((axis) => [axis, extent(clouds.map((points) => points[axis]))])); // of all views
   names.forEach((name, position) => {
-    const points = pointsOf(JSON.parse(asset(sample.cloud.grids[name])), colours);
+    const points = clouds[position];
     const scene = "scene" + (position ? position + 1 : "");
     traces.push({type: "scatter3d", mode: "markers", x: points.x, y: points.y, z: points.z, scene, hoverinfo: "x+y+z", marker: {size: 2.4, color: points.colour, line: {width: 0}}});
     const [left, right] = [position / names.length, (position + 1) / names.length];
-    const axis = (title) => ({title: {text: title}, showspikes: false, backgroundcolor: "#f5f6f8", showbackground: true});
-    layout[scene] = {domain: {x: [left + 0.005, right - 0.005], y: [0, 1]}, aspectmode: "data", xaxis: axis("x (m)"), yaxis: axis("depth (m)"), zaxis: axis("height (m)"), camera: {eye: {x: 0.5, y: -1.7, z: 0.7}, up: {x: 0, y: 0, z: 1}}};
+    const axis = (title, key) => ({title: {text: title}, range: range[key], showspikes: false, backgroundcolor: "#f5f6f8", showbackground: true});
+    layout[scene] = {domain: {x: [left + 0.005, right - 0.005], y: [0, 1]}, aspectmode: "data", xaxis: axis("x (m)", "x"), yaxis: axis("depth (m)", "y"), zaxis: axis("height (m)", "z"), camera: {eye: {x: 0.5, y: -2, z: 0.8}, up: {x: 0, y: 0, z: 1}}};
     const after = name === "prediction" && names.includes("before") ? "after" : CLOUD_TITLES[name];
-    annotations.push({text: after, x: (left + right) / 2, y: 1, xref: "paper", yref: "paper", xanchor: "center", yanchor: "bottom", showarrow: false});
+    annotations.push({text: after, x: left + 0.01, y: 1, xref: "paper", yref: "paper", xanchor: "left", yanchor: "bottom", showarrow: false});
   });
   layout.annotations = annotations;
   $("cloud-hint").textContent = `${sample.name}, ${sample.unit}: drag to turn, wheel to zoom; all views turn together.`;

@@ -3,7 +3,8 @@ const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.
 
 function deviation(values) {
   const centre = mean(values);
-  return Math.sqrt(values.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (values.length - 1));
+  const found = Math.sqrt(values.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (values.length - 1));
+  return found < 1e-12 * Math.abs(centre) ? 0 : found; // equal values up to rounding
 }
 
 // Mean of paired differences with its t interval; null ends for a single difference.
@@ -58,7 +59,9 @@ function drawSeeds() {
 }
 
 function startSeeds() {
-  fillSelect($("baseline"), REPORT.groups.map((group, position) => [position, group.name]), "0");
+  const sizes = REPORT.groups.map((group) => group.members.length);
+  const largest = sizes.indexOf(Math.max(...sizes));
+  fillSelect($("baseline"), REPORT.groups.map((group, position) => [position, group.name]), String(largest));
   $("baseline").addEventListener("change", drawSeeds);
   $("stage").addEventListener("change", drawSeeds);
   drawSeeds();
