@@ -14,6 +14,9 @@ _PLACE = re.compile(
 )
 """Settings that do not make another variant: names, places, seeds, progress bars."""
 
+_TIME = re.compile(r"[\d-]+$|\d{8}-\d+")
+"""Run ids that are times and name no variant."""
+
 _SEED = re.compile(r"[._-]?(s|seed)?_?\d+$")
 
 
@@ -69,4 +72,4 @@ def name_of_variant(runs: Sequence[ReportedRun]) -> str:
     stems = {_SEED.sub("", run.folder.name) for run in runs}
     stem = stems.pop() if len(stems) == 1 else ""
     experiment = runs[0].experiment
-    return experiment if stem in ("", experiment) or re.fullmatch(r"[\d-]+", stem) else f"{experiment}: {stem}"
+    return experiment if stem in ("", experiment) or _TIME.match(stem) else f"{experiment}: {stem}"

@@ -26,7 +26,7 @@ def browser():
     # Containers have no sandbox and no graphics card.
     arguments = ["--no-sandbox", "--enable-unsafe-swiftshader", "--use-angle=swiftshader"]
     with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=arguments)
+        started = playwright.chromium.launch(executable_path=path, args=arguments, timeout=120_000)
         yield started
         started.close()
 

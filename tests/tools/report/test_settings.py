@@ -34,4 +34,5 @@ def test_names_of_variants(tmp_path):
 
     assert name("consistency_no_mask_s0", "consistency_no_mask_s1") == "lite_unet: consistency_no_mask"
     assert name("20261130-101010-0001", "20261130-101010-0002") == "lite_unet"
+    assert name("20261130-101010-80ad") == "lite_unet"
     assert name("one", "other") == "lite_unet"
