@@ -88,9 +88,9 @@ class PlumblineCLI(LightningCLI):
             config.weights_only = True
         self.run_dir = place_run(config, str(self.subcommand))
         self.folder, self.lock = RunFolder(self.run_dir), RunLock(self.run_dir)
+        if is_first_rank() and not config.trainer.fast_dev_run:
+            self.lock.acquire()  # if it is refused, the folder belongs to another command and stays
         with self._kept_if_used():
-            if is_first_rank() and not config.trainer.fast_dev_run:
-                self.lock.acquire()
             if self.subcommand == "fit":
                 self.start = start_of_training(config, self.run_dir, self._parser(self.subcommand))
             else:

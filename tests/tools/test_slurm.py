@@ -70,7 +70,7 @@ def test_nodes_devices_cpus_and_the_run_come_from_the_job(tmp_path):
     run, words = words_of(done)
     assert run == f"run 77 cpus 12 threads 12 in {tmp_path / 'project'} with venv"
     config = ["--config", "experiments/a.yaml", "--trainer.num_nodes", "2", "--trainer.devices", "4"]
-    given = ["--ckpt_path", "last", "--data.init_args.root", "/nyu depth"]
+    given = ["--data.init_args.root", "/nyu depth"]
     assert words == ["--kill-on-bad-exit=1", "python", "-m", "cli", "fit", *config, *given]
 
 
