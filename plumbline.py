@@ -91,7 +91,7 @@ def fit(
             raise RuntimeError(f"the training of {experiment} ended early: {stop.code}") from stop
     finally:
         if given is None:
-            os.environ.pop(RUN_ID_VARIABLE)
+            os.environ.pop(RUN_ID_VARIABLE, None)
     folder = Path(runs_dir) / experiment / identity / CHECKPOINT_FOLDER
     best = folder / "best.ckpt"
     return load(best if best.is_file() else folder / "last.ckpt", device)

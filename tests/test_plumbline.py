@@ -48,6 +48,7 @@ def test_unknown_names_are_refused_with_the_known_ones():
         plumbline.fit("lite_unet", data="roms")
 
 
+@pytest.mark.slow  # the notebook of the documentation calls it in the other tests
 def test_fit_trains_in_a_run_folder_and_returns_the_best_network(tmp_path, rooms_root):
     overlay = ROOT / "tests" / "overlays" / "rooms.yaml"
     model = plumbline.fit(

@@ -3,9 +3,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonargparse import ArgumentParser
 
+from datamodules.rooms.datamodule import RoomsDataModule
+from lightning_modules.supervised_depth import SupervisedDepth
+from lightning_modules.tasks.evaluation import DepthEvaluation
 from tests.data.make_huggingface import make_depth_anything
 from tests.data.make_teachers import save_affine_checkpoint, save_depth_checkpoint
+from tests.helpers import Affine, quiet_trainer
 from tools import compare
 from tools.compare import Row, main, measure, table
 
@@ -43,8 +48,15 @@ def test_networks_of_every_kind_are_measured_alike(tmp_path, words, checkpoints)
         assert row.parameters > 0
         assert row.memory_mb > 10
     assert rows[0].parameters == 1
-    # Scale and shift turn any constant into the best one, so that an affine map of brightness cannot be worse by much.
-    assert rows[1].metrics["rmse"] <= rows[0].metrics["rmse"] * 1.01
+    evaluation = DepthEvaluation(alignment="least_squares", min_depth_m=0.1)
+    module = SupervisedDepth(Affine(), canonical_focal_px=50.0, evaluation=evaluation)
+    settings = yaml.safe_load((tmp_path / "data.yaml").read_text())["init_args"]
+    made = ArgumentParser()
+    made.add_class_arguments(RoomsDataModule, "data")
+    data = made.instantiate(made.parse_object({"data": settings})).data
+    (tested,) = quiet_trainer().test(module, datamodule=data, verbose=False)
+    for name in ("abs_rel", "rmse", "delta1"):
+        assert rows[1].metrics[name] == pytest.approx(tested[f"test/{name}_img_lsq"], rel=1e-4)
 
 
 def test_what_cannot_be_compared_is_listed_with_the_reason(tmp_path, words, checkpoints, monkeypatch, capsys):
