@@ -69,7 +69,7 @@ class Model:
         self.device = device_named(device)
         self.module = module.to(self.device).eval()
         if isinstance(module, PaperModule):
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+            module.to(memory_format=torch.channels_last)
         self.settings = settings
         self.source = source
         self.task = task_of(module)

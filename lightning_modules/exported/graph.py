@@ -104,7 +104,7 @@ def examples(inputs: tuple[str, ...], sizes: list[tuple[int, int, int]]) -> list
         sizes: Batch, height and width of each example.
     """
     generator = torch.Generator().manual_seed(0)
-    found = []
+    found: list[tuple[Tensor, ...]] = []
     for batch, height, width in sizes:
         image = torch.rand(batch, 3, height, width, generator=generator)
         focal = width * (0.6 + 0.4 * torch.rand(batch, generator=generator))

@@ -181,7 +181,8 @@ def _has_ended(trainer: Trainer) -> bool:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch > 0:
             return True
-        if isinstance(callback, Timer) and callback.time_remaining() is not None and callback.time_remaining() <= 0:
+        left = callback.time_remaining() if isinstance(callback, Timer) else None
+        if left is not None and left <= 0:
             return True
     return False
 

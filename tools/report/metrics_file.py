@@ -66,9 +66,9 @@ def thinned(curve: Curve, most: int) -> Curve:
         return curve
     n_parts = most // 2
     size = -(-n // n_parts)
-    parts = np.full(n_parts * size, np.nan)
-    parts[:n] = values
-    parts = np.where(np.isfinite(parts), parts, np.nan).reshape(n_parts, size)
+    padded = np.full(n_parts * size, np.nan)
+    padded[:n] = values
+    parts = np.where(np.isfinite(padded), padded, np.nan).reshape(n_parts, size)
     low, high = np.where(np.isnan(parts), np.inf, parts), np.where(np.isnan(parts), -np.inf, parts)
     starts = np.arange(n_parts) * size
     found = np.concatenate([starts + low.argmin(axis=1), starts + high.argmax(axis=1), [0, n - 1]])

@@ -75,7 +75,7 @@ class ReportedRun:
 
 def find_runs(patterns: Sequence[str]) -> list[Path]:
     """Folders of runs that match any of the patterns or lie below a match, sorted; predictions have no results."""
-    folders = set()
+    folders: set[Path] = set()
     for pattern in patterns:
         matches = [Path(match) for match in glob.glob(pattern, recursive=True)]
         for match in matches:

@@ -175,8 +175,7 @@ def run_all(runs: Sequence[str], *, processes: int, steps: int, batch_size: int,
     with few_messages():
         for run in runs:
             strategy = "ddp" if processes > 1 else "auto"
-            sizes = {"processes": processes, "steps": steps, "batch_size": batch_size}
-            found = train(run, **sizes, strategy=strategy, sgd=sgd)
+            found = train(run, processes=processes, steps=steps, batch_size=batch_size, strategy=strategy, sgd=sgd)
             results[run] = {"losses": found.losses, "images_per_s": found.images_per_s(batch_size)}
             if int(os.environ.get("LOCAL_RANK", "0")) == 0:
                 out.write_text(json.dumps(results))
