@@ -84,7 +84,8 @@ def data_settings(config: Path, arguments: list[str]) -> tuple[dict[str, Any], l
         elif name.startswith("--data."):
             overrides[name.removeprefix("--data.").removeprefix("init_args.")] = value
     if isinstance(chosen, str):
-        path = next((p for p in (config.parent / chosen, Path(chosen)) if p.is_file()), None)
+        places = (config.parent / chosen, Path(chosen), ROOT / chosen)  # the last for paths of ablation files
+        path = next((p for p in places if p.is_file()), None)
         if path is None and chosen.endswith((".yaml", ".yml")):
             raise ValueError(f"the data file '{chosen}' of {config} does not exist")
         settings: dict[str, Any] = {"class_path": chosen} if path is None else read_yaml(path)

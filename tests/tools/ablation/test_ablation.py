@@ -416,7 +416,8 @@ def test_files_of_another_kind_are_refused(study, capsys):
         main([study, "--jobs", "0"])
 
 
-def test_every_variant_of_every_ablation_is_a_valid_command(capsys):
+def test_every_variant_of_every_ablation_is_a_valid_command(capsys, monkeypatch):
+    monkeypatch.chdir(EXPERIMENTS.parent)  # their paths are relative to it
     for path in sorted((EXPERIMENTS / "ablations").glob("[!_]*.yaml")):
         runs = runs_of(read_ablation(path), Path("runs"))
         for run in {run.variant: run for run in [*runs, *starts_of(read_ablation(path), Path("runs"))]}.values():
