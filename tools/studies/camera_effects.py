@@ -30,6 +30,7 @@ from datamodules.files.natural_order import sort_naturally
 from tools.command import plain_parser, run_tool
 from tools.studies.camera_measures import (
     LAGS,
+    Floats,
     edge_widths,
     fit_noise,
     fit_shutter,
@@ -77,7 +78,11 @@ def report(paths: Sequence[Path]) -> str:
     if len(paths) < 3:
         raise ValueError(f"{len(paths)} frames were found, but at least 3 are needed.")
     steps: list[npt.NDArray[np.float64]] = []
-    intensities, deviations, across, widths, motions = [], [], [], [], []
+    intensities: list[Floats] = []
+    deviations: list[Floats] = []
+    across: list[Floats] = []
+    widths: list[Floats] = []
+    motions: list[float] = []
     previous = _read(paths[0])
     for path in paths[1:]:
         image = _read(path)
@@ -96,13 +101,13 @@ def report(paths: Sequence[Path]) -> str:
     gain = np.stack(steps)
     lines = [f"{len(paths)} frames of {width}x{previous.shape[0]}"]
     named = {"exposure": gain[:, 1:2], "white balance": np.delete(gain - gain[:, 1:2], 1, axis=1)}
-    for name, values in named.items():
+    for name, series in named.items():
         found = [
-            np.sqrt(np.mean(np.square(column))) for column in zip(*(rms_changes(v) for v in values.T), strict=True)
+            np.sqrt(np.mean(np.square(column))) for column in zip(*(rms_changes(v) for v in series.T), strict=True)
         ]
         shown = ", ".join(f"{value:.4f} over {lag}" for lag, value in zip(LAGS, found, strict=True))
         lines.append(f"{name}: root mean square change, in stops: {shown} frames")
-        largest = float(np.nanpercentile(np.abs(values), 95))
+        largest = float(np.nanpercentile(np.abs(series), 95))
         longest = max((value for value in found if math.isfinite(value)), default=math.nan)
         lines.append(f"  95 % of the steps below {largest:.4f}; inside of a video: {longest / math.sqrt(2):.4f}")
     bins, shot, read = fit_noise(np.concatenate(intensities), np.concatenate(deviations))

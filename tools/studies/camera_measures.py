@@ -62,8 +62,10 @@ def match(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Pair:
     """Match two RGB images, uint8 ``(H, W, 3)``."""
     greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (first, second)]
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow = method.calc(greys[0], greys[1], None)
-    back = method.calc(greys[1], greys[0], None)
+    flow, back = (
+        np.asarray(method.calc(a, b, None), dtype=np.float32)  # type: ignore[call-overload]  # its stub lacks None
+        for a, b in (greys, greys[::-1])
+    )
     height, width = greys[0].shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     there_x, there_y = x + flow[..., 0], y + flow[..., 1]
@@ -71,20 +73,20 @@ def match(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Pair:
     inside = (there_x >= 0) & (there_x <= width - 1) & (there_y >= 0) & (there_y <= height - 1)
     consistent = np.hypot(*np.moveaxis(flow + returned, -1, 0)) < CONSISTENT_PX
     light = [to_linear(image / np.float32(255)) for image in (first, second)]
-    warped = cv2.remap(light[1], there_x, there_y, cv2.INTER_LINEAR)
+    warped = np.asarray(cv2.remap(light[1], there_x, there_y, cv2.INTER_LINEAR), dtype=np.float32)
     exposed = np.ones((height, width), dtype=np.bool_)
     for image in (first, second):
         display = image / np.float32(255)
         good = ((display > WELL_EXPOSED[0]) & (display < WELL_EXPOSED[1])).all(axis=-1)
         if image is second:
-            good = cv2.remap(good.astype(np.float32), there_x, there_y, cv2.INTER_LINEAR) > 0.99
+            good = cv2.remap(np.asarray(good, dtype=np.float32), there_x, there_y, cv2.INTER_LINEAR) > 0.99
         exposed &= good
     blurred = cv2.GaussianBlur(greys[0].astype(np.float32) / 255, (0, 0), 2.0)
     gradient = np.hypot(np.gradient(blurred, axis=1), np.gradient(blurred, axis=0))
     fraction_x, fraction_y = there_x - np.floor(there_x), there_y - np.floor(there_y)
     weight = (fraction_x**2 + (1 - fraction_x) ** 2) * (fraction_y**2 + (1 - fraction_y) ** 2)
     usable = inside & consistent & exposed & (gradient < SMOOTH)
-    return Pair(light[0], warped, flow, weight, usable, greys[0].astype(np.float32) / 255)
+    return Pair(light[0], warped, flow, weight, usable, np.float32(1 / 255) * greys[0].astype(np.float32))
 
 
 def log_gains(pair: Pair) -> npt.NDArray[np.float64] | None:
@@ -127,10 +129,10 @@ def noise_samples(pair: Pair) -> tuple[Floats, Floats]:
     count = cv2.blur(mask, size)
     local = cv2.blur(difference * mask[..., None], size) / np.maximum(count, 1e-6)[..., None]
     enough = pair.usable & (count > 0.5)
-    intensity = cv2.blur(pair.first, (5, 5))[enough]
+    intensity = np.asarray(cv2.blur(pair.first, (5, 5)), dtype=np.float32)[enough]
     deviation = (difference - local)[enough] / np.sqrt(1 + pair.weight[enough])[:, None]
     shrink = 1 - 1 / (count[enough] * size[0] * size[1])  # the mean holds the pixel itself
-    return intensity.ravel(), (deviation / np.sqrt(shrink)[:, None]).ravel()
+    return intensity.ravel(), (deviation / np.sqrt(shrink)[:, None]).astype(np.float32).ravel()
 
 
 def fit_noise(intensity: Floats, deviation: Floats) -> tuple[list[tuple[float, float, int]], float, float]:
