@@ -88,6 +88,7 @@ class SignalWatch:
         self._writing = 0
         self._written_s = 0.0
         self._requeued = False
+        self._forwarded = False
         self._before: dict[int, Any] = {}
         self._pipe: tuple[int, int] | None = None
         self._process = self._parent = 0
@@ -97,7 +98,7 @@ class SignalWatch:
         """Install the handlers and start the thread; nothing happens outside of the main thread."""
         if threading.current_thread() is not threading.main_thread():
             return
-        self.received, self.phase, self._requeued, self.children = None, phase, False, ()
+        self.received, self.phase, self._requeued, self._forwarded, self.children = None, phase, False, False, ()
         if self._pipe is not None:
             return
         self._process, self._parent, self._program = os.getpid(), os.getppid(), phase is Phase.IMPORTS
@@ -193,9 +194,7 @@ class SignalWatch:
         if signum is None:  # stop() has closed the other end
             os.close(pipe)
             return
-        if is_started_by_lightning() and os.getppid() == self._parent != 1:
-            with contextlib.suppress(OSError):  # whose exit code is that of the run
-                os.kill(self._parent, signum)
+        self._forward(signum)
         begin, main = time.monotonic(), threading.main_thread()
         while self._pipe is not None and self._pipe[0] == pipe:
             time.sleep(0.1)
@@ -210,9 +209,18 @@ class SignalWatch:
                 time.sleep(1)
         os.close(pipe)
 
+    def _forward(self, signum: int) -> None:
+        """Pass a signal on to the process of Lightning that started this one: its exit code is that of the run."""
+        if self._forwarded or not is_started_by_lightning() or os.getppid() != self._parent or self._parent == 1:
+            return
+        self._forwarded = True
+        with contextlib.suppress(OSError):
+            os.kill(self._parent, signum)
+
     def _end(self) -> NoReturn:
         """End the process at once, with the processes that it started as ranks."""
         stop = Stopped(signal.SIGTERM if self.received is None else self.received)
+        self._forward(stop.signum)  # the thread may not have come to it
         sys.stderr.write(f"{stop}\n")
         with contextlib.suppress(Exception):
             self.requeue()

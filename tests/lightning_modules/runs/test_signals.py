@@ -154,8 +154,8 @@ def test_a_rank_passes_its_signal_to_the_process_that_started_it():
         "code = 'import os, signal, time\\nfrom lightning_modules.runs.signals import WATCH\\nWATCH.start()\\n'\n"
         "code += 'os.kill(os.getpid(), signal.SIGUSR1)\\ntime.sleep(60)'\n"
         "child = subprocess.Popen([sys.executable, '-c', code], env={**os.environ, 'LOCAL_RANK': '1'})\n"
-        "while WATCH.received is None:\n    time.sleep(0.01)\nprint('ready', flush=True)\n"
-        "print(WATCH.received, child.wait(), flush=True)\n"
+        "for _ in range(6000):\n    if WATCH.received is None:\n        time.sleep(0.01)\nprint('ready', flush=True)\n"
+        "time.sleep(2)\nprint(WATCH.received, child.wait(), flush=True)\n"  # the test's own signal is ignored
     )
     assert script(body, expected=(signal.SIGTERM, 0))[1] == "10 0\n"
 
