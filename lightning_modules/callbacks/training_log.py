@@ -54,9 +54,8 @@ class TrainingLog(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find out whether a progress bar is shown."""
-        bar_is_on = getattr(trainer.progress_bar_callback, "is_enabled", False)
         on_terminal = sys.stdout is not None and sys.stdout.isatty()
-        self._prints = trainer.is_global_zero and not (on_terminal and bar_is_on)
+        self._prints = trainer.is_global_zero and not (on_terminal and trainer.progress_bar_callback is not None)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print where the training begins, and start the clocks."""
