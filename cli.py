@@ -98,6 +98,10 @@ class PlumblineCLI(LightningCLI):
         if "verbose" in config and not config.trainer.fast_dev_run:
             config.verbose = False  # the run's record shows the same table
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "PlumblineCLI":
+        """The command itself: the makers of optimizers refer to it, and averaged weights copy them with the module."""
+        return self
+
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the arguments, and keep the words of the command line apart from configuration files."""
         given = sys.argv[1:] if args is None else args

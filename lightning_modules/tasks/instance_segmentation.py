@@ -179,13 +179,23 @@ class InstanceSegmentationModule(NamedClasses, EvaluatedModule):
 
     def update_metrics(self, stage: Stage, batch: InstanceBatch) -> None:
         """Add the detections of a batch, with whole masks, and the masks at the best locations of its objects."""
-        outputs = self.network(batch["image"])
+        detections, at_objects = self.detections_and_object_masks(batch)
         self._metrics(stage).update(
-            self._detections(outputs, batch["scale"], batch["original_size"], cut=False),
-            truths=batch["truth"],
-            image_ids=batch["image_id"],
-            at_objects=masks_at_objects(self.network, outputs, batch),
+            detections, truths=batch["truth"], image_ids=batch["image_id"], at_objects=at_objects
         )
+
+    def detections_and_object_masks(
+        self, batch: InstanceBatch
+    ) -> tuple[list[Detections], list[dict[str, Tensor] | None]]:
+        """What a batch is evaluated by, at the sizes of the original images.
+
+        Returns:
+            The detections of each image with masks that are not cut to their boxes, and what
+            :func:`~lightning_modules.tasks.masks_at_objects.masks_at_objects` returns.
+        """
+        outputs = self.network(batch["image"])
+        detections = self._detections(outputs, batch["scale"], batch["original_size"], cut=False)
+        return detections, masks_at_objects(self.network, outputs, batch)
 
     def stage_metrics(self, stage: Stage) -> dict[str, Tensor]:
         """Metrics of a finished validation or test, by name, with ``score``, by which checkpoints are chosen."""

@@ -295,9 +295,9 @@ def name_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", ALL, ids=name_of)
-def test_every_file_extends_neighbours_over_two_levels_at_most(path: Path) -> None:
+def test_every_file_extends_neighbours_over_three_levels_at_most(path: Path) -> None:
     assert all(parent.is_file() for parent in parents(path))
-    assert levels(path) <= 2, "a reader opens three files at most"
+    assert levels(path) <= 3, "a reader opens four files at most"
     assert isinstance(read_settings(path), dict)
 
 

@@ -124,7 +124,7 @@ CASES = [
     ),
     ([STOPPING, "--trainer.callbacks.monitorr=a"], "EarlyStopping has no argument 'monitorr'; did you mean 'monitor'?"),
     # missing
-    ([STOPPING], "trainer.callbacks[5].init_args.monitor: EarlyStopping needs it, and it is not set: give a text"),
+    ([STOPPING], "trainer.callbacks[7].init_args.monitor: EarlyStopping needs it, and it is not set: give a text"),
     (["--trainer.max_steps"], "--trainer.max_steps: a value is missing (a whole number)"),
     (["--config"], "--config: a value is missing"),
     (["--ckpt_path"], "--ckpt_path: a value is missing"),
