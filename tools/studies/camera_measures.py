@@ -119,7 +119,7 @@ def rms_changes(steps: npt.NDArray[np.float64]) -> list[float]:
 
 
 def noise_samples(pair: Pair) -> tuple[Floats, Floats]:
-    """Return intensity and squared deviation, scaled to the variance of one frame, of each colour of usable pixels.
+    """Return intensity and deviation, scaled to the variance of one frame, of each colour of usable pixels.
 
     The mean difference of each neighbourhood (changes of light, errors of the flow) is removed.
     """
