@@ -60,6 +60,7 @@ def draws_of_one_process(step: int, rank: int, processes: int) -> Iterator[None]
         sizes = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
         if options.get("generator") is not None:
             return cast(Tensor, real["rand"](*shape, **options))
+        options.pop("generator", None)
         device = options.pop("device", None)
         return rows(sizes, lambda size: real["rand"](size, generator=generator, **options)).to(device)
 

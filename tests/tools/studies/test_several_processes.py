@@ -28,7 +28,7 @@ def test_the_draws_of_two_processes_are_the_rows_of_one():
             like = torch.empty(samples, 2)
             return (
                 torch.rand(samples, 3),
-                torch.rand((samples,)),
+                torch.rand((samples,), generator=None),
                 torch.randint(0, 9, (samples,)),
                 torch.randn_like(like),
             )
