@@ -14,8 +14,8 @@ from structures.depth_kind import DepthKind
 from structures.instances import Truth
 
 
-class ShardFrames:
-    """Frames of a split of shards.
+class _ShardSource:
+    """Base class of the samples of a split of shards.
 
     Args:
         store: The samples of the split.
@@ -26,12 +26,20 @@ class ShardFrames:
 
     @property
     def names(self) -> list[str]:
-        """Name of every frame; reads no shard."""
+        """Name of every sample; reads no shard."""
         return self.store.names
 
     def __len__(self) -> int:
-        """Return the number of frames."""
+        """Return the number of samples."""
         return len(self.store)
+
+
+class ShardFrames(_ShardSource):
+    """Frames of a split of shards.
+
+    Args:
+        store: The samples of the split.
+    """
 
     def read(self, index: int) -> Frame:
         """Return one frame.
@@ -103,24 +111,12 @@ class ShardImages(ShardFrames):
         )
 
 
-class ShardInstances:
+class ShardInstances(_ShardSource):
     """Images with instances of a split of shards.
 
     Args:
         store: The samples of the split.
     """
-
-    def __init__(self, store: ShardStore) -> None:
-        self.store = store
-
-    @property
-    def names(self) -> list[str]:
-        """Name of every image; reads no shard."""
-        return self.store.names
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.store)
 
     def read(self, index: int, *, masks: bool) -> InstanceFrame:
         """Return one image.

@@ -14,6 +14,7 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from lightning_modules.runs.loading import CheckpointError
+from lightning_modules.runs.running import is_running
 from lightning_modules.runs.sealed_file import SealingWriter, is_whole
 from lightning_modules.runs.signals import WATCH
 
@@ -146,21 +147,11 @@ def remove_abandoned(target: Path) -> None:
         host, _, process = partial.name[len(target.name) + 1 : -len(PARTIAL_SUFFIX)].rpartition("-")
         with contextlib.suppress(OSError):  # another process removes it at the same time
             if host == socket.gethostname() and process.isdecimal():
-                abandoned = int(process) == os.getpid() or not _is_running(int(process))
+                abandoned = int(process) == os.getpid() or not is_running(int(process))
             else:
                 abandoned = time.time() - partial.stat().st_mtime > _ABANDONED_AFTER_S
             if abandoned:
                 partial.unlink()
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)  # checks only
-    except ProcessLookupError:
-        return False
-    except OSError:  # it runs under another user
-        return True
-    return True
 
 
 def _this_process() -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.runs.launcher_ids import restart_count, started_at
+from lightning_modules.runs.running import is_running
 
 LOCK_FILE = "run.lock"
 HEARTBEAT_S = 10.0
@@ -89,7 +90,7 @@ class RunLock:
             return True
         if (holder.get("host"), holder.get("namespace")) != (self._owner["host"], self._owner["namespace"]):
             return False
-        if started_at(holder["process"]) == holder.get("started") and _runs(holder["process"]):
+        if started_at(holder["process"]) == holder.get("started") and is_running(holder["process"]):
             raise RunInUseError(_in_use(self.path, holder))
         return True
 
@@ -203,16 +204,6 @@ def _stamp(path: Path) -> int:
             return os.fstat(file.fileno()).st_mtime_ns
     except OSError:
         return -1
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)  # checks only
-    except ProcessLookupError:
-        return False
-    except OSError:  # it belongs to another user
-        return True
-    return True
 
 
 def _holder(holder: Owner) -> str:
