@@ -59,6 +59,14 @@ def test_every_paper_has_the_losses_of_one_process_on_two(instances, rooms_root,
     out = tmp_path / "losses.json"
     names = [name for name, overlay in RUNS.items() if (overlay == "rooms_instances") is instances]
     runs = [f"experiments/{name}.yaml,tests/overlays/{RUNS[name]}.yaml" for name in names]
+    # The auto-mask of SC-Depth compares two colours; where they are equal but for rounding (0.4 % of the pixels of these
+    # images), rounding decides. Without it the losses agree as those of the others do.
+    tolerances = dict.fromkeys(runs, 1e-5)
+    if not instances:
+        (tmp_path / "mean.yaml").write_text("model: {init_args: {minimum_from: 1.0}}\n")
+        masked = next(run for run in runs if "sc_depth" in run)
+        tolerances |= {masked: 1e-3, f"{masked},{tmp_path / 'mean.yaml'}": 1e-5}
+        runs = list(tolerances)
     # The tiny data set has three images with instances.
     assert main([*runs, "--steps", "6", "--batch", "2" if instances else "4", "--sgd", "0.01", "--out", str(out)]) == 0
     found = json.loads(out.read_text())
@@ -67,5 +75,5 @@ def test_every_paper_has_the_losses_of_one_process_on_two(instances, rooms_root,
         assert len(one) == 6
         assert all(math.isfinite(loss) for loss in one)
         assert len(set(one)) > 1  # it trains
-        assert differences(one, two)[1] < 1e-5, run
+        assert differences(one, two)[1] < tolerances[run], run
     assert capsys.readouterr().out.count("\n") == 2 + len(runs)
