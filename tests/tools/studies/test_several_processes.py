@@ -59,8 +59,8 @@ def test_every_paper_has_the_losses_of_one_process_on_two(instances, rooms_root,
     out = tmp_path / "losses.json"
     names = [name for name, overlay in RUNS.items() if (overlay == "rooms_instances") is instances]
     runs = [f"experiments/{name}.yaml,tests/overlays/{RUNS[name]}.yaml" for name in names]
-    # The auto-mask of SC-Depth compares two colours; where they are equal but for rounding (0.4 % of the pixels of these
-    # images), rounding decides. Without it the losses agree as those of the others do.
+    # The auto-mask of SC-Depth compares two colours; where they are equal but for rounding (0.4 % of these images),
+    # rounding decides. Without it the losses agree as those of the others do.
     tolerances = dict.fromkeys(runs, 1e-5)
     if not instances:
         (tmp_path / "mean.yaml").write_text("model: {init_args: {minimum_from: 1.0}}\n")
