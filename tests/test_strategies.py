@@ -52,9 +52,8 @@ def losses(rooms_root, tmp_path, runs, **settings):
 
 
 def weights_of(tmp_path, run):
-    """Weights in the checkpoint of a run, without batch norms' statistics, which FSDP does not synchronise."""
-    state = torch.load(tmp_path / f"{Path(run.split(',')[0]).stem}.ckpt", weights_only=True)["state_dict"]
-    return {name: value for name, value in state.items() if "running_" not in name}
+    """Weights and statistics of batch norms in the checkpoint of a run."""
+    return torch.load(tmp_path / f"{Path(run.split(',')[0]).stem}.ckpt", weights_only=True)["state_dict"]
 
 
 def check_finite(found, runs, *, steps=3, accumulated=1):
@@ -78,12 +77,14 @@ def test_fully_sharded_large_encoders_equal_ddp(rooms_root, tmp_path):
         (tmp_path / f"{name}.yaml").write_text(text)
         runs.append(f"{run_of(name)},{tmp_path / f'{name}.yaml'}")
     # A validation between the steps gathers the weights outside of a training step, too.
-    sharded = losses(rooms_root, tmp_path, runs, strategy="sharded", limit_val_batches=1, val_check_interval=1)
+    # Gradient descent, since Adam amplifies rounding errors.
+    validated = {"limit_val_batches": 1, "val_check_interval": 1}
+    sharded = losses(rooms_root, tmp_path, runs, strategy="sharded", sgd=0.01, **validated)
     check_finite(sharded, runs)
     states = {run: weights_of(tmp_path, run) for run in runs}
-    replicated = losses(rooms_root, tmp_path, runs)
+    replicated = losses(rooms_root, tmp_path, runs, sgd=0.01)
     for run in runs:
-        assert sharded[run] == pytest.approx(replicated[run], rel=1e-4), run
+        assert sharded[run] == pytest.approx(replicated[run], rel=1e-5), run
         state = weights_of(tmp_path, run)
         assert state.keys() == states[run].keys()
         for name, value in state.items():  # whole weights, as those of the other strategy

@@ -46,6 +46,7 @@ from torch.nn import functional as F
 from geometry.boxes import box_masks
 from geometry.processes import sum_over_processes
 from geometry.stencils import fill_outside
+from lightning_modules.boxinst_depth.common_size import with_common_size
 from lightning_modules.boxinst_depth.detection_losses import BoxQuality, fcos_terms
 from lightning_modules.boxinst_depth.mask_terms import (
     PredictedMasks,
@@ -209,6 +210,7 @@ class BoxInstDepth(InstanceSegmentationModule):
         Raises:
             ValueError: If a term needs pseudo depth and the batch has none.
         """
+        batch = with_common_size(batch)
         outputs = self.network(batch["image"])
         targets = assign(
             outputs.locations,

@@ -42,6 +42,21 @@ class FullySharded(ModelParallelStrategy):
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
 
+    def divide(self, module: LightningModule) -> None:
+        """Divide a module's parameters among the processes, once; synchronise its batch norms if the trainer does.
+
+        Args:
+            module: See :func:`shard`.
+
+        Raises:
+            ValueError: If a scalar parameter is trained.
+        """
+        if is_sharded(module):
+            return
+        if self._layer_sync is not None:  # Lightning applies it under DDP only
+            self._layer_sync.apply(module)
+        shard(module, self.device_mesh["data_parallel"])
+
     def setup(self, trainer: Trainer) -> None:
         """Evaluate without gradients, but not in inference mode, whose tensors cannot hold gathered parameters."""
         fit_validation = trainer.fit_loop.epoch_loop.val_loop

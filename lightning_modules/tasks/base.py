@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from geometry.processes import global_batch, mean_over_processes
-from lightning_modules.runs.sharded_strategy import FullySharded, is_sharded, shard
+from lightning_modules.runs.sharded_strategy import FullySharded
 from lightning_modules.schedules import WarmupCosine
 from lightning_modules.tasks.checked import CheckedModule, attached_trainer, save_configuration
 from lightning_modules.tasks.effective_batch import effective_batch
@@ -126,8 +126,8 @@ class PaperModule(CheckedModule, ABC):  # abstract, so that its defaults never s
 
     def configure_model(self) -> None:
         """Divide the parameters among the processes under the strategy ``FullySharded``; do nothing under others."""
-        if isinstance(self.trainer.strategy, FullySharded) and not is_sharded(self):
-            shard(self, self.device_mesh["data_parallel"])  # type: ignore[index]  # a mesh under this strategy
+        if isinstance(self.trainer.strategy, FullySharded):
+            self.trainer.strategy.divide(self)
 
     chosen_callbacks: bool | Sequence[str] = False
     """Which of :meth:`task_callbacks` a trainer gets: all, none, or those with these class names. The command line sets

@@ -200,8 +200,8 @@ def table(one: dict[str, Any], two: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def work(options: Any) -> None:
-    """Train on one and on two processes, each in a process of its own, and print the table."""
+def work(options: Any) -> int:
+    """Train on one and on two processes, each in a process of its own, and print the table; returns the exit code."""
     if options.processes is not None:
         settings = {
             "processes": options.processes,
@@ -210,7 +210,7 @@ def work(options: Any) -> None:
             "sgd": options.sgd,
         }
         run_all(options.runs, **settings, out=options.out)
-        return
+        return 0
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for processes in (1, 2):
@@ -220,11 +220,14 @@ def work(options: Any) -> None:
             command += ["--processes", str(processes), "--out", str(part)]
             command += [] if options.sgd is None else ["--sgd", str(options.sgd)]
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-            subprocess.run(command, env=environment, check=True)
+            ended = subprocess.run(command, env=environment, check=False).returncode
+            if ended != 0:  # the reason is on stderr
+                return ended
             results.append(json.loads(part.read_text()))
     if options.out is not None:
         options.out.write_text(json.dumps({"one": results[0], "two": results[1]}))
     sys.stdout.write(table(*results))
+    return 0
 
 
 def main(words: Sequence[str] | None = None) -> int:
