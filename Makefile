@@ -102,7 +102,7 @@ test-all: $(STAMP) ## all tests but the drills, with the paper-scale configurati
 	$(BIN)/python -m pytest -n 2 -m "slow or not slow" --ignore tests/drills $(ARGS)
 
 drills: $(STAMP) ## faults during whole trainings, for hours: signals, kills at random moments, damaged files, a real SLURM
-	$(BIN)/python -m pytest -m "slow or not slow" tests/drills tests/test_signals.py tests/test_exact_resume.py tests/test_run_ends.py $(ARGS)
+	$(BIN)/python -m pytest --timeout 0 -m "slow or not slow" tests/drills tests/test_signals.py tests/test_exact_resume.py tests/test_run_ends.py $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, the import rules and known vulnerabilities
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Fixtures of all tests: an offline environment and a tiny data set of each kind."""
 
 import os
+import signal
 
 # Before any import of the project: nothing may look for a hub, an update or a W&B server.
 os.environ["WANDB_MODE"] = "offline"
@@ -14,14 +15,24 @@ import torch
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
+HANDLED_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that a training handles; SIGALRM and SIGCHLD belong to pytest and to torch's loaders."""
+
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path, monkeypatch):
-    """Start each test with the same seed, in its own folder, without a run id."""
+    """Start each test with the same seed, in its own folder, without a run id, and with the same signal handlers."""
     torch.manual_seed(0)
     monkeypatch.chdir(tmp_path)
     for variable in ("RUN_ID", "PLUMBLINE_TRACEBACK", "PLUMBLINE_DATA"):
         monkeypatch.delenv(variable, raising=False)
+    # A training that an exception breaks off leaves Lightning's handler of SIGTERM. Forked processes of later tests
+    # would inherit it and outlive Pool.terminate(), which then waits for ever.
+    before = {number: signal.getsignal(number) for number in HANDLED_SIGNALS}
+    yield
+    for number, handler in before.items():
+        if handler is not None:  # one that Python did not set
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
