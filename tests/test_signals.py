@@ -242,6 +242,8 @@ def test_a_service_of_wandb_that_died_first_changes_nothing(ends, tmp_path):
     returned, output = run.end()
     assert returned == (143 if ends == "by a signal" else 0), output
     assert saved(tmp_path) == (4 if ends == "by a signal" else 6)
+    assert "Traceback" not in output
+    assert sum(line.startswith("W&B failed") for line in output.splitlines()) == 1
 
 
 def descendants(process):

@@ -8,12 +8,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from geometry.alignment import median_scale
 from lightning_modules.callbacks.sample_records import SCALED_UNIT, depth_records
+from lightning_modules.runs.loggers import picture_loggers
 from renderers.display import GAP_GREY, depth_panels, stack_rows, to_uint8
 from structures.files import write_png
 from structures.sample_file import SampleRecord, write_samples
@@ -165,11 +165,9 @@ class SamplePictures(Callback):
         path = Path(trainer.default_root_dir) / "pictures" / f"{self.file_prefix}{name}.png"
         write_png(path, to_uint8(self.headed(stack_rows(torch.stack(rows)))).numpy())
         logger.info("pictures: %s", path)
-        for run_logger in trainer.loggers:
-            # A disabled W&B run would still write temporary files.
-            if isinstance(run_logger, WandbLogger) and not getattr(run_logger.experiment, "disabled", False):
-                pictures = [to_uint8(self.headed(row)).numpy() for row in rows]
-                run_logger.log_image(key=f"{stage}/{self.log_name}", images=pictures, step=score_step(trainer))
+        for run_logger in picture_loggers(trainer.loggers):
+            pictures = [to_uint8(self.headed(row)).numpy() for row in rows]
+            run_logger.log_image(key=f"{stage}/{self.log_name}", images=pictures, step=score_step(trainer))
 
 
 class DepthPictures(SamplePictures):

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import wandb
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,6 +15,7 @@ from geometry.alignment import median_scale
 from lightning_modules.callbacks.clip_pictures import ClipPictures
 from lightning_modules.callbacks.pictures import PredictsDepth, score_step
 from lightning_modules.callbacks.sample_records import SCALED_UNIT, depth_records
+from lightning_modules.runs.loggers import picture_loggers
 from renderers.cloud_sections import cloud_sections
 from renderers.display import to_uint8
 from renderers.point_cloud import depth_edges, point_cloud
@@ -178,11 +178,10 @@ class ViewPictures(ClipPictures):
         super()._write(trainer, name, stage)
         self._clouds = []
         self._n_pictures += drawn
-        for run_logger in trainer.loggers if clouds else []:
-            if isinstance(run_logger, WandbLogger) and not getattr(run_logger.experiment, "disabled", False):
-                objects: Any = [wandb.Object3D(cloud.numpy()) for cloud in clouds]
-                run_logger.log_metrics({f"{stage}/clouds": objects}, step=score_step(trainer))
-                logger.info("%d point clouds go to W&B", len(clouds))
+        for run_logger in picture_loggers(trainer.loggers) if clouds else []:
+            objects: Any = [wandb.Object3D(cloud.numpy()) for cloud in clouds]
+            run_logger.log_metrics({f"{stage}/clouds": objects}, step=score_step(trainer))
+            logger.info("%d point clouds go to W&B", len(clouds))
 
 
 def _scaled(depth: Tensor, sample: Mapping[str, Any]) -> Tensor:

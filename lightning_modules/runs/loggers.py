@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ _STEP_AXIS = "trainer/global_step"
 """Lightning's name of the x-axis."""
 FINISH_TIMEOUT_S = 120.0
 """Longest time that a finished run waits for its uploads; the rest stays on the disk, for ``wandb sync``."""
+
+_unfinished: Any = None
+"""The W&B run that could not be finished; it is not tried again."""
 
 
 class FailSafeWandbLogger(WandbLogger):
@@ -102,19 +105,71 @@ class FailSafeWandbLogger(WandbLogger):
         if self._note:
             sys.stderr.write(self._note)
             self._note = ""
+        self.attempt(lambda run: self._log(run, metrics, step))
+
+    def _log(self, run: Any, metrics: Mapping[str, float], step: int | None) -> None:
+        number = row_step(metrics, (self._last_step or 0) if step is None else step, self._last_step)
+        self._last_step = number
+        if not self._trains:
+            run.log(dict(metrics) | {_STEP_AXIS: number}, step=self._first_step + number)
+        elif number >= self._first_step:
+            run.log(dict(metrics) | {_STEP_AXIS: number}, step=number)
+
+    def attempt(self, action: Callable[[Any], object]) -> None:
+        """Do something with the W&B run; print its failure, and do nothing after one.
+
+        Args:
+            action: What to do; it gets the W&B run.
+        """
         if self._fails:
             return
         try:
-            run = self.experiment
-            number = row_step(metrics, (self._last_step or 0) if step is None else step, self._last_step)
-            self._last_step = number
-            if not self._trains:
-                run.log(dict(metrics) | {_STEP_AXIS: number}, step=self._first_step + number)
-            elif number >= self._first_step:
-                run.log(dict(metrics) | {_STEP_AXIS: number}, step=number)
+            action(self.experiment)
         except Exception as error:  # e.g. its process was killed or the disk is full
             self._fails = True
             sys.stderr.write(f"W&B failed ({_one_line(error)}); it is left out from here on.\n")
+
+    @rank_zero_only
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **arguments: Any) -> None:
+        """Log pictures; after a failure of W&B do nothing."""
+        self.attempt(lambda _: super(FailSafeWandbLogger, self).log_image(key, images, step, **arguments))
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        """Log settings; after a failure of W&B do nothing."""
+        self.attempt(lambda _: super(FailSafeWandbLogger, self).log_hyperparams(params))
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """End the log of a training; after a failure of W&B do nothing."""
+        if self._experiment is not None:  # it begins no run
+            self.attempt(lambda _: super(FailSafeWandbLogger, self).finalize(status))
+
+
+def attempt(logger: WandbLogger, action: Callable[[Any], object]) -> None:
+    """Do something with a logger's W&B run; a failure stops no run of :class:`FailSafeWandbLogger`.
+
+    Args:
+        logger: Any W&B logger.
+        action: What to do; it gets the W&B run.
+    """
+    if isinstance(logger, FailSafeWandbLogger):
+        logger.attempt(action)
+    else:
+        action(logger.experiment)
+
+
+def picture_loggers(loggers: Sequence[Logger]) -> list[WandbLogger]:
+    """The W&B loggers for which pictures are drawn: not a disabled run, which would write temporary files.
+
+    Args:
+        loggers: Those of a trainer.
+    """
+    found: list[WandbLogger] = []
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            attempt(logger, lambda run, own=logger: None if getattr(run, "disabled", False) else found.append(own))
+    return found
 
 
 def without_logger(callbacks: Sequence[Callback]) -> list[Callback]:
@@ -188,13 +243,18 @@ def finish_wandb(kept: bool = True) -> None:
     Args:
         kept: Whether the run's folder stays. If not, W&B's own advice to upload it is not printed.
     """
-    if wandb.run is None:
+    global _unfinished
+    run = wandb.run
+    if run is None or run is _unfinished:
         return
     try:
         with contextlib.nullcontext() if kept else contextlib.redirect_stderr(io.StringIO()):
             wandb.finish()
     except Exception as error:  # see FailSafeWandbLogger
+        _unfinished = run  # it stays W&B's current run
         sys.stderr.write(f"W&B could not finish its run ({_one_line(error)}); its data are on the disk.\n")
+        with contextlib.suppress(Exception):
+            wandb.teardown()  # otherwise it tries again at the exit of Python, with a traceback
 
 
 def _one_line(error: Exception) -> str:

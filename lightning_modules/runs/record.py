@@ -22,6 +22,7 @@ from rich.table import Table
 from lightning_modules.runs.class_names import class_table
 from lightning_modules.runs.folder import git_commit, wandb_id
 from lightning_modules.runs.loading import RECIPE_KEY
+from lightning_modules.runs.loggers import attempt
 from lightning_modules.runs.same_run import plain_settings
 from lightning_modules.runs.trained_data import DATA_KEY, settings_of_data
 from lightning_modules.tasks.depth import DepthModule
@@ -72,9 +73,8 @@ class RunRecord(SaveConfigCallback):
         # The whole configuration, so that runs can be filtered and compared by any setting.
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.experiment.config.update(
-                    {**self.plain_config, "commit": self.record["commit"]}, allow_val_change=True
-                )
+                settings = {**self.plain_config, "commit": self.record["commit"]}
+                attempt(logger, lambda run, given=settings: run.config.update(given, allow_val_change=True))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the training, which does not count the preparation of data."""
@@ -114,12 +114,12 @@ class RunRecord(SaveConfigCallback):
         if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_score is not None:
             self.record["best"] = {str(checkpoint.monitor): float(checkpoint.best_model_score)}
             self.record["checkpoint"] = checkpoint.best_model_path
+        self._write(Path(trainer.default_root_dir))
+        kinds = ("best", "last")
+        summary = {f"{kind}/{name}": value for kind in kinds for name, value in self.record.get(kind, {}).items()}
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                for kind in ("best", "last"):
-                    for name, value in self.record.get(kind, {}).items():
-                        logger.experiment.summary[f"{kind}/{name}"] = value
-        self._write(Path(trainer.default_root_dir))
+                attempt(logger, lambda run: run.summary.update(summary))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep and show the test metrics."""

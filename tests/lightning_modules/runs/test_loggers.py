@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from lightning_modules.runs import loggers as module
-from lightning_modules.runs.loggers import finish_wandb, run_loggers
+from lightning_modules.runs.loggers import attempt, finish_wandb, picture_loggers, run_loggers
 from lightning_modules.runs.metrics_file import StepCSVLogger
 from tests.helpers import wandb_history
 
@@ -120,11 +120,45 @@ def test_a_failure_in_training_is_said_once(config, tmp_path, monkeypatch, capsy
     assert capsys.readouterr().err.count("W&B failed (the service died. At once)") == 1
 
 
+def test_after_a_failure_nothing_is_tried_again(config, tmp_path, monkeypatch, capsys):
+    _, logger = run_loggers(config, tmp_path, job_type="fit")
+    run = logger.experiment
+    tried = []
+    for name in ("log", "log_artifact"):
+        monkeypatch.setattr(run, name, lambda *_, **__: tried.append(1) or broken())
+    attempt(logger, lambda run: run.config.update({"commit": "abc"}))
+    assert run.config["commit"] == "abc"
+    assert picture_loggers([logger]) == [logger]
+    logger.log_image("val/pictures", [np.zeros((4, 4, 3), np.uint8)], step=1)
+    logger.log_metrics({"train/loss": 1.0}, step=2)
+    logger.log_hyperparams({"lr": 0.1})
+    attempt(logger, lambda run: run.summary.update({"best/val": 1.0}))
+    assert picture_loggers([logger]) == []
+    logger.finalize("success")
+    assert tried == [1]
+    assert "lr" not in run.config
+    assert capsys.readouterr().err.count("W&B failed") == 1
+
+
+def test_no_picture_is_drawn_for_a_disabled_run(config, tmp_path, monkeypatch):
+    _, logger = run_loggers(config, tmp_path, job_type="fit")
+    logger._wandb_init["mode"] = "disabled"
+    assert picture_loggers([logger, CSVLogger(tmp_path)]) == []
+
+
+def test_a_plain_wandb_logger_fails_as_it_does(tmp_path):
+    logger = WandbLogger(save_dir=tmp_path, offline=True)
+    with pytest.raises(wandb.Error, match="the service died"):
+        attempt(logger, broken)
+
+
 def test_a_failure_at_the_end_changes_nothing(monkeypatch, capsys):
     monkeypatch.setattr(module.wandb, "run", object())
     monkeypatch.setattr(module.wandb, "finish", broken)
     finish_wandb()
     assert "W&B could not finish its run (the service died. At once)" in capsys.readouterr().err
+    finish_wandb()
+    assert capsys.readouterr().err == ""
 
 
 def test_an_ended_run_waits_for_its_uploads_no_longer_than_is_said(config, tmp_path, monkeypatch):
@@ -137,7 +171,7 @@ def test_an_ended_run_waits_for_its_uploads_no_longer_than_is_said(config, tmp_p
     assert settings.finish_timeout != module.FINISH_TIMEOUT_S
 
 
-def attempt(config, folder, steps, resumed=None, pictures=()):
+def log_training(config, folder, steps, resumed=None, pictures=()):
     """What a training logs from one step to another, with a test at its end."""
     loggers = run_loggers(config, folder, "fit", resumed)
     for step in steps:
@@ -154,9 +188,9 @@ def attempt(config, folder, steps, resumed=None, pictures=()):
 
 def test_the_folder_of_an_offline_run_has_every_step_of_all_attempts_once(config, tmp_path):
     folder = tmp_path / "lite_unet" / "r1"
-    attempt(config, folder, range(6), pictures=(1, 3, 5))
-    attempt(config, folder, range(4, 7), resumed=4, pictures=(4,))
-    attempt(config, folder, range(7, 9), resumed=7)
+    log_training(config, folder, range(6), pictures=(1, 3, 5))
+    log_training(config, folder, range(4, 7), resumed=4, pictures=(4,))
+    log_training(config, folder, range(7, 9), resumed=7)
     (last,) = folder.glob("wandb/offline-run-*")
     assert len(list(folder.glob("wandb/replaced-offline-run-*"))) == 2
     rows = wandb_history(last)
@@ -190,7 +224,7 @@ class Server:
 @pytest.mark.parametrize("known", [2, 6])
 def test_an_online_run_gets_what_its_server_lacks_and_nothing_twice(config, tmp_path, monkeypatch, known):
     folder = tmp_path / "lite_unet" / "r1"
-    attempt(config, folder, range(5))
+    log_training(config, folder, range(5))
     server = Server(known)
     monkeypatch.setattr(module, "wandb_mode", lambda: "online")
     monkeypatch.setattr(module, "why_unreachable", lambda: None)
@@ -212,9 +246,9 @@ def test_another_evaluation_of_a_checkpoint_is_logged_again(config, tmp_path, mo
 
 def test_an_online_run_that_goes_on_offline_repeats_nothing(config, tmp_path):
     folder = tmp_path / "lite_unet" / "r1"
-    attempt(config, folder, range(4))
+    log_training(config, folder, range(4))
     (offline,) = folder.glob("wandb/offline-run-*")
     offline.rename(folder / "wandb" / "run-20260101_000000-lite_unet-r1")
-    attempt(config, folder, range(4, 6), resumed=4)
+    log_training(config, folder, range(4, 6), resumed=4)
     (last,) = folder.glob("wandb/offline-run-*")
     assert [row["_step"] for row in wandb_history(last)] == [4, 5]
