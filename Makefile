@@ -114,8 +114,12 @@ lint: $(STAMP) ## ruff, mypy, the import rules and known vulnerabilities
 bench: $(STAMP) ## time each hot path against its reference, as ratios
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
-clean: ## remove caches (not data, not runs, not the environment)
-	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build *.egg-info
+docs: $(STAMP) ## the documentation as web pages that need no network: [OUT=folder]
+	@tools/install_extra.sh "$(VENV)" docs mkdocs material mkdocstrings_handlers.python nbconvert
+	$(BIN)/python -m tools.docs_site --out $(call quote,$(or $(OUT),site)) $(ARGS)
+
+clean: ## remove caches and the built documentation (not data, not runs, not the environment)
+	rm -rf site .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build *.egg-info
 	find . \( -name '.venv*' -o -path './$(patsubst $(CURDIR)/%,%,$(abspath $(VENV)))' \) -prune -o \
 		-name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -135,4 +139,4 @@ instances-exist:
 needs-%:
 	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)
 
-.PHONY: help setup doctor train submit ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco manifest calibrate vanishing evaluate report predict export compare data shards test test-all drills lint bench clean experiment-exists ablation-exists data-exists instances-exist
+.PHONY: help setup doctor train submit ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco manifest calibrate vanishing evaluate report predict export compare data shards test test-all drills lint bench docs clean experiment-exists ablation-exists data-exists instances-exist

@@ -128,6 +128,12 @@ def test_export_and_compare_pass_their_words_on(environment):
     assert "MODELS is not set" in make("compare", DATA="rooms", VENV=environment).stderr
 
 
+def test_the_documentation_goes_into_any_folder(environment):
+    assert arguments(make("docs", VENV=environment)) == ["-m", "tools.docs_site", "--out", "site"]
+    done = make("docs", OUT="a folder", ARGS="--help", VENV=environment)
+    assert arguments(done) == ["-m", "tools.docs_site", "--out", "a folder", "--help"]
+
+
 def test_labels_may_be_depth(environment):
     done = make("pseudo-labels", DATA="frames", TEACHER="a", OUT="b.h5", KIND="depth", VENV=environment)
     words = ["--data", "experiments/data/frames.yaml", "--teacher", "a", "--kind", "depth", "--out", "b.h5"]
