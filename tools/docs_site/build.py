@@ -15,7 +15,7 @@ _CHECKED = "contains a link"
 
 
 class Warnings(logging.Handler):
-    """Keeps the text of warnings."""
+    """Keeps the text of warnings, each in one line."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -27,7 +27,7 @@ class Warnings(logging.Handler):
         Args:
             record: The warning.
         """
-        self.texts.append(record.getMessage())
+        self.texts.append(" ".join(record.getMessage().split()))
 
 
 def build(site: Path, settings: Path = SETTINGS) -> list[str]:
@@ -118,7 +118,8 @@ def check_output(site: Path) -> None:
         raise ValueError(f"OUT={site} is in docs/, which the site is made from; give another folder")
     if site.is_dir() and any(site.iterdir()) and not is_site(site):
         raise ValueError(
-            f"OUT={site} holds files that are no site of `make docs`, and the build would delete them; give another folder"
+            f"OUT={site} holds files that are no site of `make docs`, and the build would delete them; "
+            "give another folder"
         )
 
 

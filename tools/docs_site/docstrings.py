@@ -6,6 +6,7 @@ paragraphs that end in ``::`` before a block, and examples of the interpreter (`
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 try:
@@ -59,7 +60,7 @@ class MarkdownDocstrings(Extension):
         while waiting:
             item = waiting.pop()
             if item.docstring is not None:
-                item.docstring.value = to_markdown(item.docstring.value, lambda name, item=item: resolved(item, name))
+                item.docstring.value = to_markdown(item.docstring.value, partial(resolved, item))
             waiting += [member for member in item.members.values() if not member.is_alias]
 
 

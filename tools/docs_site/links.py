@@ -59,8 +59,9 @@ def files_of_links(text: str, source: PurePosixPath) -> Iterator[PurePosixPath]:
 def rewrite(text: str, source: PurePosixPath, page: str) -> tuple[str, list[Link]]:
     """A page whose links point to pages of the site.
 
-    Code that is only the path of a documented Python file becomes a link to its reference. In code of a table, ``\\|`` is a
-    bar, as on a code host. A link to what does not exist stays as it is; the check of the built site reports it.
+    Code that is only the path of a documented Python file becomes a link to its reference. In code of a table, a bar
+    after a backslash is a bar, as on a code host. A link to what does not exist stays as it is; the check of the built
+    site reports it.
 
     Args:
         text: Markdown of the page.

@@ -14,8 +14,8 @@ _ROW = re.compile(r"^\| (?P<names>`.+?`) \| (?P<content>.+) \|$", re.MULTILINE)
 
 
 def contents() -> dict[str, str]:
-    """What each top-level package holds, as the table of CONTRIBUTING.md has it; for modules, what their docstring says."""
-    found = {}
+    """What each top-level package holds, from the table of CONTRIBUTING.md, or from the docstring of a module."""
+    found: dict[str, str] = {}
     for row in _ROW.finditer((ROOT / "CONTRIBUTING.md").read_text()):
         names, parts = row["names"].split(", "), row["content"].split(", ")
         texts = parts if len(names) == len(parts) > 1 else [row["content"]] * len(names)
