@@ -57,6 +57,7 @@ class SamplePictures(Callback):
 
     Attributes:
         drawn_rows: Rows of the last picture, for the summary of the run.
+        drawn_name: Name of that picture without the prefix: ``step_000200``, ``test`` or ``validate``.
 
     Raises:
         ValueError: If an argument is below 1.
@@ -77,6 +78,7 @@ class SamplePictures(Callback):
         self.count = count
         self._rows: list[PictureRow] = []
         self.drawn_rows: list[PictureRow] = []
+        self.drawn_name = ""
         self._has_truth = False
         self._records: list[SampleRecord] = []
         self._unit = "m"
@@ -168,6 +170,7 @@ class SamplePictures(Callback):
         self.drawn_rows = rows = [row for row in rows if row.pictures]
         if not rows:
             return
+        self.drawn_name = name
         path = Path(trainer.default_root_dir) / "pictures" / f"{self.file_prefix}{name}.png"
         write_png(path, draw_figure(rows).pixels)
         logger.info("pictures: %s", path)

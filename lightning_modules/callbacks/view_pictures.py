@@ -74,6 +74,7 @@ class ViewPictures(ClipPictures):
         self._before: dict[str, Tensor] = {}
         self._clouds: list[Tensor] = []
         self._first_section = ""
+        self._compared: list[PictureRow] = []
         self._n_pictures = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -106,10 +107,10 @@ class ViewPictures(ClipPictures):
     on_test_start = on_validation_start
 
     def summary_rows(self) -> list[PictureRow]:
-        """The sections of the first two samples."""
+        """The sections of the first two samples, before and now where this training has drawn both."""
         sections = [
             replace(row, pictures=tuple(p for p in row.pictures if p.title.startswith(_VIEWS)))
-            for row in self.drawn_rows[:2]
+            for row in (self._compared or self.drawn_rows)[:2]
         ]
         return [row for row in sections if row.pictures]
 
@@ -197,6 +198,8 @@ class ViewPictures(ClipPictures):
     def _write(self, trainer: Trainer, name: str, stage: str) -> None:
         drawn, clouds = bool(self._rows), self._clouds
         super()._write(trainer, name, stage)
+        if drawn and trainer.state.fn == "fit":
+            self._compared = self.drawn_rows
         self._clouds = []
         self._n_pictures += drawn
         for run_logger in picture_loggers(trainer.loggers) if clouds else []:

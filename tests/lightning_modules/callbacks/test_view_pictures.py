@@ -136,6 +136,17 @@ def test_depth_before_and_now_is_kept(tmp_path):
         np.testing.assert_allclose(depth[sample.truth > 0], expected, rtol=5e-3)
 
 
+def test_the_summary_has_the_sections_before_and_now_even_after_a_test(tmp_path):
+    callback = ViewPictures(count=3)
+    run = trainer(tmp_path, [callback])
+    run.fit(Shifted(), loader(), loader())
+    run.test(Shifted(), loader(), verbose=False)
+    rows = callback.summary_rows()
+    assert [[one.title for one in row.pictures] for row in rows] == [TITLES[1:]] * 2
+    assert rows[0].score.endswith("sections: truth green, prediction orange")
+    assert rows[0].pictures[0].starts_line
+
+
 def test_the_reference_is_renewed_up_to_its_step(tmp_path):
     trainer(tmp_path, [ViewPictures(count=2, reference_step=4)]).fit(Shifted(), loader(), loader())
     found = columns(tmp_path / "pictures" / "views_step_000006.png", 5)
