@@ -157,6 +157,11 @@ def _smooth_frames(options: argparse.Namespace) -> float:
         return 0.0
     if not options.video:
         raise ValueError("--smooth-range is about the video that --video writes: give --video, or leave it out")
+    if options.range is not None and not isinstance(colour_range(options.range), str):
+        raise ValueError(
+            f"--smooth-range follows the range of each frame, but --range {' '.join(options.range)} gives one range "
+            "for all: leave one of them out"
+        )
     if not (math.isfinite(options.smooth_range) and options.smooth_range > 0):
         raise ValueError(f"--smooth-range is {options.smooth_range:g}, but a number of frames above 0 is needed")
     return float(options.smooth_range)

@@ -17,6 +17,7 @@ from torch import Tensor
 from lightning_modules.callbacks.prediction_panel import depth_picture, shown_size
 from renderers.display import depth_range
 from renderers.figure import Picture, PictureRow, draw_figure, resized
+from renderers.shared_range import SharedRange
 from structures.output_paths import check_output_file
 
 CODECS = ("vp09", "mp4v")
@@ -76,6 +77,7 @@ class DepthVideo:
         self.n_frames = 0
         self._store: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # closed by write or discard
         self._sizes: list[tuple[int, int]] = []
+        self._range = SharedRange()
 
     def add(self, image: npt.NDArray[np.uint8], depth: Tensor) -> None:
         """Add a frame.
@@ -88,6 +90,7 @@ class DepthVideo:
         done, photo = cv2.imencode(".jpg", resized(image, size)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
         assert done  # an 8-bit picture
         rows, columns = (((torch.arange(n) + 0.5) * m / n).long() for n, m in zip(size, depth.shape[1:], strict=True))
+        self._range.add(depth)
         content = io.BytesIO()
         np.save(content, depth[0].float()[rows[:, None], columns].clamp(max=_LARGEST_DEPTH).half().numpy())
         self._store.write(photo.tobytes())
@@ -95,12 +98,11 @@ class DepthVideo:
         self._sizes.append((photo.size, content.tell()))
         self.n_frames += 1
 
-    def write(self, near: float, far: float) -> Path:
-        """Write the video with a range; the frames are gone afterwards.
+    def write(self, ends: tuple[float, float] | None = None) -> Path:
+        """Write the video; the frames are gone afterwards.
 
         Args:
-            near: Near end of the colours.
-            far: Far end.
+            ends: Near and far end of the colours; None takes those of the clip.
 
         Returns:
             Its path.
@@ -116,7 +118,7 @@ class DepthVideo:
         codec = usable_codec()
         writer = None
         try:
-            for picture in self._drawn(near, far):
+            for picture in self._drawn(*(self._range.ends() if ends is None else ends)):
                 if writer is None:
                     size = (picture.shape[1], picture.shape[0])
                     writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*codec), self.rate, size)

@@ -286,11 +286,8 @@ class DepthPredictionWriter(FolderWriter):
         """Write the videos whose frames are complete."""
         videos, self._videos = self._videos, []
         for video in videos:
-            if isinstance(self.colour_range, str):
-                ends = self.ranges.get("" if self.colour_range == "all" else video.name, (1.0, 10.0))
-            else:
-                ends = self.colour_range
-            logger.info("video: %s", video.write(*ends))
+            ends = self.colour_range if not isinstance(self.colour_range, str) else self.ranges.get("")  # of all images
+            logger.info("video: %s", video.write(ends))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the last video and report the folder and the numbers of written and failed images."""

@@ -191,8 +191,12 @@ def frames_of(path):
     return frames, capture.get(cv2.CAP_PROP_FPS)
 
 
-def test_a_video_comes_out_of_a_video_with_one_range(tmp_path, checkpoint, clip, capfd):
-    assert run(checkpoint, clip, tmp_path / "out", "--size", "64", "64", "--video", "--no-panel") == 0
+@pytest.mark.parametrize(
+    ("words", "ends"), [((), (3, 9)), (("image",), (3, 9)), (("all",), (3, 9)), (("2", "20"), (2, 20))]
+)
+def test_a_video_comes_out_of_a_video_with_one_range(tmp_path, checkpoint, clip, capfd, words, ends):
+    given = ("--range", *words) if words else ()
+    assert run(checkpoint, clip, tmp_path / "out", "--size", "64", "64", "--video", "--no-panel", *given) == 0
     frames, rate = frames_of(tmp_path / "out" / "clip_panel.mp4")
     assert len(frames) == 2
     assert rate == pytest.approx(10)
@@ -202,7 +206,7 @@ def test_a_video_comes_out_of_a_video_with_one_range(tmp_path, checkpoint, clip,
         photo, depth = (crop(frame, place_in_panel((64, 64), k, VIDEO_WIDTH)) for k in range(2))
         np.testing.assert_allclose(photo[20:-20, 20:-20], grey, atol=12)
         middle = depth[20:-20, 20:-20].reshape(-1, 3)
-        np.testing.assert_allclose(np.median(middle, axis=0), colour_of(metres, 3.0, 9.0), atol=12)
+        np.testing.assert_allclose(np.median(middle, axis=0), colour_of(metres, *ends), atol=12)
     assert files(tmp_path / "out")[-1] == "clip_panel.mp4"
     assert "[ERROR" not in capfd.readouterr().err
 
@@ -246,6 +250,7 @@ def test_a_video_without_frames_gives_none(tmp_path, checkpoint, monkeypatch, ca
         (["--smooth-range", "9"], "--smooth-range is about the video that --video writes"),
         (["--video", "--smooth-range", "0"], "--smooth-range is 0, but a number of frames above 0 is needed"),
         (["--video", "--smooth-range", "nan"], "--smooth-range is nan"),
+        (["--video", "--smooth-range", "5", "--range", "1", "2"], "but --range 1 2 gives one range for all"),
         (["--html"], "--html needs the intrinsics of the images: give --field-of-view"),
     ],
 )

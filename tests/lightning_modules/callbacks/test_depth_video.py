@@ -32,7 +32,7 @@ def filled(path, count=5, size=(48, 64), **settings):
 @pytest.mark.parametrize("codec", depth_video.CODECS)
 def test_it_has_as_many_frames_of_one_size(tmp_path, monkeypatch, size, codec):
     monkeypatch.setattr(depth_video, "CODECS", (codec,))
-    assert filled(tmp_path / "below" / "a.mp4", size=size).write(1.0, 7.0) == tmp_path / "below" / "a.mp4"
+    assert filled(tmp_path / "below" / "a.mp4", size=size).write((1.0, 7.0)) == tmp_path / "below" / "a.mp4"
     frames, rate = read(tmp_path / "below" / "a.mp4")
     assert len(frames) == 5
     assert rate == pytest.approx(12)
@@ -54,10 +54,14 @@ def test_one_range_holds_for_all_frames_unless_it_is_smoothed(tmp_path, monkeypa
         return drawn(depth, near, far, unit=unit)
 
     monkeypatch.setattr(depth_video, "depth_picture", noting)
-    filled(tmp_path / "a.mp4", count=3).write(1.0, 7.0)
+    filled(tmp_path / "a.mp4", count=3).write((1.0, 7.0))
     assert ranges == [(1.0, 7.0)] * 3
     ranges.clear()
-    filled(tmp_path / "a.mp4", count=3, smooth_frames=2.0).write(1.0, 7.0)
+    filled(tmp_path / "a.mp4", count=3).write()
+    whole = np.quantile(np.concatenate([np.linspace(1 + k, 3 + k, 64) for k in range(3)]), [0.02, 0.98])
+    np.testing.assert_allclose(ranges, [whole] * 3, rtol=0.03)
+    ranges.clear()
+    filled(tmp_path / "a.mp4", count=3, smooth_frames=2.0).write((1.0, 7.0))
     own = [np.quantile(np.linspace(1 + k, 3 + k, 64), [0.02, 0.98]) for k in range(3)]
     kept = np.exp(-1 / 2)
     expected = [np.log(own[0])]
@@ -74,14 +78,14 @@ def test_a_frame_without_depth_keeps_the_range():
 
 def test_no_frame_no_codec_and_no_folder_are_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="the video 'clip' has no frame that could be predicted"):
-        filled(tmp_path / "a.mp4", count=0).write(1.0, 2.0)
+        filled(tmp_path / "a.mp4", count=0).write()
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match=r"'.*file' is a file, but a folder is needed"):
-        filled(tmp_path / "file" / "a.mp4").write(1.0, 2.0)
+        filled(tmp_path / "file" / "a.mp4").write()
     assert usable_codec() in depth_video.CODECS
     monkeypatch.setattr(depth_video, "CODECS", ("none",))
     with pytest.raises(ValueError, match="can write no MP4 video"):
-        filled(tmp_path / "a.mp4").write(1.0, 2.0)
+        filled(tmp_path / "a.mp4").write()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
