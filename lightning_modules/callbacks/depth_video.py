@@ -40,7 +40,7 @@ def usable_codec() -> str:
     """
     with tempfile.TemporaryDirectory() as folder:
         for codec in CODECS:
-            writer = cv2.VideoWriter(f"{folder}/{codec}.mp4", cv2.VideoWriter_fourcc(*codec), 25.0, (64, 64))
+            writer = cv2.VideoWriter(f"{folder}/{codec}.mp4", cv2.VideoWriter.fourcc(*codec), 25.0, (64, 64))
             opened = writer.isOpened()
             writer.release()
             if opened:
@@ -121,7 +121,7 @@ class DepthVideo:
             for picture in self._drawn(*(self._range.ends() if ends is None else ends)):
                 if writer is None:
                     size = (picture.shape[1], picture.shape[0])
-                    writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*codec), self.rate, size)
+                    writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*codec), self.rate, size)
                     if not writer.isOpened():
                         raise OSError(f"the video '{target}' of {size[0]}x{size[1]} pixels cannot be written ({codec})")
                 writer.write(np.ascontiguousarray(picture[..., ::-1]))
@@ -148,7 +148,9 @@ class DepthVideo:
             depth = torch.from_numpy(np.load(io.BytesIO(self._store.read(depth_bytes)))).float()[None]
             if self.smooth_frames > 0:
                 ends = near, far = smoothed_ends(ends, depth, self.smooth_frames)
-            pictures = (Picture("image", photo[..., ::-1]), depth_picture(depth, near, far, unit=self.unit))
+            assert photo is not None  # it was encoded above
+            image = np.ascontiguousarray(photo[..., ::-1]).astype(np.uint8)
+            pictures = (Picture("image", image), depth_picture(depth, near, far, unit=self.unit))
             row = PictureRow(self.name, pictures, f"{index / self.rate:.2f} s")
             pixels = draw_figure([row], width=VIDEO_WIDTH).pixels
             pad = ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0))

@@ -198,7 +198,7 @@ class DepthPredictionWriter(FolderWriter):
         self.video = video
         self.smooth_frames = smooth_frames
         self.metric = metric
-        self.cloud_page: Callable[[Path, SampleRecord], None] | None = None
+        self.cloud_page: Callable[[Path, SampleRecord], object] | None = None
         self._unit = "m"
         self._reset()
 
