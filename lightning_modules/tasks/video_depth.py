@@ -355,4 +355,4 @@ class VideoDepthModule(DepthModule):
         of_scales: dict[str, list[ColourBar | None]] = {
             name: [bar] * len(depth) for name, bar in scales.items() if name in pictures
         }
-        return Maps(pictures, bars={"truth": of_truth, "depth": bars, **of_scales})
+        return Maps(pictures, bars={"truth": of_truth, "depth": bars, **of_scales}, titles=_TITLES)
