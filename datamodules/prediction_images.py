@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from datamodules.base import ProjectDataModule
 from datamodules.files.media_paths import MediaFile, find_media
 from datamodules.files.reading import read_rgb
-from datamodules.files.video import read_video
+from datamodules.files.video import frame_rate, read_video
 from datamodules.loading.notices import warn_once
 from datamodules.samples.instance_transforms import fitting_size
 from geometry.camera import intrinsics_from_field_of_view
@@ -100,7 +100,7 @@ def intrinsics_for(
     return None
 
 
-class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
+class MediaDataset(IterableDataset[dict[str, Tensor | str | bool | float]]):
     """Images and video frames in the order of the files, each as an item of ``ImageFileBatch``.
 
     Args:
@@ -132,7 +132,7 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
         self.field_of_view_degrees = field_of_view_degrees
         self.fit: Fit = fit
 
-    def __iter__(self) -> Iterator[dict[str, Tensor | str | bool]]:
+    def __iter__(self) -> Iterator[dict[str, Tensor | str | bool | float]]:
         """Yield the items of the files of this process; every file is read by one worker of one rank."""
         worker = get_worker_info()
         workers, worker_id = (1, 0) if worker is None else (worker.num_workers, worker.id)
@@ -144,26 +144,30 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
             else:
                 yield self._image(file)
 
-    def _image(self, file: MediaFile) -> dict[str, Tensor | str | bool]:
+    def _image(self, file: MediaFile) -> dict[str, Tensor | str | bool | float]:
         try:
             return self.item(read_rgb(file.path, upright=True), file.name)
         except ValueError as error:
             return self._failure(file.name, str(error))
 
-    def _frames(self, file: MediaFile) -> Iterator[dict[str, Tensor | str | bool]]:
+    def _frames(self, file: MediaFile) -> Iterator[dict[str, Tensor | str | bool | float]]:
         try:
+            rate = frame_rate(file.path)
             for number, frame in enumerate(read_video(file.path)):
-                yield self.item(frame, f"{file.name}/{number:06d}", video=file.name)
+                yield self.item(frame, f"{file.name}/{number:06d}", video=file.name, rate=rate)
         except ValueError as error:
             yield self._failure(file.name, str(error))
 
-    def item(self, pixels: npt.NDArray[np.uint8], name: str, video: str = "") -> dict[str, Tensor | str | bool]:
+    def item(
+        self, pixels: npt.NDArray[np.uint8], name: str, video: str = "", rate: float = 0.0
+    ) -> dict[str, Tensor | str | bool | float]:
         """An image as an item of ``ImageFileBatch``.
 
         Args:
             pixels: uint8 ``(H0, W0, 3)``, RGB, upright.
             name: Name of its results.
             video: Name of the video that it is a frame of, or "".
+            rate: Frames a second of that video, 0 if unknown.
 
         Raises:
             ValueError: If the camera is implausible for an image of this size.
@@ -188,10 +192,11 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
             "original_image": torch.from_numpy(pixels).permute(2, 0, 1),
             "name": name,
             "video": video,
+            "frame_rate": rate,
             "error": "",
         }
 
-    def _failure(self, name: str, error: str) -> dict[str, Tensor | str | bool]:
+    def _failure(self, name: str, error: str) -> dict[str, Tensor | str | bool | float]:
         return {
             "image": torch.zeros(3, self.divisor, self.divisor),
             "content_size": torch.tensor([self.divisor, self.divisor]),
@@ -200,6 +205,7 @@ class MediaDataset(IterableDataset[dict[str, Tensor | str | bool]]):
             "original_image": torch.zeros(3, self.divisor, self.divisor, dtype=torch.uint8),
             "name": name,
             "video": "",
+            "frame_rate": 0.0,
             "error": error,
         }
 
@@ -270,7 +276,7 @@ class ImageFiles(ProjectDataModule):
         """
         self.files = find_media(self.path)
 
-    def predict_dataloader(self) -> DataLoader[dict[str, Tensor | str | bool]]:
+    def predict_dataloader(self) -> DataLoader[dict[str, Tensor | str | bool | float]]:
         """Return the loader of batches of one item, in the order of the files."""
         return DataLoader(self.dataset(self.files), batch_size=1, num_workers=self.num_workers)
 

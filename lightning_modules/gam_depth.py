@@ -38,6 +38,7 @@ from losses.weighting import GradientAwareMask, PhotometricWeighting
 from networks.disparity import DisparitySegmentationNet
 from networks.pose import ResidualPoseNet
 from renderers.display import categorical, normal_map
+from renderers.figure import Maps
 from structures.clip import IGNORED_LABEL, ClipBatch, target_of
 
 
@@ -214,11 +215,12 @@ class GAMDepth(VideoDepthModule):
         loss = proxy_cross_entropy(logits, labels=batch["proxy_semantic"], ignore_index=IGNORED_LABEL)
         return loss * float(self.progress() < self.segmentation_until)
 
-    def pictures(self, batch: ClipBatch) -> dict[str, Tensor]:
+    def pictures(self, batch: ClipBatch) -> Maps:
         """The pictures of the base, normals, planar segments and, if the network predicts them, classes."""
         depth = self.evaluated_depth(batch)
         normals, defined = normals_from_points(unproject(depth, batch["K"]), radius=self.pixels.normal_radius)
-        pictures = super().pictures(batch) | {"normals": normal_map(normals, mask=defined)}
+        pictures = super().pictures(batch)
+        pictures["normals"] = normal_map(normals, mask=defined)
         if isinstance(self.depth_network, DisparitySegmentationNet):
             classes = self.depth_network.with_segmentation(batch["image"])[1].argmax(dim=1)
             pictures["classes"] = categorical(classes)

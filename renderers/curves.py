@@ -23,6 +23,7 @@ def plot_curves(
     band: tuple[float, float] | None = None,
     height: int = 360,
     width: int = 560,
+    letters: int = 10,
 ) -> Tensor:
     """Picture of curves over one axis.
 
@@ -35,6 +36,7 @@ def plot_curves(
         band: shaded interval of x.
         height: rows of the picture.
         width: columns of the picture.
+        letters: height of the letters, pixels.
 
     Returns:
         float32 ``(3, height, width)``, RGB in [0, 1].
@@ -46,7 +48,7 @@ def plot_curves(
         lengths = {name: len(y) for name, y in curves.items()}
         raise ValueError(f"curves of the lengths {lengths} do not fit to {len(x)} abscissae; at least two are needed.")
     picture = Image.new("RGB", (width, height), "white")
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default()
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(letters)
     values = np.concatenate([np.asarray(y, dtype=np.float64) for y in curves.values()])
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)

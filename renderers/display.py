@@ -15,9 +15,6 @@ from torch import Tensor
 INVALID_GREY = 0.2
 """Grey level of pixels without a value; magma contains no pure grey."""
 
-GAP_GREY = 1.0
-"""Grey level of the gaps between panels."""
-
 _MAX_SAMPLES = 250_000  # enough for a quantile to three digits, and far below torch.quantile's limit of 16 million
 
 # Every 16th colour of the 256 of magma; linear interpolation is within 3/255 of the full table.
@@ -246,74 +243,6 @@ def error_map(prediction: Tensor, *, target: Tensor, mask: Tensor, max_relative:
     far, near = (amount.new_tensor(colour).view(1, 3, 1, 1) for colour in (_TOO_FAR, _TOO_NEAR))
     colour = 1 - amount.abs() * (1 - torch.where(amount > 0, far, near))
     return torch.where(valid, colour, torch.full_like(colour, INVALID_GREY))
-
-
-def depth_panels(
-    image: Tensor,
-    truth: Tensor | None,
-    mask: Tensor | None,
-    prediction: Tensor,
-    *,
-    max_relative: float = 0.5,
-    keep_empty: bool = False,
-    ends: tuple[float, float] | None = None,
-) -> Tensor:
-    """Panels: image | ground truth | prediction | error, or image | prediction where no image has ground truth.
-
-    Ground truth and prediction have one colour range per sample, that of the ground truth (if none, of the prediction).
-
-    Args:
-        image: float ``(B, 3, H, W)``, RGB in [0, 1].
-        truth: float ``(B, 1, H, W)``, metres, or None.
-        mask: bool ``(B, 1, H, W)``, pixels with ground truth; None takes every positive depth.
-        prediction: float ``(B, 1, H, W)``, metres.
-        max_relative: See :func:`error_map`.
-        keep_empty: Draw the four panels even where no image has ground truth.
-        ends: Near and far end of the colour range in metres, instead of those of each sample.
-
-    Returns:
-        float ``(B, 3, H, 4 W + 3 G)`` or ``(B, 3, H, 2 W + G)`` with white gaps of ``G = max(2, W // 64)`` pixels.
-    """
-    _check_map("prediction", prediction)
-    if image.shape != (len(prediction), 3, *prediction.shape[2:]):
-        raise ValueError(
-            f"image has shape {tuple(image.shape)} and prediction {tuple(prediction.shape)}, "
-            "but (B, 3, H, W) and (B, 1, H, W) are needed"
-        )
-    if truth is not None and not keep_empty and not bool((truth > 0 if mask is None else mask & (truth > 0)).any()):
-        truth = None
-    near, far = depth_range(prediction)
-    panels = [image.float().clamp(0, 1)]
-    if truth is not None:
-        mask = truth > 0 if mask is None else mask & (truth > 0)
-        truth_near, truth_far = depth_range(truth, mask=mask)
-        known = mask.flatten(1).any(dim=1)
-        near, far = torch.where(known, truth_near, near), torch.where(known, truth_far, far)
-    if ends is not None:
-        near, far = torch.full_like(near, ends[0]), torch.full_like(far, ends[1])
-    if truth is not None:
-        panels.append(colorize(truth, mask=mask, near_m=near, far_m=far))
-    panels.append(colorize(prediction, near_m=near, far_m=far))
-    if truth is not None and mask is not None:
-        panels.append(error_map(prediction, target=truth, mask=mask, max_relative=max_relative))
-    height, width = prediction.shape[2:]
-    gap = torch.full((len(image), 3, height, max(2, width // 64)), GAP_GREY, device=image.device)
-    row = [part for panel in panels for part in (panel, gap)]
-    return torch.cat(row[:-1], dim=3)
-
-
-def stack_rows(rows: Tensor) -> Tensor:
-    """Pictures stacked vertically in one picture, with white gaps as in :func:`depth_panels`.
-
-    Args:
-        rows: float ``(B, 3, H, W)``, RGB in [0, 1].
-
-    Returns:
-        float ``(3, B H + (B - 1) G, W)`` with ``G = max(2, H // 64)``.
-    """
-    gap = torch.full((3, max(2, rows.shape[2] // 64), rows.shape[3]), GAP_GREY, device=rows.device)
-    parts = [part for row in rows for part in (row, gap)]
-    return torch.cat(parts[:-1], dim=1)
 
 
 def to_uint8(picture: Tensor) -> Tensor:

@@ -5,11 +5,16 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from renderers.figure import resized
+from renderers.lettering import font, printable, shortened, width_of
 
 OPACITY = 0.5
 """Opacity of masks."""
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_LETTERS = 12  # pixels
+_GROUND = (25, 25, 25)
 _USUAL_SIDE = 1000
 """Longer side of a picture, in pixels, up to which the text size is constant."""
 
@@ -23,6 +28,7 @@ def draw_instances(
     scores: Sequence[float] | None = None,
     class_names: Sequence[str] | None = None,
     min_side: int = 384,
+    size: tuple[int, int] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Picture with instances, drawn from last to first, so that the first (best) detection is on top.
 
@@ -33,29 +39,45 @@ def draw_instances(
         masks: bool ``(M, H, W)``, or None for boxes alone.
         scores: In [0, 1], written beside the class; None for ground truth.
         class_names: Name of label k at k - 1; None writes the numbers. Text and lines scale with the picture.
-        min_side: A smaller picture is enlarged, so that text fits.
+        min_side: A smaller picture is enlarged by an integer factor, so that text fits.
+        size: Rows and columns of the result, in place of ``min_side``; text is drawn after the resizing.
 
     Returns:
-        uint8 ``(H', W', 3)``, larger by an integer factor.
+        uint8 ``(H', W', 3)``.
     """
-    height, width = pixels.shape[:2]
-    scale = max(-(-min_side // max(height, width)), 1)
-    canvas = np.repeat(np.repeat(pixels, scale, axis=0), scale, axis=1).copy()
+    if size is None:
+        factor = max(-(-min_side // max(pixels.shape[:2])), 1)
+        size = (factor * pixels.shape[0], factor * pixels.shape[1])
+    factors = np.array([size[1] / pixels.shape[1], size[0] / pixels.shape[0]] * 2)
+    boxes = boxes * factors
+    canvas = resized(pixels, size).copy()
     large = max(max(canvas.shape[:2]) / _USUAL_SIDE, 1.0)
     line = round(large)
+    texts: list[tuple[int, int, str]] = []
     for k in reversed(range(len(labels))):
         colour = instance_colour(k)
         if masks is not None:
-            inside = np.repeat(np.repeat(masks[k], scale, axis=0), scale, axis=1)
+            mask = np.ascontiguousarray(masks[k]).view(np.uint8)
+            inside = cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0
             canvas[inside] = (1 - OPACITY) * canvas[inside] + OPACITY * np.array(colour)
-        x1, y1, x2, y2 = (round(float(value) * scale) for value in boxes[k])
+        x1, y1, x2, y2 = (round(float(value)) for value in boxes[k])
         cv2.rectangle(canvas, (x1, y1), (max(x2 - 1, x1), max(y2 - 1, y1)), colour, line)
         name = str(labels[k]) if class_names is None else class_names[labels[k] - 1]
-        text = name if scores is None else f"{name} {scores[k]:.2f}"
-        place = (x1 + round(2 * large), max(y1, 0) + round(11 * large))
-        cv2.putText(canvas, text, place, _FONT, 0.38 * large, (0, 0, 0), line + 1, cv2.LINE_AA)
-        cv2.putText(canvas, text, place, _FONT, 0.38 * large, (255, 255, 255), line, cv2.LINE_AA)
-    return canvas
+        texts.append((x1 + line, max(y1, 0) + line, name if scores is None else f"{name} {scores[k]:.2f}"))
+    return _labelled(canvas, texts, round(_LETTERS * large)) if texts else canvas
+
+
+def _labelled(canvas: npt.NDArray[np.uint8], texts: Sequence[tuple[int, int, str]], size: int) -> npt.NDArray[np.uint8]:
+    """The picture with white texts on dark ground at columns and rows of their corners, the last on top."""
+    picture = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(picture)
+    for left, top, text in texts:
+        left = max(0, min(left, picture.width - width_of(printable(text), size) - 4))
+        top = max(0, min(top, picture.height - size - 3))
+        line = shortened(text, size=size, width=picture.width - left)
+        draw.rectangle((left, top, left + width_of(line, size) + 3, top + size + 2), fill=_GROUND)
+        draw.text((left + 2, top), line, fill="white", font=font(size))
+    return np.asarray(picture).copy()
 
 
 def instance_colour(number: int) -> tuple[int, int, int]:

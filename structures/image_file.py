@@ -22,5 +22,7 @@ class ImageFileBatch(TypedDict):
     """Unique, a file stem with slashes: the path below the input folder."""
     video: list[str]
     """Name of the video that the image is a frame of, or an empty string."""
+    frame_rate: Tensor
+    """float64 ``(1,)``, frames a second of that video; 0 for images, and where the video does not state it."""
     error: list[str]
     """Why the file could not be used, or an empty string; in the first case the image is black."""

@@ -1,7 +1,8 @@
 """Predict own images: ``python -m tools.predict --checkpoint best.ckpt --input photos --output out``.
 
 A depth network writes for each image or video frame a 16-bit PNG in millimetres, a colour map, a panel and, with
-``--ply`` and intrinsics, a coloured point cloud with a picture of it. An instance segmentation network writes a
+``--ply`` and intrinsics, a coloured point cloud with a picture of it; ``--html`` writes it as a page, ``--video`` a
+video for each video. An instance segmentation network writes a
 picture, a JSON file and a map of masks; a semantic segmentation network writes a label map and a colour map.
 ``--teacher`` takes an external depth network (TorchScript, Hugging Face) in place of a checkpoint. ``--calibration``
 takes a file with the depth shift and the field of view of a domain; with it, point clouds of networks with an unknown
@@ -10,6 +11,7 @@ written, 2 for a wrong call.
 """
 
 import argparse
+import math
 import sys
 import time
 import warnings
@@ -20,6 +22,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.prediction_images import ImageFiles
+from lightning_modules.callbacks.depth_video import usable_codec
 from lightning_modules.callbacks.flip_postprocessing import turn_on
 from lightning_modules.command_line.plain_parser import PlainParser
 from lightning_modules.exported.loading import load_trained
@@ -82,6 +85,19 @@ def _parser() -> PlainParser:
     flag = argparse.BooleanOptionalAction
     parser.add_argument("--ply", action=flag, default=False, help="point clouds (5 MB for 640x480); need intrinsics")
     parser.add_argument(
+        "--html", action=flag, default=False, help="point clouds that turn in a browser (5 MB each); need intrinsics"
+    )
+    parser.add_argument(
+        "--video", action=flag, default=False, help="for each video a video of its frames beside their depth (.mp4)"
+    )
+    parser.add_argument(
+        "--smooth-range",
+        type=float,
+        metavar="FRAMES",
+        help="with --video: colours that follow the range of each frame, smoothed over so many frames (default: one "
+        "range for the whole video)",
+    )
+    parser.add_argument(
         "--range",
         nargs="+",
         metavar="METRES",
@@ -133,6 +149,29 @@ def _check_output(data: ImageFiles, output: Path, task: Task) -> None:
     check_output_folder(output)
     if present > 0:
         print(f"note: '{output}' holds earlier results; those of these images are replaced", file=sys.stderr)
+
+
+def _smooth_frames(options: argparse.Namespace) -> float:
+    """Value of ``--smooth-range``, 0 without it."""
+    if options.smooth_range is None:
+        return 0.0
+    if not options.video:
+        raise ValueError("--smooth-range is about the video that --video writes: give --video, or leave it out")
+    if options.range is not None and not isinstance(colour_range(options.range), str):
+        raise ValueError(
+            f"--smooth-range follows the range of each frame, but --range {' '.join(options.range)} gives one range "
+            "for all: leave one of them out"
+        )
+    if not (math.isfinite(options.smooth_range) and options.smooth_range > 0):
+        raise ValueError(f"--smooth-range is {options.smooth_range:g}, but a number of frames above 0 is needed")
+    return float(options.smooth_range)
+
+
+def _check_video(data: ImageFiles) -> None:
+    """Refuse ``--video`` where there is no video to read, or none can be written."""
+    if not any(file.is_video for file in data.files):
+        raise ValueError(f"--video needs a video as input, but '{data.path}' holds images alone: leave it out")
+    usable_codec()
 
 
 def _field_of_view_degrees(options: argparse.Namespace, calibration: Calibration | None) -> float | None:
@@ -191,7 +230,11 @@ def main(args: list[str] | None = None) -> int:
             str(options.output),
             panel=options.panel,
             ply=options.ply,
+            html=options.html,
             shared_range=colour_range(options.range),
+            video=options.video,
+            smooth_frames=_smooth_frames(options),
+            metric=task == "depth" and is_metric(module, settings),
             score_threshold=threshold,
         )
         set_score_threshold(module, threshold)
@@ -209,10 +252,13 @@ def main(args: list[str] | None = None) -> int:
         )
         data.setup("predict")
         camera_known = field_of_view_degrees is not None or options.k is not None
-        if options.ply and not camera_known:
+        if (options.ply or options.html) and not camera_known:
             raise ValueError(
-                "--ply needs the intrinsics of the images: give --field-of-view DEGREES or --k FX FY CX CY"
+                f"{'--ply' if options.ply else '--html'} needs the intrinsics of the images: give --field-of-view "
+                "DEGREES or --k FX FY CX CY"
             )
+        if options.video:
+            _check_video(data)
         _check_output(data, options.output, task)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {plain_reason(error)}", file=sys.stderr)

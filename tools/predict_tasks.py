@@ -1,6 +1,7 @@
 """The part of ``tools.predict`` that depends on the task of the network: its writer, its files and its flags."""
 
 import argparse
+from functools import partial
 from typing import Literal
 
 from lightning.pytorch import LightningModule
@@ -10,6 +11,7 @@ from lightning_modules.callbacks.instance_writer import InstancePredictionWriter
 from lightning_modules.callbacks.prediction_writer import ColourRange, DepthPredictionWriter
 from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
 from lightning_modules.teachers.segmenter import Segmenter
+from renderers.depth_figure import RELATIVE
 
 Task = Literal["depth", "instances", "classes"]
 Writer = DepthPredictionWriter | InstancePredictionWriter | ClassMapWriter
@@ -21,7 +23,7 @@ _TOLERANCE = 1 - 1e-6
 """Factor on the threshold, so that rounding leaves out no instance whose score equals it."""
 
 SUFFIXES: dict[Task, tuple[str, ...]] = {
-    "depth": ("_depth.png", "_color.png", "_panel.png", "_side.png", ".ply"),
+    "depth": ("_depth.png", "_color.png", "_panel.png", "_side.png", ".ply", "_cloud.html", "_panel.mp4"),
     "instances": ("_instances.png", "_instances.json", "_masks.png"),
     "classes": ("_labels.png", "_color.png", "_panel.png"),
 }
@@ -31,7 +33,7 @@ SUMMARIES: dict[Task, str] = {"depth": "", "instances": "results.json", "classes
 """File with the results of all images; empty if there is none."""
 
 _OWN_FLAGS: dict[Task, tuple[str, ...]] = {
-    "depth": ("field_of_view", "k", "calibration", "ply", "range", "flip"),
+    "depth": ("field_of_view", "k", "calibration", "ply", "html", "video", "smooth_range", "range", "flip"),
     "instances": ("score_threshold",),
     "classes": (),
 }
@@ -78,7 +80,11 @@ def make_writer(
     *,
     panel: bool = True,
     ply: bool = False,
+    html: bool = False,
     shared_range: ColourRange = "video",
+    video: bool = False,
+    smooth_frames: float = 0,
+    metric: bool | None = None,
     score_threshold: float = SCORE_THRESHOLD,
 ) -> Writer:
     """The callback that writes the predictions of a network.
@@ -88,11 +94,16 @@ def make_writer(
         output: Folder of the results.
         panel: Whether to draw pictures.
         ply: Whether to write point clouds of depth.
+        html: Whether to write interactive pages of them.
         shared_range: Range of the colours of depth.
+        video: Whether to write a video for each video.
+        smooth_frames: See :class:`DepthPredictionWriter`.
+        metric: Whether depth is in metres; None takes it from the network.
         score_threshold: Smallest score of written instances.
 
     Raises:
         ValueError: If a number is out of range.
+        ImportError: If a page needs the package plotly, and it is missing.
     """
     if isinstance(module, Segmenter):
         return ClassMapWriter(output, panel=panel)
@@ -100,7 +111,23 @@ def make_writer(
         return InstancePredictionWriter(
             output, draw_score=score_threshold, pictures=panel, score_threshold=score_threshold, per_image=True
         )
-    return DepthPredictionWriter(output, panel=panel, ply=ply, colour_range=shared_range)
+    writer = DepthPredictionWriter(
+        output,
+        panel=panel,
+        ply=ply,
+        colour_range=shared_range,
+        video=video,
+        smooth_frames=smooth_frames,
+        metric=metric,
+    )
+    if html:
+        from tools.report.cloud_page import write_cloud_page  # plotly is optional
+        from tools.report.page import plotly_library
+
+        plotly_library()  # refused before the prediction if it is missing
+        known = getattr(module, "scale_known", True) if metric is None else metric
+        writer.cloud_page = partial(write_cloud_page, unit="m" if known else RELATIVE)
+    return writer
 
 
 def set_score_threshold(module: LightningModule, threshold: float) -> None:

@@ -145,13 +145,14 @@ class ClassesPrediction(Prediction):
 class Predictions(list[Prediction]):
     """Results of several images, in their order."""
 
-    def save(self, folder: str | Path, *, panel: bool = True, ply: bool = False) -> Path:
+    def save(self, folder: str | Path, *, panel: bool = True, ply: bool = False, html: bool = False) -> Path:
         """Write the files of ``make predict`` (docs/prediction.md) under the names of the images.
 
         Args:
             folder: Folder of the results.
             panel: Whether to draw pictures.
             ply: Whether to write point clouds, where the intrinsics are known.
+            html: Whether to write them as pages that turn in a browser.
 
         Returns:
             The folder.
@@ -168,7 +169,10 @@ class Predictions(list[Prediction]):
             return Path(folder)
         module, first = self[0]._module, self[0]
         threshold = first._threshold if isinstance(first, InstancesPrediction) else SCORE_THRESHOLD
-        writer = make_writer(module, str(folder), panel=panel, ply=ply, score_threshold=threshold)
+        metric = first.metric if isinstance(first, DepthPrediction) else None
+        writer = make_writer(
+            module, str(folder), panel=panel, ply=ply, html=html, metric=metric, score_threshold=threshold
+        )
         with few_messages():
             trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
                               enable_progress_bar=False)  # fmt: skip

@@ -57,3 +57,13 @@ def read_video(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
     if container.frames is None and count < announced - FRAMES_MISCOUNTED:
         known = "is complete, so its rate may vary" if container.whole else "does not show whether it is complete"
         warn_once(f"video '{path}' has {count} frames where {announced} are announced; its container {known}")
+
+
+def frame_rate(path: Path) -> float:
+    """Frames a second that a video states; 0 if it states none, or no plausible one (1 to 1000)."""
+    capture = cv2.VideoCapture(str(path))
+    try:
+        rate = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
+    finally:
+        capture.release()
+    return rate if 1 <= rate <= 1000 else 0.0

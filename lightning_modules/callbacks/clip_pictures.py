@@ -1,32 +1,28 @@
 """Pictures of the inputs, predictions and losses of a self-supervised module."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import cv2
-import numpy as np
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
-from torch.nn import functional as F
 
-from lightning_modules.callbacks.pictures import SamplePictures, gap_width, without_columns
-from renderers.display import GAP_GREY
-
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_MAX_SCALE = 0.4
-"""Size of the letters, in units of the font: about 7 pixels a letter."""
+from lightning_modules.callbacks.picture_scores import abs_rel_text, image_abs_rel
+from lightning_modules.callbacks.pictures import PredictsDepth, SamplePictures
+from renderers.colour_bars import ColourBar
+from renderers.display import to_uint8
+from renderers.figure import Maps, Picture, PictureRow
 
 TRUTH = "truth"
-"""Title of the column that is left out where no sample has ground truth."""
+"""Name of the map that is left out where no sample has ground truth."""
 
 
 class ClipPictures(SamplePictures):
-    """Draws the maps that a module's ``pictures(batch)`` returns, a titled column each, a row a sample.
+    """Draws the maps that a module's ``pictures(batch)`` returns, each with its title, and the score of each sample.
 
     ``pictures`` is a method of the module: batch in, RGB maps ``(B, 3, H, W)`` in [0, 1] by name out, all of one size
-    in the order of the columns. Files: ``pictures/clips_step_000200.png`` in the trainer's folder,
-    ``pictures/clips_test.png``, ``pictures/clips_validate.png``. For when and how they are drawn see
+    and in their order; as :class:`~renderers.figure.Maps` they may have colour bars. Files:
+    ``pictures/clips_step_000200.png`` in the trainer's folder, ``pictures/clips_test.png``,
+    ``pictures/clips_validate.png``. For when and how they are drawn see
     :class:`~lightning_modules.callbacks.pictures.SamplePictures`.
 
     Args:
@@ -42,7 +38,6 @@ class ClipPictures(SamplePictures):
     def __init__(self, **base: Any) -> None:
         super().__init__(**base)
         self._titles: list[str] = []
-        self._width = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a module without pictures.
@@ -56,13 +51,13 @@ class ClipPictures(SamplePictures):
                 "has no such method: leave the callback out."
             )
 
-    def maps(self, pl_module: LightningModule, sample: Any) -> dict[str, Tensor]:
-        """RGB maps ``(B, 3, H, W)`` of a batch of chosen samples, by the title of their column."""
+    def maps(self, pl_module: LightningModule, sample: Any) -> Maps:
+        """RGB maps ``(B, 3, H, W)`` of a batch of chosen samples, by title."""
         pictures: dict[str, Tensor] = pl_module.pictures(sample)  # type: ignore[operator]  # checked in setup
-        return pictures
+        return Maps(pictures, bars=getattr(pictures, "bars", {}), titles=getattr(pictures, "titles", {}))
 
-    def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
-        """The maps of each sample, side by side.
+    def draw_rows(self, pl_module: LightningModule, sample: Any) -> list[PictureRow]:
+        """The maps of each sample.
 
         Raises:
             ValueError: If the maps are not RGB maps of one size, or not those of the other samples.
@@ -79,43 +74,38 @@ class ClipPictures(SamplePictures):
             raise ValueError(
                 f"the pictures are {', '.join(maps)}, but those of the samples before were {', '.join(self._titles)}"
             )
-        self._titles, self._width = list(maps), size[3] if size else 0
-        if not maps:
-            return torch.empty(0, 3, 1, 1)
-        gap = next(iter(maps.values())).new_full((*size[:3], gap_width(size[3])), GAP_GREY)
-        parts = [part for picture in maps.values() for part in (picture.detach().float().clamp(0, 1), gap.float())]
-        return torch.cat(parts[:-1], dim=3)
+        self._titles = list(maps)
+        names = sample.get("name", [str(index) for index in range(len(sample["image"]))])
+        scores = self._scores(pl_module, sample)
+        return [
+            PictureRow(
+                str(names[index]),
+                tuple(self._picture(title, picture[index], maps, index) for title, picture in maps.items()),
+                scores[index],
+            )
+            for index in range(len(sample["image"]))
+        ]
 
-    def without_truth(self, row: Tensor) -> Tensor:
-        """The columns without that of the ground truth."""
-        return without_columns(row, {k for k, title in enumerate(self._titles) if title == TRUTH}, width=self._width)
+    def summary_rows(self) -> list[PictureRow]:
+        """None: depth itself is shown by :class:`~lightning_modules.callbacks.pictures.DepthPictures`."""
+        return []
 
-    def headed(self, picture: Tensor) -> Tensor:
-        """The picture with the titles of its columns above it."""
-        titles = [title for title in self._titles if title != TRUTH or self._has_truth]
-        return torch.cat([title_strip(titles, width=self._width), picture], dim=1)
+    def starts_line(self, name: str) -> bool:
+        """Whether a map begins a new line of the figure."""
+        return False
 
+    def _picture(self, name: str, picture: Tensor, maps: Maps, index: int) -> Picture:
+        bars: list[ColourBar | None] = maps.bars.get(name, [])
+        return Picture(
+            maps.titles.get(name, name),
+            to_uint8(picture).numpy(),
+            bars[index] if bars else None,
+            of_truth=name == TRUTH,
+            starts_line=self.starts_line(name),
+        )
 
-def title_strip(titles: Sequence[str], *, width: int) -> Tensor:
-    """Black titles on white, one above each column; letters shrink where a title is too long for its column.
-
-    Args:
-        titles: The titles.
-        width: Width of a column, pixels; columns are ``gap_width(width)`` apart.
-
-    Returns:
-        float32 ``(3, H, W)``, RGB in [0, 1], as wide as the columns with their gaps.
-    """
-    height = max(18, width // 8)
-    (_, tall), _ = cv2.getTextSize("X", _FONT, 1.0, 1)
-    cells = []
-    for title in titles:
-        (long, _), _ = cv2.getTextSize(title, _FONT, 1.0, 1)
-        scale = min(max(_MAX_SCALE, height / 2.2 / tall), (width - 2) / max(long, 1))
-        cell = np.full((height, width), 255, dtype=np.uint8)
-        baseline = (height + round(tall * scale)) // 2
-        cv2.putText(cell, title, (1, baseline), _FONT, scale, 0, 1, cv2.LINE_AA)
-        padded = F.pad(torch.from_numpy(cell).float() / 255, (0, gap_width(width)), value=GAP_GREY)
-        cells.append(padded)
-    strip = torch.cat(cells, dim=1)[:, : -gap_width(width)]
-    return strip.expand(3, -1, -1)
+    def _scores(self, pl_module: LightningModule, sample: Mapping[str, Any]) -> list[str]:
+        if not isinstance(pl_module, PredictsDepth) or "depth" not in sample:
+            return [""] * len(sample["image"])
+        depth = pl_module.evaluated_depth(sample).detach().float()
+        return [abs_rel_text(score, pl_module) for score in image_abs_rel(pl_module, sample, depth)]

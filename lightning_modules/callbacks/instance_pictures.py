@@ -1,23 +1,18 @@
 """Pictures of ground-truth and predicted instances, drawn in validation and test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import cv2
 import numpy as np
-import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
 
 from lightning_modules.callbacks.instance_writer import draw_detections, original_pixels
+from lightning_modules.callbacks.picture_scores import image_mask_iou, joined
 from lightning_modules.callbacks.pictures import SamplePictures
-from renderers.display import GAP_GREY
+from renderers.figure import Picture, PictureRow, column_width, fitted, resized
 from renderers.instance_drawing import draw_instances
 from structures.instances import Detections, Truth
 from structures.sample_file import SampleRecord
-
-CELL = (288, 384)
-"""Height and width of a drawn image; images are resized to fit with their aspect ratio."""
 
 
 @runtime_checkable
@@ -30,6 +25,9 @@ class FindsInstances(Protocol):
 
 class InstancePictures(SamplePictures):
     """Draws image | ground truth | prediction, see :class:`~lightning_modules.callbacks.pictures.SamplePictures`.
+
+    The score is ``mask_iou`` of the image (:mod:`metrics.instances`), beside the numbers of its objects and of the
+    drawn detections.
 
     Files: ``pictures/instances_step_000200.png`` in the trainer's folder, ``pictures/instances_test.png``,
     ``pictures/instances_validate.png``. The last pictures are also kept in ``samples/instances_val.npz`` and
@@ -53,7 +51,7 @@ class InstancePictures(SamplePictures):
             raise ValueError(f"draw_score is {draw_score}, but must lie in [0, 1]")
         self.draw_score = draw_score
 
-    def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
+    def draw_rows(self, pl_module: LightningModule, sample: Any) -> list[PictureRow]:
         """Draw the images of a batch with their ground-truth and predicted instances.
 
         Raises:
@@ -65,21 +63,52 @@ class InstancePictures(SamplePictures):
                 "the callback out."
             )
         names = getattr(getattr(pl_module.trainer, "datamodule", None), "class_names", None)
+        drawn = pl_module.detect(sample)
+        scored = drawn
+        if getattr(pl_module, "cut_masks", False):  # scores are those of whole masks
+            scored = pl_module.detections_and_object_masks(sample)[0]  # type: ignore[operator]
         rows = []
-        for index, found in enumerate(pl_module.detect(sample)):
-            pixels = original_pixels(sample, index)
-            panels = [pixels, draw_truth(pixels, sample["truth"][index], names)]
-            panels.append(draw_detections(pixels, found, self.draw_score, names))
-            rows.append(np.concatenate([cell(panel) for panel in panels], axis=1))
-            self._records.append(
-                SampleRecord(
-                    name=str(sample["name"][index]) if "name" in sample else str(index),
-                    image=pixels,
-                    scores=_counts(sample["truth"][index], found, self.draw_score),
-                    panels=dict(zip(("ground truth", "prediction"), panels[1:], strict=True)),
+        for index, found in enumerate(drawn):
+            pixels, truth = original_pixels(sample, index), sample["truth"][index]
+            size = fitted(pixels.shape[:2], width=column_width(3, pixels.shape[:2]))
+            panels = [
+                draw_truth(pixels, truth, names, size),
+                draw_detections(pixels, found, self.draw_score, names, size),
+            ]
+            name = str(sample["name"][index]) if "name" in sample else str(index)
+            scores = _counts(truth, found, self.draw_score)
+            iou = image_mask_iou(scored[index], truth)
+            rows.append(
+                PictureRow(
+                    name,
+                    (
+                        Picture("image", resized(pixels, size)),
+                        Picture(_truth_title(truth), panels[0], of_truth=True),
+                        Picture(f"prediction, scores from {self.draw_score:g}", panels[1]),
+                    ),
+                    joined(["" if iou is None else f"mask IoU {iou:.3f}", _objects_text(scores)]),
                 )
             )
-        return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
+            self._records.append(
+                SampleRecord(
+                    name=name,
+                    image=pixels,
+                    scores=scores if iou is None else {**scores, "mask_iou": iou},
+                    panels=dict(zip(("ground truth", "prediction"), panels, strict=True)),
+                )
+            )
+        return rows
+
+
+def _truth_title(truth: Truth | None) -> str:
+    if truth is None:
+        return "ground truth: none"
+    return "ground truth" if truth["masks"] else "ground truth, boxes alone"
+
+
+def _objects_text(scores: Mapping[str, float]) -> str:
+    found = f"{scores['found']:.0f} found"
+    return f"{scores['objects']:.0f} objects, {found}" if "objects" in scores else found
 
 
 def _counts(truth: Truth | None, found: Detections, draw_score: float) -> dict[str, float]:
@@ -90,25 +119,20 @@ def _counts(truth: Truth | None, found: Detections, draw_score: float) -> dict[s
     return {"objects": float((~(truth["crowd"] | truth["ignored"])).sum()), **drawn}
 
 
-def draw_truth(pixels: np.ndarray, truth: Truth | None, class_names: Sequence[str] | None) -> np.ndarray:
-    """An image with its ground-truth objects, without crowd and ignored ones."""
+def draw_truth(
+    pixels: np.ndarray,
+    truth: Truth | None,
+    class_names: Sequence[str] | None,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """An image with its ground-truth objects, without crowd and ignored ones; ``size`` as for ``draw_instances``."""
     from faster_coco_eval.core import mask as coco_masks
 
     if truth is None:
-        return pixels
+        return pixels if size is None else resized(pixels, size)
     kept = ~(truth["crowd"] | truth["ignored"])
     masks = None
     if truth["masks"]:
         masks = coco_masks.decode(truth["masks"]).transpose(2, 0, 1).astype(bool)[kept.numpy()]
     boxes, labels = truth["boxes"][kept].numpy(), truth["labels"][kept].tolist()
-    return draw_instances(pixels, boxes=boxes, labels=labels, masks=masks, class_names=class_names)
-
-
-def cell(picture: np.ndarray) -> np.ndarray:
-    """A picture, centred in a cell of fixed size."""
-    factor = min(CELL[0] / picture.shape[0], CELL[1] / picture.shape[1])
-    height, width = (max(round(side * factor), 1) for side in picture.shape[:2])
-    full = np.full((*CELL, 3), round(255 * GAP_GREY), dtype=np.uint8)
-    top, left = (CELL[0] - height) // 2, (CELL[1] - width) // 2
-    full[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    return full
+    return draw_instances(pixels, boxes=boxes, labels=labels, masks=masks, class_names=class_names, size=size)

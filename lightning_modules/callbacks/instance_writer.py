@@ -245,9 +245,13 @@ def original_pixels(batch: Mapping[str, Any], index: int) -> np.ndarray:
 
 
 def draw_detections(
-    pixels: np.ndarray, found: Detections, draw_score: float, class_names: Sequence[str] | None
+    pixels: np.ndarray,
+    found: Detections,
+    draw_score: float,
+    class_names: Sequence[str] | None,
+    size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """An image with its detections of at least ``draw_score``."""
+    """An image with its detections of at least ``draw_score``; ``size`` as for ``draw_instances``."""
     kept = found["scores"] >= draw_score
     return draw_instances(
         pixels,
@@ -256,4 +260,5 @@ def draw_detections(
         masks=found["masks"][kept].cpu().numpy(),
         scores=found["scores"][kept].tolist(),
         class_names=class_names,
+        size=size,
     )

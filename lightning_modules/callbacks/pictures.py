@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,9 +12,11 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from geometry.alignment import median_scale
+from lightning_modules.callbacks.picture_scores import abs_rel_text, image_abs_rel
 from lightning_modules.callbacks.sample_records import SCALED_UNIT, depth_records
 from lightning_modules.runs.loggers import picture_loggers
-from renderers.display import GAP_GREY, depth_panels, stack_rows, to_uint8
+from renderers.depth_figure import RELATIVE, depth_rows
+from renderers.figure import PictureRow, draw_figure
 from structures.files import write_png
 from structures.sample_file import SampleRecord, write_samples
 
@@ -42,15 +44,20 @@ def score_step(trainer: Trainer) -> int:
 
 
 class SamplePictures(Callback):
-    """Base of the callbacks that draw a row of panels for the same few samples each time, on rank zero.
+    """Base of the callbacks that draw a row of pictures for the same few samples each time, on rank zero.
 
-    The samples are spread evenly over the batches of rank zero. They are drawn inside the evaluation loop, with the
-    evaluated weights (averaged ones, too), in eval mode, without gradients and without a change of the random state.
-    The pictures also go to W&B if the run has a W&B logger. ``fast_dev_run`` and sanity checks draw nothing.
+    A row has the name of the sample and its score, titles, and colour bars (:mod:`renderers.figure`). The samples are
+    spread evenly over the batches of rank zero. They are drawn inside the evaluation loop, with the evaluated weights
+    (averaged ones, too), in eval mode, without gradients and without a change of the random state. The pictures also go
+    to W&B if the run has a W&B logger. ``fast_dev_run`` and sanity checks draw nothing.
 
     Args:
         every_n_epochs: Draw in every n-th training epoch, counted so that the first one is drawn; >= 1.
         count: Number of samples, >= 1.
+
+    Attributes:
+        drawn_rows: Rows of the last picture, for the summary of the run.
+        drawn_name: Name of that picture without the prefix: ``step_000200``, ``test`` or ``validate``.
 
     Raises:
         ValueError: If an argument is below 1.
@@ -69,30 +76,28 @@ class SamplePictures(Callback):
             raise ValueError(f"every_n_epochs={every_n_epochs} and count={count} must be at least 1")
         self.every_n_epochs = every_n_epochs
         self.count = count
-        self._rows: list[Tensor] = []
+        self._rows: list[PictureRow] = []
+        self.drawn_rows: list[PictureRow] = []
+        self.drawn_name = ""
         self._has_truth = False
         self._records: list[SampleRecord] = []
         self._unit = "m"
 
     @abstractmethod
-    def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
-        """Draw a row of panels a sample; a callback with ``samples_name`` also adds a record of each to ``_records``.
+    def draw_rows(self, pl_module: LightningModule, sample: Any) -> list[PictureRow]:
+        """Draw a row of pictures a sample; a callback with ``samples_name`` also adds a record of each to ``_records``.
 
         Args:
             pl_module: The module, in eval mode.
             sample: A batch of the chosen samples only.
 
         Returns:
-            float ``(B, 3, H, W)``, RGB in [0, 1].
+            The rows. Pictures of ground truth are left out if no drawn sample has any.
         """
 
-    def without_truth(self, row: Tensor) -> Tensor:
-        """A row ``(3, H, W)`` without the panels of the ground truth; used if no drawn sample has any."""
-        return row
-
-    def headed(self, picture: Tensor) -> Tensor:
-        """A picture ``(3, H, W)`` of one or more rows with a header; by default without one."""
-        return picture
+    def summary_rows(self) -> list[PictureRow]:
+        """Rows of the last picture that the summary of the run shows, by default the first three."""
+        return self.drawn_rows[:3]
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a new picture."""
@@ -148,7 +153,7 @@ class SamplePictures(Callback):
         finally:
             for module, training in modes:
                 module.training = training
-        self._rows.extend(rows.detach().cpu())
+        self._rows.extend(rows)
         mask = sample.get("depth_mask")
         self._has_truth = self._has_truth or not isinstance(mask, Tensor) or bool(mask.any())
 
@@ -161,21 +166,27 @@ class SamplePictures(Callback):
             target = Path(trainer.default_root_dir) / SAMPLES_FOLDER / f"{self.samples_name}_{stage}.npz"
             write_samples(target, records, step=trainer.global_step, unit=self._unit)
         if not self._has_truth:
-            rows = [self.without_truth(row) for row in rows]
+            rows = [row.without_truth() for row in rows]
+        self.drawn_rows = rows = [row for row in rows if row.pictures]
+        if not rows:
+            return
+        self.drawn_name = name
         path = Path(trainer.default_root_dir) / "pictures" / f"{self.file_prefix}{name}.png"
-        write_png(path, to_uint8(self.headed(stack_rows(torch.stack(rows)))).numpy())
+        write_png(path, draw_figure(rows).pixels)
         logger.info("pictures: %s", path)
         for run_logger in picture_loggers(trainer.loggers):
-            pictures = [to_uint8(self.headed(row)).numpy() for row in rows]
-            run_logger.log_image(key=f"{stage}/{self.log_name}", images=pictures, step=score_step(trainer))
+            pictures, captions = [draw_figure([row]).pixels for row in rows], [row.caption for row in rows]
+            key, step = f"{stage}/{self.log_name}", score_step(trainer)
+            run_logger.log_image(key=key, images=pictures, step=step, caption=captions)
 
 
 class DepthPictures(SamplePictures):
     """Draws image | ground truth | prediction | error, or image | prediction, see :class:`SamplePictures`.
 
-    Files: ``pictures/step_000200.png`` in the trainer's folder, ``pictures/test.png``, ``pictures/validate.png``. The
-    last image, ground truth and prediction are also kept as numbers, in ``samples/depth_val.npz`` and
-    ``depth_test.npz``.
+    The score is the AbsRel of the image under the protocol of the module. Depth of an unknown scale is multiplied by
+    the ratio of medians where there is ground truth. Files: ``pictures/step_000200.png`` in the trainer's folder,
+    ``pictures/test.png``, ``pictures/validate.png``. The last image, ground truth and prediction are also kept as
+    numbers, in ``samples/depth_val.npz`` and ``depth_test.npz``.
 
     Args:
         base: Arguments of :class:`SamplePictures`.
@@ -183,51 +194,33 @@ class DepthPictures(SamplePictures):
 
     samples_name = "depth"
 
-    def __init__(self, **base: Any) -> None:
-        super().__init__(**base)
-        self._width = 0
-
-    def without_truth(self, row: Tensor) -> Tensor:
-        """The panels of image and prediction."""
-        return without_columns(row, {1, 3}, width=self._width)
-
-    def draw_rows(self, pl_module: LightningModule, sample: Any) -> Tensor:
-        """Draw the four panels."""
-        self._width = sample["image"].shape[-1]
+    def draw_rows(self, pl_module: LightningModule, sample: Any) -> list[PictureRow]:
+        """Draw the four pictures of each sample."""
         # The scale of depth may depend on the data, which `forward` does not get.
         predict = pl_module.evaluated_depth if isinstance(pl_module, PredictsDepth) else None
         prediction = pl_module(sample["image"]) if predict is None else predict(sample)
         prediction = prediction.detach().float()
+        scores = image_abs_rel(pl_module, sample, prediction)
+        units, title = ["m"] * len(prediction), "prediction"
         if isinstance(pl_module, PredictsDepth) and not pl_module.scale_known:  # errors need metres
             scale = median_scale(prediction, target=sample["depth"], mask=sample["depth_mask"])
             known = sample["depth_mask"].flatten(1).any(dim=1)
             prediction = prediction * torch.where(known, scale, 1.0).view(-1, 1, 1, 1)
             self._unit = SCALED_UNIT
-        self._records.extend(depth_records(sample, prediction))
-        return depth_panels(sample["image"], sample["depth"], sample["depth_mask"], prediction, keep_empty=True)
-
-
-def gap_width(width: int) -> int:
-    """Pixels between two columns of the given width."""
-    return max(2, width // 64)
-
-
-def without_columns(row: Tensor, dropped: Collection[int], *, width: int) -> Tensor:
-    """A row of panels without some of them.
-
-    Args:
-        row: float ``(3, H, N W + (N - 1) G)``, N panels of width W with gaps of ``G = gap_width(W)`` pixels.
-        dropped: Positions of the panels to leave out, from 0.
-        width: W, pixels.
-
-    Returns:
-        float ``(3, H, ...)``, the other panels with the same gaps; without a panel the row as it is.
-    """
-    step = width + gap_width(width)
-    count = (row.shape[-1] + gap_width(width)) // step
-    kept = [row[..., k * step : k * step + width] for k in range(count) if k not in dropped]
-    gap = row.new_full((*row.shape[:2], gap_width(width)), GAP_GREY)
-    return torch.cat([part for panel in kept for part in (panel, gap)][:-1], dim=-1) if kept else row
+            units = ["m" if there else RELATIVE for there in known.tolist()]
+            title = "prediction, scaled to the median" if bool(known.any()) else title
+        records = depth_records(sample, prediction, abs_rel=scores)
+        self._records.extend(records)
+        return depth_rows(
+            sample["image"],
+            sample["depth"],
+            sample["depth_mask"],
+            prediction,
+            names=[record.name for record in records],
+            scores=[abs_rel_text(score, pl_module) for score in scores],
+            units=units,
+            title=title,
+        )
 
 
 def chosen_samples(count: int, *, batch_idx: int, n_batches: int | float, batch_size: int) -> list[int]:

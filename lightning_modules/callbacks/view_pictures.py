@@ -18,6 +18,7 @@ from lightning_modules.callbacks.sample_records import SCALED_UNIT, depth_record
 from lightning_modules.runs.loggers import picture_loggers
 from renderers.cloud_sections import cloud_sections
 from renderers.display import to_uint8
+from renderers.figure import Maps, PictureRow
 from renderers.point_cloud import depth_edges, point_cloud
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ class ViewPictures(ClipPictures):
         self.max_jump = max_jump
         self._before: dict[str, Tensor] = {}
         self._clouds: list[Tensor] = []
+        self._first_section = ""
+        self._compared: list[PictureRow] = []
         self._n_pictures = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -103,7 +106,24 @@ class ViewPictures(ClipPictures):
 
     on_test_start = on_validation_start
 
-    def maps(self, pl_module: LightningModule, sample: Any) -> dict[str, Tensor]:
+    def summary_rows(self) -> list[PictureRow]:
+        """The sections of the first two samples, before and now where this training has drawn both."""
+        sections = [
+            replace(row, pictures=tuple(p for p in row.pictures if p.title.startswith(_VIEWS)))
+            for row in (self._compared or self.drawn_rows)[:2]
+        ]
+        return [row for row in sections if row.pictures]
+
+    def starts_line(self, name: str) -> bool:
+        """The sections stand in a line of their own."""
+        return name == self._first_section
+
+    def draw_rows(self, pl_module: LightningModule, sample: Any) -> list[PictureRow]:
+        """The maps and sections of each sample, with a legend of the sections."""
+        rows = super().draw_rows(pl_module, sample)
+        return [replace(row, score=f"{row.score}   sections: truth green, prediction orange".strip()) for row in rows]
+
+    def maps(self, pl_module: LightningModule, sample: Any) -> Maps:
         """The module's own pictures and the sections."""
         maps = super().maps(pl_module, sample)
         assert isinstance(pl_module, PredictsDepth)  # checked in setup
@@ -124,9 +144,11 @@ class ViewPictures(ClipPictures):
         self._keep(sample, depths, sections)
         if self._sends_clouds():
             self._clouds.extend(self._cloud(image, depth, K) for image, depth, K in _each(sample, now))
-        return maps | {
+        self._first_section = f"{_VIEWS[0]}, {next(iter(sections))}"
+        of_sections = {
             f"{view}, {name}": pair[position] for position, view in enumerate(_VIEWS) for name, pair in sections.items()
         }
+        return Maps(maps | of_sections, bars=maps.bars, titles=maps.titles)
 
     def _keep(
         self, sample: Mapping[str, Any], depths: Mapping[str, Tensor], sections: Mapping[str, Sequence[Tensor]]
@@ -176,6 +198,8 @@ class ViewPictures(ClipPictures):
     def _write(self, trainer: Trainer, name: str, stage: str) -> None:
         drawn, clouds = bool(self._rows), self._clouds
         super()._write(trainer, name, stage)
+        if drawn and trainer.state.fn == "fit":
+            self._compared = self.drawn_rows
         self._clouds = []
         self._n_pictures += drawn
         for run_logger in picture_loggers(trainer.loggers) if clouds else []:

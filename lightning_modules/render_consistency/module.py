@@ -58,6 +58,7 @@ from losses.pairwise_normal import pairwise_normal
 from metrics.consistency import Inconsistency
 from networks.batch_norm import running_statistics
 from networks.uncertainty import UncertaintyWeights
+from renderers.figure import Maps
 from renderers.point_render import PointRenderer
 from renderers.splat import SplatRenderer
 from structures.batch import DepthBatch
@@ -362,10 +363,10 @@ class RenderConsistency(ShiftedDepth):
         super().reset_metrics(stage)
         self._inconsistency(stage).reset()
 
-    def pictures(self, batch: DepthBatch) -> dict[str, Tensor]:
+    def pictures(self, batch: DepthBatch) -> Maps:
         """RGB pictures ``(B, 3, H, W)`` by name: a new view of each scene, predictions for it, and the way back.
 
-        The view has the largest yaw and no other motion. Callbacks draw these pictures.
+        The view has the largest yaw and no other motion. Callbacks draw these pictures with their colour bars.
         """
         depth = self(batch["image"])
         sampled = self.widest_views(batch["K"], depth, pitch=self.views.yaw_degrees == 0)

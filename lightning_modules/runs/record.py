@@ -24,12 +24,13 @@ from lightning_modules.runs.folder import git_commit, wandb_id
 from lightning_modules.runs.loading import RECIPE_KEY
 from lightning_modules.runs.loggers import attempt
 from lightning_modules.runs.same_run import plain_settings
+from lightning_modules.runs.summary import FILE_NAME, write_summary
 from lightning_modules.runs.trained_data import DATA_KEY, settings_of_data
 from lightning_modules.tasks.depth import DepthModule
 
 
 class RunRecord(SaveConfigCallback):
-    """Writes ``config.yaml`` and ``run.json`` into the run's folder and prints results and paths at the end.
+    """Writes ``config.yaml``, ``run.json`` and ``summary.png`` of a run, and prints results and paths at the end.
 
     A checkpoint gets the entry ``plumbline`` with the class path and the plain arguments of its module, so that it can
     be loaded without its configuration (``lightning_modules/runs/loading.py``), the names of its classes, if any, and,
@@ -47,6 +48,7 @@ class RunRecord(SaveConfigCallback):
         self._earlier_s = 0.0
         self._started_s = time.monotonic()
         self._finished = False
+        self._summary_due = False
         self.record: dict[str, Any] = {}
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -120,6 +122,7 @@ class RunRecord(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 attempt(logger, lambda run: run.summary.update(summary))
+        self._summary_due = True
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep and show the test metrics."""
@@ -146,10 +149,13 @@ class RunRecord(SaveConfigCallback):
         for name, value in metrics.items():
             table.add_row(name.removeprefix(f"{stage}/"), f"{value:.4f}")
         Console().print(table)
-        self._finished = True
+        self._finished = self._summary_due = True
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Print where everything is, after all other callbacks have written at the end of a test or a validation."""
+        """Draw the summary and print where everything is, after all other callbacks have written."""
+        if self._summary_due and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            write_summary(trainer, self.record)
+        self._summary_due = False
         if not self._finished:
             return
         self._finished = False
@@ -157,6 +163,7 @@ class RunRecord(SaveConfigCallback):
         console = Console()
         for label, path in (
             ("checkpoint", self.record.get("checkpoint")),
+            ("summary", run_dir / FILE_NAME),
             ("pictures", run_dir / "pictures"),
             ("metrics", run_dir / "metrics.csv"),
             ("configuration", run_dir / "config.yaml"),

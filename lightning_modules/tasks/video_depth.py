@@ -26,7 +26,10 @@ from losses.weighting import Averaging, KeypointWeighting, PhotometricWeighting
 from metrics.subset_depth import SubsetDepthErrors
 from metrics.trajectory import PoseErrors
 from networks.pose import PoseNet, ResidualPoseNet
+from renderers.colour_bars import ColourBar, depth_bar
+from renderers.depth_figure import RELATIVE
 from renderers.display import categorical, colorize, depth_range, scalar_map
+from renderers.figure import Maps
 from renderers.view_synthesis import Warped, synthesize_views
 from structures.batch import PADDING_INDEX, DepthBatch
 from structures.choices import Quantity
@@ -51,6 +54,18 @@ def poses_around_target(motion: Tensor) -> Tensor:
     middle = motion.shape[1] // 2
     identity = torch.eye(4, dtype=motion.dtype, device=motion.device).expand(len(motion), 1, 4, 4)
     return torch.cat([invert_transform(motion[:, :middle]), identity, motion[:, middle:]], dim=1)
+
+
+_TITLES = {
+    "truth": "ground truth",
+    "depth": "prediction",
+    "weights": "weights of the loss",
+    "winner": "best source of each pixel",
+    "error": "photometric error",
+    "warped first": "first frame, warped",
+    "warped last": "last frame, warped",
+}
+"""Titles of the pictures by their names."""
 
 
 class VideoDepthModule(DepthModule):
@@ -308,8 +323,8 @@ class VideoDepthModule(DepthModule):
         for metrics in (self.subset_metrics, self.pose_metrics, self.photometric_metrics):
             cast(MeanMetric, metrics[stage]).reset()
 
-    def pictures(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Inputs and outputs as RGB pictures ``(B, 3, H, W)`` in [0, 1] by name, for a callback to draw.
+    def pictures(self, batch: ClipBatch) -> Maps:
+        """Inputs and outputs as RGB pictures ``(B, 3, H, W)`` in [0, 1] by name, with colour bars, for a callback.
 
         Predicted depth is median-aligned. Prediction and ground truth share a range, from the quantiles of the ground
         truth or, without one, of the prediction.
@@ -320,6 +335,9 @@ class VideoDepthModule(DepthModule):
         scale = torch.where(known.flatten(), median_scale(depth, target=truth, mask=mask), 1.0)
         depth_shown = depth * scale.view(-1, 1, 1, 1)
         near, far = depth_range(torch.where(known, truth, depth_shown), mask=mask | ~known)
+        units = ["m" if there or self.scale_known else RELATIVE for there in known.flatten().tolist()]
+        bars = [depth_bar(*ends) for ends in zip(near.tolist(), far.tolist(), units, strict=True)]
+        of_truth = [bar if there else None for bar, there in zip(bars, known.flatten().tolist(), strict=True)]
         pictures = {
             "image": batch["image"],
             "truth": colorize(truth, mask=mask, near_m=near, far_m=far),
@@ -333,4 +351,8 @@ class VideoDepthModule(DepthModule):
             pictures["error"] = scalar_map(error.unsqueeze(1), high=0.5)
             pictures["warped first"] = warped[:, 0].clamp(0, 1)
             pictures["warped last"] = warped[:, -1].clamp(0, 1)
-        return pictures
+        scales = {"weights": ColourBar(0, 1, "scalar"), "error": ColourBar(0, 0.5, "scalar")}
+        of_scales: dict[str, list[ColourBar | None]] = {
+            name: [bar] * len(depth) for name, bar in scales.items() if name in pictures
+        }
+        return Maps(pictures, bars={"truth": of_truth, "depth": bars, **of_scales}, titles=_TITLES)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.files.video import read_video
+from datamodules.files.video import frame_rate, read_video
 from datamodules.files.video_container import inspect
 from tests.data.make_videos import (
     CODES,
@@ -109,3 +109,15 @@ def test_files_that_are_no_video_have_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=rf"cannot read '.*{name}.mp4' as a video.*") as caught:
             levels(tmp_path / f"{name}.mp4")
         assert reason in str(caught.value)
+
+
+def test_the_frame_rate_is_that_of_the_file(tmp_path: Path) -> None:
+    import cv2
+    import numpy as np
+
+    writer = cv2.VideoWriter(str(tmp_path / "a.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 12.5, (64, 48))
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    assert frame_rate(tmp_path / "a.mp4") == pytest.approx(12.5)
+    (tmp_path / "b.mp4").write_bytes(b"no video")
+    assert frame_rate(tmp_path / "b.mp4") == 0

@@ -4,17 +4,14 @@ import pytest
 import torch
 
 from renderers.display import (
-    GAP_GREY,
     INVALID_GREY,
     categorical,
     colorize,
-    depth_panels,
     depth_range,
     error_map,
     magma,
     normal_map,
     scalar_map,
-    stack_rows,
     to_uint8,
 )
 
@@ -163,47 +160,9 @@ def test_error_map_is_white_red_blue_and_grey():
     assert (unknown == INVALID_GREY).all()
 
 
-def test_panels_stand_side_by_side_and_share_the_range_of_the_truth():
-    generator = torch.Generator().manual_seed(1)
-    image = torch.rand(2, 3, 8, 128, generator=generator)
-    truth = 1 + torch.rand(2, 1, 8, 128, generator=generator)
-    mask = torch.ones_like(truth, dtype=torch.bool)
-    mask[:, :, 0] = False
-    prediction = truth * 4  # beyond the range of the truth: all at the dark end
-    panels = depth_panels(image, truth, mask, prediction)
-    assert panels.shape == (2, 3, 8, 4 * 128 + 3 * 2)
-    parts = panels.split([128, 2, 128, 2, 128, 2, 128], dim=3)
-    torch.testing.assert_close(parts[0], image)
-    assert all((gap == GAP_GREY).all() for gap in parts[1::2])
-    assert (parts[2][:, :, 0] == INVALID_GREY).all()
-    torch.testing.assert_close(parts[4], magma(torch.zeros(2, 1, 8, 128)))
-    torch.testing.assert_close(parts[6], error_map(prediction, target=truth, mask=mask))
-
-
-def test_panels_without_truth_are_two():
-    image, prediction = torch.rand(1, 3, 4, 64), torch.full((1, 1, 4, 64), 2.0)
-    panels = depth_panels(image, None, None, prediction)
-    assert panels.shape == (1, 3, 4, 2 * 64 + 2)
-    empty = torch.zeros_like(prediction)
-    assert torch.equal(depth_panels(image, empty, empty > 0, prediction), panels)
-    assert torch.equal(depth_panels(image, empty, None, prediction), panels)
-    assert depth_panels(image, empty, empty > 0, prediction, keep_empty=True).shape[-1] == 4 * 64 + 3 * 2
-
-
-def test_panels_of_a_sample_without_valid_truth_use_the_prediction():
-    prediction = torch.linspace(3, 6, 64).expand(1, 1, 4, 64)
-    truth = torch.zeros(2, 1, 4, 64)
-    truth[1] = 2.0
-    panels = depth_panels(torch.rand(2, 3, 4, 64), truth, truth > 0, prediction.expand(2, -1, -1, -1))
-    near, far = depth_range(prediction)
-    torch.testing.assert_close(panels[:1, ..., 132:196], colorize(prediction, near_m=near, far_m=far))
-
-
-def test_rows_are_stacked_and_become_bytes():
-    rows = torch.stack([torch.zeros(3, 5, 7), torch.full((3, 5, 7), 0.5)])
-    picture = to_uint8(stack_rows(rows))
-    assert picture.shape == (12, 7, 3)
+def test_pictures_become_bytes():
+    picture = to_uint8(torch.full((3, 5, 7), 0.5))
+    assert picture.shape == (5, 7, 3)
     assert picture.dtype == torch.uint8
-    assert (picture[:5] == 0).all()
-    assert (picture[5:7] == 255).all()
-    assert (picture[7:] == 128).all()  # 127.5 rounds to even
+    assert (picture == 128).all()  # 127.5 rounds to even
+    assert to_uint8(torch.tensor([-1.0, 0.0, 2.0]).view(3, 1, 1)).flatten().tolist() == [0, 0, 255]

@@ -43,3 +43,30 @@ def test_small_pictures_are_enlarged_by_a_whole_factor_and_names_are_written():
     assert not np.array_equal(named, numbered)
     assert not np.array_equal(scored, numbered)
     assert draw_instances(pixels, boxes=plain[:0], labels=[], masks=None).max() == 0
+
+
+def test_masks_and_boxes_follow_a_given_size():
+    masks = np.zeros((1, 40, 60), bool)
+    masks[0, 10:30, 30:60] = True
+    box = np.array([[30, 10, 60, 30]], np.float32)
+    pixels = np.full((40, 60, 3), 100, np.uint8)
+    larger = draw_instances(pixels, boxes=box, labels=[1], masks=masks, size=(100, 150))
+    assert larger.shape == (100, 150, 3)
+    inside = (1 - OPACITY) * 100 + OPACITY * np.array(instance_colour(0))
+    np.testing.assert_allclose(larger[60, 140], inside, atol=1)
+    assert tuple(larger[74, 110]) == instance_colour(0)
+    assert (larger[60, 70] == 100).all()
+    smaller = draw_instances(pixels, boxes=box, labels=[1], masks=masks, size=(1, 1))
+    assert smaller.shape == (1, 1, 3)
+
+
+def test_words_stay_inside_the_picture_and_can_be_read():
+    pixels = np.full((100, 120, 3), 255, np.uint8)
+    boxes = np.array([[110, 95, 119, 99]], np.float32)
+    named = draw_instances(pixels, boxes=boxes, labels=[1], masks=None, class_names=["Küche"], size=(100, 120))
+    ground = (named == 25).all(axis=2)
+    assert ground.sum() > 200
+    assert ground[-1].any() or ground[-2].any()
+    assert named[ground.any(axis=1)][:, ground.any(axis=0)].max() > 240, "white letters on dark ground"
+    odd = draw_instances(pixels, boxes=boxes, labels=[1], masks=None, class_names=["a\nb" * 50], size=(100, 120))
+    assert odd.shape == pixels.shape

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from structures.files import write_atomically, write_png
+from structures.files import read_picture, write_atomically, write_png
 
 
 def test_a_writer_that_dies_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -62,3 +62,11 @@ def test_pngs_are_read_back_by_another_library(tmp_path):
 def test_what_is_no_picture_is_refused(tmp_path, shape):
     with pytest.raises(ValueError, match="pixels"):
         write_png(tmp_path / "x.png", np.zeros(shape, dtype=np.uint8))
+
+
+def test_a_written_picture_is_read_back_and_a_missing_one_is_said(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    write_png(tmp_path / "a.png", pixels)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), pixels)
+    with pytest.raises(FileNotFoundError, match=r"b\.png' was written and is gone"):
+        read_picture(tmp_path / "b.png")

@@ -4,8 +4,12 @@ import pytest
 import torch
 import yaml
 
+from lightning_modules.callbacks.depth_video import VIDEO_WIDTH
+from lightning_modules.callbacks.prediction_panel import PANEL_WIDTH
 from lightning_modules.supervised_depth import SupervisedDepth
+from renderers.colour_bars import ColourBar
 from renderers.display import colorize, to_uint8
+from renderers.figure import Picture, PictureRow, draw_figure
 from structures.calibration import Calibration
 from tests.data.make_constant_depth import ConstantDepth, write_checkpoint
 from tests.data.make_huggingface import make_depth_anything
@@ -42,6 +46,18 @@ def read_depth(path):
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
 
+def place_in_panel(size, position, width=PANEL_WIDTH):
+    """Where the image (0) or the depth (1) of an image of a size is drawn in a panel."""
+    blank = np.zeros((*size, 3), np.uint8)
+    row = PictureRow("", (Picture("", blank), Picture("", blank, ColourBar(1.0, 2.0))))
+    return draw_figure([row], width=width).places[0][position]
+
+
+def crop(picture, place):
+    top, left, height, width = place
+    return picture[top : top + height, left : left + width]
+
+
 def test_sizes_and_subfolders_of_unusual_images_are_kept(tmp_path, checkpoint, photos, capsys):
     assert run(checkpoint, photos, tmp_path / "out", "--size", "64", "64") == 0
     kinds = ["color", "depth", "panel"]
@@ -50,7 +66,9 @@ def test_sizes_and_subfolders_of_unusual_images_are_kept(tmp_path, checkpoint, p
     assert depth.dtype == np.uint16
     assert depth.shape == (97, 131)
     assert (depth == 2346).all()  # 2.3456 m
-    assert cv2.imread(str(tmp_path / "out" / "a" / "1_panel.png")).shape == (97, 2 * 131 + 2, 3)
+    panel = cv2.imread(str(tmp_path / "out" / "a" / "1_panel.png"))[..., ::-1]
+    photo = cv2.imread(str(photos / "a" / "1.png"))[..., ::-1]
+    np.testing.assert_array_equal(crop(panel, place_in_panel((97, 131), 0))[2::4, 2::4], photo)
     assert "2 images done" in capsys.readouterr().out
 
 
@@ -105,9 +123,10 @@ def colour_of(depth_m, near_m, far_m):
 
 
 def colours_of(folder, frame):
-    """Colour in the middle of the colour map and of the depth panel of a frame."""
+    """Colour in the middle of the colour map and of the depth in the panel of a frame."""
     panel = cv2.imread(str(folder / "clip" / f"{frame:06d}_panel.png"))[..., ::-1]
-    return cv2.imread(str(folder / "clip" / f"{frame:06d}_color.png"))[32, 32, ::-1], panel[32, 64 + 2 + 32]
+    depth = crop(panel, place_in_panel((64, 64), 1))
+    return cv2.imread(str(folder / "clip" / f"{frame:06d}_color.png"))[32, 32, ::-1], depth[100, 100]
 
 
 def test_the_frames_of_a_video_share_one_range(tmp_path, checkpoint, clip, capsys):
@@ -118,7 +137,11 @@ def test_the_frames_of_a_video_share_one_range(tmp_path, checkpoint, clip, capsy
         for colour in colours_of(tmp_path / "out", frame):
             np.testing.assert_array_equal(colour, colour_of(depth, near, far))
     panel = cv2.imread(str(tmp_path / "out" / "clip" / "000001_panel.png"))
-    np.testing.assert_allclose(panel[:, :64], 204, atol=2)  # the frame itself is still there
+    np.testing.assert_allclose(crop(panel, place_in_panel((64, 64), 0)), 204, atol=2)  # the frame is still there
+    bar = draw_figure([PictureRow("", (Picture("", np.zeros((64, 64, 3), np.uint8)),) * 2)], width=PANEL_WIDTH)
+    top, left, height, width = bar.places[0][1]
+    found = panel[top + height + 8, left : left + width, ::-1].astype(int)
+    np.testing.assert_allclose(found, ColourBar(near, far).colours(width), atol=1)
     assert f"video clip: colours from {near:.3g} m (bright) to {far:.3g} m (dark)" in capsys.readouterr().out
 
 
@@ -158,6 +181,101 @@ def test_a_truncated_video_is_drawn_up_to_its_last_frame(tmp_path, checkpoint, c
     assert run(checkpoint, clip, tmp_path / "out", "--size", "64", "64") == 1
     np.testing.assert_array_equal(colours_of(tmp_path / "out", 0)[1], colour_of(3.0, 3.0, 9.0))
     assert "1 skipped" in capfd.readouterr().out
+
+
+def frames_of(path):
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1][..., ::-1])
+    return frames, capture.get(cv2.CAP_PROP_FPS)
+
+
+@pytest.mark.parametrize(
+    ("words", "ends"), [((), (3, 9)), (("image",), (3, 9)), (("all",), (3, 9)), (("2", "20"), (2, 20))]
+)
+def test_a_video_comes_out_of_a_video_with_one_range(tmp_path, checkpoint, clip, capfd, words, ends):
+    given = ("--range", *words) if words else ()
+    assert run(checkpoint, clip, tmp_path / "out", "--size", "64", "64", "--video", "--no-panel", *given) == 0
+    frames, rate = frames_of(tmp_path / "out" / "clip_panel.mp4")
+    assert len(frames) == 2
+    assert rate == pytest.approx(10)
+    assert {frame.shape for frame in frames} == {frames[0].shape}
+    assert all(side % 2 == 0 for side in frames[0].shape[:2])
+    for frame, (grey, metres) in zip(frames, ((51, 3.0), (204, 9.0)), strict=True):
+        photo, depth = (crop(frame, place_in_panel((64, 64), k, VIDEO_WIDTH)) for k in range(2))
+        np.testing.assert_allclose(photo[20:-20, 20:-20], grey, atol=12)
+        middle = depth[20:-20, 20:-20].reshape(-1, 3)
+        np.testing.assert_allclose(np.median(middle, axis=0), colour_of(metres, *ends), atol=12)
+    assert files(tmp_path / "out")[-1] == "clip_panel.mp4"
+    assert "[ERROR" not in capfd.readouterr().err
+
+
+def test_smoothed_ranges_follow_the_frames(tmp_path, checkpoint, clip):
+    arguments = ("--size", "64", "64", "--video", "--no-panel", "--smooth-range", "1e-3")
+    assert run(checkpoint, clip, tmp_path / "out", *arguments) == 0
+    frames, _ = frames_of(tmp_path / "out" / "clip_panel.mp4")
+    # The ranges of the two frames, of one depth each, do not overlap: both have the colour of their own one.
+    shown = [np.median(crop(frame, place_in_panel((64, 64), 1, VIDEO_WIDTH)), axis=(0, 1)) for frame in frames]
+    np.testing.assert_allclose(shown[0], colour_of(3.0, 3.0, 3.0), atol=12)
+    np.testing.assert_allclose(shown[1], shown[0], atol=6)
+
+
+def test_a_video_that_ends_early_gives_the_frames_before_its_end(tmp_path, checkpoint, clip, monkeypatch, capfd):
+    from datamodules import prediction_images as image_files
+
+    whole = image_files.read_video
+
+    def torn(path):
+        yield next(whole(path))
+        raise ValueError(f"video '{path}' ends after 1 of 9 frames")
+
+    monkeypatch.setattr(image_files, "read_video", torn)
+    assert run(checkpoint, clip, tmp_path / "out", "--size", "64", "64", "--video", "--no-panel") == 1
+    assert len(frames_of(tmp_path / "out" / "clip_panel.mp4")[0]) == 1
+    assert "1 skipped" in capfd.readouterr().out
+
+
+def test_a_video_without_frames_gives_none(tmp_path, checkpoint, monkeypatch, capfd, caplog):
+    (tmp_path / "clip.mp4").write_bytes(b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom")
+    assert run(checkpoint, tmp_path / "clip.mp4", tmp_path / "out", "--video") == 1
+    assert not list(tmp_path.rglob("*_panel.mp4"))
+    assert "skipped" in capfd.readouterr().out + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--video"], "--video needs a video as input, but"),
+        (["--smooth-range", "9"], "--smooth-range is about the video that --video writes"),
+        (["--video", "--smooth-range", "0"], "--smooth-range is 0, but a number of frames above 0 is needed"),
+        (["--video", "--smooth-range", "nan"], "--smooth-range is nan"),
+        (["--video", "--smooth-range", "5", "--range", "1", "2"], "but --range 1 2 gives one range for all"),
+        (["--html"], "--html needs the intrinsics of the images: give --field-of-view"),
+    ],
+)
+def test_calls_about_videos_and_pages_that_cannot_be_are_refused(tmp_path, checkpoint, photos, capsys, arguments, said):
+    assert run(checkpoint, photos, tmp_path / "out", *arguments) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_codec_that_is_missing_is_said_before_the_prediction(tmp_path, checkpoint, clip, monkeypatch, capsys):
+    monkeypatch.setattr("lightning_modules.callbacks.depth_video.CODECS", ())
+    assert run(checkpoint, clip, tmp_path / "out", "--video") == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert "can write no MP4 video" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_page_with_a_cloud_is_written_on_request(tmp_path, checkpoint, photos):
+    arguments = ("--field-of-view", "60", "--no-panel", "--html")
+    assert run(checkpoint, photos / "a" / "1.png", tmp_path / "out", *arguments) == 0
+    assert files(tmp_path / "out") == ["1_cloud.html", "1_color.png", "1_depth.png"]
+    page = (tmp_path / "out" / "1_cloud.html").read_text()
+    assert '"name":"1"' in page
+    assert "Plotly.newPlot" in page
 
 
 @pytest.mark.parametrize(

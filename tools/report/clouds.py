@@ -17,8 +17,16 @@ _LEVELS = 65535
 _MAX_JUMP = 0.1
 
 
-def cloud_of(sample: SampleRecord, assets: Assets) -> dict[str, Any] | None:
+def cloud_of(
+    sample: SampleRecord, assets: Assets, *, most_points: int = MOST_POINTS, max_jump: float | None = _MAX_JUMP
+) -> dict[str, Any] | None:
     """The clouds of a sample, stored in ``assets``, or None without intrinsics or depth.
+
+    Args:
+        sample: The sample.
+        assets: Takes the points.
+        most_points: Largest number of points of a cloud; rows and columns are skipped evenly above it.
+        max_jump: Points at edges of depth with a relative jump above this are left out; None keeps all.
 
     Returns:
         ``colours``: key of the RGB bytes of the grid; ``grids``: by ``truth``, ``before`` and ``prediction`` the keys
@@ -28,14 +36,14 @@ def cloud_of(sample: SampleRecord, assets: Assets) -> dict[str, Any] | None:
     if sample.K is None or sample.prediction is None:
         return None
     height, width = sample.prediction.shape
-    step = max(1, math.ceil(math.sqrt(height * width / MOST_POINTS)))
+    step = max(1, math.ceil(math.sqrt(height * width / most_points)))
     rows, columns = np.arange(step // 2, height, step), np.arange(step // 2, width, step)
     K = np.asarray(sample.K, dtype=np.float64)
     grids = {}
     for name in ("truth", "before", "prediction"):
         depth = getattr(sample, name)
         if depth is not None and depth.shape == (height, width):
-            grid = _grid(_without_edges(depth), rows, columns)
+            grid = _grid(_without_edges(depth, max_jump), rows, columns)
             if grid is not None:
                 grids[name] = assets.add_json({**grid, "K": _plain(K), "step": step, "first": step // 2 + 0.5})
     if "prediction" not in grids:
@@ -48,10 +56,12 @@ def _plain(K: npt.NDArray[np.float64]) -> list[float]:
     return [round(float(value), 3) for value in (K[0, 0], K[1, 1], K[0, 2], K[1, 2])]
 
 
-def _without_edges(depth: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def _without_edges(depth: npt.NDArray[Any], max_jump: float | None) -> npt.NDArray[np.float32]:
     """Depth with 0 at its edges, where a network's points lie between the surfaces."""
     plain = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
-    edges = depth_edges(torch.from_numpy(plain)[None, None], max_jump=_MAX_JUMP)[0, 0].numpy()
+    if max_jump is None:
+        return plain
+    edges = depth_edges(torch.from_numpy(plain)[None, None], max_jump=max_jump)[0, 0].numpy()
     return np.where(edges, 0, plain).astype(np.float32)
 
 

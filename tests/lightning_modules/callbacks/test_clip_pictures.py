@@ -10,8 +10,10 @@ from lightning.pytorch import LightningModule
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_modules.callbacks.clip_pictures import ClipPictures, gap_width, title_strip
+from lightning_modules.callbacks.clip_pictures import ClipPictures
 from lightning_modules.callbacks.pictures import DepthPictures
+from renderers.colour_bars import ColourBar
+from renderers.figure import Maps, draw_figure
 from tests.helpers import quiet_trainer
 
 HEIGHT, WIDTH = 12, 64
@@ -77,19 +79,43 @@ def read(path):
     return cv2.imread(str(path))[..., ::-1].astype(float) / 255
 
 
-def test_a_row_a_sample_below_the_titles_of_its_columns(tmp_path):
-    trainer(tmp_path, [ClipPictures(count=4)]).test(Showing(), loader(), verbose=False)
+def places(callback):
+    return draw_figure(callback.drawn_rows).places
+
+
+def crop(picture, place):
+    top, left, height, width = place
+    return picture[top : top + height, left : left + width]
+
+
+def test_a_row_a_sample_with_the_titles_of_its_maps(tmp_path):
+    callback = ClipPictures(count=4)
+    trainer(tmp_path, [callback]).test(Showing(), loader(), verbose=False)
     assert names(tmp_path) == ["clips_test.png"]
     picture = read(tmp_path / "pictures" / "clips_test.png")
-    strip = title_strip(["image", "level"], width=WIDTH).permute(1, 2, 0).numpy()
-    head = len(strip)
-    assert picture.shape == (head + 4 * HEIGHT + 3 * 2, 2 * WIDTH + 2, 3)
-    np.testing.assert_allclose(picture[:head], strip, atol=0.51 / 255)
-    for row, index in enumerate([0, 2, 4, 8]):  # 10 samples in batches of 4, 4 and 2
-        line = picture[head + row * (HEIGHT + 2) :][:HEIGHT]
-        np.testing.assert_allclose(line[:, :WIDTH], index / 32, atol=0.51 / 255)
-        np.testing.assert_allclose(line[:, WIDTH : WIDTH + 2], 1)
-        np.testing.assert_allclose(line[:, WIDTH + 2 :], 0.25, atol=0.51 / 255)  # without dropout
+    np.testing.assert_allclose(picture, draw_figure(callback.drawn_rows).pixels / 255, atol=0.51 / 255)
+    assert [one.title for one in callback.drawn_rows[0].pictures] == ["image", "level"]
+    assert callback.summary_rows() == []
+    for (image, level), index in zip(places(callback), [0, 2, 4, 8], strict=True):  # batches of 4, 4 and 2
+        np.testing.assert_allclose(crop(picture, image), index / 32, atol=0.51 / 255)
+        np.testing.assert_allclose(crop(picture, level), 0.25, atol=0.51 / 255)  # without dropout
+
+
+def test_bars_and_titles_of_the_module_are_drawn(tmp_path):
+    class Scaled(Showing):
+        def pictures(self, batch):
+            maps = super().pictures(batch)
+            bars = [ColourBar(1.0, 2.0 + index) for index in range(len(batch["image"]))]
+            return Maps(maps, bars={"level": bars}, titles={"level": "water level"})
+
+    callback = ClipPictures(count=4)
+    trainer(tmp_path, [callback]).test(Scaled(), loader(), verbose=False)
+    image, level = callback.drawn_rows[1].pictures
+    assert (image.title, image.bar, level.title) == ("image", None, "water level")
+    assert level.bar == ColourBar(1.0, 3.0), "the second of the chosen samples of its batch"
+    picture = read(tmp_path / "pictures" / "clips_test.png")
+    bar = draw_figure(callback.drawn_rows).bars[1][1]
+    np.testing.assert_allclose(crop(picture, bar)[0] * 255, level.bar.colours(bar[3]), atol=0.51)
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -104,31 +130,12 @@ def test_the_column_of_the_truth_is_there_only_with_truth(tmp_path, known):
             maps = super().pictures(batch)
             return {"image": maps["image"], "truth": 0.5 * torch.ones_like(maps["image"]), "level": maps["level"]}
 
-    data = DataLoader(Truths(), batch_size=4)
-    trainer(tmp_path, [ClipPictures(count=4)]).test(WithTruth(), data, verbose=False)
+    callback = ClipPictures(count=4)
+    trainer(tmp_path, [callback]).test(WithTruth(), DataLoader(Truths(), batch_size=4), verbose=False)
     picture = read(tmp_path / "pictures" / "clips_test.png")
     titles = ["image", "truth", "level"] if known else ["image", "level"]
-    strip = title_strip(titles, width=WIDTH).permute(1, 2, 0).numpy()
-    assert picture.shape[1] == len(titles) * WIDTH + (len(titles) - 1) * 2
-    np.testing.assert_allclose(picture[: len(strip)], strip, atol=0.51 / 255)
-    np.testing.assert_allclose(picture[-HEIGHT:, -WIDTH:], 0.25, atol=0.51 / 255)
-
-
-def test_titles_stand_within_their_columns_and_long_ones_shrink():
-    for width in (16, 64, 128, 320):
-        titles = ["image", "", "a rather long title for it"]
-        strip = title_strip(titles, width=width)
-        gap = gap_width(width)
-        assert strip.shape == (3, max(18, width // 8), 3 * width + 2 * gap)
-        short, empty, long = (strip[0, :, k * (width + gap) :][:, :width] < 0.5 for k in range(3))
-        assert short.any()
-        assert not empty.any()
-        assert not short[:, -1].any()
-        assert not long[:, -1].any()
-        if width >= 64:
-            assert long[:, width // 2 :].any()
-        assert not (strip[0, 0] < 0.5).any()
-        assert not (strip[0, -1] < 0.5).any()
+    assert [[one.title for one in row.pictures] for row in callback.drawn_rows] == [titles] * 4
+    np.testing.assert_allclose(crop(picture, places(callback)[-1][-1]), 0.25, atol=0.51 / 255)
 
 
 def test_training_draws_each_epoch_and_nothing_else_changes(tmp_path):

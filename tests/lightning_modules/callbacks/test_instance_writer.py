@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 
 from datamodules.prediction_images import ImageFiles
 from lightning_modules.boxinst_depth import BoxInstDepth
-from lightning_modules.callbacks.instance_pictures import CELL, InstancePictures
+from lightning_modules.callbacks.instance_pictures import InstancePictures
 from lightning_modules.callbacks.instance_writer import InstancePredictionWriter, coco_results, original_pixels
+from renderers.figure import draw_figure
 from renderers.instance_drawing import draw_instances, instance_colour
 from structures.batch import PADDING_INDEX
 from structures.sample_file import read_samples
@@ -152,19 +153,23 @@ def test_pictures_show_image_truth_and_detections(tmp_path):
     module = BoxInstDepth(network=tiny_network(), loss_weights=weights)
     module.detect = lambda sample: [truth_as_found(sample, index) for index in range(len(sample["image"]))]
     module.detections_and_object_masks = lambda sample: (module.detect(sample), [None] * len(sample["image"]))
-    trainer = quiet_trainer(callbacks=[InstancePictures(count=2)], default_root_dir=tmp_path)
+    callback = InstancePictures(count=2)
+    trainer = quiet_trainer(callbacks=[callback], default_root_dir=tmp_path)
     (metrics,) = trainer.validate(module, DataLoader([batch], batch_size=None), verbose=False)
     assert metrics["val/mask_iou"] == pytest.approx(1)
     assert metrics["val/mask_ap"] == pytest.approx(1)
     assert metrics["val/score"] == pytest.approx(0)
-    picture = cv2.imread(str(tmp_path / "pictures" / "instances_validate.png"))
-    assert picture.shape[1] == 3 * CELL[1]
-    assert picture.shape[0] >= 2 * CELL[0]
-    width = CELL[1]
-    assert not np.array_equal(picture[: CELL[0], :width], picture[: CELL[0], width : 2 * width])
+    picture = cv2.imread(str(tmp_path / "pictures" / "instances_validate.png"))[..., ::-1]
+    rows = callback.drawn_rows
+    np.testing.assert_array_equal(picture, draw_figure(rows).pixels)
+    assert picture.shape[1] <= 1200
+    assert [one.title for one in rows[0].pictures] == ["image", "ground truth", "prediction, scores from 0.3"]
+    assert rows[0].score == "mask IoU 1.000, 2 objects, 1 found"
+    assert not np.array_equal(rows[0].pictures[0].pixels, rows[0].pictures[1].pixels)
+    assert len(callback.summary_rows()) == 2
     (kept, _), about = read_samples(tmp_path / "samples" / "instances_val.npz")
     assert about["step"] == 0
-    assert kept.scores == {"objects": 2, "found": 1}  # the other score is below draw_score
+    assert kept.scores == {"objects": 2, "found": 1, "mask_iou": 1}  # the other score is below draw_score
     assert list(kept.panels) == ["ground truth", "prediction"]
     assert not np.array_equal(kept.panels["prediction"], kept.image)
 

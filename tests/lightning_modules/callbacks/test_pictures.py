@@ -10,8 +10,11 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_modules.callbacks.pictures import DepthPictures, chosen_samples, without_columns
-from renderers.display import GAP_GREY, depth_panels, stack_rows, to_uint8
+from lightning_modules.callbacks.pictures import DepthPictures, chosen_samples
+from lightning_modules.tasks.evaluation import DepthEvaluation
+from renderers.depth_figure import depth_rows
+from renderers.display import colorize, to_uint8
+from renderers.figure import draw_figure
 from structures.sample_file import read_samples
 from tests.helpers import KnownFrom, quiet_trainer
 
@@ -74,47 +77,118 @@ def names(root):
     return sorted(path.name for path in (root / "pictures").glob("*")) if (root / "pictures").exists() else []
 
 
+def rows_of(indices, scale, truth=True):
+    samples = [Samples()[index] for index in indices]
+    image, depth, mask = (torch.stack([sample[key] for sample in samples]) for key in ("image", "depth", "depth_mask"))
+    prediction = scale * torch.linspace(1, 5, WIDTH).expand(len(samples), 1, HEIGHT, WIDTH)
+    named = {
+        "names": [str(index) for index in indices],
+        "scores": [f"AbsRel {abs(scale - 1):.3f}" if truth else ""] * len(samples),
+    }
+    return depth_rows(image, depth if truth else None, mask if truth else None, prediction, **named)
+
+
 def expected(indices, scale):
-    rows = [Samples()[index] for index in indices]
-    image, depth, mask = (torch.stack([row[key] for row in rows]) for key in ("image", "depth", "depth_mask"))
-    ramp = torch.linspace(1, 5, WIDTH).expand(len(rows), 1, HEIGHT, WIDTH)
-    return to_uint8(stack_rows(depth_panels(image, depth, mask, scale * ramp))).numpy()
+    return draw_figure(rows_of(indices, scale)).pixels
+
+
+def crop(picture, place):
+    top, left, height, width = place
+    return picture[top : top + height, left : left + width]
 
 
 def test_the_test_picture_shows_samples_from_all_over_the_set(tmp_path):
     # 10 samples in batches of 4, 4 and 2; 4 pictures: two from the first batch, one from each other.
     trainer(tmp_path, [DepthPictures(count=4)]).test(Scaled(), loader(), verbose=False)
     assert names(tmp_path) == ["test.png"]
-    np.testing.assert_array_equal(read(tmp_path / "pictures" / "test.png"), expected([0, 2, 4, 8], 1.0))
+    picture = read(tmp_path / "pictures" / "test.png")
+    np.testing.assert_array_equal(picture, expected([0, 2, 4, 8], 1.0))
+    assert 900 < picture.shape[1] <= 1200, "16 columns are enlarged"
+    places = draw_figure(rows_of([0, 2, 4, 8], 1.0)).places
+    for index, (image, truth, prediction, error) in zip([0, 2, 4, 8], places, strict=True):
+        assert (crop(picture, image) == round(index / 32 * 255)).all()
+        np.testing.assert_array_equal(crop(picture, truth), crop(picture, prediction))
+        assert (crop(picture, error) == 255).all(), "white is correct"
 
 
 def test_a_picture_without_truth_has_no_panels_of_it(tmp_path):
     data = DataLoader(KnownFrom(Samples(), 99), batch_size=4)
-    trainer(tmp_path, [DepthPictures(count=4)]).test(Scaled(), data, verbose=False)
-    image = torch.stack([Samples()[index]["image"] for index in (0, 2, 4, 8)])
-    ramp = torch.linspace(1, 5, WIDTH).expand(4, 1, HEIGHT, WIDTH)
-    rows = to_uint8(stack_rows(depth_panels(image, None, None, ramp))).numpy()
-    assert rows.shape[1] == 2 * WIDTH + 2
-    np.testing.assert_array_equal(read(tmp_path / "pictures" / "test.png"), rows)
+    callback = DepthPictures(count=4)
+    trainer(tmp_path, [callback]).test(Scaled(), data, verbose=False)
+    rows = rows_of([0, 2, 4, 8], 1.0, truth=False)
+    assert [[one.title for one in row.pictures] for row in callback.drawn_rows] == [["image", "prediction"]] * 4
+    np.testing.assert_array_equal(read(tmp_path / "pictures" / "test.png"), draw_figure(rows).pixels)
 
 
 def test_one_sample_with_truth_keeps_the_panels_of_all(tmp_path):
     data = DataLoader(KnownFrom(Samples(), 8), batch_size=4)  # the last of the four that are drawn
-    trainer(tmp_path, [DepthPictures(count=4)]).test(Scaled(), data, verbose=False)
-    picture = read(tmp_path / "pictures" / "test.png")
-    assert picture.shape[1] == 4 * WIDTH + 3 * 2
-    np.testing.assert_array_equal(picture[-HEIGHT:], expected([8], 1.0))
+    callback = DepthPictures(count=4)
+    trainer(tmp_path, [callback]).test(Scaled(), data, verbose=False)
+    titles = [[one.title for one in row.pictures] for row in callback.drawn_rows]
+    assert titles[0] == ["image", "ground truth: none", "prediction", "relative error"]
+    assert titles[3] == ["image", "ground truth", "prediction", "relative error"]
+    assert [row.score for row in callback.drawn_rows] == ["", "", "", "AbsRel 0.000"]
+    last = draw_figure(rows_of([8], 1.0)).pixels[8:]
+    np.testing.assert_array_equal(read(tmp_path / "pictures" / "test.png")[-len(last) :], last)
 
 
-def test_columns_are_left_out_with_their_gaps():
-    width, gap = 130, 2
-    row = torch.cat([torch.full((3, 2, width + gap), float(k)) for k in range(4)], dim=-1)[..., :-gap]
-    left = without_columns(row, {0, 2}, width=width)
-    assert left.shape == (3, 2, 2 * width + gap)
-    assert (left[..., width : width + gap] == GAP_GREY).all()
-    assert (left[..., :width] == 1).all()
-    assert (left[..., width + gap :] == 3).all()
-    assert torch.equal(without_columns(row, set(), width=width)[..., :width], row[..., :width])
+class Measured(Scaled):
+    """Depth of an unknown scale, evaluated after median alignment within 1.5 to 4 m."""
+
+    scale_known = False
+    evaluation = DepthEvaluation(alignment="median", min_depth_m=1.5, max_depth_m=4.0)
+
+    def evaluated_depth(self, batch):
+        return (7 * self(batch["image"])).square()
+
+
+def test_the_score_is_the_metric_and_depth_is_aligned(tmp_path):
+    callback = DepthPictures(count=2)
+    trainer(tmp_path, [callback]).test(Measured(), loader(), verbose=False)
+    depth = torch.linspace(1, 5, WIDTH).double()
+    counted = (depth >= 1.5) & (depth <= 4)
+    squares = depth.square()
+    aligned = squares * np.median(depth[counted]) / np.median(squares[counted])
+    error = ((aligned.clamp(1.5, 4) - depth).abs() / depth)[counted].mean()
+    assert callback.drawn_rows[0].score == f"AbsRel {error:.3f}, aligned by medians"
+    assert read_samples(tmp_path / "samples" / "depth_test.npz")[0][0].scores["abs_rel"] == pytest.approx(float(error))
+    assert callback.drawn_rows[0].pictures[2].title == "prediction, scaled to the median"
+    assert callback.drawn_rows[0].pictures[2].bar.unit == "m"
+
+
+def test_depth_without_a_scale_and_without_truth_is_relative(tmp_path):
+    callback = DepthPictures(count=1)
+    trainer(tmp_path, [callback]).test(Measured(), DataLoader(KnownFrom(Samples(), 99), batch_size=4), verbose=False)
+    (row,) = callback.drawn_rows
+    assert row.pictures[-1].title == "prediction"
+    assert row.pictures[-1].bar.unit == "relative"
+
+
+@pytest.mark.parametrize(
+    ("value", "title"), [(float("nan"), "no depth"), (float("inf"), "no depth"), (0.0, "no depth")]
+)
+def test_depth_that_is_not_finite_is_said(tmp_path, value, title):
+    class Broken(Scaled):
+        def forward(self, image):
+            return torch.full((len(image), 1, HEIGHT, WIDTH), value)
+
+    callback = DepthPictures(count=1)
+    trainer(tmp_path, [callback]).test(Broken(), loader(), verbose=False)
+    (row,) = callback.drawn_rows
+    assert row.pictures[2].title == f"prediction: {title}"
+    assert row.pictures[2].bar is None
+    assert (row.pictures[2].pixels == 51).all()
+    assert names(tmp_path) == ["test.png"]
+
+
+def test_the_colour_bar_of_the_written_picture_has_the_colours_of_depth(tmp_path):
+    trainer(tmp_path, [DepthPictures(count=1)]).test(Scaled(), loader(), verbose=False)
+    figure = draw_figure(rows_of([0], 1.0))
+    bar = crop(read(tmp_path / "pictures" / "test.png"), figure.bars[0][1])
+    near, far = np.quantile(np.linspace(1, 5, WIDTH), [0.02, 0.98])
+    metres = near * (far / near) ** ((np.arange(bar.shape[1]) + 0.5) / bar.shape[1])
+    colours = colorize(torch.from_numpy(metres).view(1, 1, 1, -1), near_m=near, far_m=far)
+    np.testing.assert_allclose(bar[3].astype(int), to_uint8(colours[0]).numpy()[0], atol=1)
 
 
 @pytest.mark.parametrize(
@@ -220,8 +294,8 @@ class RecordingLogger(WandbLogger):
     def log_metrics(self, metrics, step=None):
         pass
 
-    def log_image(self, key, images, step=None):
-        self.logged.append((key, images))
+    def log_image(self, key, images, step=None, caption=()):
+        self.logged.append((key, images, caption))
 
 
 @pytest.mark.parametrize("disabled", [False, True])
@@ -232,9 +306,10 @@ def test_wandb_gets_one_picture_a_sample_unless_it_is_disabled(tmp_path, disable
     if disabled:
         assert logger.logged == []
     else:
-        ((key, images),) = logger.logged
+        ((key, images, captions),) = logger.logged
         assert key == "test/pictures"
-        assert [image.shape for image in images] == [(HEIGHT, 4 * WIDTH + 3 * 2, 3)] * 2
+        assert captions == ["0  AbsRel 0.000", "4  AbsRel 0.000"]
+        assert len(images) == 2
         np.testing.assert_array_equal(images[0], expected([0], 1.0))
 
 

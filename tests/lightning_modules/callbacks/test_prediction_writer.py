@@ -5,6 +5,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from datamodules.prediction_images import ImageFiles
+from lightning_modules.callbacks.prediction_panel import PANEL_WIDTH
 from lightning_modules.callbacks.prediction_writer import (
     DepthPredictionWriter,
     depth_to_millimetres,
@@ -80,7 +81,9 @@ def test_a_depth_batch_gets_truth_in_its_panel_and_a_cloud_where_k_is_known(tmp_
     expected = [f"0.v2{suffix}" for suffix in [".ply", *both, "_side.png"]] + [f"1.v2{suffix}" for suffix in both]
     assert sorted(path.name for path in folder.iterdir()) == sorted(expected)
     assert (read_depth(folder / "0.v2_depth.png") == 2000).all()
-    assert cv2.imread(str(folder / "0.v2_panel.png")).shape == (32, 4 * 64 + 3 * 2, 3)
+    height, width = cv2.imread(str(folder / "0.v2_panel.png")).shape[:2]
+    assert 4 * 320 <= width <= PANEL_WIDTH, "four pictures, of 64 columns enlarged by 6"
+    assert height > 6 * 32
     assert (writer.n_written, writer.failures) == (2, [])
 
 
@@ -143,7 +146,33 @@ def test_a_sample_that_pads_a_share_is_left_to_the_rank_it_belongs_to(tmp_path):
     assert not (tmp_path / "scene" / "1.v2_depth.png").exists()
 
 
-@pytest.mark.parametrize("settings", [{"max_jump": 0.0}, {"max_points": 0}])
+def test_a_page_gets_the_points_of_the_cloud(tmp_path):
+    writer = DepthPredictionWriter(str(tmp_path))
+    pages = []
+    writer.cloud_page = lambda stem, record: pages.append((stem.name, record))
+    predict(writer, DataLoader([depth_batch()], batch_size=None))
+    ((name, record),) = pages  # the intrinsics of the other one are not known
+    assert name == "0.v2"
+    assert record.name == "scene/0.v2"
+    assert (record.prediction == 2).all()
+    assert record.image.shape == (32, 64, 3)
+    assert record.K.tolist() == depth_batch()["K"][0].tolist()
+    assert not list(tmp_path.rglob("*.ply"))
+
+
+@pytest.mark.parametrize(
+    ("metric", "known", "unit"), [(None, True, "m"), (None, False, "relative"), (False, True, "relative")]
+)
+def test_the_unit_of_the_bars_is_that_of_the_network(tmp_path, monkeypatch, metric, known, unit):
+    monkeypatch.setattr(ConstantDepth, "scale_known", known, raising=False)
+    writer = DepthPredictionWriter(str(tmp_path), metric=metric)
+    predict(writer, DataLoader([depth_batch()], batch_size=None))
+    assert writer._unit == unit
+
+
+@pytest.mark.parametrize(
+    "settings", [{"max_jump": 0.0}, {"max_points": 0}, {"smooth_frames": -1}, {"smooth_frames": float("nan")}]
+)
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         DepthPredictionWriter(**settings)

@@ -10,11 +10,11 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import DataLoader
 
-from lightning_modules.callbacks.clip_pictures import gap_width, title_strip
 from lightning_modules.callbacks.view_pictures import ViewPictures
 from lightning_modules.tasks.depth import DepthModule
 from lightning_modules.tasks.optimisation import Optimisation
 from renderers.cloud_sections import cloud_sections
+from renderers.figure import Picture, PictureRow, draw_figure
 from structures.sample_file import read_samples
 from tests.data.make_box_room import box_room
 from tests.helpers import quiet_trainer
@@ -70,7 +70,8 @@ class Recording(WandbLogger):
     def log_metrics(self, metrics, step=None):
         self.metrics.append((metrics, step))
 
-    def log_image(self, key, images, step=None):
+    def log_image(self, key, images, step=None, caption=()):
+        assert len(caption) == len(images)
         self.images.append(key)
 
 
@@ -84,12 +85,16 @@ def loader():
 
 
 def columns(path, n):
-    """The columns of the first row of a picture, below the titles."""
+    """The pictures of the first row: the image, and in a line of their own the sections; as they were drawn."""
     picture = cv2.imread(str(path))[..., ::-1].astype(float) / 255
-    row = picture[len(title_strip([""], width=WIDTH)[0]) :][:HEIGHT]
-    step = WIDTH + gap_width(WIDTH)
-    assert row.shape[1] == n * step - gap_width(WIDTH)
-    return [row[:, k * step :][:, :WIDTH] for k in range(n)]
+    blank = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    row = PictureRow("", tuple(Picture("", blank, starts_line=k == 1) for k in range(n)))
+    found = []
+    for top, left, height, width in draw_figure([row]).places[0]:
+        enlarged = picture[top : top + height, left : left + width]
+        assert height % HEIGHT == 0
+        found.append(enlarged[:: height // HEIGHT, :: width // WIDTH])
+    return found
 
 
 def sections(shift):
@@ -129,6 +134,17 @@ def test_depth_before_and_now_is_kept(tmp_path):
         shifted = truth + shift_after(steps)
         expected = shifted * np.median(truth) / np.median(shifted)
         np.testing.assert_allclose(depth[sample.truth > 0], expected, rtol=5e-3)
+
+
+def test_the_summary_has_the_sections_before_and_now_even_after_a_test(tmp_path):
+    callback = ViewPictures(count=3)
+    run = trainer(tmp_path, [callback])
+    run.fit(Shifted(), loader(), loader())
+    run.test(Shifted(), loader(), verbose=False)
+    rows = callback.summary_rows()
+    assert [[one.title for one in row.pictures] for row in rows] == [TITLES[1:]] * 2
+    assert rows[0].score.endswith("sections: truth green, prediction orange")
+    assert rows[0].pictures[0].starts_line
 
 
 def test_the_reference_is_renewed_up_to_its_step(tmp_path):

@@ -1,3 +1,4 @@
+import numpy as np
 import torch
 
 from lightning_modules.render_consistency.novel_views import BackRendering, NovelViews
@@ -58,3 +59,27 @@ def test_a_photo_without_truth_is_drawn_too():
     pictures = draw(known=False)
     assert all(picture.isfinite().all() for picture in pictures.values())
     assert torch.equal(pictures["depth"], draw()["depth"])
+
+
+def test_bars_are_in_metres_of_the_truth_or_relative():
+    ramp = np.quantile(np.tile(np.linspace(1, 3, W), H), [0.02, 0.98])
+    (bar,) = draw(truth_factor=7.0).bars["back depth"]
+    np.testing.assert_allclose([bar.low, bar.high], 7 * ramp, rtol=0.02)
+    assert bar.unit == "m"
+    pictures = draw(known=False)
+    (bar,) = pictures.bars["depth"]
+    np.testing.assert_allclose([bar.low, bar.high], ramp, rtol=0.02)
+    assert bar.unit == "relative"
+    assert pictures.bars["truth"] == [None]
+    assert set(pictures.titles) < set(pictures)
+
+
+def test_a_prediction_that_is_not_finite_is_drawn():
+    nothing = torch.full((1, 1, H, W), float("nan"))
+    batch = {"image": torch.zeros(1, 3, H, W), "depth": torch.full((1, 1, H, W), 2.0)}
+    batch["depth_mask"] = batch["depth"] > 0
+    visible = torch.ones_like(batch["depth_mask"])
+    views = NovelViews(batch["image"], nothing, visible, nothing, nothing)
+    pictures = consistency_pictures(batch, nothing, views, BackRendering(batch["image"], nothing, visible))
+    assert all(picture.isfinite().all() for picture in pictures.values())
+    assert pictures.bars["truth"][0].low == 2

@@ -118,8 +118,12 @@ def test_the_command_line_replaces_one(fit, tmp_path, capsys):
     names = callbacks_of_run(tmp_path)
     assert names.count("DepthPictures") == names.count("DepthPredictionWriter") == 1
     (picture,) = tmp_path.glob("runs/*/*/pictures/step_*.png")
-    assert cv2.imread(str(picture)).shape[0] == 64, "one row of images of 64x64, where the default draws up to four"
-    assert "pictures" in capsys.readouterr().out, "the folder is printed after it was written"
+    assert cv2.imread(str(picture)).shape[0] < 2 * 256, "one row of enlarged images, where the default draws up to four"
+    printed = capsys.readouterr().out
+    assert "pictures" in printed, "the folder is printed after it was written"
+    (summary,) = tmp_path.glob("runs/*/*/summary.png")
+    assert cv2.imread(str(summary)).shape[0] > cv2.imread(str(picture)).shape[0]
+    assert "summary.png" in printed
 
 
 def test_the_command_line_shows_the_choice_and_refuses_unknown_names(fit, tmp_path, capsys):

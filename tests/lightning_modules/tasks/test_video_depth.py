@@ -367,6 +367,10 @@ def test_pictures_are_rgb_maps_of_the_batch(paper, measured, vanishing):
         assert picture.shape == (2, 3, HEIGHT, WIDTH), name
         assert picture.is_floating_point(), name
         assert 0 <= float(picture.min()) <= float(picture.max()) <= 1, name
+    assert (pictures.titles["depth"], pictures.titles["winner"]) == ("prediction", "best source of each pixel")
+    assert {bar.unit for bar in pictures.bars["depth"]} == {"m"}, "exact poses give metres"
+    assert [bar is None for bar in pictures.bars["truth"]] == [not measured] * 2
+    assert {(bar.low, bar.high) for bar in pictures.bars["error"]} == {(0, 0.5)}
     if measured:  # prediction and truth are the same here
         torch.testing.assert_close(pictures["depth"], pictures["truth"], atol=1e-2, rtol=0)
     else:

@@ -4,11 +4,14 @@ import json
 import shutil
 import statistics
 
+import numpy as np
 import pytest
 
+from structures.sample_file import SampleRecord
 from tests.data.make_runs import of_four_papers
 from tools.ablation.table import paired_interval
 from tools.report.__main__ import main
+from tools.report.cloud_page import write_cloud_page
 
 pytestmark = pytest.mark.slow
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -145,3 +148,40 @@ def test_settings_and_seeds(page):
     assert interval == pytest.approx(paired_interval([1.0, 2.0, 4.0]))
     centre, low, high = paired_interval(differences)
     assert f"+{centre:.4f} [+{low:.4f}, +{high:.4f}]" in text
+
+
+def test_the_page_of_one_cloud_turns_and_shows_every_point(browser, tmp_path):
+    depth = np.tile(np.linspace(1, 4, 64, dtype=np.float32), (48, 1))
+    depth[0] = 0
+    image = np.full((48, 64, 3), (200, 40, 30), np.uint8)
+    K = np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]])
+    write_cloud_page(tmp_path / "a", SampleRecord("</script>photo", image, prediction=depth, K=K), unit="relative")
+    page = browser.new_page(viewport={"width": 900, "height": 600})
+    page.set_default_timeout(120_000)
+    complaints = []
+    page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: request.url.startswith("http") and complaints.append(request.url))
+    page.goto((tmp_path / "a_cloud.html").as_uri())
+    page.wait_for_selector("body[data-drawn]")
+    assert page.get_attribute("body", "data-drawn") == str(47 * 64)
+    assert page.inner_text("#name") == "</script>photo"
+    trace = page.evaluate(
+        "(() => { const d = document.getElementById('cloud-plot').data[0]; return [d.y, d.z, d.x]; })()"
+    )
+    assert min(trace[0]) == pytest.approx(1, rel=1e-3)
+    assert max(trace[0]) == pytest.approx(4, rel=1e-3)
+    assert max(trace[2]) == pytest.approx((63.5 - 32) / 60 * 4, rel=1e-3)
+    view = "document.getElementById('cloud-plot')._fullLayout.scene._scene.getCamera().eye"
+    before = page.evaluate(view)
+    box = page.locator("#cloud-plot").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 120, y + 30, steps=6)
+    page.mouse.up()
+    page.wait_for_function(f"Math.abs({view}.x - {before['x']}) > 0.01")
+    page.click("#camera")
+    page.wait_for_function(f"Math.abs({view}.x) < 0.01")
+    page.close()
+    assert complaints == []
