@@ -14,6 +14,7 @@ from torch import Tensor
 from geometry.alignment import median_scale
 from lightning_modules.callbacks.sample_records import SCALED_UNIT, depth_records
 from lightning_modules.runs.loggers import picture_loggers
+from lightning_modules.runs.wandb_pictures import log_pictures
 from renderers.display import GAP_GREY, depth_panels, stack_rows, to_uint8
 from structures.files import write_png
 from structures.sample_file import SampleRecord, write_samples
@@ -72,6 +73,7 @@ class SamplePictures(Callback):
         self._rows: list[Tensor] = []
         self._has_truth = False
         self._records: list[SampleRecord] = []
+        self._captions: list[str] = []  # of the rows in W&B: the names of their samples
         self._unit = "m"
 
     @abstractmethod
@@ -96,7 +98,7 @@ class SamplePictures(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a new picture."""
-        self._rows, self._has_truth, self._records = [], False, []
+        self._rows, self._has_truth, self._records, self._captions = [], False, [], []
 
     on_test_start = on_validation_start
 
@@ -149,11 +151,13 @@ class SamplePictures(Callback):
             for module, training in modes:
                 module.training = training
         self._rows.extend(rows.detach().cpu())
+        self._captions.extend(str(name) for name in sample.get("name", [""] * len(chosen)))
         mask = sample.get("depth_mask")
         self._has_truth = self._has_truth or not isinstance(mask, Tensor) or bool(mask.any())
 
     def _write(self, trainer: Trainer, name: str, stage: str) -> None:
         rows, self._rows = self._rows, []
+        captions, self._captions = self._captions, []
         records, self._records = self._records, []
         if not rows:
             return
@@ -167,7 +171,7 @@ class SamplePictures(Callback):
         logger.info("pictures: %s", path)
         for run_logger in picture_loggers(trainer.loggers):
             pictures = [to_uint8(self.headed(row)).numpy() for row in rows]
-            run_logger.log_image(key=f"{stage}/{self.log_name}", images=pictures, step=score_step(trainer))
+            log_pictures(run_logger, f"{stage}/{self.log_name}", pictures, captions, step=score_step(trainer))
 
 
 class DepthPictures(SamplePictures):

@@ -23,6 +23,8 @@ from lightning_modules.runs.wandb_history import history, offline_folders, set_a
 
 INIT_TIMEOUT_S = 20.0
 """Longest time to wait for the W&B server when a run begins; after it the run is logged offline."""
+PROJECT = "plumbline"
+"""W&B project of runs where ``WANDB_PROJECT`` names no other."""
 _STEP_AXIS = "trainer/global_step"
 """Lightning's name of the x-axis."""
 FINISH_TIMEOUT_S = 120.0
@@ -221,7 +223,7 @@ def run_loggers(config: Namespace, run_dir: Path, job_type: str, resumed_step: i
         offline=mode == "offline",
         why_offline=why_offline,
         trains=job_type == "fit",
-        project="plumbline",
+        project=os.environ.get("WANDB_PROJECT") or PROJECT,
         name=f"{config.experiment}/{run_dir.name}",
         id=wandb_id(config.experiment, run_dir),
         group=slug,
