@@ -220,8 +220,8 @@ class RecordingLogger(WandbLogger):
     def log_metrics(self, metrics, step=None):
         pass
 
-    def log_image(self, key, images, step=None):
-        self.logged.append((key, images))
+    def log_image(self, key, images, step=None, caption=None):
+        self.logged.append((key, images, caption))
 
 
 @pytest.mark.parametrize("disabled", [False, True])
@@ -232,8 +232,9 @@ def test_wandb_gets_one_picture_a_sample_unless_it_is_disabled(tmp_path, disable
     if disabled:
         assert logger.logged == []
     else:
-        ((key, images),) = logger.logged
+        ((key, images, captions),) = logger.logged
         assert key == "test/pictures"
+        assert captions == ["0", "4"], "the names of the samples"
         assert [image.shape for image in images] == [(HEIGHT, 4 * WIDTH + 3 * 2, 3)] * 2
         np.testing.assert_array_equal(images[0], expected([0], 1.0))
 

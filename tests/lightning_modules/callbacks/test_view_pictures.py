@@ -70,7 +70,7 @@ class Recording(WandbLogger):
     def log_metrics(self, metrics, step=None):
         self.metrics.append((metrics, step))
 
-    def log_image(self, key, images, step=None):
+    def log_image(self, key, images, step=None, caption=None):
         self.images.append(key)
 
 
