@@ -82,7 +82,7 @@ def as_data(view: Any) -> dict[str, Any]:
     model = view._to_model()  # the library has no public name for what it sends
     data: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=True)
     numbers: dict[str, str] = {}
-    return _numbered(data, numbers)  # type: ignore[no-any-return]
+    return _numbered(data, numbers)
 
 
 def _numbered(value: Any, numbers: dict[str, str], key: str = "") -> Any:

@@ -81,8 +81,9 @@ def read_sweep(path: Path) -> Sweep:
     """
     settings = read_settings(path)
     command = settings.get("command")
-    files = [word for word in command if str(word).endswith(".yaml")] if isinstance(command, list) else []
-    if settings.get("method") != "grid" or len(files) != 1 or _MODULE not in command:
+    words = command if isinstance(command, list) else []
+    files = [word for word in words if str(word).endswith(".yaml")]
+    if settings.get("method") != "grid" or len(files) != 1 or _MODULE not in words:
         raise ValueError(
             f"{path} is no sweep of an ablation: method has to be grid, and command to run {_MODULE} with one file"
         )
@@ -92,12 +93,13 @@ def read_sweep(path: Path) -> Sweep:
     if unknown:
         similar = did_you_mean(str(unknown[0]), _PARAMETERS) or f"; known are {' and '.join(_PARAMETERS)}."
         raise ValueError(f"{path}: parameters has the unknown name '{unknown[0]}'{similar}")
-    values = {}
+    values: dict[str, list[Any]] = {}
     for name in _PARAMETERS:
         found = given.get(name)
-        values[name] = found.get("values") if isinstance(found, dict) else None
-        if not isinstance(values[name], list) or not values[name]:
+        listed = found.get("values") if isinstance(found, dict) else None
+        if not isinstance(listed, list) or not listed:
             raise ValueError(f"{path}: parameters.{name}.values has to be a list with at least one value.")
+        values[name] = listed
     if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in values["seeds"]):
         raise ValueError(f"{path}: parameters.seeds.values is {values['seeds']}, but whole numbers are needed.")
     return Sweep(
