@@ -1,5 +1,6 @@
 """Pictures of a run in W&B, with captions that a run which is interrupted keeps."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +23,10 @@ def log_pictures(logger: WandbLogger, key: str, pictures: Sequence[Any], caption
     """
     if logger.save_dir is not None:
         path = Path(logger.save_dir) / _CAPTIONS
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write(json.dumps({"key": key, "step": step, "captions": list(captions)}) + "\n")
+        with contextlib.suppress(OSError):  # no caption is worth a training
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a") as file:
+                file.write(json.dumps({"key": key, "step": step, "captions": list(captions)}) + "\n")
     logger.log_image(key=key, images=list(pictures), step=step, caption=list(captions))
 
 

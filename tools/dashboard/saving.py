@@ -30,9 +30,13 @@ def save(folder: Path, project: Project, workspace: Any, reports: Mapping[str, A
     """
     path = folder / SAVED
     known = _read(path, project)
-    kept: dict[str, Any] = {"project": str(project), "reports": dict(known.get("reports", {}))}
+    kept: dict[str, Any] = {
+        "project": str(project),
+        "workspace": known.get("workspace", ["", ""]),
+        "reports": dict(known.get("reports", {})),
+    }
     # The library finds a view again by these two names; it has no public ones.
-    workspace._internal_name, workspace._internal_id = known.get("workspace", ["", ""])
+    workspace._internal_name, workspace._internal_id = kept["workspace"]
     urls = []
     try:
         workspace.save()

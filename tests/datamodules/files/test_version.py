@@ -1,5 +1,7 @@
 """Versions of files: a function of their content alone."""
 
+from datamodules.coco.datamodule import CocoDataModule
+from datamodules.depth_list import DepthListDataModule
 from datamodules.files.version import files_version, joined_version
 from datamodules.manifest.datamodule import ManifestDataModule
 from datamodules.mixed.datamodule import MixedDataModule
@@ -43,3 +45,14 @@ def test_data_modules_give_what_they_have(tmp_path):
         sources=[ManifestDomain(name="own", manifest="manifest.csv"), rooms], evaluation=rooms, root=str(tmp_path)
     )
     assert mixed.data_version == f"{data.data_version}+rooms-{rooms.settings.fingerprint()}"
+
+
+def test_annotations_and_lists_count_and_their_images_do_not(tmp_path):
+    names = ("train", "val")
+    for name in names:
+        (tmp_path / f"{name}.json").write_text(name)
+    coco = CocoDataModule(root=str(tmp_path), train_json="train.json", val_json="val.json")
+    assert coco.data_version == files_version("coco", [tmp_path / f"{name}.json" for name in names])
+    (tmp_path / "test.txt").write_text("a.jpg a.png\n")
+    listed = DepthListDataModule(str(tmp_path), layout="pairs")
+    assert listed.data_version == files_version("list", [tmp_path / "test.txt"])

@@ -35,3 +35,13 @@ def test_torn_lines_and_a_missing_file_are_no_captions(tmp_path):
     lines.append(json.dumps({"key": "val/x", "step": 1, "captions": ["b"]}))
     (tmp_path / "wandb" / "captions.jsonl").write_text("\n".join(lines))
     assert read_captions(tmp_path) == {("val/x", 1): ["b"]}
+
+
+def test_pictures_are_logged_where_captions_cannot_be_kept(tmp_path):
+    logger = FailSafeWandbLogger(tmp_path, offline=True, project="x")
+    logger.log_metrics({"train/loss": 0.5}, step=3)
+    (tmp_path / "wandb" / "captions.jsonl").mkdir()
+    log_pictures(logger, "val/pictures", [np.zeros((4, 4, 3), np.uint8)], ["kitchen"], step=3)
+    wandb.finish()
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert wandb_history(folder)[-1]["val/pictures.captions"] == ["kitchen"]

@@ -89,3 +89,12 @@ def test_a_refusal_is_one_sentence(server, tmp_path):
     with pytest.raises(ValueError, match=r"did not take the dashboard \(permission denied for team\): check") as error:
         save(tmp_path, PROJECT, *views())
     assert "\n" not in str(error.value)
+
+
+def test_a_refusal_forgets_no_view(server, tmp_path):
+    save(tmp_path, PROJECT, *views())
+    before = (tmp_path / SAVED).read_text()
+    server.fails = True
+    with pytest.raises(ValueError, match="did not take"):
+        save(tmp_path, PROJECT, *views())
+    assert (tmp_path / SAVED).read_text() == before
