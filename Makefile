@@ -15,6 +15,7 @@ ROOT ?=
 CONFIG := experiments/$(EXP).yaml
 EXPERIMENTS := $(filter-out _%,$(patsubst experiments/%.yaml,%,$(wildcard experiments/*.yaml)))
 ABLATIONS := $(filter-out _%,$(sort $(patsubst experiments/ablations/%.yaml,%,$(wildcard experiments/ablations/*.yaml))))
+SWEEPS := $(filter-out _%,$(sort $(patsubst experiments/sweeps/%.yaml,%,$(wildcard experiments/sweeps/*.yaml))))
 DATA_NAMES := $(filter-out _%,$(sort $(patsubst experiments/data/%.yaml,%,$(wildcard experiments/data/*.yaml))))
 
 # quote: a value as one word of the shell, with any blanks and quotes. is_one_of: whether a value is one name of a list.
@@ -48,6 +49,12 @@ submit: experiment-exists data-exists $(STAMP) ## train on a SLURM cluster: EXP=
 ablation: ablation-exists $(STAMP) ## the ablation table of a paper, all variants and seeds, resumable: EXP=gam_depth [ARGS="--jobs 2"]
 	@$(if $(findstring --table-only,$(ARGS)),:,$(BIN)/python -m tools.prepare_inputs --ablation experiments/ablations/$(EXP).yaml)
 	$(BIN)/python -m tools.ablation experiments/ablations/$(EXP).yaml $(ARGS)
+
+sweep: sweep-exists $(STAMP) ## the grid of an ablation by W&B agents, without W&B here, resumable: EXP=gam_depth [PROJECT=entity/project] [ARGS=--local]
+	$(BIN)/python -m tools.sweep experiments/sweeps/$(EXP).yaml $(if $(PROJECT),--project $(call quote,$(PROJECT))) $(ARGS)
+
+dashboard: needs-PROJECT $(STAMP) ## W&B workspace and a report of each paper, offline their definition: PROJECT=entity/project [OUT=runs/dashboard]
+	$(BIN)/python -m tools.dashboard --project $(call quote,$(PROJECT)) --out $(call quote,$(or $(OUT),runs/dashboard)) $(ARGS)
 
 pseudo-labels: data-exists needs-DATA needs-TEACHER needs-OUT $(STAMP) ## proxy labels of a data set by a teacher: DATA= TEACHER= OUT=file.h5 [KIND=depth] [ROOT=]
 	$(BIN)/python -m tools.pseudo_labels $(DATA_ARGS) --teacher $(call quote,$(TEACHER)) --kind $(call quote,$(or $(KIND),semantic)) --out $(call quote,$(OUT)) $(ARGS)
@@ -130,6 +137,9 @@ experiment-exists:
 ablation-exists:
 	@$(if $(call is_one_of,$(EXP),$(ABLATIONS)),:,echo 'There is no ablation '$(call quote,'$(EXP)')"$$(tools/did_you_mean.sh $(call quote,$(EXP)) $(ABLATIONS))"' Known ablations: $(ABLATIONS).' >&2; exit 2)
 
+sweep-exists:
+	@$(if $(call is_one_of,$(EXP),$(SWEEPS)),:,echo 'There is no sweep '$(call quote,'$(EXP)')"$$(tools/did_you_mean.sh $(call quote,$(EXP)) $(SWEEPS))"' Known sweeps: $(SWEEPS).' >&2; exit 2)
+
 data-exists:
 	@$(if $(DATA),$(if $(call is_one_of,$(DATA),$(DATA_NAMES)),:,echo 'There is no data '$(call quote,'$(DATA)')"$$(tools/did_you_mean.sh $(call quote,$(DATA)) $(DATA_NAMES))"' Known data: $(DATA_NAMES).' >&2; exit 2),:)
 
@@ -139,4 +149,4 @@ instances-exist:
 needs-%:
 	@$(if $($*),:,echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 2)
 
-.PHONY: help setup doctor train submit ablation pseudo-labels pseudo-depth coco-check coco-split rooms-coco manifest calibrate vanishing evaluate report predict export compare data shards test test-all drills lint bench docs clean experiment-exists ablation-exists data-exists instances-exist
+.PHONY: help setup doctor train submit ablation sweep dashboard pseudo-labels pseudo-depth coco-check coco-split rooms-coco manifest calibrate vanishing evaluate report predict export compare data shards test test-all drills lint bench docs clean experiment-exists ablation-exists sweep-exists data-exists instances-exist

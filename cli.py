@@ -15,17 +15,20 @@ if __name__ == "__main__" or Path(sys.argv[0]).name == "lightning":
     WATCH.start()  # before the imports below, which take seconds
 
 import torch
+from jsonargparse import ActionYesNo
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.base import ProjectDataModule
+from lightning_modules.callbacks.checkpoint_artifacts import CheckpointArtifacts
 from lightning_modules.callbacks.exact_resume import ExactResume
 from lightning_modules.callbacks.final_weights import FinalWeights
 from lightning_modules.callbacks.instance_writer import InstancePredictionWriter
 from lightning_modules.callbacks.prediction_writer import DepthPredictionWriter
 from lightning_modules.callbacks.progress import StepProgressBar
+from lightning_modules.callbacks.run_summary import RunSummary
 from lightning_modules.callbacks.stop_signals import StopSignals
 from lightning_modules.command_line.monitors import check_monitors
 from lightning_modules.command_line.parsers import CommandParser
@@ -77,6 +80,13 @@ class PlumblineCLI(LightningCLI):
             type=bool | list[str],
             default=True,
             help="Callbacks that draw and write for the model's task: true, false, or the names of their classes",
+        )
+        parser.add_argument(
+            "--artifacts",
+            action=ActionYesNo(yes_prefix="", no_prefix="no_"),
+            nargs="?",
+            default=False,
+            help="Log the best and the last checkpoint as artifacts of the W&B run",
         )
         parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best checkpoint after training")
 
@@ -155,7 +165,9 @@ class PlumblineCLI(LightningCLI):
                 callbacks.append(StepProgressBar())
             else:
                 kwargs["enable_progress_bar"] = False  # the training log prints lines
-        kwargs["callbacks"] = [*callbacks, FinalWeights(), ExactResume(), StopSignals(), self.folder]
+        if config.artifacts and self.subcommand == "fit":
+            callbacks.append(CheckpointArtifacts())
+        kwargs["callbacks"] = [*callbacks, RunSummary(), FinalWeights(), ExactResume(), StopSignals(), self.folder]
         plugins = with_atomic_checkpoints(self._get(self.config_init, "trainer").plugins)
         if config.trainer.sync_batchnorm:  # Lightning's own fails on a CPU and drops activations of timm's layers
             kwargs["sync_batchnorm"] = False

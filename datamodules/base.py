@@ -123,6 +123,11 @@ class LoaderDataModule(ProjectDataModule, abc.ABC):
         """Key that distinguishes these data from other data with the same frame names; None if there is none."""
         return None
 
+    @property
+    def data_version(self) -> str | None:
+        """Version of the data for the record of a run, valid after ``prepare_data``; None if it is not known."""
+        return self.content_key
+
     @abc.abstractmethod
     def make_source(self, split: Split) -> FrameSource:
         """Return the frames of a split. Called once per split and process, after ``prepare_data``."""

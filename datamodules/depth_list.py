@@ -28,6 +28,7 @@ from datamodules.files.media_paths import find_path
 from datamodules.files.metric_depth import to_metres
 from datamodules.files.orientation import Companions
 from datamodules.files.reading import read_stored, read_values, turn
+from datamodules.files.version import files_version
 from datamodules.samples.aspect import MAX_HEADERS, header_size, warn_stretched
 from datamodules.samples.frame import Frame, FrameSource, check_frame, default_intrinsics
 from geometry.camera_check import check_camera_numbers
@@ -227,6 +228,11 @@ class DepthListDataModule(DepthDataModule):
         self.frame_list = self.root / frame_list
         self.file_units_per_metre = file_units_per_metre
         self.intrinsics = intrinsics
+
+    @property
+    def data_version(self) -> str | None:
+        """Hash of the list; a file that it names may be replaced without a change of it."""
+        return files_version("list", [self.frame_list])
 
     @property
     def val_is_test(self) -> bool:

@@ -25,12 +25,17 @@ def quiet_trainer(**settings: Any) -> Trainer:
     return Trainer(**(defaults | settings))
 
 
-def wandb_history(folder: Path) -> list[dict[str, Any]]:
-    """Rows of the history in the folder of an offline W&B run, in the order of their records."""
+def wandb_records(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """Records of a kind, such as ``history`` or ``artifact``, in the folder of an offline W&B run, in their order."""
     command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return [record["history"]["item"] for record in records if record.get("type") == "history"]
+    return [record[kind] for record in records if record.get("type") == kind]
+
+
+def wandb_history(folder: Path) -> list[dict[str, Any]]:
+    """Rows of the history in the folder of an offline W&B run, in the order of their records."""
+    return [record["item"] for record in wandb_records(folder, "history")]
 
 
 class Affine(nn.Module):

@@ -34,6 +34,8 @@ MAKE = re.compile(r"(?<![\w-])make ([a-z][a-z-]*)((?:\s+[A-Z]+=(?:\"[^\"]*\"|\S+
 MODULE = re.compile(r"python -m ([\w.]+)")
 FILE = re.compile(rf"(?<![\w/.$<-])(?:{'|'.join(PACKAGES)})/[\w/.-]+\.(?:py|yaml|md|sh|sbatch|json|png|npz)\b")
 CLASS = re.compile(rf"(?<![\w/.])(?:{'|'.join(PACKAGES)})(?:\.[a-z_]\w*)+\.[A-Z]\w*")
+FOLDERS = {"ablation": "experiments/ablations", "sweep": "experiments/sweeps"}
+"""Where other targets than those of experiments look for ``EXP``."""
 NAMES = {"EXP": "experiments", "DATA": "experiments/data"}
 
 
@@ -82,7 +84,7 @@ def unknown_commands(code: str) -> Iterator[str]:
         for variable, value in re.findall(r"([A-Z]+)=([a-z]\w*)(?![\w/.])", variables):
             if variable not in NAMES or value == "name":  # `EXP=name` stands for any
                 continue
-            folder = "experiments/ablations" if (target, variable) == ("ablation", "EXP") else NAMES[variable]
+            folder = FOLDERS.get(target, NAMES[variable]) if variable == "EXP" else NAMES[variable]
             suffix = "_instances" if target == "pseudo-depth" else ""
             if not (ROOT / folder / f"{value}{suffix}.yaml").is_file():
                 yield f"make {target} {variable}={value}"

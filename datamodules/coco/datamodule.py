@@ -10,6 +10,7 @@ from datamodules.coco.findings import CocoFileError
 from datamodules.coco.image import CocoImage
 from datamodules.coco.images import Exif, ImageReport, check_problems, inspect_images, resolve_exif
 from datamodules.coco.source import CocoFrames, CocoSource
+from datamodules.files.version import files_version
 from datamodules.instances import InstanceDataModule, PseudoDepth
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,11 @@ class CocoDataModule(InstanceDataModule):
         if self._train_is_upright is None:
             return None
         return f"photos with an EXIF orientation read as {'upright' if self._train_is_upright else 'stored'}"
+
+    @property
+    def data_version(self) -> str | None:
+        """Hash of the annotation files; the images themselves do not count."""
+        return files_version("coco", [self.root / name for name in self.jsons.values()])
 
     @property
     def categories(self) -> dict[int, str]:

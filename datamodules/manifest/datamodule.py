@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import DepthDataModule, Split
+from datamodules.files.version import files_version
 from datamodules.manifest.cameras import check_headers
 from datamodules.manifest.rows import Intrinsics, ManifestRow, checked_intrinsics, read_manifest
 from datamodules.manifest.source import ManifestSource
@@ -96,6 +97,11 @@ class ManifestDataModule(DepthDataModule):
     def assumed_field_of_view_degrees(self) -> float:
         """Horizontal field of view of rows without intrinsics."""
         return self.default_field_of_view_degrees
+
+    @property
+    def data_version(self) -> str | None:
+        """Hash of the manifest; a file that it names may be replaced without a change of it."""
+        return files_version("manifest", [self.path])
 
     @property
     def val_is_test(self) -> bool:

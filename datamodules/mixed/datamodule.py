@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from datamodules.base import DepthDataModule, Split
+from datamodules.files.version import joined_version
 from datamodules.loading.samplers import epoch_order, sample_generator
 from datamodules.mixed.joined import JoinedSource, MixedFrames, with_default_camera
 from datamodules.mixed.schedule import Mixture, share_counts
@@ -148,6 +149,11 @@ class MixedDataModule(DepthDataModule):
     def val_is_test(self) -> bool:
         """Whether validation runs on the test frames, because the source has no validation frames."""
         return self.evaluation.val_is_test(self.root)
+
+    @property
+    def data_version(self) -> str | None:
+        """Versions of all sources, the evaluation's last."""
+        return joined_version(source.version(self.root) for source in [*self.sources, self.evaluation])
 
     def prepare_data(self) -> None:
         """Create or validate the data of every source."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import Split
+from datamodules.files.version import files_version
 from datamodules.manifest.cameras import check_headers
 from datamodules.manifest.rows import Intrinsics, ManifestRow, checked_intrinsics, read_manifest
 from datamodules.manifest.source import ManifestSource
@@ -64,6 +65,10 @@ class MixedSource(abc.ABC):
     @abc.abstractmethod
     def evaluation(self, split: Split, root: Path) -> FrameSource:
         """Return the frames of ``val`` or ``test``, in metres."""
+
+    def version(self, _root: Path) -> str | None:
+        """Return the version of the data, valid after ``prepare``; None if it is not known."""
+        return None
 
     def val_is_test(self, _root: Path) -> bool:
         """Return whether validation runs on the test frames, because there are no validation frames."""
@@ -128,6 +133,10 @@ class RoomsDomain(MixedSource):
             ValueError: If the file is truncated or no rooms file.
         """
         return self._frames(split, root, self.fields)
+
+    def version(self, _root: Path) -> str | None:
+        """Return the key of the settings."""
+        return f"rooms-{self.settings.fingerprint()}"
 
     def _frames(self, split: Split, root: Path, fields: Sequence[Field]) -> FrameSource:
         store = open_store(store_path(self.settings, root), self.settings)
@@ -208,6 +217,10 @@ class ManifestDomain(MixedSource):
         return ManifestSource(
             rows, K_convention=self.K_convention, default_field_of_view_degrees=USUAL_FIELD_OF_VIEW_DEGREES
         )
+
+    def version(self, root: Path) -> str | None:
+        """Return the hash of the manifest."""
+        return files_version("manifest", [root / self.manifest])
 
     def val_is_test(self, root: Path) -> bool:
         """Return whether the manifest has no row of split ``val``."""

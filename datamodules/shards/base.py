@@ -91,6 +91,12 @@ class ShardDataModule(LoaderDataModule):
         """Key of the content of the data that were written."""
         return self.description.content_key
 
+    @property
+    def data_version(self) -> str:
+        """Identity of the shards, drawn when they were written, after the key of what was written."""
+        key = self.content_key
+        return f"shards-{self.description.identity}" + ("" if key is None else f"+{key}")
+
     def prepare_data(self) -> None:
         """Check that there are shards of the right kind before training starts."""
         _ = self.description

@@ -15,6 +15,7 @@ from geometry.alignment import median_scale
 from lightning_modules.callbacks.picture_scores import abs_rel_text, image_abs_rel
 from lightning_modules.callbacks.sample_records import SCALED_UNIT, depth_records
 from lightning_modules.runs.loggers import picture_loggers
+from lightning_modules.runs.wandb_pictures import log_pictures
 from renderers.depth_figure import RELATIVE, depth_rows
 from renderers.figure import PictureRow, draw_figure
 from structures.files import write_png
@@ -177,7 +178,7 @@ class SamplePictures(Callback):
         for run_logger in picture_loggers(trainer.loggers):
             pictures, captions = [draw_figure([row]).pixels for row in rows], [row.caption for row in rows]
             key, step = f"{stage}/{self.log_name}", score_step(trainer)
-            run_logger.log_image(key=key, images=pictures, step=step, caption=captions)
+            log_pictures(run_logger, key, pictures, captions, step=step)
 
 
 class DepthPictures(SamplePictures):

@@ -1,4 +1,4 @@
-"""The metrics of an experiment, determined from its settings before anything is trained."""
+"""The module and the metrics of an experiment, determined from its settings before anything is trained."""
 
 import contextlib
 from argparse import ArgumentError
@@ -16,14 +16,14 @@ from lightning_modules.runs.loading import without_pretrained
 from lightning_modules.tasks.base import PaperModule
 
 
-def experiment_metrics(words: Sequence[str]) -> frozenset[str] | None:
-    """Names, without their stage, of the metrics of a training with these arguments.
+def experiment_module(words: Sequence[str]) -> PaperModule | None:
+    """The module of a training with these arguments, with random weights; the random state stays as it is.
 
     Args:
         words: Arguments of ``fit``, ``--config`` among them.
 
     Returns:
-        The names, or None if the module cannot be built from the settings; its training then reports the reason.
+        The module, or None if it cannot be built from the settings; its training then reports the reason.
     """
     model: Any = settings_tree(words).get("model")
     with contextlib.suppress(KeyError, TypeError):
@@ -35,9 +35,24 @@ def experiment_metrics(words: Sequence[str]) -> frozenset[str] | None:
     parser.add_subclass_arguments(PaperModule, "model", required=True)
     try:
         with torch.random.fork_rng(devices=[]):
-            return metric_names(parser.instantiate(without_pretrained(parser.parse_object({"model": model}))).model)
+            module: PaperModule = parser.instantiate(without_pretrained(parser.parse_object({"model": model}))).model
+            return module
     except (ArgumentError, ImportError, TypeError, ValueError, OSError):
         return None
+
+
+def experiment_metrics(words: Sequence[str]) -> frozenset[str] | None:
+    """Names, without their stage, of the metrics of a training with these arguments.
+
+    Args:
+        words: Arguments of ``fit``, ``--config`` among them.
+
+    Returns:
+        The names, or None if they cannot be determined.
+    """
+    with torch.random.fork_rng(devices=[]):
+        module = experiment_module(words)
+        return None if module is None else metric_names(module)
 
 
 def check_metrics(metrics: Sequence[str], runs: Iterable[Sequence[str]], where: Path) -> None:

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from torchmetrics import Metric
 
 from lightning_modules.command_line.wording import did_you_mean
-from lightning_modules.tasks.base import PaperModule
+from lightning_modules.tasks.base import LEARNING_RATE, PaperModule
 from lightning_modules.tasks.optimisation import Optimisation
 from metrics.instances import InstanceMetrics
 from metrics.truth_tally import TruthTally
@@ -105,6 +105,7 @@ def check_monitors(module: LightningModule, callbacks: Iterable[Any]) -> None:
     for who, name in watched:
         if (
             name in _LIGHTNING_NAMES
+            or name == LEARNING_RATE
             or name.startswith("lr-")
             or any(re.fullmatch(pattern, name) for pattern in patterns)
         ):

@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from lightning_modules.runs.wandb_history import history, offline_folders, set_a
 
 INIT_TIMEOUT_S = 20.0
 """Longest time to wait for the W&B server when a run begins; after it the run is logged offline."""
+PROJECT = "plumbline"
+"""W&B project of runs where ``WANDB_PROJECT`` names no other."""
 _STEP_AXIS = "trainer/global_step"
 """Lightning's name of the x-axis."""
 FINISH_TIMEOUT_S = 120.0
@@ -166,9 +169,14 @@ def picture_loggers(loggers: Sequence[Logger]) -> list[WandbLogger]:
         loggers: Those of a trainer.
     """
     found: list[WandbLogger] = []
+
+    def look(logger: WandbLogger, run: Any) -> None:
+        if not getattr(run, "disabled", False):
+            found.append(logger)
+
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            attempt(logger, lambda run, own=logger: None if getattr(run, "disabled", False) else found.append(own))
+            attempt(logger, partial(look, logger))
     return found
 
 
@@ -221,7 +229,7 @@ def run_loggers(config: Namespace, run_dir: Path, job_type: str, resumed_step: i
         offline=mode == "offline",
         why_offline=why_offline,
         trains=job_type == "fit",
-        project="plumbline",
+        project=os.environ.get("WANDB_PROJECT") or PROJECT,
         name=f"{config.experiment}/{run_dir.name}",
         id=wandb_id(config.experiment, run_dir),
         group=slug,

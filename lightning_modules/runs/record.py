@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.runs.class_names import class_table
+from lightning_modules.runs.dashboard_fields import dashboard_fields
 from lightning_modules.runs.folder import git_commit, wandb_id
 from lightning_modules.runs.loading import RECIPE_KEY
 from lightning_modules.runs.loggers import attempt
@@ -62,6 +63,7 @@ class RunRecord(SaveConfigCallback):
             "experiment": self.plain_config.get("experiment"),
             "command": " ".join(sys.argv),
             "commit": git_commit(),
+            "data_version": getattr(getattr(trainer, "datamodule", None), "data_version", None),
             "seed": self.plain_config.get("seed_everything"),
             "parameters": sum(p.numel() for p in pl_module.parameters()),
             "callbacks": [type(callback).__name__ for callback in trainer.callbacks],  # type: ignore[attr-defined]
@@ -75,7 +77,7 @@ class RunRecord(SaveConfigCallback):
         # The whole configuration, so that runs can be filtered and compared by any setting.
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                settings = {**self.plain_config, "commit": self.record["commit"]}
+                settings = {**self.plain_config, **dashboard_fields(self.record)}
                 attempt(logger, lambda run, given=settings: run.config.update(given, allow_val_change=True))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

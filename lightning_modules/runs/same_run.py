@@ -9,7 +9,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 _WITHOUT_EFFECT = (
-    *("ckpt_path", "runs_dir", "tags", "test_after_fit", "verbose", "weights_only"),
+    *("ckpt_path", "runs_dir", "tags", "test_after_fit", "artifacts", "verbose", "weights_only"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
     *("data.init_args.num_workers", "data.init_args.processes"),
 )

@@ -9,6 +9,7 @@ from typing import Any
 import wandb
 
 from lightning_modules.runs.metrics_file import STEP, read_rows
+from lightning_modules.runs.wandb_pictures import read_captions
 
 REPLACED = "replaced-"
 """Prefix of folders of offline runs whose content is also in a later one; ``wandb sync`` leaves them out."""
@@ -41,11 +42,11 @@ def history(run_dir: Path, first: int) -> Iterator[tuple[int, dict[str, Any]]]:
     for row in read_rows(run_dir / "metrics.csv"):
         if row[STEP] >= first:
             rows[row[STEP]] = {name: _number(value) for name, value in row.items() if name != STEP}
-    pictures = _pictures(run_dir)
+    pictures, captions = _pictures(run_dir), read_captions(run_dir)
     for step, row in sorted(rows.items()):
         yield step, row
         if step in pictures:
-            yield step, {key: [wandb.Image(str(path)) for path in paths] for key, paths in pictures[step].items()}
+            yield step, {key: _captioned(paths, captions.get((key, step))) for key, paths in pictures[step].items()}
 
 
 def set_aside(folders: list[Path]) -> None:
@@ -66,6 +67,12 @@ def _pictures(run_dir: Path) -> dict[int, dict[str, list[Path]]]:
             if match is not None:
                 found.setdefault(int(match["step"]), {}).setdefault(match["key"], []).append(path)
     return found
+
+
+def _captioned(paths: list[Path], captions: list[str] | None) -> list[wandb.Image]:
+    """Pictures with their captions; without them if their number differs."""
+    known = captions if captions is not None and len(captions) == len(paths) else [None] * len(paths)
+    return [wandb.Image(str(path), caption=caption) for path, caption in zip(paths, known, strict=True)]
 
 
 def _number(text: str) -> float | int | str:

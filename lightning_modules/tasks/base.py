@@ -28,6 +28,9 @@ from lightning_modules.tasks.task_callbacks import chosen_callbacks, without_rep
 
 logger = logging.getLogger(__name__)
 
+LEARNING_RATE = "train/lr"
+"""Name of the learning rate in the logs of a run with a schedule."""
+
 
 class NonFiniteLossError(RuntimeError):
     """A loss term, or its gradient, is NaN or infinite; ``term`` names it and ``batch_path`` holds the batch."""
@@ -177,5 +180,7 @@ class PaperModule(CheckedModule, ABC):  # abstract, so that its defaults never s
         scheduler = settings.lr_scheduler(optimizer)
         if isinstance(scheduler, WarmupCosine) and scheduler.total_steps is None:
             scheduler.set_total_steps(int(self.trainer.estimated_stepping_batches))
-        wiring = {"scheduler": scheduler, "interval": settings.interval, "monitor": settings.monitor}
+        # The name of the learning rate in all logs; Lightning's would depend on the optimizer's class.
+        named = {"scheduler": scheduler, "name": LEARNING_RATE}
+        wiring = {**named, "interval": settings.interval, "monitor": settings.monitor}
         return {"optimizer": optimizer, "lr_scheduler": wiring}

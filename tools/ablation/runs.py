@@ -18,6 +18,8 @@ from tools.ablation.file import EXPERIMENTS, Ablation, Start
 
 _POLL_S = 0.5
 _LONGEST_REASON = 300
+_OF_A_SWEEP = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
+"""Variables by which an agent of W&B chooses the W&B run of the command that it starts."""
 _START_FROM = "lightning_modules.callbacks.start_from.StartFrom"
 
 
@@ -32,6 +34,8 @@ class Run:
     """Arguments of the command line, without a checkpoint to continue from."""
     settings: tuple[str, ...]
     """The arguments from the ablation file."""
+    is_start: bool = False
+    """Whether this training only initialises others."""
 
     @property
     def title(self) -> str:
@@ -54,7 +58,7 @@ def _start_run(start: Start, seed: int, runs_dir: Path) -> Run:
     config = os.path.relpath(EXPERIMENTS / f"{start.experiment}.yaml")
     place = ("--experiment", start.experiment, "--runs_dir", str(runs_dir), "--seed_everything", str(seed))
     folder = runs_dir / start.experiment / f"start_{start.name}_s{seed}"
-    return Run(f"start {start.name}", seed, folder, ("fit", "--config", config, *start.args, *place), start.args)
+    return Run(f"start {start.name}", seed, folder, ("fit", "--config", config, *start.args, *place), start.args, True)
 
 
 def runs_of(ablation: Ablation, runs_dir: Path) -> list[Run]:
@@ -116,6 +120,8 @@ class _Attempt:
         self.continues = checkpoint is not None
         resume = () if checkpoint is None else ("--ckpt_path", str(checkpoint))
         environment = os.environ | {RUN_ID_VARIABLE: run.folder.name}
+        if run.is_start:  # an agent's run of the sweep is that of the variant, which follows
+            environment = {name: value for name, value in environment.items() if name not in _OF_A_SWEEP}
         if threads is not None:
             environment["OMP_NUM_THREADS"] = str(threads)
         self._log = run.folder / "console.log"

@@ -11,7 +11,7 @@ _HIGH = re.compile(
 )
 _LOW_ACCURACY = re.compile(r"(cloud|edge)_accuracy")
 _ZERO = re.compile(r"(residual_shift|plane_bend_deg)(_|$)(?!abs)")
-_NONE = re.compile(r"lr[-_]|epoch$|step$|teacher_|n_")
+_NONE = re.compile(r"lr([-_]|$)|epoch$|step$|teacher_|n_")
 
 
 def direction(metric: str) -> Direction:
@@ -20,7 +20,7 @@ def direction(metric: str) -> Direction:
     Args:
         metric: Name, with or without its stage.
 
-    >>> [direction(name) for name in ("test/abs_rel", "delta1", "plane_bend_deg", "edge_accuracy", "lr-Adam")]
+    >>> [direction(name) for name in ("test/abs_rel", "delta1", "plane_bend_deg", "edge_accuracy", "train/lr")]
     ['low', 'high', 'zero', 'low', 'none']
     """
     name = metric.rpartition("/")[2]

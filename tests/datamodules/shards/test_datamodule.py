@@ -66,6 +66,8 @@ def test_properties_are_those_of_the_original(kind: str, data_root: Folder, shar
     for name in ("val_is_test", "content_key", "assumed_field_of_view_degrees", "category_ids", "flag_names"):
         if hasattr(wanted, name):
             assert getattr(found, name) == getattr(wanted, name), name
+    key = "" if wanted.content_key is None else f"+{wanted.content_key}"
+    assert found.data_version == f"shards-{found.description.identity}{key}"  # type: ignore[attr-defined]
     if kind == "instances":
         assert found.class_names == wanted.class_names == ["person", "dog", "toothbrush"]  # type: ignore[attr-defined]
 

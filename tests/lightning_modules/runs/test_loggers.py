@@ -52,6 +52,13 @@ def test_offline_run_is_grouped_tagged_and_says_how_to_sync(config, tmp_path, ca
     assert said == [f"W&B is offline. To upload this run later: wandb sync {tmp_path}/lite_unet/r1/wandb/offline-run-*"]
 
 
+def test_the_project_is_that_of_the_environment_where_it_names_one(config, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    assert run_loggers(config, tmp_path, job_type="fit")[1]._wandb_init["project"] == module.PROJECT
+    monkeypatch.setenv("WANDB_PROJECT", "depth")
+    assert run_loggers(config, tmp_path, job_type="fit")[1]._wandb_init["project"] == "depth"
+
+
 def test_a_manifest_is_tagged_by_its_kind(config, tmp_path):
     config.data = Namespace(class_path="datamodules.manifest.datamodule.ManifestDataModule")
     assert "manifest" in run_loggers(config, tmp_path, job_type="fit")[1]._wandb_init["tags"]
