@@ -75,10 +75,10 @@ class RunRecord(SaveConfigCallback):
         }
         self._write(run_dir)
         # The whole configuration, so that runs can be filtered and compared by any setting.
+        settings = {**self.plain_config, **dashboard_fields(self.record)}
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                settings = {**self.plain_config, **dashboard_fields(self.record)}
-                attempt(logger, lambda run, given=settings: run.config.update(given, allow_val_change=True))
+                attempt(logger, lambda run: run.config.update(settings, allow_val_change=True))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the training, which does not count the preparation of data."""
