@@ -70,7 +70,7 @@ def test_every_paper_has_the_losses_of_one_process_on_two(few_images, rooms_root
         tolerances |= {masked: 1e-3, f"{masked},{tmp_path / 'mean.yaml'}": 1e-5}
         runs = list(tolerances)
     batch = "2" if few_images else "4"  # the tiny data set has three stills
-    assert main([*runs, "--steps", "6", "--batch", batch, "--sgd", "0.01", "--out", str(out)]) == 0
+    assert main([*runs, "--steps", "6", "--batch", batch, "--sgd", "0.001", "--out", str(out)]) == 0
     found = json.loads(out.read_text())
     for run in runs:
         one, two = found["one"][run]["losses"], found["two"][run]["losses"]
