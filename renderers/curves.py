@@ -1,6 +1,7 @@
 """Plots of curves as pictures."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,25 @@ from torch import Tensor
 _COLOURS = ((31, 119, 180), (214, 95, 14), (44, 140, 60), (148, 60, 160), (120, 120, 120))
 _INK, _GRID, _BAND = (40, 40, 40), (225, 225, 225), (214, 229, 245)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 78, 16, 34, 46
+
+
+def round_values(low: float, high: float, most: int) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten in an interval, for the marks of an axis.
+
+    Args:
+        low: start of the interval, finite.
+        high: its end, greater.
+        most: largest number of values, at least 2.
+
+    Returns:
+        The values of the smallest such step that gives at most ``most``.
+    """
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    for step in (power, 2 * power, 5 * power, 10 * power, 20 * power):
+        first, last = math.ceil(low / step), math.floor(high / step)
+        if last - first < most:
+            break
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
 def plot_curves(
@@ -56,6 +76,7 @@ def plot_curves(
     margin = 0.06 * (high - low)
     low, high = low - margin, high + margin
     first, last = float(x[0]), float(x[-1])
+    last += first == last  # one abscissa, several values
 
     def place(at: float, value: float) -> tuple[float, float]:
         return (
@@ -66,13 +87,13 @@ def plot_curves(
     if band is not None:
         ends = [min(max(end, first), last) for end in band]
         draw.rectangle([place(ends[0], high), place(ends[1], low)], fill=_BAND)
-    for value in np.linspace(low + margin, high - margin, 5):
+    for value in round_values(low, high, 5):
         _, row = place(first, value)
         draw.line([(_LEFT, row), (width - _RIGHT, row)], fill=_GRID)
-        draw.text((_LEFT - 6, row), f"{value:.3g}", fill=_INK, font=font, anchor="rm")
-    for at in np.linspace(first, last, 7):
+        draw.text((_LEFT - 6, row), f"{value:g}", fill=_INK, font=font, anchor="rm")
+    for at in round_values(first, last, 7):
         column, _ = place(at, low)
-        draw.text((column, height - _BOTTOM + 6), f"{at:.3g}", fill=_INK, font=font, anchor="mt")
+        draw.text((column, height - _BOTTOM + 6), f"{at:g}", fill=_INK, font=font, anchor="mt")
     if low < 0 < high:
         draw.line([place(first, 0.0), place(last, 0.0)], fill=_INK)
     draw.rectangle([_LEFT, _TOP, width - _RIGHT, height - _BOTTOM], outline=_INK)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from renderers.curves import _COLOURS, plot_curves
+from renderers.curves import _COLOURS, plot_curves, round_values
 
 
 def test_a_curve_is_drawn_where_its_values_are():
@@ -43,3 +43,21 @@ def test_marks_bands_and_gaps_are_drawn_and_what_does_not_fit_is_refused():
     plot_curves([0, 1], {"flat": [3.0, 3.0]}, title="t", x_label="x")
     with pytest.raises(ValueError, match=r"do not fit to 3 abscissae"):
         plot_curves([0, 1, 2], {"short": [1.0]}, title="t", x_label="x")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "most", "expected"),
+    [
+        (9, 609, 7, [100, 200, 300, 400, 500, 600]),
+        (0.0252, 0.301, 5, [0.1, 0.2, 0.3]),
+        (0, 12000, 7, [0, 2000, 4000, 6000, 8000, 10000, 12000]),
+        (-0.5, 0.5, 5, [-0.4, -0.2, 0, 0.2, 0.4]),
+        (3.0, 3.0001, 5, [3, 3.00005, 3.0001]),
+    ],
+)
+def test_the_marks_of_an_axis_are_round(low, high, most, expected):
+    assert round_values(low, high, most) == expected
+
+
+def test_several_values_at_one_step_are_a_plot():
+    assert torch.isfinite(plot_curves([5, 5], {"a": [1.0, 2.0]}, title="t", x_label="x")).all()
