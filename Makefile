@@ -106,7 +106,7 @@ test: $(STAMP) ## all tests but the slow ones and those of the GPU
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-all: $(STAMP) ## all tests but the drills, with the paper-scale configurations and, where there is one, the GPU
-	$(BIN)/python -m pytest -n 2 -m "slow or not slow" --ignore tests/drills $(ARGS)
+	$(BIN)/python -m pytest -n 2 --timeout 3600 -m "slow or not slow" --ignore tests/drills $(ARGS)
 
 drills: $(STAMP) ## faults during whole trainings, for hours: signals, kills at random moments, damaged files, a real SLURM
 	$(BIN)/python -m pytest --timeout 0 -m "slow or not slow" tests/drills tests/test_signals.py tests/test_exact_resume.py tests/test_run_ends.py $(ARGS)
