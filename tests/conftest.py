@@ -26,6 +26,7 @@ def _alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for variable in ("RUN_ID", "PLUMBLINE_TRACEBACK", "PLUMBLINE_DATA"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")  # Lightning's own logger of an offline run changes it
     # A training that an exception breaks off leaves Lightning's handler of SIGTERM. Forked processes of later tests
     # would inherit it and outlive Pool.terminate(), which then waits for ever.
     before = {number: signal.getsignal(number) for number in HANDLED_SIGNALS}

@@ -56,5 +56,4 @@ def why_offline() -> str | None:
     mode = wandb_mode()
     if mode == "online":
         return why_unreachable()
-    chosen = os.environ.get("WANDB_MODE")
-    return NO_LOGIN if not chosen else f"WANDB_MODE is {chosen}"
+    return f"WANDB_MODE is {mode}" if os.environ.get("WANDB_MODE") else NO_LOGIN

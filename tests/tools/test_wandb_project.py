@@ -23,6 +23,8 @@ def test_a_project_prints_as_it_is_given():
 
 def test_reasons(monkeypatch):
     assert why_offline() == "WANDB_MODE is offline"
+    monkeypatch.setenv("WANDB_MODE", "dryrun")  # another name of it
+    assert why_offline() == "WANDB_MODE is offline"
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", "missing")

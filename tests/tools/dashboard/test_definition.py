@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import wandb
 
 pytest.importorskip("wandb_workspaces", reason="the package is missing: pip install 'plumbline[dashboard]'")
 
@@ -31,6 +32,7 @@ HOSTS = ("monodepth2", "sc_depth")
 )
 def test_every_name_is_one_that_a_run_of_the_paper_logs(slug, experiment, rooms_root, tmp_path, monkeypatch):
     paper = read_paper(slug, experiment)
+    wandb.teardown()  # it has the settings of earlier tests of this process
     monkeypatch.setenv("WANDB_X_STATS_SAMPLING_INTERVAL", "0.5")
     path = ROOT / "experiments" / f"{experiment}.yaml"
     words = ["--config", str(path), "--config", str(overlay(path)), "--data.init_args.root", str(rooms_root)]
