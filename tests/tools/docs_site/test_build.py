@@ -136,7 +136,9 @@ def test_the_whole_site_has_no_problem(tmp_path):
     assert build(tmp_path / "site") == []
     assert size_of(tmp_path / "site")["pages"] > 50
     front = (tmp_path / "site" / "index.html").read_text()
-    assert "lite_unet_test.png" in front
+    pictures = re.findall(r"!\[[^\]]*\]\(docs/(\S+)\)", (ROOT / "README.md").read_text())
+    assert pictures
+    assert all(f'src="{picture}"' in front for picture in pictures)
     assert 'href="papers/gam_depth.html"' in front
 
 
