@@ -72,7 +72,8 @@ def plot_curves(
     values = np.concatenate([np.asarray(y, dtype=np.float64) for y in curves.values()])
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
+    half = max(0.5, 0.01 * abs(low)) if low == high else 0.0
+    low, high = low - half, high + half
     margin = 0.06 * (high - low)
     low, high = low - margin, high + margin
     first, last = float(x[0]), float(x[-1])

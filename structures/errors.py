@@ -27,6 +27,15 @@ def plain_reason(error: BaseException) -> str:
     return _worker_reason(message) or message
 
 
+def one_line(error: BaseException) -> str:
+    r"""Reason of an exception in one line, without a full stop: :func:`plain_reason`, or its name if it has none.
+
+    >>> one_line(ValueError("the service died.\nAt once.")), one_line(TimeoutError())
+    ('the service died. At once', 'TimeoutError')
+    """
+    return " ".join(plain_reason(error).split()).rstrip(".") or type(error).__name__
+
+
 def comes_from_worker(error: BaseException) -> bool:
     """Whether an exception was re-raised from a loader's worker process, or reports the end of one."""
     message = str(error)

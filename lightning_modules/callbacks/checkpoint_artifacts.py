@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 
 from lightning_modules.runs.loggers import attempt
+from structures.errors import one_line
 
 KIND = "model"
 """Type of the artifacts in W&B."""
@@ -44,8 +45,7 @@ class CheckpointArtifacts(Callback):
         try:
             self._log(trainer, run)
         except Exception as error:  # W&B raises errors of many kinds
-            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-            sys.stderr.write(f"W&B could not take the checkpoints ({reason}); they are in the run's folder.\n")
+            sys.stderr.write(f"W&B could not take the checkpoints ({one_line(error)}); they are in the run's folder.\n")
 
     def _log(self, trainer: Trainer, run: Any) -> None:
         if getattr(run, "disabled", False):

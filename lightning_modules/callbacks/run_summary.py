@@ -17,11 +17,11 @@ BEST_STEP = "best/step"
 
 
 class RunSummary(Callback):
-    """Adds ``best/val/<metric>`` and ``best/step`` to the summary of W&B, and numbers of ``run.json`` by their names.
+    """Adds ``best/val/<metric>``, ``best/step``, ``last/<name>`` and numbers of ``run.json`` to the summary of W&B.
 
     The best step is that of the monitored checkpoint: the lowest ``val/score``. All validation metrics of that step are
-    kept, so that a table shows one checkpoint, not the best value of each column. The last values are ``last/<metric>``
-    (``lightning_modules/runs/record.py``). A training that goes on from a checkpoint goes on with its best step.
+    kept, so that a table shows one checkpoint, not the best value of each column. The last values are those of
+    ``run.json``. A training that goes on from a checkpoint goes on with its best step.
     """
 
     def __init__(self) -> None:
@@ -58,6 +58,8 @@ class RunSummary(Callback):
         record: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError):
             record = json.loads((Path(trainer.default_root_dir) / "run.json").read_text())
-        values = {name: record[name] for name in _FROM_RECORD if name in record} | self._best
+        values = {name: record[name] for name in _FROM_RECORD if name in record}
+        values |= {f"{kind}/{name}": value for kind in ("best", "last") for name, value in record.get(kind, {}).items()}
+        values |= self._best
         for logger in loggers:
             attempt(logger, lambda run: run.summary.update(values))

@@ -21,6 +21,7 @@ from lightning_modules.runs.metrics_file import StepCSVLogger, cut_metrics, row_
 from lightning_modules.runs.slurm import is_first_rank
 from lightning_modules.runs.wandb_access import wandb_mode, why_unreachable
 from lightning_modules.runs.wandb_history import history, offline_folders, set_aside, was_online
+from structures.errors import one_line
 
 INIT_TIMEOUT_S = 20.0
 """Longest time to wait for the W&B server when a run begins; after it the run is logged offline."""
@@ -78,7 +79,7 @@ class FailSafeWandbLogger(WandbLogger):
                 self._continue_history(run, earlier)
                 return run
             except Exception as error:  # W&B raises errors of many kinds, and none may stop a training
-                reason = _one_line(error)
+                reason = one_line(error)
             with contextlib.suppress(Exception):
                 wandb.teardown()  # otherwise its service keeps the run's id reserved
             mode = self._wandb_init["mode"] = fallbacks.pop(0)
@@ -130,7 +131,7 @@ class FailSafeWandbLogger(WandbLogger):
             action(self.experiment)
         except Exception as error:  # e.g. its process was killed or the disk is full
             self._fails = True
-            sys.stderr.write(f"W&B failed ({_one_line(error)}); it is left out from here on.\n")
+            sys.stderr.write(f"W&B failed ({one_line(error)}); it is left out from here on.\n")
 
     @rank_zero_only
     def log_image(self, key: str, images: list[Any], step: int | None = None, **arguments: Any) -> None:
@@ -260,14 +261,9 @@ def finish_wandb(kept: bool = True) -> None:
             wandb.finish()
     except Exception as error:  # see FailSafeWandbLogger
         _unfinished = run  # it stays W&B's current run
-        sys.stderr.write(f"W&B could not finish its run ({_one_line(error)}); its data are on the disk.\n")
+        sys.stderr.write(f"W&B could not finish its run ({one_line(error)}); its data are on the disk.\n")
         with contextlib.suppress(Exception):
             wandb.teardown()  # otherwise it tries again at the exit of Python, with a traceback
-
-
-def _one_line(error: Exception) -> str:
-    """The message of an error in one line, without a full stop at its end."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _how_to_sync(run_dir: Path) -> str:

@@ -119,11 +119,6 @@ class RunRecord(SaveConfigCallback):
             self.record["best"] = {str(checkpoint.monitor): float(checkpoint.best_model_score)}
             self.record["checkpoint"] = checkpoint.best_model_path
         self._write(Path(trainer.default_root_dir))
-        kinds = ("best", "last")
-        summary = {f"{kind}/{name}": value for kind in kinds for name, value in self.record.get(kind, {}).items()}
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                attempt(logger, lambda run: run.summary.update(summary))
         self._summary_due = True
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

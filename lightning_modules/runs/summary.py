@@ -54,7 +54,7 @@ def write_summary(trainer: Trainer, record: Mapping[str, Any]) -> Path | None:
         curves = learning_curves(run_dir / "metrics.csv")
         picture = summary_picture(str(record.get("experiment")), summary_lines(record, shown), curves, rows)
         write_png(run_dir / FILE_NAME, picture)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ArithmeticError) as error:
         logger.warning("no %s was written: %s", FILE_NAME, error)
         return None
     return run_dir / FILE_NAME

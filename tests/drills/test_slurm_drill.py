@@ -205,7 +205,9 @@ class Job:
 
     def is_completed(self):
         wait_for("the end", lambda: self.state("JobState") in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"))
-        assert self.state("JobState") == "COMPLETED", self.output()
+        log = Path(os.environ["SLURM_CONF"]).parent / "log" / "slurmctld.log"
+        said = f"{self.output()}\n{run('scontrol', 'show', 'job', self.id)}\n{log.read_text()[-3000:]}"
+        assert self.state("JobState") == "COMPLETED", said
 
     def processes(self):
         """The trainings of the job, not their loader workers."""

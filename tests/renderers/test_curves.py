@@ -40,7 +40,8 @@ def test_marks_bands_and_gaps_are_drawn_and_what_does_not_fit_is_refused():
     drawn, left = (((255 * picture[..., 240:540]).round() == blue).all(dim=0).sum() for picture in (plain, gap))
     assert drawn > 300
     assert left == 0
-    plot_curves([0, 1], {"flat": [3.0, 3.0]}, title="t", x_label="x")
+    for value in (3.0, 0.0, 1e17):  # adding 0.5 does not change the last
+        plot_curves([0, 1], {"flat": [value, value]}, title="t", x_label="x")
     with pytest.raises(ValueError, match=r"do not fit to 3 abscissae"):
         plot_curves([0, 1, 2], {"short": [1.0]}, title="t", x_label="x")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from structures.errors import plain_reason
+from structures.errors import one_line
 from structures.files import write_atomically
 from tools.wandb_project import Project
 
@@ -49,7 +49,7 @@ def save(folder: Path, project: Project, workspace: Any, reports: Mapping[str, A
             urls.append(str(report.url))
     except Exception as error:  # W&B raises errors of many kinds
         raise ValueError(
-            f"W&B did not take the dashboard ({' '.join(plain_reason(error).split())}): check PROJECT={project} and "
+            f"W&B did not take the dashboard ({one_line(error)}): check PROJECT={project} and "
             f"`wandb login`, and remove {path} if a view was deleted in W&B; the definition is in {folder}"
         ) from error
     finally:

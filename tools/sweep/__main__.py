@@ -17,7 +17,7 @@ from typing import Any
 import wandb
 
 from lightning_modules.runs.loggers import PROJECT
-from structures.errors import plain_reason
+from structures.errors import one_line
 from tools.ablation.__main__ import main as ablation
 from tools.ablation.file import read_ablation
 from tools.ablation.runs import finished_records, print_progress, runs_of
@@ -95,7 +95,7 @@ def _created(sweep: Sweep, options: Any) -> Known:
         identity = wandb.sweep(sweep.settings, entity=entity, project=where.rpartition("/")[2])
     except Exception as error:  # W&B raises errors of many kinds
         raise ValueError(
-            f"W&B did not create the sweep ({plain_reason(error)}); check PROJECT={where} and `wandb login`, or train "
+            f"W&B did not create the sweep ({one_line(error)}); check PROJECT={where} and `wandb login`, or train "
             "the grid here with ARGS=--local"
         ) from error
     known = Known(str(identity), where)

@@ -70,7 +70,9 @@ def test_a_training_that_goes_on_keeps_its_best_step_and_nan_is_none(tmp_path):
 
 
 def test_wandb_gets_them_with_the_numbers_of_the_record(tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"parameters": 7, "fit_minutes": 1.5, "commit": "0123"}))
+    last = {"train/loss": 0.125, "val/score": 0.25}
+    record = {"parameters": 7, "fit_minutes": 1.5, "commit": "0123", "last": last, "best": {"val/score": 0.25}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
     logger = WandbLogger(save_dir=tmp_path, offline=True, project="x")
     train(tmp_path, RunSummary(), [0.5, 0.25], [0.625, 0.5], logger=logger)
     wandb.finish()
@@ -84,6 +86,7 @@ def test_wandb_gets_them_with_the_numbers_of_the_record(tmp_path):
         "best/step": 4,
     }
     assert found["best/val/ap"] == 0.5
+    assert (found["best/val/score"], found["last/train/loss"], found["last/val/score"]) == (0.25, 0.125, 0.25)
     assert "commit" not in found
 
 
