@@ -9,7 +9,6 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from lightning_modules.exported.constant_padding import with_constant_padding
 from lightning_modules.exported.formats import ExportError, Format, runner, serialise
 from lightning_modules.exported.graph import DepthGraph, InstanceGraph, examples, graph_of, stride_of
 from lightning_modules.runs.folder import git_commit
@@ -64,7 +63,7 @@ def export(checkpoint: Path, path: Path, format_: Format) -> Exported:
         try:
             graph = graph_of(module).eval()
             content = serialise(
-                with_constant_padding(graph),
+                graph,
                 examples(graph.inputs, [(2 if dynamic else 1, *size)])[0],
                 format_=format_,
                 inputs=graph.inputs,

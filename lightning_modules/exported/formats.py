@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.core.module import _jit_is_scripting
 from torch import Tensor, nn
 
+from lightning_modules.exported.constant_padding import with_constant_padding
 from lightning_modules.exported.graph import Run
 from networks.torchscript import is_torchscript
 
@@ -89,6 +90,7 @@ def serialise(
     """
     text = json.dumps(metadata, ensure_ascii=False)
     buffer = io.BytesIO()
+    graph = with_constant_padding(graph)
     try:
         with _few_messages(), torch.no_grad():
             if format_ == "torchscript":
