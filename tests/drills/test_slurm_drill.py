@@ -201,6 +201,7 @@ class Job:
     def is_requeued(self, restarts):
         wait_for(f"restart {restarts}", lambda: self.state("Restarts") == str(restarts))
         wait_for("the end of the processes", lambda: self.state("JobState") == "PENDING")
+        time.sleep(2)  # slurmd compares whole seconds: "already killed, do not launch", if a job starts where it ended
         run("scontrol", "update", f"JobId={self.id}", "StartTime=now")  # SLURM waits two minutes otherwise
 
     def is_completed(self):
