@@ -12,7 +12,7 @@ from typing import Any
 try:
     from griffe import Extension
 except ImportError:  # the site is made with the extra `docs`; tests of the functions need nothing
-    Extension = object  # type: ignore[misc, assignment]
+    Extension = object
 
 ROLE = re.compile(r":(?:class|func|meth|data|attr|mod):`(?P<short>~?)(?P<name>[\w.]+)`")
 _EXAMPLE = re.compile(r"(?:^|(?<=\n\n))(?P<indent>[ ]*)>>> .*(?:\n(?P=indent)\S.*)*")
