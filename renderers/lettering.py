@@ -1,5 +1,6 @@
 """Text on pictures: letters of one font in several sizes, cut to the space that there is."""
 
+import unicodedata
 from functools import cache
 
 from PIL import ImageDraw, ImageFont
@@ -10,6 +11,24 @@ FAINT_INK = (95, 99, 110)
 """Colour of numbers and units."""
 
 _ELLIPSIS = "…"
+_ABSENT = chr(0x10FFFF)
+"""A character that no font has: its picture is the box that stands for all missing ones."""
+_SIMILAR = {
+    "ß": "ss",
+    "æ": "ae",
+    "Æ": "AE",
+    "œ": "oe",
+    "Œ": "OE",
+    "ø": "o",
+    "Ø": "O",
+    "ł": "l",
+    "Ł": "L",
+    "đ": "d",
+    "\u2013": "-",
+    "\u2014": "-",
+    "\u00d7": "x",
+}
+"""Replacements of letters and signs that have no accents to be left out."""
 
 
 @cache
@@ -23,12 +42,34 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def printable(text: str) -> str:
-    """Text in which each character that cannot be drawn, such as a line break or half of a surrogate, is ``?``.
+    """Text without characters that cannot be drawn.
 
-    >>> printable("a" + chr(10) + "b")
-    'a?b'
+    The font has the letters of English. Accents of others are left out; of what remains, line breaks, halves of
+    surrogates and characters of other scripts become ``?``.
+
+    >>> printable("a" + chr(10) + "b"), printable("Küche, São Paulo, 厨房")
+    ('a?b', 'Kuche, Sao Paulo, ??')
     """
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return "".join(map(_drawable, text))
+
+
+@cache
+def _drawable(letter: str) -> str:
+    if not letter.isprintable():
+        return "?"
+    if _has(letter):
+        return letter
+    plain = _SIMILAR.get(letter) or "".join(
+        part for part in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(part)
+    )
+    if not plain:  # an accent by itself
+        return ""
+    return plain if all(map(_has, plain)) else "?"
+
+
+def _has(letter: str) -> bool:
+    size = 16
+    return letter.isspace() or bytes(font(size).getmask(letter)) != bytes(font(size).getmask(_ABSENT))
 
 
 def width_of(text: str, size: int) -> int:

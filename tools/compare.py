@@ -23,6 +23,7 @@ from torch import Tensor
 from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.exported.formats import format_of, read_metadata
 from lightning_modules.exported.loading import load_trained
+from lightning_modules.runs.class_names import check_classes
 from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
 from lightning_modules.teachers.teacher import Teacher
 from metrics.depth import DepthMetrics
@@ -115,6 +116,7 @@ def _measure(source: str, options: Any, data: LightningDataModule) -> Row:
         raise ValueError("it predicts neither depth nor instances")
     data.prepare_data()
     data.setup("test")
+    check_classes(data, module)
     metric: Any = InstanceMetrics()
     if not instances:
         metric = DepthMetrics(

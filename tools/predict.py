@@ -1,9 +1,9 @@
 """Predict own images: ``python -m tools.predict --checkpoint best.ckpt --input photos --output out``.
 
 A depth network writes for each image or video frame a 16-bit PNG in millimetres, a colour map, a panel and, with
-``--ply`` and intrinsics, a coloured point cloud with a picture of it; ``--html`` writes it as a page, ``--video`` a
-video for each video. An instance segmentation network writes a
-picture, a JSON file and a map of masks; a semantic segmentation network writes a label map and a colour map.
+``--ply`` and intrinsics, a coloured point cloud with a picture of it; ``--html`` writes it as a page. An instance
+segmentation network writes a picture, a JSON file and a map of masks; a semantic segmentation network writes a label
+map and a colour map. ``--video`` writes a video of depth or of instances for each video.
 ``--teacher`` takes an external depth network (TorchScript, Hugging Face) in place of a checkpoint. ``--calibration``
 takes a file with the depth shift and the field of view of a domain; with it, point clouds of networks with an unknown
 scale and shift are correct up to scale. The exit code is 0 on success, 1 if an image was skipped or a file could not be
@@ -22,8 +22,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.prediction_images import ImageFiles
-from lightning_modules.callbacks.depth_video import usable_codec
 from lightning_modules.callbacks.flip_postprocessing import turn_on
+from lightning_modules.callbacks.video_file import usable_codec
 from lightning_modules.command_line.plain_parser import PlainParser
 from lightning_modules.exported.loading import load_trained
 from lightning_modules.render_consistency.calibrated_depth import CalibratedDepth
@@ -88,7 +88,7 @@ def _parser() -> PlainParser:
         "--html", action=flag, default=False, help="point clouds that turn in a browser (5 MB each); need intrinsics"
     )
     parser.add_argument(
-        "--video", action=flag, default=False, help="for each video a video of its frames beside their depth (.mp4)"
+        "--video", action=flag, default=False, help="for each video a video of its frames beside their result (.mp4)"
     )
     parser.add_argument(
         "--smooth-range",

@@ -24,7 +24,7 @@ _TOLERANCE = 1 - 1e-6
 
 SUFFIXES: dict[Task, tuple[str, ...]] = {
     "depth": ("_depth.png", "_color.png", "_panel.png", "_side.png", ".ply", "_cloud.html", "_panel.mp4"),
-    "instances": ("_instances.png", "_instances.json", "_masks.png"),
+    "instances": ("_instances.png", "_instances.json", "_masks.png", "_instances.mp4"),
     "classes": ("_labels.png", "_color.png", "_panel.png"),
 }
 """Suffixes of the result files."""
@@ -34,10 +34,10 @@ SUMMARIES: dict[Task, str] = {"depth": "", "instances": "results.json", "classes
 
 _OWN_FLAGS: dict[Task, tuple[str, ...]] = {
     "depth": ("field_of_view", "k", "calibration", "ply", "html", "video", "smooth_range", "range", "flip"),
-    "instances": ("score_threshold",),
+    "instances": ("score_threshold", "video"),
     "classes": (),
 }
-"""Flags that apply to one task only."""
+"""Flags that do not apply to every task, by the tasks to which they do."""
 
 _PREDICTED: dict[Task, str] = {"depth": "depth", "instances": "instances", "classes": "classes of pixels"}
 
@@ -60,12 +60,11 @@ def refuse_foreign_flags(options: argparse.Namespace, task: Task, source: str) -
     Raises:
         ValueError: If a flag of another task is given.
     """
+    of_others = [flag for other, flags in _OWN_FLAGS.items() if other != task for flag in flags]
     foreign = [
         f"--{flag.replace('_', '-')}"
-        for other, flags in _OWN_FLAGS.items()
-        if other != task
-        for flag in flags
-        if getattr(options, flag) not in (None, False)
+        for flag in dict.fromkeys(of_others)
+        if flag not in _OWN_FLAGS[task] and getattr(options, flag) not in (None, False)
     ]
     if foreign:
         raise ValueError(
@@ -109,7 +108,12 @@ def make_writer(
         return ClassMapWriter(output, panel=panel)
     if isinstance(module, InstanceSegmentationModule):
         return InstancePredictionWriter(
-            output, draw_score=score_threshold, pictures=panel, score_threshold=score_threshold, per_image=True
+            output,
+            draw_score=score_threshold,
+            pictures=panel,
+            score_threshold=score_threshold,
+            per_image=True,
+            video=video,
         )
     writer = DepthPredictionWriter(
         output,

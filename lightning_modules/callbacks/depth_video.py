@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,40 +14,13 @@ import torch
 from torch import Tensor
 
 from lightning_modules.callbacks.prediction_panel import depth_picture, shown_size
+from lightning_modules.callbacks.video_file import VIDEO_WIDTH, VideoFile, frame_rate
 from renderers.display import depth_range
 from renderers.figure import Picture, PictureRow, draw_figure, resized
 from renderers.shared_range import SharedRange
-from structures.output_paths import check_output_file
 
-CODECS = ("vp09", "mp4v")
-"""Codecs in the order of preference: VP9, which browsers play, and MPEG-4, which OpenCV always has with FFmpeg."""
-
-VIDEO_WIDTH = 1280
-"""Largest width of a video, pixels."""
-USUAL_RATE = 25.0
-"""Frames a second of a video whose own rate is unknown."""
-_FASTEST = 240.0
 _QUALITY = 95
 _LARGEST_DEPTH = 60000.0  # float16 ends at 65504
-
-
-def usable_codec() -> str:
-    """The first codec of :data:`CODECS` that this OpenCV can write.
-
-    Raises:
-        ValueError: If it has none of them.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        for codec in CODECS:
-            writer = cv2.VideoWriter(f"{folder}/{codec}.mp4", cv2.VideoWriter.fourcc(*codec), 25.0, (64, 64))
-            opened = writer.isOpened()
-            writer.release()
-            if opened:
-                return codec
-    raise ValueError(
-        f"this OpenCV ({cv2.__version__}) can write no MP4 video: it has neither VP9 nor MPEG-4. Leave --video out, or "
-        "install a build with FFmpeg: pip install opencv-python-headless"
-    )
 
 
 class DepthVideo:
@@ -71,7 +43,7 @@ class DepthVideo:
             raise ValueError(f"smooth_frames is {smooth_frames}, but a number of frames from 0 is needed")
         self.path = path
         self.name = name
-        self.rate = rate if math.isfinite(rate) and 0 < rate <= _FASTEST else USUAL_RATE
+        self.rate = frame_rate(rate)
         self.unit = unit
         self.smooth_frames = smooth_frames
         self.n_frames = 0
@@ -113,34 +85,21 @@ class DepthVideo:
         """
         if not self._sizes:
             raise ValueError(f"the video '{self.name}' has no frame that could be predicted, so no '{self.path.name}'")
-        target = check_output_file(self.path)
-        partial = target.with_name(f".{target.stem[:40]}.{os.getpid()}.partial.mp4")
-        codec = usable_codec()
-        writer = None
+        video = VideoFile(self.path, self.rate)
         try:
             for picture in self._drawn(*(self._range.ends() if ends is None else ends)):
-                if writer is None:
-                    size = (picture.shape[1], picture.shape[0])
-                    writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*codec), self.rate, size)
-                    if not writer.isOpened():
-                        raise OSError(f"the video '{target}' of {size[0]}x{size[1]} pixels cannot be written ({codec})")
-                writer.write(np.ascontiguousarray(picture[..., ::-1]))
-            assert writer is not None
-            writer.release()
-            os.replace(partial, target)
+                video.add(picture)
+            return video.finish()
         finally:
-            if writer is not None:
-                writer.release()
-            partial.unlink(missing_ok=True)
+            video.discard()
             self.discard()
-        return target
 
     def discard(self) -> None:
         """Forget the frames."""
         self._store.close()
 
     def _drawn(self, near: float, far: float) -> Iterator[npt.NDArray[np.uint8]]:
-        """The pictures, each with even numbers of rows and columns, as video codecs need them."""
+        """The pictures, all of one size."""
         ends: tuple[float, float] | None = None
         self._store.seek(0)
         for index, (photo_bytes, depth_bytes) in enumerate(self._sizes):
@@ -152,9 +111,7 @@ class DepthVideo:
             image = np.ascontiguousarray(photo[..., ::-1]).astype(np.uint8)
             pictures = (Picture("image", image), depth_picture(depth, near, far, unit=self.unit))
             row = PictureRow(self.name, pictures, f"{index / self.rate:.2f} s")
-            pixels = draw_figure([row], width=VIDEO_WIDTH).pixels
-            pad = ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0))
-            yield np.pad(pixels, pad, constant_values=255)
+            yield draw_figure([row], width=VIDEO_WIDTH).pixels
 
 
 def smoothed_ends(before: tuple[float, float] | None, depth: Tensor, frames: float) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Writes predicted instances: pictures, files of each image, and one file in COCO's format of results."""
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,11 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_modules.callbacks.prediction_panel import shown_size
 from lightning_modules.callbacks.sample_writer import FolderWriter
+from lightning_modules.callbacks.video_file import VIDEO_WIDTH, VideoFile
 from renderers.display import to_uint8
+from renderers.figure import Picture, PictureRow, draw_figure, resized
 from renderers.instance_drawing import draw_instances
 from structures.contained_paths import output_path
 from structures.files import write_atomically, write_png
@@ -35,12 +39,15 @@ class InstancePredictionWriter(FolderWriter):
     With ``per_image`` each image also gets ``<name>_instances.json`` (see :func:`image_record`) and
     ``<name>_masks.png``: the number of the best instance at every pixel, in the order of that file, from 1.
 
+    With ``video`` and frames of a video ``a`` the file ``a_instances.mp4`` shows each frame beside its instances.
+
     Args:
         output_dir: Folder of the results; None means ``predictions`` in the trainer's folder.
         draw_score: Only detections with at least this score are drawn; the results hold all of them.
         pictures: Whether to draw.
         score_threshold: Detections below this score are left out of everything.
         per_image: Whether to write a JSON file and a picture of masks for each image.
+        video: Whether to write a video for each video that is read.
 
     Attributes:
         n_instances: Detections that were written.
@@ -56,6 +63,7 @@ class InstancePredictionWriter(FolderWriter):
         pictures: bool = True,
         score_threshold: float = 0.0,
         per_image: bool = False,
+        video: bool = False,
     ) -> None:
         for what, score in (("draw_score", draw_score), ("score_threshold", score_threshold)):
             if not 0 <= score <= 1:
@@ -65,7 +73,9 @@ class InstancePredictionWriter(FolderWriter):
         self.pictures = pictures
         self.score_threshold = score_threshold
         self.per_image = per_image
+        self.video = video
         self.n_instances = 0
+        self._clip: tuple[str, VideoFile] | None = None
         self._results: JsonListWriter | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -112,9 +122,45 @@ class InstancePredictionWriter(FolderWriter):
         if self.pictures:
             picture = draw_detections(original_pixels(batch, index), found, self.draw_score, names)
             write_png(stem.with_name(f"{stem.name}_instances.png"), picture)
+        if self.video:
+            self._add_to_video(trainer, found, batch, index, names)
+
+    def _add_to_video(
+        self,
+        trainer: Trainer,
+        found: Detections,
+        batch: Mapping[str, Any],
+        index: int,
+        class_names: Sequence[str] | None,
+    ) -> None:
+        """Add a frame to the video of its clip; finish the one before."""
+        clip = batch["video"][index] if "video" in batch else ""
+        if self._clip is not None and self._clip[0] != clip:
+            self._finish_video()
+        if not clip:
+            return
+        if self._clip is None:
+            path = output_path(self.folder(trainer), clip)
+            rate = float(batch["frame_rate"][index]) if "frame_rate" in batch else 0.0
+            self._clip = clip, VideoFile(path.with_name(f"{path.name}_instances.mp4"), rate)
+        pixels, video = original_pixels(batch, index), self._clip[1]
+        size = shown_size(pixels.shape[:2], width=VIDEO_WIDTH)
+        drawn = draw_detections(pixels, found, self.draw_score, class_names, size)
+        pictures = (Picture("image", resized(pixels, size)), Picture("instances", drawn))
+        row = PictureRow(clip, pictures, f"{video.n_frames / video.rate:.2f} s")
+        video.add(draw_figure([row], width=VIDEO_WIDTH).pixels)
+
+    def _finish_video(self) -> None:
+        clip, self._clip = self._clip, None
+        if clip is not None:
+            try:
+                logger.info("video: %s", clip[1].finish())
+            finally:
+                clip[1].discard()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finish the results and report their number."""
+        self._finish_video()
         self._close()
         path = self.folder(trainer) / RESULTS
         logger.info(
@@ -122,8 +168,10 @@ class InstancePredictionWriter(FolderWriter):
         )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep the results of the images that are done."""
+        """Keep the results of the images that are done, and the video up to there."""
         self._close()
+        with contextlib.suppress(OSError):  # the full disk has raised already
+            self._finish_video()
 
     def _close(self) -> None:
         if self._results is not None:

@@ -37,6 +37,21 @@ def test_odd_characters_are_drawn(name):
     assert ink.any() == bool(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [
+        ("Fahrrad Ü", "Fahrrad U"),
+        ("cafe\u0301", "cafe"),  # the accent is a character of its own
+        ("Straße \u2013 2 \u00d7 m²", "Strasse - 2 x m2"),
+        ("±5°…", "±5°…"),
+        ("厨房 🛋", "?? ?"),
+        ("plain 1.5 m", "plain 1.5 m"),
+    ],
+)
+def test_letters_that_the_font_lacks_are_replaced(name, drawn):
+    assert printable(name) == drawn
+
+
 def test_text_stays_within_its_width():
     picture = Image.new("RGB", (300, 30), "white")
     used = write(ImageDraw.Draw(picture), (10, 5), "a title that is too long for it", size=14, width=100)

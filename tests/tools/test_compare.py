@@ -1,20 +1,26 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from faster_coco_eval.core import mask as coco_masks
 from jsonargparse import ArgumentParser
 
 from datamodules.rooms.datamodule import RoomsDataModule
+from lightning_modules.boxinst_depth import BoxInstDepth
 from lightning_modules.supervised_depth import SupervisedDepth
 from lightning_modules.tasks.evaluation import DepthEvaluation
 from tests.data.make_huggingface import make_depth_anything
-from tests.data.make_teachers import save_affine_checkpoint, save_depth_checkpoint
+from tests.data.make_instance_batch import tiny_network
+from tests.data.make_teachers import save_affine_checkpoint, save_depth_checkpoint, save_instances_checkpoint
 from tests.helpers import Affine, quiet_trainer
 from tools import compare
 from tools.compare import Row, main, measure, table
 
 ROOT = Path(__file__).parents[2]
+BOXES = {"classification": 1.0, "boxes": 1.0, "quality": 1.0, "projection": 1.0}
 
 
 @pytest.fixture
@@ -57,6 +63,70 @@ def test_networks_of_every_kind_are_measured_alike(tmp_path, words, checkpoints)
     (tested,) = quiet_trainer().test(module, datamodule=data, verbose=False)
     for name in ("abs_rel", "rmse", "delta1"):
         assert rows[1].metrics[name] == pytest.approx(tested[f"test/{name}_img_lsq"], rel=1e-4)
+
+
+@pytest.fixture
+def instance_words(tmp_path, rooms_root):
+    """The call on two classes of tiny rooms, and their settings."""
+    settings = yaml.safe_load((ROOT / "tests" / "overlays" / "rooms_instances.yaml").read_text())["data"]["init_args"]
+    settings |= {"root": str(rooms_root), "batch_size": 1, "classes": ["door", "picture"]}
+    file = tmp_path / "instances.yaml"
+    kind = "datamodules.rooms.instances.RoomsInstanceDataModule"
+    file.write_text(yaml.safe_dump({"class_path": kind, "init_args": settings}))
+    return ["--data", str(file), "--device", "cpu"]
+
+
+class TruthAsPrediction(BoxInstDepth):
+    """Detects the ground truth, with masks that miss their upper half unless ``whole``."""
+
+    whole = True
+
+    def predict_step(self, batch, batch_idx):
+        found = []
+        for truth, (height, width) in zip(batch["truth"], batch["original_size"].tolist(), strict=True):
+            masks = np.zeros((height, width, 0)) if not truth["masks"] else coco_masks.decode(truth["masks"])
+            masks = torch.from_numpy(masks.astype(bool)).permute(2, 0, 1).clone()
+            for mask in () if self.whole else masks:
+                rows = mask.any(dim=1).nonzero()[:, 0]
+                mask[rows.min() : (rows.min() + rows.max() + 1) // 2] = False
+            scores = torch.linspace(1, 0.5, len(masks))
+            found.append({"boxes": truth["boxes"], "labels": truth["labels"], "scores": scores, "masks": masks})
+        return found
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_instances_are_scored_by_their_masks_and_boxes(whole, instance_words, monkeypatch):
+    module = TruthAsPrediction(network=tiny_network(), loss_weights=BOXES)
+    module.whole = whole
+    monkeypatch.setattr(compare, "load_any", lambda source: (module, 5))
+    row = measure("truth", [*instance_words, "--models", "[truth]"])
+    assert isinstance(row, Row), row
+    assert row.metrics["box_ap"] == pytest.approx(1)
+    if whole:
+        assert row.metrics["mask_ap"] == row.metrics["mask_ap50"] == pytest.approx(1)
+    else:
+        assert row.metrics["mask_ap"] < 0.6
+    assert table([row], "").startswith("| model | mask_ap | mask_ap50 | box_ap | parameters |")
+
+
+def test_a_checkpoint_of_instances_has_the_scores_of_its_test(tmp_path, instance_words):
+    module = save_instances_checkpoint(tmp_path / "found.ckpt")
+    call = [*instance_words, "--data.init_args.min_area", "1", "--models", f"[{tmp_path / 'found.ckpt'}]"]
+    row = measure(str(tmp_path / "found.ckpt"), call)
+    assert isinstance(row, Row), row
+    made = compare.parser()
+    data = made.instantiate(made.parse_args(call)).data
+    (tested,) = quiet_trainer().test(module, datamodule=data, verbose=False)
+    for name in ("mask_ap", "mask_ap50", "box_ap", "mask_iou"):
+        assert row.metrics[name] == pytest.approx(tested[f"test/{name}"], abs=1e-6, nan_ok=True), name
+
+
+def test_instances_of_other_classes_are_refused(tmp_path, instance_words):
+    save_instances_checkpoint(tmp_path / "found.ckpt")
+    three = "--data.init_args.classes=[door, picture, chair]"
+    assert "predicts 2 classes, but the data have 3" in measure(
+        str(tmp_path / "found.ckpt"), [*instance_words, three, "--models", "[x]"]
+    )
 
 
 def test_what_cannot_be_compared_is_listed_with_the_reason(tmp_path, words, checkpoints, monkeypatch, capsys):

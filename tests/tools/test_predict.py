@@ -4,8 +4,8 @@ import pytest
 import torch
 import yaml
 
-from lightning_modules.callbacks.depth_video import VIDEO_WIDTH
 from lightning_modules.callbacks.prediction_panel import PANEL_WIDTH
+from lightning_modules.callbacks.video_file import VIDEO_WIDTH
 from lightning_modules.supervised_depth import SupervisedDepth
 from renderers.colour_bars import ColourBar
 from renderers.display import colorize, to_uint8
@@ -262,7 +262,7 @@ def test_calls_about_videos_and_pages_that_cannot_be_are_refused(tmp_path, check
 
 
 def test_a_video_codec_that_is_missing_is_said_before_the_prediction(tmp_path, checkpoint, clip, monkeypatch, capsys):
-    monkeypatch.setattr("lightning_modules.callbacks.depth_video.CODECS", ())
+    monkeypatch.setattr("lightning_modules.callbacks.video_file.CODECS", ())
     assert run(checkpoint, clip, tmp_path / "out", "--video") == 2
     *_, line = capsys.readouterr().err.splitlines()
     assert "can write no MP4 video" in line

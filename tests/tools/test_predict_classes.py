@@ -191,6 +191,26 @@ def test_frames_of_a_video_get_instances(tmp_path, checkpoint, monkeypatch):
     assert files(tmp_path / "out") == [f"clip/{n:06d}{kind}" for n in range(2) for kind in kinds] + ["results.json"]
 
 
+def test_a_video_of_instances_comes_out_of_a_video(tmp_path, checkpoint, photos, monkeypatch, capsys):
+    monkeypatch.setattr(InstanceSegmentationModule, "detect", two_rectangles)
+    for name, count in (("first", 3), ("second", 2)):
+        writer = cv2.VideoWriter(str(photos / f"{name}.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (70, 50))
+        for level in range(count):
+            writer.write(np.full((50, 70, 3), 60 * level, dtype=np.uint8))
+        writer.release()
+    assert run(checkpoint, photos, tmp_path / "out", "--no-panel", "--video") == 0
+    for name, count in (("first", 3), ("second", 2)):
+        capture = cv2.VideoCapture(str(tmp_path / "out" / f"{name}_instances.mp4"))
+        assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == count
+        assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+        _, frame = capture.read()
+        colourful = np.split(np.ptp(frame, axis=2), [frame.shape[1] // 2], axis=1)
+        assert colourful[0].mean() < 5 < 10 < colourful[1].mean()  # a grey frame beside coloured instances
+    assert not list((tmp_path / "out").glob(".*"))
+    assert run(checkpoint, photos / "b.png", tmp_path / "more", "--video") == 2
+    assert "--video needs a video as input" in capsys.readouterr().err
+
+
 def quadrants(self, image):
     """Class 1 left and 3 right, and 2 in the lower half of both."""
     labels = torch.ones(len(image), *image.shape[2:], dtype=torch.int64)
@@ -221,6 +241,8 @@ def test_a_segmenter_gives_label_maps_with_names_and_colours(tmp_path, photos, m
     for number in (1, 2, 3):
         assert (colours[expected == number] == table[str(number)]["colour"]).all()
     assert cv2.imread(str(tmp_path / "out" / "square_panel.png")).shape == (130, 2 * 130 + 200, 3)
+    assert run(path, photos / "square.png", tmp_path / "more", "--video") == 2
+    assert "predicts classes of pixels, to which --video does not apply" in capsys.readouterr().err
     assert run(path, photos / "square.png", tmp_path / "more", "--score-threshold", "0.5") == 2
     assert "predicts classes of pixels, to which --score-threshold" in capsys.readouterr().err
 

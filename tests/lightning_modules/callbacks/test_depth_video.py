@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_modules.callbacks import depth_video
-from lightning_modules.callbacks.depth_video import USUAL_RATE, DepthVideo, smoothed_ends, usable_codec
+from lightning_modules.callbacks import depth_video, video_file
+from lightning_modules.callbacks.depth_video import DepthVideo, smoothed_ends
 
 
 def ramp(low, high, size=(48, 64)):
@@ -29,20 +29,15 @@ def filled(path, count=5, size=(48, 64), **settings):
 
 
 @pytest.mark.parametrize("size", [(48, 64), (101, 67), (30, 400), (1, 1)])
-@pytest.mark.parametrize("codec", depth_video.CODECS)
+@pytest.mark.parametrize("codec", video_file.CODECS)
 def test_it_has_as_many_frames_of_one_size(tmp_path, monkeypatch, size, codec):
-    monkeypatch.setattr(depth_video, "CODECS", (codec,))
+    monkeypatch.setattr(video_file, "CODECS", (codec,))
     assert filled(tmp_path / "below" / "a.mp4", size=size).write((1.0, 7.0)) == tmp_path / "below" / "a.mp4"
     frames, rate = read(tmp_path / "below" / "a.mp4")
     assert len(frames) == 5
     assert rate == pytest.approx(12)
     assert len({frame.shape for frame in frames}) == 1
     assert [path.name for path in (tmp_path / "below").iterdir()] == ["a.mp4"]
-
-
-def test_a_rate_that_is_unknown_is_the_usual_one(tmp_path):
-    for rate in (0.0, float("nan"), -3.0, 1e6):
-        assert DepthVideo(tmp_path / "a.mp4", name="a", rate=rate, unit="m").rate == USUAL_RATE
 
 
 def test_one_range_holds_for_all_frames_unless_it_is_smoothed(tmp_path, monkeypatch):
@@ -82,8 +77,7 @@ def test_no_frame_no_codec_and_no_folder_are_one_sentence(tmp_path, monkeypatch)
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match=r"'.*file' is a file, but a folder is needed"):
         filled(tmp_path / "file" / "a.mp4").write()
-    assert usable_codec() in depth_video.CODECS
-    monkeypatch.setattr(depth_video, "CODECS", ("none",))
+    monkeypatch.setattr(video_file, "CODECS", ("none",))
     with pytest.raises(ValueError, match="can write no MP4 video"):
         filled(tmp_path / "a.mp4").write()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
