@@ -3,7 +3,7 @@
 ``extends: boxinst.yaml`` at the top of a file stands for everything in ``boxinst.yaml``; what the file itself states
 wins. The key may also stand in a mapping inside the file, for example
 ``settings: {extends: parts/rooms_settings.yaml, seed: 7}``. A path is relative to the folder of the file that names
-it, else to ``experiments/``.
+it, else to ``experiments/``, and so is a file under ``model`` or ``data``, such as ``data: data/rooms.yaml``.
 
 Merge rules:
 
@@ -119,6 +119,7 @@ def _resolve(value: Any, folder: Path, name: str, chain: tuple[Path, ...]) -> An
     if not isinstance(value, Mapping):
         return value
     own = {key: _resolve(item, folder, name, chain) for key, item in value.items() if key != KEY}
+    own = _with_found_references(own, folder)
     if KEY not in value:
         return own
     path = _find(value[KEY], folder, name)
@@ -137,6 +138,18 @@ def _resolve(value: Any, folder: Path, name: str, chain: tuple[Path, ...]) -> An
     except ConfigFileError as error:
         raise ExtendsError(str(error)) from error
     return merged(_with_references(parent, path.parent, folder, own), own)
+
+
+def _with_found_references(own: dict[Any, Any], folder: Path) -> dict[Any, Any]:
+    """Settings in which a file of ``experiments/`` that the folder lacks has its whole path."""
+    return own | {
+        key: str(EXPERIMENTS / own[key])
+        for key in _REFERENCES
+        if isinstance(own.get(key), str)
+        and own[key].endswith(SUFFIXES)
+        and not (folder / own[key]).is_file()
+        and (EXPERIMENTS / own[key]).is_file()
+    }
 
 
 def _with_references(parent: dict[Any, Any], origin: Path, folder: Path, own: Mapping[Any, Any]) -> dict[Any, Any]:

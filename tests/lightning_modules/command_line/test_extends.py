@@ -242,6 +242,22 @@ def test_files_of_ones_own_extend_each_other_and_several_are_laid_over_each_othe
     assert steps == {"max_steps": 7, "min_steps": 3, "log_every_n_steps": 1}
 
 
+def test_data_of_the_experiments_are_found_from_a_file_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = {"extends": "lite_unet.yaml"}
+    own = write(tmp_path / "own", own={**model, "data": "data/rooms_zoom.yaml"})
+    read = printed(capsys, "--config", str(own))["data"]["init_args"]
+    assert read["augmentation"]["init_args"]["crop_scale"] == [0.5, 1.0]
+    child = write(tmp_path / "child", child={"extends": str(own), "data": {"init_args": {"batch_size": 3}}})
+    changed = printed(capsys, "--config", str(child))["data"]["init_args"]
+    assert changed == {**read, "batch_size": 3}
+    # A file of that name beside it has precedence.
+    beside = {"extends": "data/rooms_zoom.yaml", "init_args": {"batch_size": 5}}
+    write(tmp_path / "own" / "data", rooms_zoom=beside)
+    assert printed(capsys, "--config", str(own))["data"]["init_args"]["batch_size"] == 5
+
+
 def test_a_wrong_setting_of_an_extended_file_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path, mine={"extends": "fcn_ssim.yaml", "trainer": {"max_steps": "many"}})
     assert "trainer.max_steps: 'many' is not a whole number" in refused(capsys, "--config", str(path))
