@@ -35,6 +35,7 @@ from typing import Any, ClassVar, Literal, cast
 
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from geometry.stencils import fill_outside, masked_median_per_image
@@ -45,6 +46,7 @@ from lightning_modules.render_consistency.shifted_depth import ShiftedDepth
 from lightning_modules.render_consistency.view_sampling import SampledViews, ViewSampler
 from lightning_modules.schedules import linear_ramp
 from lightning_modules.tasks.batch_needs import DEPTH_AND_CAMERA, IMAGES, Loop, Need, check_measured
+from lightning_modules.tasks.checked import attached_trainer
 from lightning_modules.tasks.evaluation_loop import STAGES, Stage
 from losses.by_kind import BaseLoss, mixed_truth_loss
 from losses.consistency import (
@@ -69,6 +71,9 @@ CONSISTENCY_TERMS = ("forward", "back_depth", "back_image", "signed")
 
 Residual = Literal["relative", "spread"]
 
+NOT_YET_CONSISTENT = 10.0
+"""Added to the score of a checkpoint that the consistency terms have not fully trained yet: see ``select_by``."""
+
 
 class RenderConsistency(ShiftedDepth):
     """Depth from mixed ground truth and from the consistency of predictions between views.
@@ -89,7 +94,10 @@ class RenderConsistency(ShiftedDepth):
         view_statistics: On views, batch norms use their ``running`` statistics without updating them, or the
             statistics of the ``batch`` of views. Holes and artefacts should not enter the statistics used for photos.
         select_by: Metric that is ``score``, by which checkpoints are chosen. ``inconsistency`` needs no ground truth,
-            and depends on the shift, which AbsRel after an alignment by scale and shift does not.
+            and depends on the shift, which AbsRel after an alignment by scale and shift does not. A network at its
+            beginning, which predicts hardly any shape, is consistent, too: until the consistency terms have their full
+            strength, :data:`NOT_YET_CONSISTENT` is added, so that these checkpoints are chosen only if no later one
+            exists.
         render_scale: Size of the views as a share of the photo's.
         edge_jump: Points at a larger relative jump of depth are not rendered (flying pixels).
         hole_margin_px: Radius of the erosion of the visible pixels, which leaves out the surroundings of holes.
@@ -338,6 +346,12 @@ class RenderConsistency(ShiftedDepth):
             size=(depth.shape[-2], depth.shape[-1]),
         )
 
+    def _in_training(self) -> bool:
+        """Whether a training with consistency terms runs."""
+        trainer = attached_trainer(self)
+        fits = trainer is not None and trainer.state.fn == TrainerFn.FITTING
+        return fits and bool(self.loss_weights.keys() & set(CONSISTENCY_TERMS))
+
     def _inconsistency(self, stage: Stage) -> Inconsistency:
         return cast(Inconsistency, self.inconsistency[stage])
 
@@ -355,7 +369,10 @@ class RenderConsistency(ShiftedDepth):
         values = super().stage_metrics(stage)
         if bool(inconsistency.isnan()):  # no view had a visible pixel
             return values
-        score = inconsistency if self.select_by == "inconsistency" else values["score"]
+        score = values["score"]
+        if self.select_by == "inconsistency":
+            untrained = stage == "val" and self._in_training() and self.strength() < 1
+            score = inconsistency + NOT_YET_CONSISTENT if untrained else inconsistency
         return {**values, "inconsistency": inconsistency, "score": score}
 
     def reset_metrics(self, stage: Stage) -> None:

@@ -1,9 +1,11 @@
 """Render consistency on worlds whose every view is known in closed form, so that agreement is exact."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from geometry.camera import intrinsics_from_field_of_view, pixel_grid
@@ -342,6 +344,18 @@ def test_inconsistency_is_zero_for_consistent_depth_and_may_be_the_score(about):
         assert bool(module._inconsistency("val").compute().isnan())
     assert scores[0.0] < 0.02
     assert scores[0.5] > 3 * scores[0.0]
+
+
+@pytest.mark.parametrize(("progress", "later"), [(0.0, 10.0), (0.79, 10.0), (0.81, 10.0), (0.83, 0.0), (1.0, 0.0)])
+def test_checkpoints_before_the_consistency_terms_are_not_chosen_over_later_ones(monkeypatch, progress, later):
+    module = make_module("camera", select_by="inconsistency", warmup=0.8, ramp=0.02).eval()
+    monkeypatch.setattr(module, "progress", lambda: progress)
+    monkeypatch.setattr(module, "_trainer", SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING)))
+    for stage, added in (("val", later), ("test", 0.0)):
+        with torch.no_grad():
+            module.update_metrics(stage, make_batch(sphere_depth(module.views.pivot_z)))
+        metrics = module.stage_metrics(stage)
+        assert metrics["score"] - metrics["inconsistency"] == pytest.approx(added)
 
 
 def test_a_metric_to_select_by_that_does_not_exist_is_refused():
