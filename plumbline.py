@@ -11,7 +11,7 @@ from cli import main
 from lightning_modules.command_line.wording import did_you_mean
 from lightning_modules.runs.folder import CHECKPOINT_FOLDER, RUN_ID_VARIABLE, run_id
 from tools import prepare_inputs
-from tools.model import Model, load_model
+from tools.model import Model, device_named, load_model
 from tools.prediction_results import Prediction, Predictions
 
 __all__ = ["Model", "Prediction", "Predictions", "fit", "list_experiments", "load", "predict"]
@@ -67,9 +67,10 @@ def fit(
         The network of the best checkpoint, or of the last one where no best one was chosen.
 
     Raises:
-        ValueError: If the experiment or the data is unknown.
+        ValueError: If the experiment or the data is unknown, or there is no such device.
         RuntimeError: If the training fails; the message is the sentence of the command line.
     """
+    device_named(device)  # refused before the training
     words = ["--config", _file(experiment, EXPERIMENTS, "experiment")]
     if data is not None:
         words += ["--data", _file(data, EXPERIMENTS / "data", "data")]
@@ -78,7 +79,7 @@ def fit(
     if max_steps is not None:
         words += ["--trainer.max_steps", str(max_steps)]
     for name, value in settings.items():
-        words += [f"--{name.replace('__', '.')}", str(value)]
+        words += [f"--{name.replace('__', '.')}", "null" if value is None else str(value)]
     if prepare_inputs.main(words) != 0:
         raise RuntimeError("the label files that the training needs could not be made; the message is above")
     identity = run_id()
@@ -104,5 +105,5 @@ def _names(folder: Path) -> list[str]:
 def _file(name: str, folder: Path, what: str) -> str:
     names = _names(folder)
     if name not in names:
-        raise ValueError(f"there is no {what} '{name}'{did_you_mean(name, names)}; known: {', '.join(names)}")
+        raise ValueError(f"there is no {what} '{name}'{did_you_mean(str(name), names)}; known: {', '.join(names)}")
     return str(folder / f"{name}.yaml")

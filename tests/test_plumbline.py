@@ -46,6 +46,25 @@ def test_unknown_names_are_refused_with_the_known_ones():
         plumbline.fit("lite_unett")
     with pytest.raises(ValueError, match="there is no data 'roms'"):
         plumbline.fit("lite_unet", data="roms")
+    with pytest.raises(ValueError, match="there is no experiment 'None'"):
+        plumbline.fit(None)
+
+
+def test_fit_refuses_a_device_before_the_training(monkeypatch):
+    def train(words):
+        raise AssertionError(f"the training began: {words}")
+
+    monkeypatch.setattr(plumbline.prepare_inputs, "main", train)
+    with pytest.raises(ValueError, match="device is 'gpu'"):
+        plumbline.fit("lite_unet", device="gpu")
+
+
+def test_none_is_null_on_the_command_line(monkeypatch):
+    said = []
+    monkeypatch.setattr(plumbline.prepare_inputs, "main", lambda words: said.extend(words) or 1)
+    with pytest.raises(RuntimeError, match="label files"):
+        plumbline.fit("lite_unet", device="cpu", trainer__max_epochs=None, trainer__max_steps=5)
+    assert said[2:] == ["--trainer.max_epochs", "null", "--trainer.max_steps", "5"]
 
 
 @pytest.mark.slow  # the notebook of the documentation calls it in the other tests

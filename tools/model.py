@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def device_named(device: str) -> torch.device:
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device is '{device}', but 'auto', 'cpu' or 'cuda' with a GPU is needed: {reason}") from error
     return found
@@ -130,9 +130,15 @@ class Model:
             ValueError: If an image cannot be read, or an option is out of its range or does not apply.
         """
         self._check(field_of_view=field_of_view, k=k, flip=flip, score_threshold=score_threshold)
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}, but must be at least 1")
-        threshold = SCORE_THRESHOLD if score_threshold is None else score_threshold
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size!r}, but must be a whole number of at least 1")
+        if isinstance(names, str):
+            raise ValueError(f"names is the text '{names}', but a list with a name for each image is needed")
+        threshold = SCORE_THRESHOLD
+        if score_threshold is not None:
+            (threshold,) = _numbers("score_threshold", [score_threshold], "a number in [0, 1]")
+        if field_of_view is not None:
+            (field_of_view,) = _numbers("field_of_view", [field_of_view], "a number of degrees")
         set_score_threshold(self.module, threshold)
         if isinstance(self.module, DepthModule):
             self.module.flip_postprocessing = False
@@ -144,7 +150,7 @@ class Model:
             settings=self.settings,
             size=self._size(size),
             field_of_view_degrees=field_of_view,
-            intrinsics=None if k is None else _four(k),
+            intrinsics=None if k is None else _numbers("k", k, "four numbers fx, fy, cx, cy", count=4),
         )
         if self.task == "depth":
             for note in depth_notes(
@@ -174,7 +180,10 @@ class Model:
 
     def _size(self, size: tuple[int, int] | None) -> tuple[int, int]:
         if size is not None:
-            return int(size[0]), int(size[1])
+            height, width = _numbers("size", size, "height and width, two whole numbers", count=2)
+            if height != int(height) or width != int(width):
+                raise ValueError(f"size is {size}, but has to be height and width, two whole numbers")
+            return int(height), int(width)
         known = working_size(self.settings, external=False)
         if IMAGE_SIZE not in self.settings:
             self._note(f"{unknown_size(known)} (size=(H, W))")
@@ -183,7 +192,9 @@ class Model:
     def _check(self, **given: Any) -> None:
         """Refuse options of another task."""
         own = {"instances": ("score_threshold",), "depth": ("field_of_view", "k", "flip"), "classes": ()}[self.task]
-        foreign = [name for name, value in given.items() if value not in (None, False) and name not in own]
+        foreign = [
+            name for name, value in given.items() if value is not None and value is not False and name not in own
+        ]
         if foreign:
             raise ValueError(f"'{self.source}' predicts {self.task}, to which {' and '.join(foreign)} cannot apply")
 
@@ -232,7 +243,7 @@ def as_items(images: Any, dataset: MediaDataset) -> Iterator[Item]:
     """
     if isinstance(images, str | Path):
         yield from _file_items(str(images), dataset)
-    elif isinstance(images, Iterable) and not isinstance(images, Tensor | np.ndarray):
+    elif isinstance(images, Iterable) and not isinstance(images, Tensor | np.ndarray | Mapping | bytes):
         for number, image in enumerate(images):
             if isinstance(image, str | Path):
                 yield from _file_items(str(image), dataset)
@@ -256,6 +267,10 @@ def _file_items(path: str, dataset: MediaDataset) -> Iterator[Item]:
             warnings.warn(f"skipped: {item['error']}", stacklevel=2)
 
 
+_NOT_8_BITS = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+"""Modes of PIL that its conversion to RGB would clip at 255."""
+
+
 def pixels_of(image: Any) -> npt.NDArray[np.uint8]:
     """Pixels of an image in memory.
 
@@ -269,9 +284,17 @@ def pixels_of(image: Any) -> npt.NDArray[np.uint8]:
         ValueError: If the type, the shape or the range is another.
     """
     if isinstance(image, Image.Image):
+        if image.mode in _NOT_8_BITS:
+            raise ValueError(
+                f"a PIL image has mode '{image.mode}', whose range is not known, but 8 bits a channel are needed: "
+                "scale it to 0 to 255 and convert it to 'RGB'"
+            )
+        if 0 in image.size:
+            raise ValueError(f"a PIL image has size {image.size}, but at least one pixel is needed")
         return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     if isinstance(image, Tensor):
-        values = image.detach().cpu().numpy()
+        pixels = image.detach().cpu()
+        values = (pixels.float() if pixels.dtype == torch.bfloat16 else pixels).numpy()  # NumPy has no bfloat16
         values = values.transpose(1, 2, 0) if values.ndim == 3 else values
     elif isinstance(image, np.ndarray):
         values = image
@@ -304,7 +327,7 @@ def named(items: Iterable[Item], names: Sequence[str] | None) -> Iterator[Item]:
     count = 0
     for item in items:
         if count < len(names):
-            yield item | {"name": names[count]}
+            yield item | {"name": str(names[count])}
         count += 1
     if count != len(names):
         raise ValueError(f"names has {len(names)} entries for {count} images")
@@ -326,8 +349,17 @@ def _shapes(item: Item) -> list[torch.Size]:
     return [value.shape for value in item.values() if isinstance(value, Tensor)]
 
 
-def _four(k: Sequence[float]) -> tuple[float, ...]:
-    values = tuple(float(value) for value in k)
-    if len(values) != 4 or not all(math.isfinite(value) for value in values):
-        raise ValueError(f"k is {tuple(k)}, but four numbers fx, fy, cx, cy are needed")
+def _numbers(name: str, given: Any, wanted: str, *, count: int = 1) -> tuple[float, ...]:
+    """An option that consists of ``count`` numbers, as a list, an array or a tensor.
+
+    Raises:
+        ValueError: If it is anything else; ``wanted`` says what it should be.
+    """
+    try:
+        values = () if isinstance(given, str) else tuple(float(value) for value in given)
+    except (TypeError, ValueError):
+        values = ()
+    if len(values) != count or any(isinstance(value, str) for value in given) or not all(map(math.isfinite, values)):
+        shown = given[0] if count == 1 else given
+        raise ValueError(f"{name} is {shown!r}, but has to be {wanted}")
     return values

@@ -161,17 +161,18 @@ class Predictions(list[Prediction]):
             ValueError: If two images have one name, so that one result would replace the other.
             OSError: If a file cannot be written.
         """
+        target = Path(folder)
         names = [result.name for result in self]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two results are named '{twice[0]}': give predict other names")
         if not self:
-            return Path(folder)
+            return target
         module, first = self[0]._module, self[0]
         threshold = first._threshold if isinstance(first, InstancesPrediction) else SCORE_THRESHOLD
         metric = first.metric if isinstance(first, DepthPrediction) else None
         writer = make_writer(
-            module, str(folder), panel=panel, ply=ply, html=html, metric=metric, score_threshold=threshold
+            module, str(target), panel=panel, ply=ply, html=html, metric=metric, score_threshold=threshold
         )
         with few_messages():
             trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
@@ -181,7 +182,7 @@ class Predictions(list[Prediction]):
                 raw = result._raw[None] if isinstance(result._raw, Tensor) else [result._raw]
                 writer.write_on_batch_end(trainer, module, raw, None, result._batch, 0, 0)
             writer.on_predict_end(trainer, module)
-        return Path(folder)
+        return target
 
 
 def make_result(

@@ -52,9 +52,11 @@ def find_media(path: str) -> list[MediaFile]:
         The files. Names are relative to ``path``, or to the part of a glob without wildcards.
 
     Raises:
-        FileNotFoundError: If the path does not exist and is no glob.
+        FileNotFoundError: If the path is empty, or does not exist and is no glob.
         ValueError: If there is no image and no video.
     """
+    if not path:  # Path("") is the current folder
+        raise FileNotFoundError("the input is an empty text; give an image, a video, a folder or a glob in quotes")
     root = Path(path)
     if root.is_file():
         return [MediaFile(root, root.stem)]

@@ -136,6 +136,9 @@ def test_bad_images_and_options_are_one_sentence(tmp_path, red):
         (pixels.astype(np.float32), r"values from \d+ to 2\d\d"),
         (np.full((8, 8, 3), np.nan), "values from nan to nan"),
         ([None], "an image is a NoneType"),
+        ({"a": pixels}, "an image is a dict"),
+        (b"photo.png", "an image is a bytes"),
+        (Image.new("RGB", (0, 5)), r"size \(0, 5\), but at least one pixel"),
     ]:
         with pytest.raises(ValueError, match=said):
             red.predict(image, **size)
@@ -145,7 +148,7 @@ def test_bad_images_and_options_are_one_sentence(tmp_path, red):
         red.predict([pixels, pixels], names=["a", "a"], **size).save(tmp_path)
     with pytest.raises(ValueError, match="batch_size is 0"):
         red.predict(pixels, batch_size=0, **size)
-    with pytest.raises(ValueError, match=r"k is \(1, 2\), but four numbers"):
+    with pytest.raises(ValueError, match=r"k is \(1, 2\), but has to be four numbers"):
         red.predict(pixels, k=(1, 2), **size)
     with pytest.raises(ValueError, match="predicts depth, to which score_threshold cannot apply"):
         red.predict(pixels, score_threshold=0.5, **size)
@@ -157,6 +160,61 @@ def test_bad_images_and_options_are_one_sentence(tmp_path, red):
         red.predict(tmp_path / "nowhere.png")
     with pytest.raises(ValueError, match="device is 'tpu'"):
         load_model(tmp_path / "red.ckpt", "tpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"k": 5}, "k is 5, but has to be four numbers"),
+        ({"k": "1234"}, "k is '1234', but has to be four numbers"),
+        ({"k": np.eye(3)}, "k is array"),
+        ({"size": 64}, "size is 64, but has to be height and width"),
+        ({"size": "64"}, "size is '64', but has to be height and width"),
+        ({"size": (64, 64, 3)}, "size is"),
+        ({"size": (64.5, 64)}, "two whole numbers"),
+        ({"field_of_view": "60"}, "field_of_view is '60', but has to be a number of degrees"),
+        ({"batch_size": 1.5}, r"batch_size is 1\.5"),
+        ({"batch_size": "2"}, "batch_size is '2'"),
+        ({"names": "ab"}, "names is the text 'ab'"),
+        ({"score_threshold": 0.0}, "score_threshold cannot apply"),
+    ],
+)
+def test_options_of_a_wrong_form_are_one_sentence(red, options, said):
+    with pytest.raises(ValueError, match=said):
+        red.predict([photo(8, 8), photo(8, 8)], **({"size": (8, 8)} | options))
+
+
+@pytest.mark.parametrize("form", [np.array, torch.tensor, list])
+def test_intrinsics_are_a_list_an_array_or_a_tensor(red, form):
+    pixels = photo(64, 64)
+    found = red.predict(pixels, k=form([50.0, 60.0, 32.0, 31.0]), size=np.array([64, 64]))
+    np.testing.assert_array_equal(found.points, red.predict(pixels, k=(50, 60, 32, 31), size=(64, 64)).points)
+
+
+def test_a_tensor_of_bfloat16_is_an_image(red):
+    tensor = torch.zeros(3, 64, 64, dtype=torch.bfloat16)
+    tensor[0] = 0.5
+    assert red.predict(tensor, size=(64, 64)).depth_m[0, 0] == pytest.approx(1 + 10 * 128 / 255)
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16"])
+def test_modes_of_pil_that_would_be_clipped_are_refused(mode):
+    with pytest.raises(ValueError, match=f"mode '{mode}'"):
+        pixels_of(Image.new(mode, (4, 4), 1000))
+
+
+def test_an_empty_path_is_not_the_current_folder(red):
+    with pytest.raises(FileNotFoundError, match="the input is an empty text"):
+        red.predict("", size=(64, 64))
+
+
+def test_nothing_is_written_without_a_folder(tmp_path, monkeypatch, red):
+    monkeypatch.chdir(tmp_path)
+    found = red.predict(photo(8, 8), size=(8, 8))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(TypeError):
+        found.save(None)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_broken_files_raise_when_named_and_are_left_out_of_a_folder(tmp_path, photos, red):

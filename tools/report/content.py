@@ -85,7 +85,7 @@ def _entry(index: int, run: ReportedRun, assets: Assets, points: int) -> dict[st
         "experiment": run.experiment,
         "paper": run.paper,
         "data": run.data,
-        "seed": record.get("seed", run.settings.get("seed_everything")),
+        "seed": run.seed,
         "tags": ", ".join(map(str, tags)) if isinstance(tags, list) else "",
         "parameters": record.get("parameters"),
         "steps": record.get("steps", int(max((steps[-1] for steps, _ in run.curves.values()), default=0)) or None),

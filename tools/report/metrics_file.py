@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,13 @@ def read_metrics(path: Path) -> tuple[dict[str, Curve], list[str]]:
     text = path.read_bytes().decode("utf-8", errors="replace")
     whole, _, torn = text.rpartition("\n")
     rows = csv.reader(io.StringIO(whole.replace("\0", "")))
-    header = next(rows, None)
-    if header is None or "step" not in header:
+    header = _next_row(rows)
+    if not header or "step" not in header:
         return {}, ["metrics.csv has no header with a column 'step'" if text.strip() else "metrics.csv is empty"]
     at = header.index("step")
     points: dict[str, dict[float, float]] = {name: {} for name in header if name not in _NO_METRICS}
     n_bad = 0
-    for row in rows:
+    while (row := _next_row(rows)) is not None:
         step = _number(row[at]) if len(row) == len(header) else None
         if step is None or not math.isfinite(step):
             n_bad += 1
@@ -49,6 +50,14 @@ def read_metrics(path: Path) -> tuple[dict[str, Curve], list[str]]:
         problems.append("metrics.csv: its last line is incomplete and is left out")
     curves = {name: _sorted(values) for name, values in points.items() if values}
     return curves, problems
+
+
+def _next_row(rows: Iterator[list[str]]) -> list[str] | None:
+    """The next row; empty if the parser refuses it, None after the last one."""
+    try:
+        return next(rows, None)
+    except csv.Error:  # a cell above the limit of the parser
+        return []
 
 
 def thinned(curve: Curve, most: int) -> Curve:

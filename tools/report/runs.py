@@ -2,6 +2,7 @@
 
 import glob
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ RUNNING_S = 15 * 60.0
 """A run without a result whose files changed within this time counts as running."""
 
 _FILES = ("run.json", "metrics.csv")
+
+_NUMBERS = ("seed", "parameters", "steps", "fit_minutes", "peak_memory_gb", "peak_gpu_memory_gb")
+"""Entries of ``run.json`` that are numbers."""
 
 
 @dataclass
@@ -57,6 +61,12 @@ class ReportedRun:
             return ""
 
     @property
+    def seed(self) -> int | float | None:
+        """Seed of the run, or None if it is not known."""
+        seed = self.record.get("seed", self.settings.get("seed_everything"))
+        return seed if is_number(seed) else None
+
+    @property
     def data(self) -> str:
         """Data module and root, or empty."""
         return data_name(self.settings)
@@ -66,9 +76,7 @@ class ReportedRun:
         recorded = self.record.get(stage)
         if isinstance(recorded, dict) and recorded:
             return {
-                name.removeprefix(f"{stage}/"): float(value)
-                for name, value in recorded.items()
-                if isinstance(value, int | float)
+                name.removeprefix(f"{stage}/"): float(value) for name, value in recorded.items() if is_number(value)
             }
         return last_values(self.curves, stage)
 
@@ -94,6 +102,7 @@ def read_run(folder: Path, *, now_s: float | None = None) -> ReportedRun:
     """
     run = ReportedRun(folder, f"{folder.parent.name}/{folder.name}")
     run.record = _mapping(run, "run.json", json.loads)
+    _leave_out_odd_numbers(run)
     run.settings = _mapping(run, "config.yaml", lambda text: yaml.load(text, Loader=_LOADER))
     path = folder / "metrics.csv"
     try:
@@ -124,6 +133,23 @@ def _mapping(run: ReportedRun, name: str, parse: Any) -> dict[str, Any]:
         run.problems.append(f"{name} holds no settings, but {str(content)[:40]!r}")
         return {}
     return content
+
+
+def _leave_out_odd_numbers(run: ReportedRun) -> None:
+    """Remove what should be a number and is none: the page sorts, scales and groups by these entries."""
+    for name in _NUMBERS:
+        value = run.record.get(name)
+        if value is not None and not is_number(value):
+            del run.record[name]
+            run.problems.append(f"run.json: {name} is {str(value)[:40]!r}, which is no number, and is left out")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a file of JSON or YAML is a finite number that a float can hold."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _status(run: ReportedRun, now_s: float) -> str:

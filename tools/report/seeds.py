@@ -20,7 +20,7 @@ def seed_groups(runs: Sequence[ReportedRun]) -> list[dict[str, Any]]:
     for index, run in enumerate(runs):
         variant = variant_of(run)
         if variant and run.status == "finished":
-            groups.setdefault(f"{variant} {run.data}", {})[run.record.get("seed")] = index
+            groups.setdefault(f"{variant} {run.data}", {})[run.seed] = index
     found: list[dict[str, Any]] = []
     used: dict[str, int] = {}
     for members in groups.values():

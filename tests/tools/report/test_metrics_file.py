@@ -34,6 +34,13 @@ def test_damaged_rows_and_cells_are_counted(tmp_path):
     assert problems == ["metrics.csv: 6 damaged rows or cells are left out"]
 
 
+def test_a_cell_above_the_limit_of_the_parser_is_a_damaged_row(tmp_path):
+    curves, problems = read(tmp_path, f"step,a\n10,1\n20,{'9' * 200_000}\n30,3\n")
+    assert curves["a"] == ([10, 30], [1, 3])
+    assert problems == ["metrics.csv: 1 damaged rows or cells are left out"]
+    assert read(tmp_path, f"{'s' * 200_000}\n1\n")[1] == ["metrics.csv has no header with a column 'step'"]
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [("", "metrics.csv is empty"), ("a,b\n1,2\n", "has no header with"), ("step", "has no header with")],

@@ -33,6 +33,28 @@ def test_states(tmp_path):
     assert read_run(other).status == "test only"
 
 
+def test_entries_that_are_no_finite_numbers_are_left_out_with_a_sentence(tmp_path):
+    folder = make_run(tmp_path)
+    odd = {"steps": "many", "parameters": float("nan"), "peak_memory_gb": [1], "seed": {"a": 1}, "fit_minutes": True}
+    changed(folder, **odd, test={"test/a": 10**400, "test/b": 0.5, "test/c": float("inf"), "test/d": "x"})
+    run = read_run(folder)
+    assert run.metrics("test") == {"b": 0.5}
+    assert {problem.split()[1] for problem in run.problems} == set(odd)
+    assert "run.json: steps is 'many', which is no number, and is left out" in run.problems
+    assert not set(odd) & set(run.record)
+
+
+def test_seed(tmp_path):
+    folder = make_run(tmp_path, seed=3)
+    assert read_run(folder).seed == 3
+    changed(folder, seed=[3])
+    settings = folder / "config.yaml"
+    settings.write_text(settings.read_text() + "\nseed_everything: 7\n")
+    assert read_run(folder).seed == 7
+    settings.write_text("seed_everything: {a: 1}\n")
+    assert read_run(folder).seed is None
+
+
 def test_damaged_and_missing_files_are_sentences(tmp_path):
     folder = make_run(tmp_path)
     (folder / "run.json").write_text('{"experiment": "lite')
