@@ -68,7 +68,7 @@ def fit(
 
     Raises:
         ValueError: If the experiment or the data is unknown, or there is no such device.
-        RuntimeError: If the training fails; the message is the sentence of the command line.
+        RuntimeError: If the training fails; the sentence of the command line about it is printed before.
     """
     device_named(device)  # refused before the training
     words = ["--config", _file(experiment, EXPERIMENTS, "experiment")]

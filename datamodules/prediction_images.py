@@ -28,6 +28,9 @@ from geometry.camera_check import (
     check_field_of_view,
 )
 
+LARGEST_SIDE = 16_384
+"""Largest height or width of the network's input, pixels: a float image of twice the side has 13 GB."""
+
 Fit = Literal["pixels", "sides"]
 """Meaning of ``image_size``: ``pixels`` is the number of pixels, ``sides`` the shorter side and limit of the longer."""
 
@@ -250,6 +253,8 @@ class ImageFiles(ProjectDataModule):
                 f"image_size={image_size}, divisor={divisor} and num_workers={num_workers}: "
                 "sizes must be at least 1 and workers at least 0"
             )
+        if max(image_size) > LARGEST_SIDE:
+            raise ValueError(f"image_size={image_size}: sizes above {LARGEST_SIDE} pixels do not fit into memory")
         if field_of_view_degrees is not None and intrinsics is not None:
             raise ValueError("both field_of_view_degrees and intrinsics are given: give one of them")
         if field_of_view_degrees is not None:

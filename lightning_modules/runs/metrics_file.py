@@ -36,13 +36,20 @@ def row_step(metrics: Iterable[str], step: int, last: int | None) -> int:
 def read_rows(path: Path) -> list[Row]:
     """Rows of a metrics file with their steps as numbers, empty values left out; empty if there is no file.
 
-    A last row that was not written completely is left out if it has no step.
+    A row without a step is left out, such as a last one that was not written completely, and so is one that is no CSV.
     """
     if not path.is_file():
         return []
     rows = []
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
+    with path.open(newline="", errors="replace") as file:
+        reader = csv.DictReader(line.replace("\0", "") for line in file)
+        while True:
+            try:
+                row = next(reader, None)
+            except csv.Error:  # a cell above the parser's limit: the file was damaged
+                continue
+            if row is None:
+                break
             step = row.get(STEP) or ""
             if step.isdecimal():
                 filled: Row = {name: value for name, value in row.items() if name is not None and value}

@@ -180,6 +180,7 @@ def test_no_input_is_one_sentence(tmp_path):
     "settings",
     [
         {"image_size": (0, 5)},
+        {"image_size": (10**6, 10**6)},
         {"divisor": 0},
         {"field_of_view_degrees": 180.0},
         {"intrinsics": (0.0, 1.0, 1.0, 1.0)},

@@ -67,7 +67,9 @@ def run(options: argparse.Namespace) -> int:
     size = write_page(options.out, content, assets.texts)
     for note in content["notes"]:
         sys.stderr.write(f"note: {note}\n")
-    sys.stdout.write(f"{os.path.relpath(options.out)}: {len(runs)} runs, {size / 1e6:.1f} MB\n")
+    sys.stdout.write(
+        f"{os.path.relpath(options.out)}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}, {size / 1e6:.1f} MB\n"
+    )
     return 0
 
 

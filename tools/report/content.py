@@ -43,8 +43,8 @@ def content_of(runs: Sequence[ReportedRun], assets: Assets, *, notes: Sequence[s
     all_notes = [*notes, *(f"{run.name}: {problem}" for run in runs for problem in run.problems)]
     if without:
         all_notes.append(
-            f"{len(without)} runs are shown without samples and pictures, as the file would exceed its limit "
-            f"(--max-mb): {', '.join(without[:5])}{', ...' if len(without) > 5 else ''}"
+            f"{len(without)} {'run is' if len(without) == 1 else 'runs are'} shown without samples and pictures, as "
+            f"the file would exceed its limit (--max-mb): {', '.join(without[:5])}{', ...' if len(without) > 5 else ''}"
         )
     names = sorted({name for entry in entries for stage in ("test", "val") for name in entry[stage]})
     groups = seed_groups(runs)

@@ -82,6 +82,16 @@ def test_a_row_that_has_no_step_is_left_out(tmp_path):
     assert read_rows(path) == [{"a": "1", "step": 0, "train/loss": "0.5"}]
 
 
+def test_rows_that_are_damaged_are_left_out(tmp_path):
+    path = tmp_path / "metrics.csv"
+    rows = [b"a,step", b"1,0", b"x" * 200_000 + b",1", b"\xff\xfe\0,2", b"4,3", b""]
+    path.write_bytes(b"\r\n".join(rows))
+    assert [(row["step"], row["a"]) for row in read_rows(path) if row["step"] != 2] == [(0, "1"), (3, "4")]
+    cut_metrics(path, 3)
+    assert [row["step"] for row in table(path)] == ["0", "2"]
+    MetricsFile(path)  # a run that goes on with it
+
+
 def test_the_test_belongs_to_the_last_trained_step():
     assert row_step(["test/score", "epoch"], 8, last=7) == 7
     assert row_step(["train/loss", "epoch"], 8, last=7) == 8
