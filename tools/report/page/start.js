@@ -1,5 +1,5 @@
 "use strict";
-// The table is drawn before the plots' library is read, so that it can be used at once.
+// All but the plots is drawn and shown before the plots' library is read, so that it can be used at once.
 (() => {
   const papers = new Set(RUNS.map((run) => run.paper).filter(Boolean)).size;
   $("summary").textContent = `${RUNS.length} ${RUNS.length === 1 ? "run" : "runs"} of ${papers} ${papers === 1 ? "paper" : "papers"}, made ${REPORT.made}.`;
@@ -10,11 +10,16 @@
   startTable();
   startSettings();
   startSeeds();
+  startSamples();
 })();
 
 function startPlots() {
-  startCurves();
-  startSamples();
-  startClouds();
-  document.body.dataset.ready = String(Math.round(performance.now())); // milliseconds since the page was opened
+  const now = () => String(Math.round(performance.now())); // milliseconds since the page was opened
+  requestAnimationFrame(() => setTimeout(() => { // the page has been shown
+    document.body.dataset.usable = now();
+    document.head.append(element("script", {textContent: $("plotly").textContent}));
+    startCurves();
+    startClouds();
+    document.body.dataset.ready = now();
+  }));
 }
