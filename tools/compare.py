@@ -2,8 +2,9 @@
 
 A network is a checkpoint, an exported file, or with the prefix ``hf:`` a Hugging Face depth model (a folder or an id).
 All of them predict the test split of the data with one alignment, one range of depth and one batch size, each in a
-process of its own, whose peak memory is reported. The table is Markdown: metrics, parameters, images per second and
-memory. A network that cannot be used on the data is listed below it with the reason, and the exit code is 1.
+process of its own, whose peak memory is reported. ``--calibration`` adds the shift that ``make calibrate`` found for a
+network. The table is Markdown: metrics, parameters, images per second and memory. A network that cannot be used on the
+data is listed below it with the reason, and the exit code is 1.
 """
 
 import math
@@ -23,11 +24,13 @@ from torch import Tensor
 from lightning_modules.command_line.parsers import SettingsParser
 from lightning_modules.exported.formats import format_of, read_metadata
 from lightning_modules.exported.loading import load_trained
+from lightning_modules.render_consistency.calibrated_depth import CalibratedDepth
 from lightning_modules.runs.class_names import check_classes
 from lightning_modules.tasks.instance_segmentation import InstanceSegmentationModule
 from lightning_modules.teachers.teacher import Teacher
 from metrics.depth import DepthMetrics
 from metrics.instances import InstanceMetrics
+from structures.calibration import Calibration
 from structures.choices import Alignment
 from structures.errors import plain_reason
 from structures.files import write_atomically
@@ -66,6 +69,7 @@ def parser() -> SettingsParser:
     made.add_argument("--min_depth_m", type=float, default=0.1, help="nearest evaluated depth, metres")
     made.add_argument("--max_depth_m", type=float, default=10.0, help="farthest evaluated depth, metres")
     made.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
+    made.add_argument("--calibration", type=str | None, default=None, help="shift of make calibrate, for one network")
     made.add_argument("--output", type=str | None, default=None, help="Markdown file for the table")
     return made
 
@@ -110,6 +114,11 @@ def measure(source: str, words: Sequence[str]) -> Row | str:
 def _measure(source: str, options: Any, data: LightningDataModule) -> Row:
     device = device_named(options.device)
     module, parameters = load_any(source)
+    if options.calibration is not None:
+        if task_of(module) != "depth":
+            raise ValueError("--calibration is a shift of depth, which it does not predict")
+        calibration = Calibration.load(Path(options.calibration))
+        module = CalibratedDepth(module, calibration, from_nearest=source.startswith(HUGGING_FACE))
     module = module.to(device).eval()
     instances = isinstance(module, InstanceSegmentationModule)
     if not instances and task_of(module) != "depth":
@@ -201,6 +210,8 @@ def main(words: list[str] | None = None) -> int:
     given = list(sys.argv[1:] if words is None else words)
 
     def work(options: Any) -> int:
+        if options.calibration is not None and len(options.models) != 1:
+            raise ValueError("a calibration belongs to one network: give one of --models with --calibration")
         # A process each: its peak memory is that of one network, and a crash ends one row.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
             found = [pool.submit(measure, source, given).result() for source in options.models]

@@ -152,6 +152,21 @@ def test_what_cannot_be_compared_is_listed_with_the_reason(tmp_path, words, chec
     assert "alignment" in capsys.readouterr().err
 
 
+def test_a_calibration_shifts_the_depth_of_one_network(tmp_path, words, instance_words, checkpoints, capsys):
+    settings = {"output": "depth", "shift": 1.5, "shift_interval": [1.0, 2.0], "domain": "rooms", "teacher": "x"}
+    (tmp_path / "shift.yaml").write_text(yaml.safe_dump(settings | {"images": 9}))
+    given = ["--calibration", str(tmp_path / "shift.yaml"), "--alignment", "none"]
+    save_depth_checkpoint(tmp_path / "farther.ckpt", depth_m=3.5)
+    farther = measure(str(tmp_path / "farther.ckpt"), [*words, "--alignment", "none", "--models", "[x]"])
+    shifted = measure(checkpoints[0], [*words, *given, "--models", "[x]"])
+    assert shifted.metrics["abs_rel"] == pytest.approx(farther.metrics["abs_rel"])
+    save_instances_checkpoint(tmp_path / "found.ckpt")
+    refused = measure(str(tmp_path / "found.ckpt"), [*instance_words, *given, "--models", "[x]"])
+    assert "--calibration is a shift of depth, which it does not predict" in refused
+    assert main([*words, *given, "--models", str(checkpoints)]) == 1
+    assert "a calibration belongs to one network" in capsys.readouterr().err
+
+
 def test_the_best_of_each_metric_is_bold():
     rows = [
         Row("a", {"abs_rel": 0.2, "delta1": 0.9, "other": 1.0}, 1200, 10.0, 500.0, 7),
