@@ -158,7 +158,8 @@ class Predictions(list[Prediction]):
             The folder.
 
         Raises:
-            ValueError: If two images have one name, so that one result would replace the other.
+            ValueError: If two images have one name, so that one result would replace the other, or the results are of
+                different kinds.
             OSError: If a file cannot be written.
         """
         target = Path(folder)
@@ -169,6 +170,12 @@ class Predictions(list[Prediction]):
         if not self:
             return target
         module, first = self[0]._module, self[0]
+        other = next((result for result in self if type(result) is not type(first)), None)
+        if other is not None:
+            raise ValueError(
+                f"'{first.name}' has {first.predicts} and '{other.name}' {other.predicts}: save the results of each "
+                "kind of network by themselves"
+            )
         threshold = first._threshold if isinstance(first, InstancesPrediction) else SCORE_THRESHOLD
         metric = first.metric if isinstance(first, DepthPrediction) else None
         writer = make_writer(

@@ -11,6 +11,7 @@ from tests.data.make_constant_depth import RedDepth, write_checkpoint
 from tests.data.make_teachers import save_affine_checkpoint, save_instances_checkpoint, save_segmenter_checkpoint
 from tools.model import load_model, pixels_of
 from tools.predict import main
+from tools.prediction_results import Predictions
 
 
 def photo(height, width, seed=0):
@@ -95,6 +96,15 @@ def test_classes_are_those_of_make_predict_bit_for_bit(tmp_path, photos):
     assert contents(found.save(tmp_path / "python")) == wanted
     assert found[0].classes.shape == (80, 60)
     assert set(np.unique(found[0].classes)) <= set(found[0].class_names)
+
+
+def test_results_of_two_kinds_are_not_saved_together(tmp_path, red):
+    save_segmenter_checkpoint(tmp_path / "segmenter.ckpt", n_classes=5)
+    of_depth = red.predict(photo(8, 8), size=(8, 8), names=["a"])
+    of_classes = load_model(tmp_path / "segmenter.ckpt", "cpu").predict(photo(64, 96), size=(64, 96), names=["b"])
+    with pytest.raises(ValueError, match="'a' has depth and 'b' classes of pixels: save the results of each kind"):
+        Predictions([of_depth, of_classes]).save(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_form_of_an_image_gives_the_same_depth(tmp_path, red):
