@@ -170,7 +170,7 @@ class InstancePredictionWriter(FolderWriter):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Keep the results of the images that are done, and the video up to there."""
         self._close()
-        with contextlib.suppress(OSError):  # the full disk has raised already
+        with contextlib.suppress(OSError, ValueError):  # the full disk, or the first frame, has raised already
             self._finish_video()
 
     def _close(self) -> None:

@@ -211,6 +211,21 @@ def test_a_video_of_instances_comes_out_of_a_video(tmp_path, checkpoint, photos,
     assert "--video needs a video as input" in capsys.readouterr().err
 
 
+def test_a_video_that_cannot_be_written_is_the_reason_that_is_given(tmp_path, checkpoint, photos, monkeypatch, capsys):
+    monkeypatch.setattr(InstanceSegmentationModule, "detect", two_rectangles)
+    writer = cv2.VideoWriter(str(photos / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (70, 50))
+    writer.write(np.zeros((50, 70, 3), dtype=np.uint8))
+    writer.release()
+
+    def full(self, size):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("lightning_modules.callbacks.video_file.VideoFile._opened", full)
+    assert run(checkpoint, photos, tmp_path / "out", "--no-panel", "--video") == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert isinstance(json.loads((tmp_path / "out" / "results.json").read_text()), list)
+
+
 def quadrants(self, image):
     """Class 1 left and 3 right, and 2 in the lower half of both."""
     labels = torch.ones(len(image), *image.shape[2:], dtype=torch.int64)
